@@ -1,0 +1,37 @@
+"""Which tasks should train together?
+
+Inter-task affinity and task grouping (Fifty et al. 2021), network selection under an inference
+budget (Standley et al. 2020) and task weighting as optax transforms (Sener & Koltun 2018).
+
+Submodules are imported when they are first used, so `import tag_jax.selection` needs NumPy only.
+"""
+
+import importlib
+
+__version__ = '0.1.0'
+
+_SUBMODULES = (
+    'affinity',
+    'checkpoint',
+    'data',
+    'gradients',
+    'grouping',
+    'models',
+    'objectives',
+    'optim',
+    'problem',
+    'report',
+    'selection',
+    'training',
+    'workdir',
+)
+
+
+def __getattr__(name):
+    if name in _SUBMODULES:
+        return importlib.import_module(f'{__name__}.{name}')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__():
+    return sorted([*globals(), *_SUBMODULES])

@@ -1,0 +1,283 @@
+"""Task losses and task gradients: one forward pass, one vjp of the encoder.
+
+The gradient of a task with respect to the representation and to its own head costs a pass through
+the head; only what is asked of the encoder costs encoder passes: one for any weighted combination
+of tasks, T for the gradients of all tasks.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import jaxprs_in_params
+
+from tag_jax.problem import task_key, with_trailing_axes
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=['losses', 'active', 'representation', 'heads', 'pullback'],
+    meta_fields=['task_names'],
+)
+@dataclasses.dataclass(frozen=True, eq=False)
+class TaskGradients:
+    """The gradients of T tasks at one point, on one batch. Make and use it inside one jit.
+
+    Attributes:
+      losses: `[T]`; 0 where a task is inactive.
+      active: bool `[T]`; false where a task has no label in the batch or is masked out. Inactive
+        tasks have loss 0 and gradient 0, and have no say in task weights.
+      representation: gradient of each loss with respect to the representation, `[T, B, ...]`.
+      heads: `{task: gradient}` of each loss with respect to its own head, unweighted.
+      pullback: vjp of the encoder, representation cotangent -> (shared gradient,).
+      task_names: T names, static.
+    """
+
+    losses: jax.Array
+    active: jax.Array
+    representation: Any
+    heads: Mapping[str, Any]
+    pullback: Callable
+    task_names: tuple[str, ...]
+
+    def combine(self, weights, scale_heads=False):
+        """The gradient of a weighted sum of losses, for one backward pass of the encoder.
+
+        Args:
+          weights: `[T]`, the weight of each task's gradient in the shared parameters.
+          scale_heads: whether to weight the heads' gradients too. Sener & Koltun's Algorithm 2
+            leaves them as they are; their code scales them.
+
+        Returns:
+          A gradient shaped like the params, `{'shared': ..., 'heads': {task: ...}}`.
+        """
+        (shared,) = self.pullback(
+            jax.tree.map(lambda g: _weighted_sum(weights, g), self.representation)
+        )
+        heads = dict(self.heads)
+        if scale_heads:
+            for weight, task in zip(weights, self.task_names, strict=True):
+                heads[task] = jax.tree.map(lambda g, w=weight: w.astype(g.dtype) * g, heads[task])
+        return {'shared': shared, 'heads': heads}
+
+    def shared(self, batching='vmap'):
+        """The gradient of each loss with respect to the shared parameters, `[T, *param]`.
+
+        Args:
+          batching: see `map_stacked`.
+        """
+        return map_stacked(lambda g: self.pullback(g)[0], self.representation, batching)
+
+    def mask(self, task_mask):
+        """The same gradients with the tasks outside `task_mask`, bool `[T]`, made inactive."""
+        active = self.active & task_mask
+        where = lambda on, g: jnp.where(with_trailing_axes(on, g.ndim), g, 0)
+        return dataclasses.replace(
+            self,
+            losses=where(active, self.losses),
+            active=active,
+            representation=jax.tree.map(lambda g: where(active, g), self.representation),
+            heads={
+                task: jax.tree.map(lambda g, on=on: where(on, g), self.heads[task])
+                for on, task in zip(active, self.task_names, strict=True)
+            },
+        )
+
+
+def task_gradients(
+    problem, params, model_state, batch, key=None, train=True, task_mask=None
+) -> tuple[TaskGradients, Any]:
+    """Task gradients on a batch.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      params: its parameters, `{'shared': ..., 'heads': {task: ...}}`.
+      model_state: its state, shaped likewise.
+      batch: a `Batch` of B examples. Masked targets are replaced before a loss sees them.
+      key: for dropout and the like.
+      train: whether the modules run in training mode.
+      task_mask: bool `[T]`, the tasks that count; None for all.
+
+    Returns:
+      A `TaskGradients`, and the model state after the pass.
+    """
+    (representation, shared_state), pullback = _encode_with_vjp(
+        problem, params, model_state, batch, key, train
+    )
+    losses, active, by_representation, by_head, head_states = [], [], [], {}, {}
+    for index, task in enumerate(problem.task_names):
+
+        def loss_of(head, representation, index=index, task=task):
+            loss, is_active, state = _task_loss(
+                problem, task, head, model_state, representation, batch, key, train
+            )
+            if task_mask is not None:
+                is_active &= task_mask[index]
+            return jnp.where(is_active, loss, 0), (is_active, state)
+
+        (loss, (is_active, head_states[task])), gradient = jax.value_and_grad(
+            loss_of, argnums=(0, 1), has_aux=True
+        )(params['heads'][task], representation)
+        by_head[task], by_z = jax.tree.map(lambda g, on=is_active: jnp.where(on, g, 0), gradient)
+        losses.append(loss)
+        active.append(is_active)
+        by_representation.append(by_z)
+    gradients = TaskGradients(
+        jnp.stack(losses),
+        jnp.stack(active),
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *by_representation),
+        by_head,
+        pullback,
+        problem.task_names,
+    )
+    return gradients, {'shared': shared_state, 'heads': head_states}
+
+
+def task_losses(problem, params, model_state, batch, key=None, train=True):
+    """The loss of every task on a batch, without gradients.
+
+    Returns:
+      Losses `[T]`, 0 where a task has no label in the batch, and where it has any, bool `[T]`.
+    """
+    representation, _ = problem.encode(
+        params['shared'], model_state['shared'], batch.inputs, train, _encoder_key(key)
+    )
+    results = [
+        _task_loss(
+            problem, task, params['heads'][task], model_state, representation, batch, key, train
+        )
+        for task in problem.task_names
+    ]
+    return jnp.stack([loss for loss, _, _ in results]), jnp.stack([on for _, on, _ in results])
+
+
+def products(left, right):
+    """Inner products between two stacks of gradients, accumulated in float32 or better.
+
+    Args:
+      left, right: pytrees of arrays `[T, ...]` and `[S, ...]`, of one structure.
+
+    Returns:
+      `[T, S]`; the Gram matrix, where both are the same.
+    """
+
+    def leaf_product(a, b):
+        dtype = _at_least_float32(a)
+        a, b = (jnp.reshape(g, (g.shape[0], -1)) for g in (a, b))
+        return jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST, preferred_element_type=dtype)
+
+    return sum(jax.tree.leaves(jax.tree.map(leaf_product, left, right)))
+
+
+def cosines(left, right):
+    """Cosines `[T, S]` between two stacks of gradients; NaN beside a gradient that is zero."""
+
+    def inverse_norms(stack):
+        squares = [
+            jnp.sum(jnp.square(g.astype(_at_least_float32(g))), axis=tuple(range(1, g.ndim)))
+            for g in jax.tree.leaves(stack)
+        ]
+        norms = jnp.sqrt(sum(squares))
+        return 1 / jnp.where(norms > 0, norms, jnp.nan)
+
+    return products(left, right) * inverse_norms(left)[:, None] * inverse_norms(right)[None, :]
+
+
+def map_stacked(function, stacked, batching):
+    """Applies a function along the leading axis of stacked arguments.
+
+    Args:
+      function: pytree -> pytree.
+      stacked: pytree of arrays `[T, ...]`, for T tasks or networks.
+      batching: 'vmap', all of them in one batched program, or 'unroll', one after another in
+        straight-line code.
+
+    Returns:
+      The results, stacked: pytree of arrays `[T, ...]`.
+
+    Raises:
+      ValueError: if `batching` is neither.
+    """
+    if batching == 'vmap':
+        return jax.vmap(function)(stacked)
+    if batching == 'unroll':
+        size = jax.tree.leaves(stacked)[0].shape[0]
+        results = [function(jax.tree.map(lambda x, n=n: x[n], stacked)) for n in range(size)]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+    raise ValueError(f"batching must be 'vmap' or 'unroll', not {batching!r}")
+
+
+def preferred_batching(problem, params, model_state, inputs):
+    """The faster way to batch encoder passes over tasks: 'unroll' or 'vmap'.
+
+    XLA's convolutions on CPU are slow when they are grouped (vmap over kernels) or stand inside a
+    loop, so convolutional encoders are unrolled there. Everything else is vmapped.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      params, model_state, inputs: arrays or shapes; only shapes matter.
+    """
+    if jax.default_backend() != 'cpu':
+        return 'vmap'
+    encode = lambda shared, state, x, key: problem.encode(shared, state, x, True, key)
+    traced = jax.make_jaxpr(encode)(
+        *jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)),
+            (params['shared'], model_state['shared'], inputs),
+        ),
+        jax.eval_shape(lambda: jax.random.key(0)),
+    )
+    return 'unroll' if _contains_convolution(traced.jaxpr) else 'vmap'
+
+
+def _contains_convolution(jaxpr):
+    return any(
+        equation.primitive.name == 'conv_general_dilated'
+        or any(map(_contains_convolution, jaxprs_in_params(equation.params)))
+        for equation in jaxpr.eqns
+    )
+
+
+def _encode_with_vjp(problem, params, model_state, batch, key, train):
+    """((representation, new shared state), vjp with respect to the shared parameters)."""
+
+    def encode(shared):
+        return problem.encode(shared, model_state['shared'], batch.inputs, train, _encoder_key(key))
+
+    representation, pullback, shared_state = jax.vjp(encode, params['shared'], has_aux=True)
+    return (representation, shared_state), pullback
+
+
+def _task_loss(problem, task, head, model_state, representation, batch, key, train):
+    """(mean loss over the labelled examples, whether there are any, new head state)."""
+    output, state = problem.decode[task](
+        head, model_state['heads'][task], representation, train, task_key(key, task)
+    )
+    target, mask = batch.labels(task)
+    losses = problem.losses[task](output, target)
+    mask = jnp.broadcast_to(with_trailing_axes(mask, losses.ndim), losses.shape)
+    labels = jnp.sum(mask)
+    mean = jnp.sum(jnp.where(mask, losses, 0)) / jnp.maximum(labels, 1)
+    return mean, labels > 0, state
+
+
+def _encoder_key(key):
+    return task_key(key, 'shared')
+
+
+def _weighted_sum(weights, gradients):
+    """Sum over tasks of weight x gradient `[T, ...]`, accumulated in float32, in its own dtype.
+
+    Written as a sum and not as a matrix product, so that XLA fuses it with what made the
+    gradients and never lays out the stack.
+    """
+    dtype = _at_least_float32(gradients)
+    terms = [w.astype(dtype) * g.astype(dtype) for w, g in zip(weights, gradients, strict=True)]
+    return functools.reduce(jnp.add, terms).astype(gradients.dtype)
+
+
+def _at_least_float32(array):
+    return jnp.promote_types(array.dtype, jnp.float32)

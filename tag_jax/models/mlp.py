@@ -1,0 +1,32 @@
+"""A dense encoder. The heads that go with it are single `nnx.Linear` layers."""
+
+import itertools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+
+class MLP(nnx.Module):
+    """Dense layers with ReLU, on flattened inputs.
+
+    Args:
+      num_inputs: entries of one example, whatever its shape.
+      widths: units of each layer; the last is the width of the representation.
+      rngs: for the initial parameters.
+
+    Called with inputs `[B, ...]`, returns a representation `[B, widths[-1]]`.
+    """
+
+    def __init__(self, num_inputs: int, widths: Sequence[int], *, rngs: nnx.Rngs):
+        sizes = (num_inputs, *widths)
+        self.layers = nnx.List(
+            nnx.Linear(size, width, rngs=rngs) for size, width in itertools.pairwise(sizes)
+        )
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        hidden = jnp.reshape(inputs, (inputs.shape[0], -1))
+        for layer in self.layers:
+            hidden = nnx.relu(layer(hidden))
+        return hidden

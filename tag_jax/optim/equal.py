@@ -1,0 +1,31 @@
+"""Equal weights: the gradient of the plain sum of the task losses."""
+
+import jax.numpy as jnp
+import optax
+
+from tag_jax.gradients import TaskGradients
+
+
+def equal() -> optax.GradientTransformationExtraArgs:
+    """Sums the tasks with weight one: `L_total` of Fifty et al. 2021, Section 4.1.
+
+    Returns:
+      A transform from `TaskGradients` to a gradient shaped like the params, for one backward pass
+      of the encoder. It has no state. `update` raises TypeError unless it is given TaskGradients,
+      which other transforms before it in a chain would have altered.
+    """
+
+    def init_fn(params):
+        del params
+        return optax.EmptyState()
+
+    def update_fn(updates, state, params=None, **extra_args):
+        del params, extra_args
+        if not isinstance(updates, TaskGradients):
+            raise TypeError(
+                f'equal() takes the TaskGradients of tag_jax.gradients.task_gradients, not '
+                f'{type(updates).__name__}: let it stand first in the chain'
+            )
+        return updates.combine(jnp.ones_like(updates.losses)), state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)

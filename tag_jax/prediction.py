@@ -1,0 +1,67 @@
+"""Answering inputs: batches of one size, and trained networks kept on disk as functions."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export
+
+PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
+
+
+def in_batches(function, inputs, batch_size):
+    """Applies a function to N examples in batches of one size, so that it is compiled once.
+
+    The last batch is filled up with copies of its first example, whose results are dropped.
+
+    Args:
+      function: pytree of `[batch_size, ...]` -> pytree of `[batch_size, ...]`.
+      inputs: pytree of arrays `[N, ...]`, N at least 1.
+      batch_size: examples a batch.
+
+    Returns:
+      Pytree of NumPy arrays `[N, ...]`.
+
+    Raises:
+      ValueError: if there are no examples.
+    """
+    size = len(jax.tree.leaves(inputs)[0])
+    if not size:
+        raise ValueError('there are no examples to predict for')
+    results = []
+    for start in range(0, size, batch_size):
+        rows = np.arange(start, start + batch_size)
+        rows = np.where(rows < size, rows, start)
+        results.append(function(jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], inputs)))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:size], *results)
+
+
+def exported(predict: Callable, params, inputs) -> bytes:
+    """A prediction function as bytes that JAX can run without the code that defined it.
+
+    The format is StableHLO (`jax.export`), for CPU, GPU and TPU. JAX reads it for at least six
+    months after it was written; parameters are not part of it.
+
+    Args:
+      predict: `(params, inputs [B, ...]) -> {task: [B, ...]}`.
+      params: pytree of arrays or shapes.
+      inputs: pytree of arrays or shapes, with the batch size B that the function will have.
+    """
+    leaves = jax.tree.leaves(params)
+
+    def of_leaves(leaves, inputs):
+        return predict(jax.tree.unflatten(jax.tree.structure(params), leaves), inputs)
+
+    struct = lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x))
+    made = export.export(jax.jit(of_leaves), platforms=PLATFORMS)(
+        *jax.tree.map(struct, (leaves, inputs))
+    )
+    return bytes(made.serialize())
+
+
+def imported(data: bytes, params) -> Callable:
+    """The function `inputs -> {task: output}` from the bytes of `exported`, with its parameters."""
+    function = jax.jit(export.deserialize(bytearray(data)).call)
+    leaves = jax.tree.leaves(params)
+    return lambda inputs: function(leaves, inputs)

@@ -1,0 +1,430 @@
+"""Training, evaluating and early-stopping K networks that differ in tasks, seed, learning rate.
+
+The networks run in S slots of one compiled program. A network that stops early gives its slot to
+the next one. Batches and random keys of a network depend on its own seed and step only, so among
+the same number of slots a network is bitwise the same whatever runs beside it. The heads of tasks
+that a network does not train never move.
+
+Steps run in chunks, with an evaluation on the validation split after each. A chunk of a dense
+encoder is one `lax.scan` with the slots under `vmap`. Convolutions on CPU, which XLA runs slowly in
+loops and in groups, go one network and one step after another through the same step function.
+"""
+
+import collections
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tqdm
+
+from tag_jax import affinity, gradients, optim, slots
+from tag_jax.prediction import in_batches
+from tag_jax.problem import Batch, with_trailing_axes
+
+# Slots are limited in number, and by the memory of their parameters, moments and best copies.
+MAX_SLOTS = 16
+MAX_SLOT_BYTES = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How networks are trained.
+
+    Attributes:
+      steps: the largest number of training steps.
+      batch_size: examples a step.
+      learning_rate: of the optimizer; also eta, the step of the affinity measurements.
+      seed: of initial parameters, batches and dropout.
+      eval_every: steps between evaluations on the validation split.
+      patience: evaluations without a better total validation error after which a network stops;
+        0 for never.
+      affinity_every: steps between measurements of inter-task affinity.
+      weighting: makes the optax transform that weighs the tasks, from `tag_jax.optim`.
+      optimizer: learning rate -> optax transform.
+      slots: networks trained side by side; None for as many as `default_slots` says.
+
+    Raises:
+      ValueError: if a number is out of its range.
+    """
+
+    steps: int = 3000
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    seed: int = 0
+    eval_every: int = 100
+    patience: int = 10
+    affinity_every: int = 10
+    weighting: Callable[[], optax.GradientTransformation] = optim.equal
+    optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
+    slots: int | None = None
+
+    def __post_init__(self):
+        for name in ('steps', 'batch_size', 'eval_every', 'affinity_every'):
+            _check_integer(name, getattr(self, name), minimum=1)
+        for name in ('seed', 'patience'):
+            _check_integer(name, getattr(self, name), minimum=0)
+        if self.slots is not None:
+            _check_integer('slots', self.slots, minimum=1)
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise ValueError(f'learning_rate must be positive, not {self.learning_rate}')
+
+
+class NetworkPlan(NamedTuple):
+    """A network to train.
+
+    Attributes:
+      name: its name in records.
+      tasks: names of the tasks that it trains.
+      seed: of initial parameters, batches and dropout.
+      learning_rate: of the optimizer.
+      measures_affinity: whether inter-task affinities are measured while it trains.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    seed: int
+    learning_rate: float
+    measures_affinity: bool = False
+
+
+class TrainedNetwork(NamedTuple):
+    """A network with the parameters of its best evaluation.
+
+    Attributes:
+      plan: what it was trained as.
+      params, model_state: at the step with the lowest total validation error.
+      validation: `{task: {'error': percent, ...}}` at that step, for the tasks it trains.
+      best_step, steps: that step, and the number of steps trained.
+      seconds: its share of the wall time, compilation included.
+      affinities: an `AffinityStatistics`, or None if it was not asked to measure.
+    """
+
+    plan: NetworkPlan
+    params: Any
+    model_state: Any
+    validation: Mapping[str, Mapping[str, float]]
+    best_step: int
+    steps: int
+    seconds: float
+    affinities: affinity.AffinityStatistics | None
+
+
+def train_networks(
+    problem,
+    train_split,
+    validation_split,
+    plans: Sequence[NetworkPlan],
+    config: TrainingConfig,
+    on_record: Callable[[dict], None] = lambda record: None,
+    on_finish: Callable[[TrainedNetwork], None] = lambda network: None,
+) -> tuple[TrainedNetwork, ...]:
+    """Trains networks, and keeps each at its best evaluation.
+
+    Args:
+      problem: a `MultiTaskProblem` with T tasks.
+      train_split, validation_split: `tag_jax.data.Split`s, or anything with the same fields.
+      plans: the networks to train, with different names.
+      config: a `TrainingConfig`.
+      on_record: called after every evaluation with a record for metrics.jsonl: network, step, mean
+        training loss since the last evaluation and validation error of each task.
+      on_finish: called with each network as soon as it has finished.
+
+    Returns:
+      The networks, in the order of the plans.
+
+    Raises:
+      FloatingPointError: if the loss of a task is not finite.
+    """
+    num_examples = _num_examples(train_split)
+    batch_size = min(config.batch_size, num_examples)
+    chunk = min(config.eval_every, config.steps)
+    program = slots.Program(
+        problem=problem,
+        weighting=config.weighting,
+        optimizer=config.optimizer,
+        batching=_batching(problem, train_split.inputs),
+        ragged=config.steps % chunk != 0,
+    )
+    num_slots = config.slots or default_slots(problem, len(plans), train_split.inputs)
+    train_data, validation_data = jax.device_put((Batch(*train_split), Batch(*validation_split)))
+
+    waiting, finished = collections.deque(plans), {}
+    runs: list[_Run | None] = [None] * num_slots
+    state = None
+    with tqdm.tqdm(
+        total=len(plans) * config.steps, desc='training', unit='step', disable=None, leave=False
+    ) as progress:
+        while waiting or any(runs):
+            began = time.perf_counter()
+            for n in range(num_slots):
+                if runs[n] is None and waiting:
+                    runs[n] = _Run(waiting.popleft(), affinity.init(problem))
+                    slot = _initial_slot(program, runs[n].plan)
+                    state = slots.repeated(slot, num_slots) if state is None else state
+                    state = slots.place(state, slot, n)
+
+            schedule = _schedule(runs, chunk, batch_size, num_examples, config)
+            state, outputs = slots.advance(program, state, train_data, schedule)
+            outputs = jax.tree.map(np.asarray, outputs)
+            scores = _scores(
+                problem,
+                state.params,
+                state.model_state,
+                validation_data,
+                config.batch_size,
+                program.batching,
+            )
+            seconds = (time.perf_counter() - began) / sum(run is not None for run in runs)
+
+            for n, run in enumerate(runs):
+                if run is not None:
+                    here = jax.tree.map(lambda x, n=n: x[schedule.live[:, n], n], outputs)
+                    runs[n], record = _observed(problem, run, here, scores[n], seconds, config)
+                    progress.update(len(here.losses))
+                    on_record(record)
+            improved = [run is not None and run.best_step == run.step for run in runs]
+            state = slots.keep_best(state, np.array(improved))
+            for n, run in enumerate(runs):
+                if run is not None and _stops(run, config):
+                    progress.total -= config.steps - run.step
+                    best = jax.tree.map(lambda x, n=n: x[n], state.best)
+                    finished[run.plan.name] = _trained(run, *best)
+                    on_finish(finished[run.plan.name])
+                    runs[n] = None
+    return tuple(finished[plan.name] for plan in plans)
+
+
+def evaluate(problem, params, model_state, split, batch_size):
+    """The metrics of every task on a split.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      params, model_state: of one network.
+      split: a `tag_jax.data.Split`, or anything with the same fields.
+      batch_size: examples a pass.
+
+    Returns:
+      `{task: {'error': percent, ...}}`, as the problem's metrics name them.
+    """
+    stacked = jax.tree.map(lambda x: jnp.asarray(x)[None], (params, model_state))
+    return _scores(problem, *stacked, jax.device_put(Batch(*split)), batch_size, 'unroll')[0]
+
+
+def predictor(problem, params, model_state, batch_size):
+    """A trained network as a function `inputs [N, ...] -> {task: NumPy output [N, ...]}`."""
+
+    def predict(inputs):
+        return _predict(problem, params, model_state, inputs)
+
+    return lambda inputs: in_batches(predict, inputs, batch_size)
+
+
+def default_slots(problem, num_networks, inputs):
+    """How many networks train side by side: a function of the problem and their number only.
+
+    One where convolutions run on CPU; else all of them, up to MAX_SLOTS and MAX_SLOT_BYTES.
+    """
+    if _batching(problem, inputs) == 'unroll':
+        return 1
+    params, _ = jax.eval_shape(problem.init, jax.random.key(0))
+    slot_bytes = 4 * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(params))
+    return max(1, min(num_networks, MAX_SLOTS, MAX_SLOT_BYTES // max(slot_bytes, 1)))
+
+
+def batch_rows(seed, step, batch_size, num_examples):
+    """The rows of the training split that make the batch of one step, int `[batch_size]`.
+
+    Every epoch is a fresh permutation; examples beyond its last whole batch are left out.
+    """
+    per_epoch = num_examples // batch_size
+    start = step % per_epoch * batch_size
+    return _permutation(seed, step // per_epoch, num_examples)[start : start + batch_size]
+
+
+@functools.lru_cache(maxsize=4 * MAX_SLOTS)
+def _permutation(seed, epoch, num_examples):
+    return np.random.default_rng((seed, epoch)).permutation(num_examples).astype(np.int32)
+
+
+class _Run(NamedTuple):
+    """A network on its way: what the host knows of it.
+
+    Attributes:
+      plan: what it is trained as.
+      affinities: an `AffinityStatistics`.
+      step: steps taken.
+      best_step, best_error, best_scores: of its best evaluation so far.
+      stale: evaluations since then.
+      seconds: its share of the wall time.
+    """
+
+    plan: NetworkPlan
+    affinities: affinity.AffinityStatistics
+    step: int = 0
+    best_step: int = 0
+    best_error: float = math.inf
+    best_scores: Mapping[str, Mapping[str, float]] | None = None
+    stale: int = 0
+    seconds: float = 0.0
+
+
+def _initial_slot(program, plan):
+    return slots.initial(
+        program,
+        plan.seed,
+        np.array([task in plan.tasks for task in program.problem.task_names]),
+        np.float32(plan.learning_rate),
+    )
+
+
+def _schedule(runs, chunk, batch_size, num_examples, config):
+    """What all slots do in the next chunk; empty slots repeat their first batches."""
+    steps = np.array([run.step if run else 0 for run in runs]) + np.arange(chunk)[:, None]
+    seeds = [run.plan.seed if run else 0 for run in runs]
+    rows = [
+        [batch_rows(*slot, batch_size, num_examples) for slot in zip(seeds, now, strict=True)]
+        for now in steps.tolist()
+    ]
+    live = (steps < config.steps) & np.array([run is not None for run in runs])
+    asked = np.array([run is not None and run.plan.measures_affinity for run in runs])
+    measured = live & asked & (steps % config.affinity_every == 0)
+    return slots.Schedule(np.array(rows), live, measured.any(axis=1))
+
+
+def _observed(problem, run, outputs, scores, seconds, config):
+    """A run after the steps that `outputs` report on, and a record of them.
+
+    Args:
+      outputs: `slots.Outputs` of this network, `[C, ...]`, for the C steps that it took.
+      scores: the metrics of every task after them.
+      seconds: the wall time that they took.
+    """
+    errors = {task: scores[task]['error'] for task in run.plan.tasks}
+    total = math.fsum(errors.values())
+    step = run.step + len(outputs.losses)
+    record = {
+        'network': run.plan.name,
+        'step': step,
+        'training_loss': _mean_losses(problem, run, outputs),
+        'validation_error': errors,
+        'total_validation_error': total,
+    }
+    if not math.isfinite(total):
+        raise FloatingPointError(
+            f'the validation error of {run.plan.name} is not finite at step {step}: '
+            'try a lower learning_rate'
+        )
+    affinities = run.affinities
+    if run.plan.measures_affinity:
+        for now in range(run.step, step):
+            if now % config.affinity_every == 0:
+                matrix = outputs.affinity[now - run.step]
+                affinities = affinity.update(affinities, matrix, now)
+    run = run._replace(
+        affinities=affinities, step=step, stale=run.stale + 1, seconds=run.seconds + seconds
+    )
+    if total < run.best_error:
+        best_scores = {task: scores[task] for task in run.plan.tasks}
+        run = run._replace(best_step=step, best_error=total, best_scores=best_scores, stale=0)
+    return run, record
+
+
+def _mean_losses(problem, run, outputs):
+    """Mean loss of every task that the network trains, over the steps where it had labels."""
+    means = {}
+    for n, task in enumerate(problem.task_names):
+        if task in run.plan.tasks:
+            losses = outputs.losses[outputs.active[:, n], n]
+            if not np.isfinite(losses).all():
+                raise FloatingPointError(
+                    f'the loss of {task} in {run.plan.name} is not finite after step {run.step}: '
+                    'try a lower learning_rate, or look for bad values in its data'
+                )
+            means[task] = float(losses.mean(dtype=np.float64)) if losses.size else None
+    return means
+
+
+def _stops(run, config):
+    return run.step >= config.steps or 0 < config.patience <= run.stale
+
+
+def _trained(run, params, model_state):
+    return TrainedNetwork(
+        plan=run.plan,
+        params=params,
+        model_state=model_state,
+        validation=run.best_scores,
+        best_step=run.best_step,
+        steps=run.step,
+        seconds=run.seconds,
+        affinities=run.affinities if run.plan.measures_affinity else None,
+    )
+
+
+def _scores(problem, params, model_state, split, batch_size, batching):
+    """The metrics of S networks on a split: a list of `{task: {name: value}}`.
+
+    Args:
+      params, model_state: `[S, ...]`.
+      split: a `Batch` of N examples on the device.
+    """
+    size = _num_examples(split)
+    totals = None
+    for start in range(0, size, batch_size):
+        rows = np.arange(start, start + batch_size)
+        sums = _metric_sums(
+            problem, params, model_state, split, np.minimum(rows, size - 1), rows < size, batching
+        )
+        sums = jax.tree.map(lambda x: np.asarray(x, np.float64), sums)
+        totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
+    return [
+        {
+            task: problem.metrics[task].finish(jax.tree.map(lambda x, n=n: x[n], totals[task]))
+            for task in problem.task_names
+        }
+        for n in range(len(jax.tree.leaves(params)[0]))
+    ]
+
+
+@functools.partial(jax.jit, static_argnames=('problem', 'batching'))
+def _metric_sums(problem, params, model_state, split, rows, counts, batching):
+    """`{task: sums [S, ...]}` over the rows of a split that count."""
+    batch = jax.tree.map(lambda x: x[rows], split)
+
+    def sums(network):
+        outputs = problem.predict(*network, batch.inputs)
+        results = {}
+        for task in problem.task_names:
+            target, mask = batch.labels(task)
+            mask &= with_trailing_axes(counts, mask.ndim)
+            results[task] = problem.metrics[task].sums(outputs[task], target, mask)
+        return results
+
+    return gradients.map_stacked(sums, (params, model_state), batching)
+
+
+@functools.partial(jax.jit, static_argnames='problem')
+def _predict(problem, params, model_state, inputs):
+    return problem.predict(params, model_state, inputs)
+
+
+def _batching(problem, inputs):
+    params, model_state = jax.eval_shape(problem.init, jax.random.key(0))
+    example = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), inputs)
+    return gradients.preferred_batching(problem, params, model_state, example)
+
+
+def _num_examples(split):
+    return len(jax.tree.leaves(split.inputs)[0])
+
+
+def _check_integer(name, value, minimum):
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise ValueError(f'{name} must be an integer of at least {minimum}, not {value!r}')
