@@ -40,28 +40,40 @@ def in_batches(function, inputs, batch_size):
 def exported(predict: Callable, params, inputs) -> bytes:
     """A prediction function as bytes that JAX can run without the code that defined it.
 
-    The format is StableHLO (`jax.export`), for CPU, GPU and TPU. JAX reads it for at least six
-    months after it was written; parameters are not part of it.
+    The format is StableHLO (`jax.export`), for CPU, GPU and TPU. JAX promises to read it for six
+    months after it was written. Parameters are no part of it: they are arguments, by name.
 
     Args:
       predict: `(params, inputs [B, ...]) -> {task: [B, ...]}`.
       params: pytree of arrays or shapes.
       inputs: pytree of arrays or shapes, with the batch size B that the function will have.
     """
-    leaves = jax.tree.leaves(params)
+    structure = jax.tree.structure(params)
+    names = list(_by_name(params))
 
-    def of_leaves(leaves, inputs):
-        return predict(jax.tree.unflatten(jax.tree.structure(params), leaves), inputs)
+    def of_names(leaves, inputs):
+        return predict(jax.tree.unflatten(structure, [leaves[name] for name in names]), inputs)
 
     struct = lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x))
-    made = export.export(jax.jit(of_leaves), platforms=PLATFORMS)(
-        *jax.tree.map(struct, (leaves, inputs))
-    )
-    return bytes(made.serialize())
+    arguments = jax.tree.map(struct, (_by_name(params), inputs))
+    return bytes(export.export(jax.jit(of_names), platforms=PLATFORMS)(*arguments).serialize())
 
 
 def imported(data: bytes, params) -> Callable:
-    """The function `inputs -> {task: output}` from the bytes of `exported`, with its parameters."""
+    """The function `inputs [B, ...] -> {task: output}` from the bytes that `exported` gave.
+
+    Args:
+      data: the bytes.
+      params: the parameters; containers may have become dicts and list indices strings on the way.
+    """
     function = jax.jit(export.deserialize(bytearray(data)).call)
-    leaves = jax.tree.leaves(params)
+    leaves = _by_name(params)
     return lambda inputs: function(leaves, inputs)
+
+
+def _by_name(tree):
+    """`{'shared/layers/0/kernel': leaf}`, in the order of the leaves."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator='/'): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }

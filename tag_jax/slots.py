@@ -126,6 +126,16 @@ def keep_best(slots, improved) -> Slot:
     return slots._replace(best=jax.tree.map(_where(improved), now, slots.best))
 
 
+def best(slots, index):
+    """The (params, model_state) with which one network did best."""
+    return jax.tree.map(lambda x: x[index], slots.best)
+
+
+def taken(outputs, schedule, index) -> Outputs:
+    """What one network reports, `[C, ...]`, for the C steps that it took; NumPy arrays."""
+    return jax.tree.map(lambda x: x[schedule.live[:, index], index], outputs)
+
+
 def advance(program, slots, data, schedule) -> tuple[Slot, Outputs]:
     """Takes the C steps of a schedule.
 

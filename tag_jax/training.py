@@ -54,9 +54,9 @@ class TrainingConfig:
       ValueError: if a number is out of its range.
     """
 
-    steps: int = 3000
+    steps: int = 6000
     batch_size: int = 256
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     seed: int = 0
     eval_every: int = 100
     patience: int = 10
@@ -103,7 +103,7 @@ class TrainedNetwork(NamedTuple):
       validation: `{task: {'error': percent, ...}}` at that step, for the tasks it trains.
       best_step, steps: that step, and the number of steps trained.
       seconds: its share of the wall time, compilation included.
-      affinities: an `AffinityStatistics`, or None if it was not asked to measure.
+      affinities: an `AffinitySummary`, or None if it was not asked to measure.
     """
 
     plan: NetworkPlan
@@ -113,7 +113,7 @@ class TrainedNetwork(NamedTuple):
     best_step: int
     steps: int
     seconds: float
-    affinities: affinity.AffinityStatistics | None
+    affinities: affinity.AffinitySummary | None
 
 
 def train_networks(
@@ -142,8 +142,10 @@ def train_networks(
     Raises:
       FloatingPointError: if the loss of a task is not finite.
     """
-    num_examples = _num_examples(train_split)
-    batch_size = min(config.batch_size, num_examples)
+    if not plans:
+        return ()
+    size = num_examples(train_split)
+    batch_size = min(config.batch_size, size)
     chunk = min(config.eval_every, config.steps)
     program = slots.Program(
         problem=problem,
@@ -169,34 +171,30 @@ def train_networks(
                     slot = _initial_slot(program, runs[n].plan)
                     state = slots.repeated(slot, num_slots) if state is None else state
                     state = slots.place(state, slot, n)
+            occupied = [n for n in range(num_slots) if runs[n] is not None]
 
-            schedule = _schedule(runs, chunk, batch_size, num_examples, config)
+            schedule = _schedule(runs, chunk, batch_size, size, config)
             state, outputs = slots.advance(program, state, train_data, schedule)
             outputs = jax.tree.map(np.asarray, outputs)
+            networks = state.params, state.model_state
             scores = _scores(
-                problem,
-                state.params,
-                state.model_state,
-                validation_data,
-                config.batch_size,
-                program.batching,
+                problem, networks, validation_data, config.batch_size, program.batching
             )
-            seconds = (time.perf_counter() - began) / sum(run is not None for run in runs)
+            seconds = (time.perf_counter() - began) / len(occupied)
 
-            for n, run in enumerate(runs):
-                if run is not None:
-                    here = jax.tree.map(lambda x, n=n: x[schedule.live[:, n], n], outputs)
-                    runs[n], record = _observed(problem, run, here, scores[n], seconds, config)
-                    progress.update(len(here.losses))
-                    on_record(record)
-            improved = [run is not None and run.best_step == run.step for run in runs]
-            state = slots.keep_best(state, np.array(improved))
-            for n, run in enumerate(runs):
-                if run is not None and _stops(run, config):
-                    progress.total -= config.steps - run.step
-                    best = jax.tree.map(lambda x, n=n: x[n], state.best)
-                    finished[run.plan.name] = _trained(run, *best)
-                    on_finish(finished[run.plan.name])
+            improved = np.zeros(num_slots, bool)
+            for n in occupied:
+                taken = slots.taken(outputs, schedule, n)
+                runs[n], record = _observed(problem, runs[n], taken, scores[n], seconds, config)
+                improved[n] = runs[n].best_step == runs[n].step
+                progress.update(len(taken.losses))
+                on_record(record)
+            state = slots.keep_best(state, improved)
+            for n in occupied:
+                if _stops(runs[n], config):
+                    progress.total -= config.steps - runs[n].step
+                    finished[runs[n].plan.name] = _trained(runs[n], slots.best(state, n))
+                    on_finish(finished[runs[n].plan.name])
                     runs[n] = None
     return tuple(finished[plan.name] for plan in plans)
 
@@ -213,8 +211,8 @@ def evaluate(problem, params, model_state, split, batch_size):
     Returns:
       `{task: {'error': percent, ...}}`, as the problem's metrics name them.
     """
-    stacked = jax.tree.map(lambda x: jnp.asarray(x)[None], (params, model_state))
-    return _scores(problem, *stacked, jax.device_put(Batch(*split)), batch_size, 'unroll')[0]
+    networks = jax.tree.map(lambda x: jnp.asarray(x)[None], (params, model_state))
+    return _scores(problem, networks, jax.device_put(Batch(*split)), batch_size, 'unroll')[0]
 
 
 def predictor(problem, params, model_state, batch_size):
@@ -236,6 +234,33 @@ def default_slots(problem, num_networks, inputs):
     params, _ = jax.eval_shape(problem.init, jax.random.key(0))
     slot_bytes = 4 * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(params))
     return max(1, min(num_networks, MAX_SLOTS, MAX_SLOT_BYTES // max(slot_bytes, 1)))
+
+
+def check_split(problem, split, name):
+    """Raises ValueError unless a split can be trained or evaluated on.
+
+    It needs at least one example, targets for every task of the problem, arrays of one length, and
+    at least one label of every task.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      split: a `tag_jax.data.Split`, or anything with the same fields.
+      name: what to call it in the error.
+    """
+    size = num_examples(split)
+    if not size:
+        raise ValueError(f'the {name} split has no examples')
+    mask = split.mask or {}
+    for task in problem.task_names:
+        if task not in split.targets:
+            raise ValueError(f'the {name} split has no targets for the task {task!r}')
+        for kind, array in (('targets', split.targets[task]), ('mask', mask.get(task))):
+            if array is not None and len(array) != size:
+                raise ValueError(
+                    f'the {name} split has {size} inputs, but {len(array)} {kind} for {task!r}'
+                )
+        if task in mask and not np.any(mask[task]):
+            raise ValueError(f'the task {task!r} has no label in the {name} split')
 
 
 def batch_rows(seed, step, batch_size, num_examples):
@@ -355,7 +380,8 @@ def _stops(run, config):
     return run.step >= config.steps or 0 < config.patience <= run.stale
 
 
-def _trained(run, params, model_state):
+def _trained(run, best):
+    params, model_state = best
     return TrainedNetwork(
         plan=run.plan,
         params=params,
@@ -364,24 +390,23 @@ def _trained(run, params, model_state):
         best_step=run.best_step,
         steps=run.step,
         seconds=run.seconds,
-        affinities=run.affinities if run.plan.measures_affinity else None,
+        affinities=affinity.summary(run.affinities) if run.plan.measures_affinity else None,
     )
 
 
-def _scores(problem, params, model_state, split, batch_size, batching):
+def _scores(problem, networks, split, batch_size, batching):
     """The metrics of S networks on a split: a list of `{task: {name: value}}`.
 
     Args:
-      params, model_state: `[S, ...]`.
+      networks: (params, model_state), `[S, ...]`.
       split: a `Batch` of N examples on the device.
     """
-    size = _num_examples(split)
+    size = num_examples(split)
     totals = None
     for start in range(0, size, batch_size):
         rows = np.arange(start, start + batch_size)
-        sums = _metric_sums(
-            problem, params, model_state, split, np.minimum(rows, size - 1), rows < size, batching
-        )
+        rows, counts = np.minimum(rows, size - 1), rows < size
+        sums = _metric_sums(problem, networks, split, rows, counts, batching)
         sums = jax.tree.map(lambda x: np.asarray(x, np.float64), sums)
         totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
     return [
@@ -389,12 +414,12 @@ def _scores(problem, params, model_state, split, batch_size, batching):
             task: problem.metrics[task].finish(jax.tree.map(lambda x, n=n: x[n], totals[task]))
             for task in problem.task_names
         }
-        for n in range(len(jax.tree.leaves(params)[0]))
+        for n in range(len(jax.tree.leaves(networks)[0]))
     ]
 
 
 @functools.partial(jax.jit, static_argnames=('problem', 'batching'))
-def _metric_sums(problem, params, model_state, split, rows, counts, batching):
+def _metric_sums(problem, networks, split, rows, counts, batching):
     """`{task: sums [S, ...]}` over the rows of a split that count."""
     batch = jax.tree.map(lambda x: x[rows], split)
 
@@ -407,7 +432,7 @@ def _metric_sums(problem, params, model_state, split, rows, counts, batching):
             results[task] = problem.metrics[task].sums(outputs[task], target, mask)
         return results
 
-    return gradients.map_stacked(sums, (params, model_state), batching)
+    return gradients.map_stacked(sums, networks, batching)
 
 
 @functools.partial(jax.jit, static_argnames='problem')
@@ -421,7 +446,8 @@ def _batching(problem, inputs):
     return gradients.preferred_batching(problem, params, model_state, example)
 
 
-def _num_examples(split):
+def num_examples(split):
+    """How many examples a split has."""
     return len(jax.tree.leaves(split.inputs)[0])
 
 

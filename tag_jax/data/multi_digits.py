@@ -19,7 +19,7 @@ _LABELS = {
 }
 
 
-def multi_digits(num_train=8_000, num_validation=4_000, num_test=4_000, seed=0):
+def multi_digits(num_train=20_000, num_validation=4_000, num_test=4_000, seed=0):
     """Builds MultiDigits.
 
     Eight classification tasks, for the left and for the right digit: the digit itself, whether it

@@ -1,0 +1,1 @@
+"""Measurements of speed and quality; each docstring gives its command."""

@@ -1,0 +1,115 @@
+"""What launchers share: flags, the way from a dataset to a problem, and how they end."""
+
+import os
+import pathlib
+import sys
+
+from absl import app, flags, logging
+from flax import nnx
+
+from tag_jax import data, models, objectives, optim
+from tag_jax.problem import from_nnx
+from tag_jax.training import TrainingConfig
+
+DATASETS = {'multi_digits': data.multi_digits}
+WEIGHTINGS = {'equal': optim.equal}
+
+MLP_WIDTHS = (128, 32)
+
+flags.DEFINE_string('workdir', None, 'Folder of the run; by default a new one under runs/.')
+flags.DEFINE_string('dataset', 'multi_digits', f'One of: {", ".join(DATASETS)}.')
+flags.DEFINE_integer('budget', 2, 'Number of networks allowed at inference.')
+flags.DEFINE_integer('seed', TrainingConfig.seed, 'Of initial parameters and batches.')
+flags.DEFINE_integer('steps', TrainingConfig.steps, 'Most training steps of a network.')
+flags.DEFINE_integer('batch_size', TrainingConfig.batch_size, 'Examples a step.')
+flags.DEFINE_float('learning_rate', TrainingConfig.learning_rate, 'Learning rate.')
+flags.DEFINE_string('weighting', 'equal', f'Task weighting, one of: {", ".join(WEIGHTINGS)}.')
+flags.DEFINE_integer('eval_every', TrainingConfig.eval_every, 'Steps between evaluations.')
+flags.DEFINE_integer(
+    'patience',
+    TrainingConfig.patience,
+    'Evaluations without improvement before a network stops; 0 to train all steps.',
+)
+flags.DEFINE_integer(
+    'affinity_every', TrainingConfig.affinity_every, 'Steps between affinity measurements.'
+)
+flags.DEFINE_string(
+    'affinity', None, 'Select from the affinities in this .npz or .csv file; measure none.'
+)
+flags.DEFINE_bool('resume', False, 'Go on with the run that the workdir holds.')
+
+FLAGS = flags.FLAGS
+
+
+def launch(main):
+    """Runs `main()`; what is wrong with its input ends it with one sentence and exit status 2."""
+
+    def run(arguments):
+        if len(arguments) > 1:
+            return _fail(f'there is no argument {arguments[1]!r}: flags begin with --')
+        try:
+            main()
+        except (ValueError, OSError, FloatingPointError) as error:
+            logging.debug('the error came from here', exc_info=True)
+            return _fail(str(error))
+        return 0
+
+    logging.set_verbosity(logging.WARNING)
+    app.run(run)
+
+
+def choose(kind, name, choices):
+    """The entry of a dict of choices. Raises ValueError if there is none of that name."""
+    if name not in choices:
+        raise ValueError(f'there is no {kind} called {name!r}: choose {" or ".join(choices)}')
+    return choices[name]
+
+
+def training_config():
+    """The `TrainingConfig` that the flags ask for."""
+    return TrainingConfig(
+        steps=FLAGS.steps,
+        batch_size=FLAGS.batch_size,
+        learning_rate=FLAGS.learning_rate,
+        seed=FLAGS.seed,
+        eval_every=FLAGS.eval_every,
+        patience=FLAGS.patience,
+        affinity_every=FLAGS.affinity_every,
+        weighting=choose('weighting', FLAGS.weighting, WEIGHTINGS),
+    )
+
+
+def load_dataset():
+    """The `Dataset` that --dataset names."""
+    return choose('dataset', FLAGS.dataset, DATASETS)()
+
+
+def dense_problem(dataset):
+    """A problem for a dataset of flat inputs: an MLP encoder, a linear head for each task."""
+    example = dataset.train.inputs[:1]
+    kinds = {task: objectives.objective(*kind) for task, kind in dataset.tasks.items()}
+    return from_nnx(
+        lambda rngs: models.MLP(example.size, MLP_WIDTHS, rngs=rngs),
+        {
+            task: lambda rngs, width=kind.width: nnx.Linear(MLP_WIDTHS[-1], width, rngs=rngs)
+            for task, kind in kinds.items()
+        },
+        {task: kind.loss for task, kind in kinds.items()},
+        {task: kind.metric for task, kind in kinds.items()},
+        example,
+    )
+
+
+def run_folder(name):
+    """The folder that --workdir names, or a new one under runs/."""
+    if FLAGS.workdir is not None:
+        return pathlib.Path(FLAGS.workdir)
+    if FLAGS.resume:
+        raise ValueError('--resume needs --workdir, the folder of the run to go on with')
+    folders = (pathlib.Path('runs') / f'{name}_{n:03}' for n in range(1, sys.maxsize))
+    return next(folder for folder in folders if not os.path.lexists(folder))
+
+
+def _fail(sentence):
+    print(f'error: {sentence}', file=sys.stderr)
+    return 2

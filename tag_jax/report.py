@@ -1,0 +1,389 @@
+"""Tables and pictures of a finished run, drawn from the files in its workdir.
+
+from tag_jax import report
+print(report.write('runs/mine'))      # affinity.png, groups.png, curves.png, report.html
+"""
+
+import base64
+import html
+import io
+import math
+import pathlib
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from tag_jax import workdir as workdirs
+
+HEAT_MAP, DIAGRAM, CURVES, REPORT = 'affinity.png', 'groups.png', 'curves.png', 'report.html'
+
+_BASELINE_NAMES = {'mtl': 'all together', 'stl': 'single tasks'}
+_COLOURS = colormaps['tab10'].colors
+_GREY = '0.5'
+_ANNOTATED_TASKS = 20
+
+
+def write(path) -> str:
+    """Writes the pictures and report.html of a finished run.
+
+    Args:
+      path: its workdir.
+
+    Returns:
+      The table of test errors as text, ending with the path of the report.
+    """
+    path = pathlib.Path(path)
+    results = workdirs.read_json(path / workdirs.RESULTS)
+    config = workdirs.read_json(path / workdirs.CONFIG)
+    affinity = workdirs.read_affinity_arrays(path / workdirs.AFFINITY)
+    records = workdirs.read_records(path / workdirs.METRICS)
+    pictures = {
+        HEAT_MAP: _png(
+            affinity_figure(affinity['mean'], affinity['task_names'], affinity['stderr'])
+        ),
+        DIAGRAM: _png(groups_figure(results)),
+        CURVES: _png(curves_figure(results, records)),
+    }
+    for name, picture in pictures.items():
+        workdirs.write_bytes(path / name, picture)
+    workdirs.write_bytes(path / REPORT, html_page(results, config, pictures).encode())
+    return f'{text_table(results)}\n\nreport: {path / REPORT}'
+
+
+def text_table(results) -> str:
+    """Test errors of every task beside the baselines, for the terminal.
+
+    Args:
+      results: what results.json holds.
+    """
+    header, rows = _error_rows(results)
+    widths = [max(len(row[n]) for row in [header, *rows]) for n in range(len(header))]
+
+    def line(cells):
+        first, *others = (
+            cell.ljust(width) if n < 2 else cell.rjust(width)
+            for n, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return '  '.join([first, *others]).rstrip()
+
+    rule = '-' * len(line(header))
+    groups = [f'  {n}  {tasks}' for n, tasks in enumerate(group_lines(results), 1)]
+    table = [line(header), rule, *map(line, rows[:-1]), rule, line(rows[-1])]
+    return '\n'.join(['Train together:', *groups, '', gain_sentence(results), '', *table])
+
+
+def group_lines(results) -> list[str]:
+    """A line for each network: the tasks that it serves, then those that only help to train.
+
+    Args:
+      results: what results.json holds.
+    """
+    lines = []
+    for group in results['groups']:
+        helpers = [task for task in group['tasks'] if task not in group['serves']]
+        helped = f' (with the help of {", ".join(helpers)})' if helpers else ''
+        lines.append(', '.join(group['serves']) + helped)
+    return lines
+
+
+def gain_sentence(results) -> str:
+    """The total test error, beside that of one network for all tasks.
+
+    Args:
+      results: what results.json holds.
+    """
+    total = results['total_test_error']
+    sentence = f'Total test error {total:.2f} %'
+    if baseline := results['baselines'].get('mtl'):
+        together = baseline['total_test_error']
+        sentence += f', against {together:.2f} % for one network of all tasks'
+        if together > 0:
+            change = 100 * (1 - total / together)
+            sentence += f': {abs(change):.1f} % {"lower" if change >= 0 else "higher"}'
+    return sentence + '.'
+
+
+def affinity_figure(mean, task_names, stderr=None) -> Figure:
+    """A heat map of inter-task affinities, source tasks down, target tasks across.
+
+    The diagonal, a task's effect on itself, is left grey: selection does not use it, and it is far
+    larger than the rest.
+
+    Args:
+      mean: `[T, T]`, source task first.
+      task_names: T names.
+      stderr: `[T, T]`, written under the values; None or NaN to leave it out.
+    """
+    size = len(task_names)
+    shown = np.ma.masked_where(np.eye(size, dtype=bool) | ~np.isfinite(mean), mean)
+    largest = float(np.abs(shown).max()) if shown.count() else 0.0
+    exponent = math.floor(math.log10(largest)) if largest > 0 else 0
+    unit = 10.0**exponent
+    cell = 0.85 if size <= _ANNOTATED_TASKS else 0.3
+    figure = Figure(figsize=(cell * size + 3.2, cell * size + 2), layout='constrained')
+    axes = figure.subplots()
+    axes.set_facecolor('0.85')
+    image = axes.imshow(
+        shown / unit, cmap='RdBu', vmin=-(largest / unit or 1), vmax=largest / unit or 1
+    )
+    axes.set_xticks(range(size), task_names, rotation=45, ha='right', rotation_mode='anchor')
+    axes.set_yticks(range(size), task_names)
+    axes.set_xlabel('target task: the loss that changes')
+    axes.set_ylabel('source task: the step that is taken')
+    axes.set_title('Inter-task affinity')
+    scale = f' in units of $10^{{{exponent}}}$' if exponent else ''
+    figure.colorbar(image, ax=axes, shrink=0.8, label=f'share of loss taken away{scale}')
+    if size <= _ANNOTATED_TASKS:
+        for source, target in np.argwhere(~np.ma.getmaskarray(shown)):
+            value = mean[source, target] / unit
+            text = f'{round(value, 2) + 0.0:.2f}'
+            if stderr is not None and np.isfinite(stderr[source, target]):
+                text += f'\n±{stderr[source, target] / unit:.2f}'
+            dark = abs(value) > 0.6 * largest / unit
+            axes.text(
+                target,
+                source,
+                text,
+                ha='center',
+                va='center',
+                fontsize=7.5,
+                color='white' if dark else 'black',
+            )
+    return figure
+
+
+def groups_figure(results) -> Figure:
+    """The networks and the tasks: which network trains and which serves each task.
+
+    Args:
+      results: what results.json holds.
+    """
+    groups, names = results['groups'], results['task_names']
+    served = [task for group in groups for task in group['serves']]
+    height = {task: -n for n, task in enumerate(served)}
+    figure = Figure(figsize=(7.5, 0.45 * len(names) + 1.6), layout='constrained')
+    axes = figure.subplots()
+    for n, group in enumerate(groups):
+        colour = _COLOURS[n % len(_COLOURS)]
+        middle = np.mean([height[task] for task in group['serves']])
+        for task in group['tasks']:
+            serves = task in group['serves']
+            axes.plot(
+                [0, 1],
+                [middle, height[task]],
+                color=colour,
+                linestyle='-' if serves else ':',
+                linewidth=2 if serves else 1.4,
+            )
+            if serves:
+                error = results['test_error'][task]
+                axes.text(
+                    1.03,
+                    height[task],
+                    f'{task}   {error:.2f} %',
+                    va='center',
+                    fontsize=10,
+                    color=colour,
+                    fontweight='bold',
+                )
+        axes.text(
+            -0.03,
+            middle,
+            f'network {n + 1}',
+            ha='right',
+            va='center',
+            fontsize=10,
+            color='white',
+            bbox={'boxstyle': 'round,pad=0.5', 'facecolor': colour, 'linewidth': 0},
+        )
+    axes.set_xlim(-0.45, 1.75)
+    axes.set_ylim(-len(names) + 0.4, 0.6)
+    axes.set_axis_off()
+    axes.set_title(f'{len(groups)} networks for {len(names)} tasks, with test errors')
+    figure.legend(
+        handles=[
+            Line2D([], [], color=_GREY, linewidth=2, label='trains and serves'),
+            Line2D([], [], color=_GREY, linewidth=1.4, linestyle=':', label='trains only'),
+        ],
+        loc='outside lower center',
+        ncols=2,
+        frameon=False,
+    )
+    return figure
+
+
+def curves_figure(results, records) -> Figure:
+    """Training loss and validation error, in total and for every task.
+
+    Args:
+      results: what results.json holds.
+      records: the lines of metrics.jsonl.
+    """
+    curves = {}
+    for record in records:
+        curves.setdefault(record['network'], []).append(record)
+    groups, names = results['groups'], results['task_names']
+    columns = min(4, max(2, len(names)))
+    rows = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(3 * columns, 3 + 2.1 * rows), layout='constrained')
+    above, below = figure.subfigures(2, 1, height_ratios=(3, 2.1 * rows))
+    totals = (
+        ('training_loss', 'training loss, sum'),
+        ('validation_error', 'validation error, sum (%)'),
+    )
+    for axes, (kind, label) in zip(above.subplots(1, 2), totals, strict=True):
+        if 'mtl' in curves:
+            axes.plot(*_series(curves['mtl'], kind, names), color=_GREY, label='all together')
+        axes.plot(*_sum_of_groups(curves, groups, kind), color='black', label='groups')
+        axes.set_title(label, fontsize=10)
+        axes.set_xlabel('step')
+        axes.set_yscale('log')
+        axes.legend(frameon=False)
+    panels = np.ravel(below.subplots(rows, columns, sharex=True))
+    for panel, task in zip(panels, names, strict=False):
+        if 'mtl' in curves:
+            panel.plot(*_series(curves['mtl'], 'training_loss', [task]), color=_GREY)
+        for n, group in enumerate(groups):
+            if task in group['serves']:
+                series = _series(curves[group['network']], 'training_loss', [task])
+                panel.plot(*series, color=_COLOURS[n % len(_COLOURS)])
+        panel.set_title(task, fontsize=9)
+        panel.set_yscale('log')
+        panel.tick_params(labelsize=7)
+    for panel in panels[len(names) :]:
+        panel.set_axis_off()
+    below.supylabel('training loss', fontsize=9)
+    return figure
+
+
+def html_page(results, config, pictures) -> str:
+    """The report as one page that needs no other file.
+
+    Args:
+      results: what results.json holds.
+      config: what config.json holds.
+      pictures: `{file name: PNG bytes}`.
+    """
+    header, rows = _error_rows(results)
+    head = ''.join(f'<th>{html.escape(cell)}</th>' for cell in header)
+    body = ''.join(
+        '<tr>' + ''.join(f'<td>{html.escape(cell)}</td>' for cell in row) + '</tr>' for row in rows
+    )
+    groups = ''.join(f'<li>{html.escape(line)}</li>' for line in group_lines(results))
+    cost = results['cost']
+    settings = ''.join(
+        f'<tr><td>{html.escape(name)}</td><td>{html.escape(_plain(value))}</td></tr>'
+        for name, value in {**config, **{f'cost: {k}': v for k, v in cost.items()}}.items()
+    )
+    return _PAGE.format(
+        title=html.escape(f'{results["method"]} on {results["dataset"]}'),
+        groups_text=groups,
+        gain=html.escape(gain_sentence(results)),
+        head=head,
+        body=body,
+        settings=settings,
+        **{
+            name.removesuffix('.png'): base64.b64encode(picture).decode()
+            for name, picture in pictures.items()
+        },
+    )
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<style>
+:root {{ color-scheme: light dark; }}
+body {{
+  font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+}}
+h1 {{ font-size: 1.2rem; font-weight: 600; }}
+.decision {{ font-size: 1.4rem; line-height: 1.35; margin: 0.3rem 0; overflow-wrap: anywhere; }}
+img {{ max-width: 100%; height: auto; background: white; border-radius: 6px; }}
+.table {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; }}
+th, td {{ padding: 0.25rem 0.8rem; text-align: left; border-bottom: 1px solid #8884; }}
+.errors td:nth-child(n+3), .errors th:nth-child(n+3) {{ text-align: right; }}
+.errors td {{ font-variant-numeric: tabular-nums; }}
+.errors tr:last-child td {{ font-weight: 600; border-top: 2px solid #8888; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p class="decision">Train together</p>
+<ol class="decision">{groups_text}</ol>
+<p>{gain}</p>
+<h2>Test error (%)</h2>
+<div class="table"><table class="errors">
+<thead><tr>{head}</tr></thead>
+<tbody>{body}</tbody>
+</table></div>
+<h2>Networks</h2>
+<img alt="Which network trains and which serves each task" src="data:image/png;base64,{groups}">
+<h2>Inter-task affinity</h2>
+<p>The share of the target task's loss that one step on the source task alone takes away, averaged
+over training. Blue helps, red harms.</p>
+<img alt="Heat map of inter-task affinities" src="data:image/png;base64,{affinity}">
+<h2>Training</h2>
+<img alt="Loss and validation error during training" src="data:image/png;base64,{curves}">
+<h2>Settings and cost</h2>
+<div class="table"><table><tbody>{settings}</tbody></table></div>
+</body>
+</html>
+"""
+
+
+def _error_rows(results):
+    """Header and rows of the table of test errors; the last row is the total."""
+    baselines = results['baselines']
+    header = ['task', 'network', 'groups']
+    header += [_BASELINE_NAMES.get(name, name) for name in baselines]
+    server = {
+        task: str(n + 1) for n, group in enumerate(results['groups']) for task in group['serves']
+    }
+    rows = [
+        [task, server[task], f'{results["test_error"][task]:.2f}']
+        + [f'{errors["test_error"][task]:.2f}' for errors in baselines.values()]
+        for task in results['task_names']
+    ]
+    totals = [results['total_test_error'], *(e['total_test_error'] for e in baselines.values())]
+    return header, [*rows, ['total', '', *(f'{total:.2f}' for total in totals)]]
+
+
+def _series(records, kind, tasks):
+    """Steps, and the sum over tasks of a quantity in the records of one network."""
+    values = [sum(_or_nan(record[kind][task]) for task in tasks) for record in records]
+    return [record['step'] for record in records], values
+
+
+def _sum_of_groups(curves, groups, kind):
+    """Steps, and the sum over all tasks, each from its network; one that stopped stays put."""
+    series = [_series(curves[group['network']], kind, group['serves']) for group in groups]
+    steps = sorted(set().union(*(steps for steps, _ in series)))
+    total = sum(np.interp(steps, *one) for one in series)
+    return steps, total
+
+
+def _or_nan(value):
+    return math.nan if value is None else value
+
+
+def _plain(value):
+    """A setting as text."""
+    if isinstance(value, dict):
+        return ', '.join(f'{name} {_plain(one)}' for name, one in value.items())
+    if isinstance(value, list):
+        return ', '.join(map(_plain, value))
+    return f'{value:.4g}' if isinstance(value, float) else str(value)
+
+
+def _png(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format='png', dpi=130, bbox_inches='tight')
+    return buffer.getvalue()

@@ -1,0 +1,108 @@
+"""Trained networks on disk: a folder each, whole or not there.
+
+parameters/          params and model state (orbax)
+predict.stablehlo    its prediction function, which runs without the model's code
+affinity.npz         the affinities measured while it trained, if any were
+network.json         what it was trained as and how it did; written last
+"""
+
+import logging
+import pathlib
+import shutil
+
+import jax
+
+from tag_jax import checkpoint, prediction, workdir
+from tag_jax.affinity import AffinitySummary
+from tag_jax.training import TrainedNetwork
+
+_PARAMETERS, _FUNCTION, _RECORD = 'parameters', 'predict.stablehlo', 'network.json'
+
+
+def keep(folder, problem, network, inputs, batch_size):
+    """Writes a trained network.
+
+    A model that cannot be exported is kept without its prediction function, with a warning.
+
+    Args:
+      folder: where; anything there is replaced.
+      problem: the `MultiTaskProblem` that was trained.
+      network: a `TrainedNetwork`.
+      inputs: example inputs `[N, ...]`; only shapes matter.
+      batch_size: examples a pass of the exported function.
+    """
+    folder = pathlib.Path(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    arrays = (network.params, network.model_state)
+    checkpoint.save(folder / _PARAMETERS, _tree(*arrays))
+    example = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((batch_size, *x.shape[1:]), x.dtype), inputs
+    )
+    try:
+        function = prediction.exported(
+            lambda tree, inputs: problem.predict(tree['params'], tree['model_state'], inputs),
+            _tree(*arrays),
+            example,
+        )
+        workdir.write_bytes(folder / _FUNCTION, function)
+    except Exception as error:  # The network is trained and kept, whatever its code does here.
+        logging.warning('predicting from %s will need the problem: %s', folder, error)
+    if network.affinities is not None:
+        workdir.write_affinity(folder / workdir.AFFINITY, network.affinities)
+    workdir.write_json(
+        folder / _RECORD,
+        {
+            **network.plan._asdict(),
+            'validation': network.validation,
+            'best_step': network.best_step,
+            'steps': network.steps,
+            'seconds': network.seconds,
+        },
+    )
+
+
+def kept(folder, problem, plan) -> TrainedNetwork | None:
+    """The network of a plan, or None if the folder does not hold it whole."""
+    folder = pathlib.Path(folder)
+    if not (folder / _RECORD).exists():
+        return None
+    params, model_state = arrays(folder, problem)
+    record = workdir.read_json(folder / _RECORD)
+    affinities = None
+    if plan.measures_affinity:
+        affinities = AffinitySummary(**workdir.read_affinity_arrays(folder / workdir.AFFINITY))
+    return TrainedNetwork(
+        plan=plan,
+        params=params,
+        model_state=model_state,
+        **{name: record[name] for name in ('validation', 'best_step', 'steps', 'seconds')},
+        affinities=affinities,
+    )
+
+
+def arrays(folder, problem=None):
+    """The params and the model state of a kept network.
+
+    In the structure that the problem gives them, or else as nested dicts with string keys.
+    """
+    like = None if problem is None else _tree(*jax.eval_shape(problem.init, jax.random.key(0)))
+    tree = checkpoint.restore(pathlib.Path(folder) / _PARAMETERS, like)
+    return tree['params'], tree['model_state']
+
+
+def predictor(folder, batch_size):
+    """The exported function of a kept network: `inputs [N, ...] -> {task: output [N, ...]}`.
+
+    Raises:
+      ValueError: if the model could not be exported.
+    """
+    file = pathlib.Path(folder) / _FUNCTION
+    if not file.exists():
+        raise ValueError(f'{folder} holds no exported function: give the problem to predict')
+    function = prediction.imported(file.read_bytes(), _tree(*arrays(folder)))
+    return lambda inputs: prediction.in_batches(function, inputs, batch_size)
+
+
+def _tree(params, model_state):
+    return {'params': params, 'model_state': model_state}
