@@ -261,7 +261,7 @@ def _nnx_functions(make):
 def _filled(template, values):
     """A copy of an `nnx.State` that holds the arrays of a plain dict."""
     filled = jax.tree.map(lambda leaf: leaf, template)
-    nnx.replace_by_pure_dict(filled, values)
+    nnx.replace_by_pure_dict(filled, jax.tree.map(jnp.asarray, values))
     return filled
 
 

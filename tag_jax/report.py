@@ -239,7 +239,8 @@ def curves_figure(results, records) -> Figure:
         axes.plot(*_sum_of_groups(curves, groups, kind), color='black', label='groups')
         axes.set_title(label, fontsize=10)
         axes.set_xlabel('step')
-        axes.set_yscale('log')
+        if kind == 'training_loss':
+            _use_log_scale(axes)
         axes.legend(frameon=False)
     panels = np.ravel(below.subplots(rows, columns, sharex=True))
     for panel, task in zip(panels, names, strict=False):
@@ -250,7 +251,7 @@ def curves_figure(results, records) -> Figure:
                 series = _series(curves[group['network']], 'training_loss', [task])
                 panel.plot(*series, color=_COLOURS[n % len(_COLOURS)])
         panel.set_title(task, fontsize=9)
-        panel.set_yscale('log')
+        _use_log_scale(panel)
         panel.tick_params(labelsize=7)
     for panel in panels[len(names) :]:
         panel.set_axis_off()
@@ -368,6 +369,13 @@ def _sum_of_groups(curves, groups, kind):
     steps = sorted(set().union(*(steps for steps, _ in series)))
     total = sum(np.interp(steps, *one) for one in series)
     return steps, total
+
+
+def _use_log_scale(axes):
+    """A logarithmic axis, unless there is nothing positive to show on it."""
+    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.get_lines()])
+    if np.any(values > 0):
+        axes.set_yscale('log')
 
 
 def _or_nan(value):

@@ -1,0 +1,82 @@
+"""Settings and fixtures that the tests share."""
+
+import flax.linen as nn
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from small import (
+    TASKS,
+    LinenNormalisedEncoder,
+    NormalisedEncoder,
+    make_objectives,
+    make_problem,
+    make_split,
+)
+
+from tag_jax.data import Dataset
+from tag_jax.problem import Batch, from_linen, from_nnx
+
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+hypothesis.settings.register_profile('repeatable', deadline=None, derandomize=True)
+hypothesis.settings.load_profile('repeatable')
+
+
+@pytest.fixture(scope='session')
+def problem():
+    return make_problem()
+
+
+@pytest.fixture(scope='session')
+def dataset():
+    return Dataset('points', TASKS, make_split(512), make_split(200, 1), make_split(200, 2))
+
+
+@pytest.fixture
+def batch():
+    return Batch(*make_split(32))
+
+
+@pytest.fixture
+def point(problem):
+    """(params, model_state) of the small problem."""
+    return problem.init(jax.random.key(0))
+
+
+@pytest.fixture(params=['nnx', 'linen'], scope='session')
+def noisy_problem(request):
+    """A problem with BatchNorm and dropout in the encoder."""
+    kinds = make_objectives(TASKS)
+    losses = {task: kind.loss for task, kind in kinds.items()}
+    metrics = {task: kind.metric for task, kind in kinds.items()}
+    example = np.zeros((4, 3), np.float32)
+    if request.param == 'nnx':
+        heads = {
+            task: lambda rngs, width=kind.width: nnx.Linear(8, width, rngs=rngs)
+            for task, kind in kinds.items()
+        }
+        return from_nnx(NormalisedEncoder, heads, losses, metrics, example)
+    heads = {task: nn.Dense(kind.width) for task, kind in kinds.items()}
+    return from_linen(LinenNormalisedEncoder(), heads, losses, metrics, example)
+
+
+@pytest.fixture(scope='session')
+def convolutional_problem():
+    """A convolutional encoder on the points, repeated to 4 x 4 images of three channels."""
+    kinds = make_objectives(TASKS)
+
+    class Encoder(nn.Module):
+        @nn.compact
+        def __call__(self, inputs):
+            images = jnp.broadcast_to(inputs[:, None, None, :], (len(inputs), 4, 4, 3))
+            return jnp.mean(nn.relu(nn.Conv(8, (3, 3))(images)), axis=(1, 2))
+
+    return from_linen(
+        Encoder(),
+        {task: nn.Dense(kind.width) for task, kind in kinds.items()},
+        {task: kind.loss for task, kind in kinds.items()},
+        {task: kind.metric for task, kind in kinds.items()},
+        np.zeros((1, 3), np.float32),
+    )

@@ -1,0 +1,82 @@
+"""Small problems and data for the tests."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from tag_jax import models, objectives
+from tag_jax.data import Split, TaskKind
+from tag_jax.problem import from_nnx
+
+TASKS = {
+    'sign': TaskKind('classification', 2),
+    'octant': TaskKind('classification', 8),
+    'radius': TaskKind('regression', 1),
+}
+
+
+def make_objectives(tasks):
+    return {task: objectives.objective(*kind) for task, kind in tasks.items()}
+
+
+def make_problem(tasks=None, widths=(16, 8)):
+    """An MLP on three inputs with heads for the tasks of `make_split`."""
+    kinds = make_objectives(tasks or TASKS)
+    return from_nnx(
+        lambda rngs: models.MLP(3, widths, rngs=rngs),
+        {
+            task: lambda rngs, width=kind.width: nnx.Linear(widths[-1], width, rngs=rngs)
+            for task, kind in kinds.items()
+        },
+        {task: kind.loss for task, kind in kinds.items()},
+        {task: kind.metric for task, kind in kinds.items()},
+        jax.ShapeDtypeStruct((1, 3), jnp.float32),
+    )
+
+
+def make_split(size, seed=0, labelled=None):
+    """Points in space: the sign of x + y, the octant, and the distance to the origin.
+
+    Args:
+      labelled: the share of labels that exist; the others are NaN or -1 behind a mask.
+    """
+    rng = np.random.default_rng(seed)
+    points = rng.normal(size=(size, 3)).astype(np.float32)
+    targets = {
+        'sign': (points[:, 0] + points[:, 1] > 0).astype(np.int32),
+        'octant': ((points > 0) @ [1, 2, 4]).astype(np.int32),
+        'radius': np.linalg.norm(points, axis=1).astype(np.float32),
+    }
+    if labelled is None:
+        return Split(points, targets)
+    mask = {task: rng.random(size) < labelled for task in targets}
+    nothing = {'sign': -1, 'octant': -1, 'radius': np.nan}
+    hidden = {
+        task: np.where(mask[task], target, nothing[task]).astype(target.dtype)
+        for task, target in targets.items()
+    }
+    return Split(points, hidden, mask)
+
+
+class NormalisedEncoder(nnx.Module):
+    """A dense layer with BatchNorm and dropout."""
+
+    def __init__(self, rngs):
+        self.dense = nnx.Linear(3, 8, rngs=rngs)
+        self.normalise = nnx.BatchNorm(8, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, inputs):
+        return self.dropout(self.normalise(self.dense(inputs)))
+
+
+class LinenNormalisedEncoder(nn.Module):
+    """The same in Linen."""
+
+    @nn.compact
+    def __call__(self, inputs, train):
+        hidden = nn.Dense(8)(inputs)
+        hidden = nn.BatchNorm(use_running_average=not train)(hidden)
+        return nn.Dropout(0.5, deterministic=not train)(hidden)

@@ -1,0 +1,91 @@
+"""The floors of the house: imports run downward only, and selection stays free of JAX."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parent.parent / 'tag_jax'
+
+# A part may import parts on lower floors. Parts on floor 0 import nothing of the rest.
+FLOORS = {
+    'report': 8,
+    'grouping': 7,
+    'store': 6,
+    'training': 5,
+    'slots': 4,
+    'optim': 3,
+    'affinity': 3,
+    'gradients': 2,
+    'problem': 1,
+    'selection': 0,
+    'models': 0,
+    'data': 0,
+    'objectives': 0,
+    'checkpoint': 0,
+    'prediction': 0,
+    'workdir': 0,
+}
+
+
+def modules():
+    return sorted(PACKAGE.rglob('*.py'))
+
+
+def part_of(path):
+    """The part that a file belongs to: a module of the package, or a folder."""
+    return path.relative_to(PACKAGE).with_suffix('').parts[0]
+
+
+def imported_parts(path):
+    """The parts that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f'{path}: relative import'
+            names = [f'{node.module}.{alias.name}' for alias in node.names]
+        else:
+            continue
+        for name in names:
+            first, *rest = name.split('.')
+            assert first != 'experiments', f'{path} imports a launcher'
+            if first == 'tag_jax' and rest and rest[0] in FLOORS:
+                found.add(rest[0])
+    return found
+
+
+def test_every_part_has_a_floor():
+    assert {part_of(path) for path in modules()} - {'__init__'} == set(FLOORS)
+
+
+@pytest.mark.parametrize('path', modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_downward(path):
+    part = part_of(path)
+    if part == '__init__':
+        assert not imported_parts(path)
+        return
+    for other in imported_parts(path) - {part}:
+        assert FLOORS[other] < FLOORS[part], f'{path} imports {other}'
+
+
+def test_selection_needs_no_jax():
+    code = (
+        'import sys, tag_jax.selection;'
+        'loaded = {name.split(".")[0] for name in sys.modules};'
+        'assert not loaded & {"jax", "flax", "optax", "matplotlib"}, loaded'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_every_public_part_is_reached_lazily():
+    import tag_jax
+
+    for part in FLOORS:
+        assert getattr(tag_jax, part).__name__ == f'tag_jax.{part}'
+    assert set(FLOORS) <= set(dir(tag_jax))
+    with pytest.raises(AttributeError, match='nothing_of_the_kind'):
+        tag_jax.nothing_of_the_kind  # noqa: B018

@@ -1,0 +1,86 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tag_jax import objectives
+
+
+def scored(metric, output, target, mask):
+    sums = metric.sums(jnp.asarray(output), jnp.asarray(target), jnp.asarray(mask))
+    return {name: np.asarray(value, np.float64) for name, value in sums.items()}
+
+
+def test_classification_by_hand():
+    objective = objectives.classification(3)
+    output = np.array([[2.0, 1.0, 0.0], [0.0, 0.0, 5.0], [1.0, 0.0, 0.0], [0.0, 9.0, 0.0]])
+    target, mask = np.array([0, 1, 0, 2]), np.array([True, True, True, False])
+    assert objective.width == 3
+    expected = np.log(np.exp(output).sum(axis=1)) - output[np.arange(4), target]
+    np.testing.assert_allclose(objective.loss(output, target), expected, rtol=1e-6)
+    finished = objective.metric.finish(scored(objective.metric, output, target, mask))
+    assert finished == pytest.approx({'error': 100 / 3, 'accuracy': 2 / 3})
+
+
+@pytest.mark.parametrize('shape', [(5, 1), (5,), (5, 2)])
+def test_regression_by_hand(shape):
+    rng = np.random.default_rng(0)
+    size = shape[1] if len(shape) > 1 else 1
+    objective = objectives.regression(size)
+    output, target = rng.normal(size=(5, size)), rng.normal(size=shape)
+    columns = target.reshape(5, size)
+    np.testing.assert_allclose(
+        objective.loss(jnp.asarray(output), jnp.asarray(target)),
+        np.square(output - columns).mean(axis=1),
+        rtol=1e-5,
+    )
+    mask = np.array([True, True, False, True, True])
+    sums = scored(objective.metric, output, np.where(columns == columns[2], 0, columns), mask)
+    finished = objective.metric.finish(sums)
+    mse = np.square(output - columns)[mask].mean()
+    assert finished['mse'] == pytest.approx(mse, rel=1e-5)
+    assert finished['error'] == pytest.approx(
+        100 * mse / columns[mask].var(axis=0).mean(), rel=1e-4
+    )
+
+
+def test_regression_far_from_zero_needs_its_center():
+    target = 1e4 + np.linspace(-1, 1, 64, dtype=np.float32)
+    output = target[:, None] + 0.5
+    metric = objectives.regression(center=1e4).metric
+    finished = metric.finish(scored(metric, output, target, np.ones(64, bool)))
+    assert finished['error'] == pytest.approx(100 * 0.25 / target.astype(float).var(), rel=1e-3)
+
+
+def test_targets_without_variance_have_no_error():
+    metric = objectives.regression().metric
+    sums = scored(metric, np.ones((4, 1)), np.zeros(4), np.ones(4, bool))
+    with pytest.raises(ValueError, match='variance of its target, which is zero'):
+        metric.finish(sums)
+
+
+@given(st.sampled_from([1, 7]), st.sampled_from([0, 5]), st.integers(0, 2**32 - 1))
+def test_sums_of_parts_are_the_sums_of_the_whole(first, second, seed):
+    rng = np.random.default_rng(seed)
+    size = first + second
+    for objective, target in (
+        (objectives.classification(4), rng.integers(4, size=size)),
+        (objectives.regression(), rng.normal(size=size).astype(np.float32)),
+    ):
+        output = rng.normal(size=(size, objective.width)).astype(np.float32)
+        mask = rng.random(size) < 0.7
+        whole = scored(objective.metric, output, target, mask)
+        parts = [
+            scored(objective.metric, output[rows], target[rows], mask[rows])
+            for rows in (slice(first), slice(first, size))
+        ]
+        for name, total in whole.items():
+            np.testing.assert_allclose(parts[0][name] + parts[1][name], total, atol=1e-4)
+
+
+def test_objectives_by_name():
+    assert objectives.objective('classification', 5).width == 5
+    assert objectives.objective('regression', 2).width == 2
+    with pytest.raises(ValueError, match="no kind of task called 'ranking'"):
+        objectives.objective('ranking', 2)

@@ -1,0 +1,220 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from small import TASKS, make_problem
+
+from tag_jax import objectives
+from tag_jax.problem import Batch, MultiTaskProblem, from_functions, from_linen, from_nnx
+
+REGRESSION = objectives.regression()
+
+
+def plain(decode):
+    """A problem of linear functions with the given decoders."""
+    return from_functions(
+        lambda key: {'shared': jnp.eye(2), 'heads': {task: jnp.ones((2, 1)) for task in decode}},
+        lambda shared, inputs: inputs @ shared,
+        decode,
+        {task: REGRESSION.loss for task in decode},
+        {task: REGRESSION.metric for task in decode},
+    )
+
+
+def linear(head, representation):
+    return representation @ head
+
+
+def test_a_problem_names_what_is_wrong_with_its_parts():
+    parts = {
+        'init': None,
+        'encode': None,
+        'decode': {'a': linear},
+        'losses': {'a': REGRESSION.loss},
+        'metrics': {'a': REGRESSION.metric},
+    }
+    assert MultiTaskProblem(['a'], **parts).task_names == ('a',)
+    with pytest.raises(ValueError, match="'a' occurs twice"):
+        MultiTaskProblem(('a', 'a'), **parts)
+    with pytest.raises(ValueError, match='at least one task'):
+        MultiTaskProblem((), **parts)
+    with pytest.raises(ValueError, match="losses has no entry for the task 'a'"):
+        MultiTaskProblem(('a',), **parts | {'losses': {}})
+    with pytest.raises(ValueError, match="metrics has an entry for 'b', which is not a task"):
+        MultiTaskProblem(('a',), **parts | {'metrics': {'a': None, 'b': None}})
+
+
+def test_a_problem_is_static_under_jit(problem):
+    traces = []
+
+    @jax.jit
+    def count(x):
+        traces.append(x)
+        return x
+
+    apply = jax.jit(lambda p, x: count(x), static_argnums=0)
+    apply(problem, 1.0)
+    apply(problem, 2.0)
+    assert len(traces) == 1
+    assert hash(problem) != hash(make_problem())
+
+
+def test_a_head_does_not_depend_on_the_other_tasks():
+    several = make_problem()
+    one = make_problem({'radius': TASKS['radius']})
+    key = jax.random.key(3)
+    (params, _), (alone, _) = several.init(key), one.init(key)
+    jax.tree.map(np.testing.assert_array_equal, params['heads']['radius'], alone['heads']['radius'])
+    jax.tree.map(np.testing.assert_array_equal, params['shared'], alone['shared'])
+
+
+def test_init_can_be_vmapped(problem):
+    keys = jax.random.split(jax.random.key(0), 3)
+    params, _ = jax.jit(jax.vmap(problem.init))(keys)
+    single, _ = problem.init(keys[1])
+    jax.tree.map(
+        lambda many, one: np.testing.assert_allclose(many[1], one, rtol=1e-6), params, single
+    )
+
+
+def test_batch_statistics_move_in_training_only(noisy_problem, batch):
+    params, state = noisy_problem.init(jax.random.key(0))
+    key = jax.random.key(1)
+    encode = jax.jit(noisy_problem.encode, static_argnums=3)
+    _, trained = encode(params['shared'], state['shared'], batch.inputs, True, key)
+    _, kept = encode(params['shared'], state['shared'], batch.inputs, False, None)
+    assert jax.tree.structure(trained) == jax.tree.structure(state['shared'])
+    assert all(
+        np.any(a != b)
+        for a, b in zip(jax.tree.leaves(trained), jax.tree.leaves(state['shared']), strict=True)
+    )
+    jax.tree.map(np.testing.assert_array_equal, kept, state['shared'])
+
+
+def test_dropout_follows_the_key(noisy_problem, batch):
+    params, state = noisy_problem.init(jax.random.key(0))
+
+    def encode(train, key):
+        arguments = params['shared'], state['shared'], batch.inputs, train, key
+        return np.asarray(noisy_problem.encode(*arguments)[0])
+
+    first, again = encode(True, jax.random.key(1)), encode(True, jax.random.key(1))
+    np.testing.assert_array_equal(first, again)
+    assert np.any(first != encode(True, jax.random.key(2)))
+    assert np.any(first != encode(True, jax.random.PRNGKey(2)))
+    assert 0.3 < np.mean(first == 0) < 0.7
+    assert not np.any(encode(False, None) == 0)
+    with pytest.raises(Exception, match=r'key|PRNG|rng'):
+        encode(True, None)
+
+
+def test_random_streams_of_repeated_layers_differ():
+    class Encoder(nnx.Module):
+        def __init__(self, rngs):
+            make = nnx.split_rngs(splits=2)(nnx.vmap(lambda r: nnx.Dropout(0.5, rngs=r)))
+            self.layers = make(rngs)
+
+        def __call__(self, inputs):
+            return nnx.vmap(lambda layer: layer(inputs))(self.layers).swapaxes(0, 1)
+
+    problem = from_nnx(
+        Encoder,
+        {'a': lambda rngs: nnx.Linear(4, 1, rngs=rngs)},
+        {'a': REGRESSION.loss},
+        {'a': REGRESSION.metric},
+        jnp.ones((8, 4)),
+    )
+    params, state = problem.init(jax.random.key(0))
+    encode = lambda key: problem.encode(
+        params['shared'], state['shared'], jnp.ones((8, 4)), True, key
+    )[0]
+    one, two = encode(jax.random.key(0)).swapaxes(0, 1)
+    assert np.any(one != two)
+
+
+def test_modes_are_passed_to_modules_that_name_them():
+    class Deterministic(nn.Module):
+        @nn.compact
+        def __call__(self, inputs, *, deterministic):
+            return inputs * (1.0 if deterministic else 2.0)
+
+    class Head(nnx.Module):
+        def __init__(self, rngs):
+            pass
+
+        def __call__(self, representation, train):
+            return representation * (3.0 if train else 1.0)
+
+    metrics, losses = {'a': REGRESSION.metric}, {'a': REGRESSION.loss}
+    example = jnp.ones((2, 1))
+    for problem in (
+        from_linen(Deterministic(), {'a': nn.Dense(1)}, losses, metrics, example),
+        from_nnx(lambda rngs: nnx.Linear(1, 1, rngs=rngs), {'a': Head}, losses, metrics, example),
+    ):
+        params, state = problem.init(jax.random.key(0))
+
+        def output(train, problem=problem, params=params, state=state):
+            z, _ = problem.encode(params['shared'], state['shared'], example, train, None)
+            head = params['heads']['a'], state['heads']['a']
+            return problem.decode['a'](*head, z, train, None)[0]
+
+        assert np.any(output(True) != output(False))
+        np.testing.assert_array_equal(output(False), problem.predict(params, state, example)['a'])
+
+
+def test_functions_come_in_three_forms():
+    key, inputs = jax.random.key(0), jnp.ones((3, 2))
+
+    def noisy(head, representation, key, train):
+        return linear(head, representation) + (jax.random.normal(key) if train else 0)
+
+    def counting(head, state, representation, train, key):
+        return linear(head, representation), state + 1
+
+    problem = plain({'simple': linear, 'noisy': noisy})
+    params, state = problem.init(key)
+    assert state == {'shared': {}, 'heads': {'simple': {}, 'noisy': {}}}
+    decode = problem.decode['noisy']
+    quiet, _ = decode(params['heads']['noisy'], {}, inputs, False, None)
+    loud, _ = decode(params['heads']['noisy'], {}, inputs, True, key)
+    np.testing.assert_array_equal(
+        quiet, problem.decode['simple'](jnp.ones((2, 1)), {}, inputs, True, key)[0]
+    )
+    assert np.any(quiet != loud)
+
+    stateful = from_functions(
+        lambda key: (
+            {'shared': jnp.eye(2), 'heads': {'a': jnp.ones((2, 1))}},
+            {'shared': {}, 'heads': {'a': jnp.zeros(())}},
+        ),
+        lambda shared, inputs: inputs @ shared,
+        {'a': counting},
+        {'a': REGRESSION.loss},
+        {'a': REGRESSION.metric},
+    )
+    params, state = stateful.init(key)
+    _, state = stateful.decode['a'](params['heads']['a'], state['heads']['a'], inputs, True, key)
+    assert state == 1
+
+
+def test_masked_targets_are_replaced():
+    batch = Batch(
+        np.zeros((3, 1)),
+        {
+            'a': np.array([1.0, np.nan, 3.0]),
+            'image': np.full((3, 2, 2, 4), np.nan),
+            'b': np.ones(3),
+        },
+        {'a': np.array([True, False, True]), 'image': np.zeros((3, 2, 2), bool)},
+    )
+    target, mask = batch.labels('a')
+    np.testing.assert_array_equal(target, [1, 0, 3])
+    np.testing.assert_array_equal(mask, [True, False, True])
+    target, mask = batch.labels('image')
+    assert not np.any(target)
+    assert mask.shape == (3, 2, 2)
+    target, mask = batch.labels('b')
+    assert target is batch.targets['b']
+    assert np.all(mask)
