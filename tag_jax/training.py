@@ -331,6 +331,7 @@ def _observed(problem, run, outputs, scores, seconds, config):
       scores: the metrics of every task after them.
       seconds: the wall time that they took.
     """
+    _check_finite(problem, run, outputs)
     errors = {task: scores[task]['error'] for task in run.plan.tasks}
     total = math.fsum(errors.values())
     step = run.step + len(outputs.losses)
@@ -361,17 +362,23 @@ def _observed(problem, run, outputs, scores, seconds, config):
     return run, record
 
 
+def _check_finite(problem, run, outputs):
+    """Raises FloatingPointError at the first loss that is not finite, naming task and step."""
+    bad = np.argwhere(outputs.active & ~np.isfinite(outputs.losses))
+    if len(bad):
+        step, task = bad[0]
+        raise FloatingPointError(
+            f'the loss of {problem.task_names[task]!r} in {run.plan.name} is not finite at step '
+            f'{run.step + step}: try a lower learning_rate, or look for bad values in its data'
+        )
+
+
 def _mean_losses(problem, run, outputs):
     """Mean loss of every task that the network trains, over the steps where it had labels."""
     means = {}
     for n, task in enumerate(problem.task_names):
         if task in run.plan.tasks:
             losses = outputs.losses[outputs.active[:, n], n]
-            if not np.isfinite(losses).all():
-                raise FloatingPointError(
-                    f'the loss of {task} in {run.plan.name} is not finite after step {run.step}: '
-                    'try a lower learning_rate, or look for bad values in its data'
-                )
             means[task] = float(losses.mean(dtype=np.float64)) if losses.size else None
     return means
 

@@ -61,10 +61,13 @@ def make_split(size, seed=0, labelled=None):
 
 
 class NormalisedEncoder(nnx.Module):
-    """A dense layer with BatchNorm and dropout."""
+    """A dense layer with BatchNorm and dropout.
+
+    (No bias before BatchNorm: its gradient is zero but for rounding, which Adam would blow up.)
+    """
 
     def __init__(self, rngs):
-        self.dense = nnx.Linear(3, 8, rngs=rngs)
+        self.dense = nnx.Linear(3, 8, use_bias=False, rngs=rngs)
         self.normalise = nnx.BatchNorm(8, rngs=rngs)
         self.dropout = nnx.Dropout(0.5, rngs=rngs)
 
@@ -77,6 +80,6 @@ class LinenNormalisedEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, inputs, train):
-        hidden = nn.Dense(8)(inputs)
+        hidden = nn.Dense(8, use_bias=False)(inputs)
         hidden = nn.BatchNorm(use_running_average=not train)(hidden)
         return nn.Dropout(0.5, deterministic=not train)(hidden)

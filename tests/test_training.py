@@ -1,0 +1,326 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from small import TASKS, make_split
+
+from tag_jax import training
+from tag_jax.training import NetworkPlan, TrainingConfig
+
+ALL = tuple(TASKS)
+CONFIG = TrainingConfig(
+    steps=40, batch_size=32, learning_rate=1e-2, eval_every=20, affinity_every=10
+)
+
+
+def plan(name, tasks=ALL, seed=0, learning_rate=1e-2, measures_affinity=False):
+    return NetworkPlan(name, tasks, seed, learning_rate, measures_affinity)
+
+
+def train(problem, dataset, plans, config=CONFIG, **callbacks):
+    return training.train_networks(
+        problem, dataset.train, dataset.validation, plans, config, **callbacks
+    )
+
+
+def equal(left, right):
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+def close(left, right, **tolerance):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), left, right)
+
+
+def test_training_learns(problem, dataset):
+    config = dataclasses.replace(CONFIG, steps=300, eval_every=50)
+    (network,) = train(problem, dataset, [plan('all')], config)
+    params, state = problem.init(jax.random.key(0))
+    before = training.evaluate(problem, params, state, dataset.test, 64)
+    after = training.evaluate(problem, network.params, network.model_state, dataset.test, 64)
+    for task in ALL:
+        assert after[task]['error'] < 0.5 * before[task]['error']
+
+
+def test_a_network_is_the_same_whatever_runs_beside_it(problem, dataset):
+    """Bitwise, in slots: alone, in another order, and after others that stopped early."""
+    config = dataclasses.replace(CONFIG, slots=2, steps=100, patience=1)
+    plans = [
+        plan('one', ('sign', 'octant'), seed=3, measures_affinity=True),
+        plan('two', learning_rate=0.3),
+        plan('three', ('radius',), seed=1),
+        plan('four', seed=2, learning_rate=0.1),
+    ]
+    together = {n.plan.name: n for n in train(problem, dataset, plans, config)}
+    assert len({network.steps for network in together.values()}) > 1, 'some stop early'
+    for order in (plans[::-1], *([one] for one in plans)):
+        for network in train(problem, dataset, order, config):
+            other = together[network.plan.name]
+            equal((network.params, network.model_state), (other.params, other.model_state))
+            assert network.validation == other.validation
+            assert (network.steps, network.best_step) == (other.steps, other.best_step)
+            if network.affinities is not None:
+                np.testing.assert_array_equal(network.affinities.history, other.affinities.history)
+
+
+def test_a_network_among_others_equals_one_alone(problem, dataset):
+    plans = [plan(f'{n}', seed=n) for n in range(5)]
+    together = train(problem, dataset, plans)
+    for network in together[:2]:
+        (alone,) = train(problem, dataset, [network.plan])
+        close(network.params, alone.params, rtol=1e-4, atol=1e-5)
+
+
+def test_networks_differ_in_seed_and_learning_rate(problem, dataset):
+    plans = [plan('a'), plan('b', seed=1), plan('c', learning_rate=1e-4)]
+    a, b, c = train(problem, dataset, plans, dataclasses.replace(CONFIG, steps=20))
+    start, _ = problem.init(jax.random.split(jax.random.key(0))[0])
+    moved = [
+        sum(
+            float(jnp.abs(x - y).sum())
+            for x, y in zip(*map(jax.tree.leaves, (n.params, start)), strict=True)
+        )
+        for n in (a, c)
+    ]
+    assert moved[1] < 0.1 * moved[0]
+    assert np.any(a.params['heads']['radius']['kernel'] != b.params['heads']['radius']['kernel'])
+
+
+def decaying(learning_rate):
+    return optax.adamw(learning_rate, weight_decay=0.1)
+
+
+def test_heads_outside_the_task_set_never_move(problem, dataset):
+    config = dataclasses.replace(CONFIG, optimizer=decaying)
+    network, _ = train(problem, dataset, [plan('part', ('octant',)), plan('all')], config)
+    start, _ = problem.init(jax.random.split(jax.random.key(0))[0])
+    for task in ALL:
+        moved = np.any(network.params['heads'][task]['kernel'] != start['heads'][task]['kernel'])
+        assert moved == (task == 'octant')
+    assert set(network.validation) == {'octant'}
+
+
+def test_the_best_evaluation_is_kept(problem, dataset):
+    records = []
+    config = dataclasses.replace(CONFIG, steps=400, patience=3)
+    plans = [plan('fast', learning_rate=0.1), plan('slow')]
+    networks = train(problem, dataset, plans, config, on_record=records.append)
+    for network in networks:
+        own = [record for record in records if record['network'] == network.plan.name]
+        totals = [record['total_validation_error'] for record in own]
+        assert [record['step'] for record in own] == list(range(20, network.steps + 1, 20))
+        best = own[int(np.argmin(totals))]
+        assert network.best_step == best['step']
+        if network.steps < config.steps:
+            assert network.steps == network.best_step + 3 * config.eval_every
+        found = training.evaluate(
+            problem, network.params, network.model_state, dataset.validation, 200
+        )
+        for task in ALL:
+            assert found[task]['error'] == pytest.approx(best['validation_error'][task], rel=1e-4)
+            assert network.validation[task]['error'] == best['validation_error'][task]
+    assert networks[0].steps < config.steps
+
+
+def test_patience_zero_trains_to_the_end(problem, dataset):
+    config = dataclasses.replace(CONFIG, steps=200, patience=0)
+    (network,) = train(problem, dataset, [plan('fast', learning_rate=0.3)], config)
+    assert network.steps == 200
+
+
+def test_steps_need_not_be_a_multiple_of_the_evaluations(problem, dataset):
+    records = []
+    config = dataclasses.replace(CONFIG, steps=50, slots=2)
+    plans = [plan('a', measures_affinity=True), plan('b'), plan('c')]
+    networks = train(problem, dataset, plans, config, on_record=records.append)
+    assert [network.steps for network in networks] == [50] * 3
+    assert [r['step'] for r in records if r['network'] == 'a'] == [20, 40, 50]
+    np.testing.assert_array_equal(networks[0].affinities.steps, [0, 10, 20, 30, 40])
+
+    exact = dataclasses.replace(config, eval_every=50)
+    for network, other in zip(networks, train(problem, dataset, plans, exact), strict=True):
+        if network.best_step == 50:
+            close(network.params, other.params, rtol=1e-4, atol=1e-5)
+    (short,) = train(problem, dataset, [plan('a')], dataclasses.replace(CONFIG, steps=3))
+    assert short.steps == short.best_step == 3
+
+
+def test_affinities_are_measured_on_the_way(problem, dataset):
+    plans = [plan('measured', ('sign', 'radius'), measures_affinity=True), plan('plain')]
+    measured, plain = train(problem, dataset, plans, dataclasses.replace(CONFIG, slots=2))
+    assert plain.affinities is None
+    found = measured.affinities
+    np.testing.assert_array_equal(found.steps, [0, 10, 20, 30])
+    np.testing.assert_array_equal(found.count, 4 * np.array([[1, 0, 1], [0, 0, 0], [1, 0, 1]]))
+    assert np.isfinite(found.mean[np.ix_([0, 2], [0, 2])]).all()
+
+
+def test_the_first_affinities_are_those_of_the_first_batch(problem, dataset):
+    from tag_jax import affinity
+    from tag_jax.problem import Batch
+
+    (network,) = train(problem, dataset, [plan('all', seed=4, measures_affinity=True)])
+    init_key, _ = jax.random.split(jax.random.key(4))
+    rows = training.batch_rows(4, 0, 32, 512)
+    batch = Batch(
+        dataset.train.inputs[rows], {t: y[rows] for t, y in dataset.train.targets.items()}
+    )
+    expected = affinity.inter_task_affinity(problem, *problem.init(init_key), batch, 1e-2)
+    np.testing.assert_allclose(network.affinities.history[0], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_measuring_does_not_change_training(problem, dataset):
+    config = dataclasses.replace(CONFIG, slots=1)
+    (measured,) = train(problem, dataset, [plan('a', measures_affinity=True)], config)
+    (plain,) = train(problem, dataset, [plan('a')], config)
+    equal(measured.params, plain.params)
+
+
+def test_convolutions_on_cpu_take_the_unrolled_road(convolutional_problem, dataset):
+    config = dataclasses.replace(CONFIG, steps=10, eval_every=5, affinity_every=5)
+    plans = [plan('a', measures_affinity=True), plan('b', ('sign',), seed=1)]
+    if jax.default_backend() == 'cpu':
+        assert training.default_slots(convolutional_problem, 2, dataset.train.inputs) == 1
+    networks = train(convolutional_problem, dataset, plans, config)
+    assert [network.steps for network in networks] == [10, 10]
+    np.testing.assert_array_equal(networks[0].affinities.steps, [0, 5])
+    params, state = networks[0].params, networks[0].model_state
+    found = training.evaluate(convolutional_problem, params, state, dataset.validation, 64)
+    assert found['sign']['error'] == pytest.approx(networks[0].validation['sign']['error'])
+
+
+def test_both_roads_give_the_same_network(noisy_problem, dataset, monkeypatch):
+    plans = [plan('a', measures_affinity=True), plan('b', ('sign',), seed=1)]
+    config = dataclasses.replace(CONFIG, steps=20, slots=2)
+    scanned = train(noisy_problem, dataset, plans, config)
+    monkeypatch.setattr(training, '_batching', lambda problem, inputs: 'unroll')
+    unrolled = train(noisy_problem, dataset, plans, config)
+    for one, other in zip(scanned, unrolled, strict=True):
+        close(
+            (one.params, one.model_state), (other.params, other.model_state), rtol=1e-3, atol=1e-4
+        )
+    np.testing.assert_allclose(
+        scanned[0].affinities.history, unrolled[0].affinities.history, rtol=1e-2, atol=1e-4
+    )
+
+
+def test_missing_labels(problem, dataset):
+    split = make_split(512, labelled=0.3)
+    (network,) = train(problem, dataset._replace(train=split, validation=split), [plan('all')])
+    assert np.isfinite([network.validation[task]['error'] for task in ALL]).all()
+    found = training.evaluate(problem, network.params, network.model_state, split, 100)
+    outputs = problem.predict(network.params, network.model_state, split.inputs)
+    rows = split.mask['octant']
+    wrong = np.argmax(outputs['octant'], axis=1)[rows] != split.targets['octant'][rows]
+    assert found['octant']['error'] == pytest.approx(100 * wrong.mean())
+
+
+@pytest.mark.parametrize('batch_size', [1, 7, 200, 1000])
+def test_evaluation_does_not_depend_on_the_batch_size(problem, point, dataset, batch_size):
+    found = training.evaluate(problem, *point, dataset.test, batch_size)
+    expected = training.evaluate(problem, *point, dataset.test, 50)
+    for task in ALL:
+        assert found[task] == pytest.approx(expected[task], rel=1e-5)
+
+
+def test_evaluation_by_hand(problem, point, dataset):
+    found = training.evaluate(problem, *point, dataset.test, 64)
+    outputs = problem.predict(*point, dataset.test.inputs)
+    radius = dataset.test.targets['radius'].astype(float)
+    residual = np.asarray(outputs['radius'])[:, 0] - radius
+    expected = 100 * np.mean(residual**2) / radius.var()
+    assert found['radius']['error'] == pytest.approx(expected, rel=1e-4)
+    wrong = np.argmax(outputs['sign'], axis=1) != dataset.test.targets['sign']
+    assert found['sign']['error'] == pytest.approx(100 * wrong.mean())
+
+
+def test_the_predictor_answers_any_number_of_inputs(problem, point, dataset):
+    predict = training.predictor(problem, *point, batch_size=64)
+    expected = problem.predict(*point, dataset.test.inputs)
+    for size in (1, 64, 65, 200):
+        found = predict(dataset.test.inputs[:size])
+        for task in ALL:
+            assert isinstance(found[task], np.ndarray)
+            np.testing.assert_allclose(found[task], expected[task][:size], rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match='no examples to predict for'):
+        predict(dataset.test.inputs[:0])
+
+
+def test_every_epoch_is_a_permutation():
+    epochs = [
+        np.concatenate([training.batch_rows(5, 4 * epoch + n, 25, 107) for n in range(4)])
+        for epoch in range(3)
+    ]
+    for rows in epochs:
+        assert len(set(rows.tolist())) == 100
+        assert rows.min() >= 0
+        assert rows.max() < 107
+    assert np.any(epochs[0] != epochs[1])
+    np.testing.assert_array_equal(epochs[1][:25], training.batch_rows(5, 4, 25, 107))
+    assert np.any(epochs[0][:25] != training.batch_rows(6, 0, 25, 107))
+
+
+def test_a_batch_larger_than_the_split_is_the_split(problem, dataset):
+    config = dataclasses.replace(CONFIG, steps=4, batch_size=4096)
+    (network,) = train(problem, dataset, [plan('all')], config)
+    assert network.steps == 4
+
+
+def test_a_loss_that_is_not_finite_is_named(problem, dataset):
+    radius = dataset.train.targets['radius'].copy()
+    radius[training.batch_rows(0, 7, 32, 512)[3]] = np.inf
+    split = dataset.train._replace(targets={**dataset.train.targets, 'radius': radius})
+    with pytest.raises(
+        FloatingPointError, match="the loss of 'radius' in all is not finite at step 7"
+    ):
+        train(problem, dataset._replace(train=split), [plan('all')])
+
+
+def test_networks_report_when_they_finish(problem, dataset):
+    finished = []
+    config = dataclasses.replace(CONFIG, steps=20, slots=1)
+    networks = train(problem, dataset, [plan('a'), plan('b')], config, on_finish=finished.append)
+    assert [network.plan.name for network in finished] == ['a', 'b']
+    assert finished[1] is networks[1]
+    assert all(network.seconds > 0 for network in networks)
+    assert train(problem, dataset, []) == ()
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('steps', 0),
+        ('steps', 2.5),
+        ('batch_size', -1),
+        ('eval_every', 0),
+        ('affinity_every', 0),
+        ('seed', -1),
+        ('patience', -1),
+        ('slots', 0),
+        ('learning_rate', 0.0),
+        ('learning_rate', -1e-3),
+        ('learning_rate', float('nan')),
+        ('learning_rate', float('inf')),
+    ],
+)
+def test_settings_out_of_range_are_named(name, value):
+    with pytest.raises(ValueError, match=f'{name} must be .* not {value}'):
+        TrainingConfig(**{name: value})
+
+
+def test_malformed_splits_are_named(problem, dataset):
+    split = dataset.train
+    training.check_split(problem, split, 'train')
+    training.check_split(problem, make_split(10, labelled=0.5), 'train')
+    nothing = {'octant': np.zeros(512, bool)}
+    for wrong, message in (
+        (split._replace(inputs=split.inputs[:0]), 'the train split has no examples'),
+        (split._replace(inputs=split.inputs[:5]), "5 inputs, but 512 targets for 'sign'"),
+        (split._replace(targets={}), "has no targets for the task 'sign'"),
+        (split._replace(mask=nothing), "'octant' has no label in the train split"),
+        (split._replace(mask={'radius': np.ones(3, bool)}), "but 3 mask for 'radius'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            training.check_split(problem, wrong, 'train')
