@@ -147,7 +147,7 @@ def tag(
       affinity: affinities to select from, instead of measuring: `[T, T]`, or a file that
         `tag_jax.workdir.read_affinity` reads.
       resume: go on with the run that the workdir holds. Networks that had finished are kept, those
-        that had not start again; the result is that of an unbroken run.
+        that had not start again; the result is that of an unbroken run. A finished run is loaded.
 
     Returns:
       A `Result`.
@@ -167,6 +167,8 @@ def tag(
     if workdir is not None:
         asked = _description(run, affinity)
         run = run._replace(path=workdirs.open_run(workdir, asked, resume))
+        if (run.path / workdirs.RESULTS).exists():
+            return load(run.path, problem)
 
     trained, cost = {}, {'search_steps': 0, 'search_seconds': 0.0}
     if summary is None:
@@ -176,7 +178,14 @@ def tag(
         cost = {'search_steps': search.steps, 'search_seconds': search.seconds}
     if run.path is not None:
         workdirs.write_affinity(run.path / workdirs.AFFINITY, summary)
-    _check_sampled(summary, run.path)
+    if pair := _pair_without_affinity(problem.task_names, summary.mean):
+        source, target = pair
+        kept = '' if run.path is None else f'; all others are in {run.path / workdirs.AFFINITY}'
+        raise ValueError(
+            f'no affinity of {source!r} onto {target!r} was measured: their labels never met in a '
+            f'measured batch, or the loss of {target!r} was not positive. Measure more often or '
+            f'in larger batches, or leave one of the tasks out{kept}'
+        )
     selected = selection.select_groups(summary.mean, budget)
     return _train_selected(run, selected, trained, summary.mean, cost)
 
@@ -380,6 +389,8 @@ def _given_affinities(problem, affinity):
         raise ValueError(
             f'an affinity matrix of {size} tasks is {size} x {size}, not {affinity.shape}'
         )
+    if pair := _pair_without_affinity(names, affinity):
+        raise ValueError(f'there is no affinity of {pair[0]!r} onto {pair[1]!r} among those given')
     nothing = affinities.summary(affinities.init(problem))
     return nothing._replace(mean=affinity)
 
@@ -396,18 +407,12 @@ def _check_budget(problem, budget):
         )
 
 
-def _check_sampled(summary, path):
-    """Raises ValueError if selection needs the affinity of a pair that has none."""
-    names = summary.task_names
-    missing = ~np.isfinite(summary.mean) & ~np.eye(len(names), dtype=bool)
-    if missing.any():
-        source, target = np.argwhere(missing)[0]
-        kept = '' if path is None else f' (all that was measured is in {path / workdirs.AFFINITY})'
-        raise ValueError(
-            f'there is no affinity of {names[source]!r} onto {names[target]!r}: their labels never '
-            f'met in a measured batch, or the loss of {names[target]!r} was not positive. Measure '
-            f'more often or in larger batches, or leave one of the tasks out{kept}'
-        )
+def _pair_without_affinity(names, affinity):
+    """The first pair of tasks whose affinity selection needs and does not have, or None."""
+    missing = ~np.isfinite(affinity) & ~np.eye(len(names), dtype=bool)
+    for source, target in np.argwhere(missing):
+        return names[source], names[target]
+    return None
 
 
 def _load_network(folder, problem, batch_size):

@@ -109,7 +109,7 @@ def regression(size=1, center=0.0):
         variation = np.sum(
             totals['squared_distances'] - np.square(totals['distances']) / totals['labels']
         )
-        if not variation > 0:
+        if variation <= 0:
             raise ValueError(
                 'the error of a regression task is relative to the variance of its target, which '
                 'is zero here: drop the task, or give its split targets that differ'

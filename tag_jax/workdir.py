@@ -47,7 +47,13 @@ def open_run(path, config, resume=False):
             f'{path} already holds a run: continue it with resume, or choose another workdir'
         )
     if holds_run:
-        _check_same(path, read_json(path / CONFIG), config)
+        try:
+            before = read_json(path / CONFIG)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f'the run in {path} has no readable {CONFIG}: choose another workdir'
+            ) from error
+        _check_same(path, before, config)
     try:
         path.mkdir(parents=True, exist_ok=True)
         write_json(path / CONFIG, config)

@@ -1,0 +1,300 @@
+import dataclasses
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from small import TASKS, make_problem, make_split
+
+from tag_jax import affinity, grouping, store, training, workdir
+from tag_jax.data import Dataset
+from tag_jax.training import TrainingConfig
+
+CONFIG = TrainingConfig(
+    steps=40, batch_size=64, learning_rate=1e-2, eval_every=20, affinity_every=10
+)
+ALL = tuple(TASKS)
+
+# 'sign' and 'radius' help each other, 'octant' is best helped by 'sign'.
+GIVEN = np.array([[0.0, 2.0, 3.0], [-1.0, 0.0, -1.0], [3.0, -1.0, 0.0]])
+
+
+def without_times(path):
+    """results.json without what a clock told."""
+    results = workdir.read_json(path / 'results.json')
+    results['cost'] = {k: v for k, v in results['cost'].items() if not k.endswith('_seconds')}
+    return results
+
+
+@pytest.fixture(scope='module')
+def run(problem, dataset, tmp_path_factory):
+    """A finished run with two networks, and its result."""
+    path = tmp_path_factory.mktemp('runs') / 'run'
+    return path, grouping.tag(problem, dataset, 2, CONFIG, path)
+
+
+def test_the_result_holds_together(run, problem, dataset):
+    _, result = run
+    assert (result.dataset, result.method, result.budget, result.seed) == ('points', 'tag', 2, 0)
+    assert result.task_names == ALL
+    assert 1 <= len(result.groups) == len(result.networks) <= 2
+    assert sorted(t for group in result.groups for t in group.serves) == sorted(ALL)
+    assert result.affinity.shape == (3, 3)
+    assert list(result.test_error) == list(ALL)
+    assert result.total_test_error == pytest.approx(sum(result.test_error.values()))
+    for task in ALL:
+        assert result.metrics[task]['error'] == result.test_error[task]
+    assert set(result.metrics['radius']) == {'error', 'mse'}
+    assert set(result.metrics['sign']) == {'error', 'accuracy'}
+    baseline = result.baselines['mtl']
+    assert baseline.total_test_error == pytest.approx(sum(baseline.test_error.values()))
+    assert result.cost['search_steps'] == 40
+    assert result.cost['search_seconds'] > 0
+    assert result.bound == result.objective
+
+
+def test_each_task_is_answered_by_the_network_that_serves_it(run, problem, dataset):
+    _, result = run
+    found = result.predict(dataset.test.inputs)
+    assert list(found) == list(ALL)
+    for group, network in zip(result.groups, result.networks, strict=True):
+        outputs = problem.predict(network.params, network.model_state, dataset.test.inputs)
+        for task in group.serves:
+            np.testing.assert_allclose(found[task], outputs[task], rtol=1e-5, atol=1e-6)
+    wrong = np.argmax(found['octant'], axis=1) != dataset.test.targets['octant']
+    assert result.test_error['octant'] == pytest.approx(100 * wrong.mean())
+
+
+def test_the_files_of_a_run(run):
+    path, result = run
+    names = {file.name for file in path.iterdir()}
+    assert names == {'config.json', 'metrics.jsonl', 'affinity.npz', 'results.json', 'checkpoints'}
+    results = workdir.read_json(path / 'results.json')
+    assert set(results) >= {
+        'dataset', 'method', 'budget', 'seed', 'task_names', 'groups', 'test_error',
+        'total_test_error', 'baselines', 'cost', 'objective', 'bound',
+    }  # fmt: skip
+    for group in results['groups']:
+        assert set(group) >= {'tasks', 'serves'}
+        assert (path / 'checkpoints' / group['network'] / 'network.json').exists()
+    assert set(results['baselines']['mtl']) == {'test_error', 'total_test_error'}
+    with np.load(path / 'affinity.npz') as file:
+        assert set(file) >= {'mean', 'stderr', 'count', 'history', 'steps', 'task_names'}
+        np.testing.assert_array_equal(file['steps'], [0, 10, 20, 30])
+        np.testing.assert_array_equal(file['mean'], result.affinity)
+        np.testing.assert_allclose(file['history'].mean(axis=0), result.affinity, rtol=1e-5)
+    config = workdir.read_json(path / 'config.json')
+    assert config['steps'] == 40
+    assert config['weighting'] == 'equal'
+    assert config['examples'] == {'train': 512, 'validation': 200, 'test': 200}
+    records = workdir.read_records(path / 'metrics.jsonl')
+    assert [r['step'] for r in records if r['network'] == 'mtl'] == [20, 40]
+
+
+@pytest.mark.parametrize('with_code', [False, True])
+def test_a_result_comes_back(run, problem, dataset, with_code):
+    path, result = run
+    found = grouping.load(path, problem if with_code else None)
+    for field in dataclasses.fields(grouping.Result):
+        if field.name not in ('networks', 'affinity'):
+            assert getattr(found, field.name) == getattr(result, field.name)
+    np.testing.assert_array_equal(found.affinity, result.affinity)
+    expected, answers = (r.predict(dataset.test.inputs[:70]) for r in (result, found))
+    for task in ALL:
+        np.testing.assert_allclose(answers[task], expected[task], rtol=1e-5, atol=1e-6)
+    for mine, theirs in zip(found.networks, result.networks, strict=True):
+        for field in ('params', 'model_state'):
+            pairs = zip(
+                *(jax.tree.leaves(getattr(network, field)) for network in (mine, theirs)),
+                strict=True,
+            )
+            assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_the_same_seed_gives_the_same_results(run, problem, dataset, tmp_path):
+    path, _ = run
+    grouping.tag(make_problem(), dataset, 2, CONFIG, tmp_path / 'again')
+    assert without_times(tmp_path / 'again') == without_times(path)
+    grouping.tag(problem, dataset, 2, dataclasses.replace(CONFIG, seed=1), tmp_path / 'other')
+    assert without_times(tmp_path / 'other')['test_error'] != without_times(path)['test_error']
+
+
+def test_nothing_is_left_behind_without_a_workdir(run, problem, dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = grouping.tag(problem, dataset, 2, CONFIG)
+    assert result.test_error == run[1].test_error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('lost', ['results', 'network', 'networks', 'everything'])
+def test_a_broken_run_is_continued_to_the_same_end(run, problem, dataset, tmp_path, lost):
+    """A run is cut off after any of its stages by taking away what came later."""
+    path, unbroken = tmp_path / 'run', run[0]
+    shutil.copytree(unbroken, path)
+    (path / 'results.json').unlink()
+    networks = sorted(folder.name for folder in (path / 'checkpoints').iterdir())
+    assert networks[0] == 'mtl'
+    gone = {'results': [], 'network': networks[-1:], 'networks': networks[1:]}.get(lost, networks)
+    for name in gone:
+        (path / 'checkpoints' / name / 'network.json').unlink()
+    if lost == 'everything':
+        (path / 'affinity.npz').unlink()
+    with open(path / 'metrics.jsonl', 'a') as file:
+        file.write('{"network": "mt')
+    grouping.tag(problem, dataset, 2, CONFIG, path, resume=True)
+    assert without_times(path) == without_times(unbroken)
+    for name in ('affinity.npz',):
+        arrays, expected = (workdir.read_affinity_arrays(p / name) for p in (path, unbroken))
+        for key, value in expected.items():
+            np.testing.assert_array_equal(arrays[key], value)
+    by_network = lambda p: sorted(
+        (r['network'], r['step'], json.dumps(r)) for r in workdir.read_records(p / 'metrics.jsonl')
+    )
+    assert by_network(path) == by_network(unbroken)
+
+
+def test_a_finished_run_can_be_asked_for_again(run, problem, dataset):
+    path, result = run
+    before = (path / 'results.json').stat().st_mtime_ns
+    again = grouping.tag(problem, dataset, 2, CONFIG, path, resume=True)
+    assert again.test_error == result.test_error
+    assert again.cost == result.cost
+    assert (path / 'results.json').stat().st_mtime_ns == before
+
+
+def test_a_workdir_with_another_run_is_refused(run, problem, dataset):
+    path, _ = run
+    before = (path / 'results.json').read_bytes()
+    with pytest.raises(ValueError, match='already holds a run'):
+        grouping.tag(problem, dataset, 2, CONFIG, path)
+    with pytest.raises(ValueError, match='budget was 2 and is 3'):
+        grouping.tag(problem, dataset, 3, CONFIG, path, resume=True)
+    assert (path / 'results.json').read_bytes() == before
+
+
+def test_one_network_is_the_baseline_itself(problem, dataset, tmp_path):
+    result = grouping.tag(problem, dataset, 1, CONFIG, tmp_path / 'run')
+    assert result.groups == (grouping.Group(ALL, ALL, 'mtl'),)
+    assert result.test_error == result.baselines['mtl'].test_error
+    assert result.cost['training_steps'] == 0
+    assert [folder.name for folder in (tmp_path / 'run' / 'checkpoints').iterdir()] == ['mtl']
+
+
+def test_given_affinities_are_selected_from(run, problem, dataset, tmp_path):
+    result = grouping.tag(problem, dataset, 2, CONFIG, tmp_path / 'array', affinity=GIVEN)
+    assert [set(group.tasks) for group in result.groups] == [{'sign', 'radius'}, {'sign', 'octant'}]
+    assert [group.serves for group in result.groups] == [('sign', 'radius'), ('octant',)]
+    assert result.objective == 8
+    assert result.cost['search_steps'] == 0
+    assert 'mtl' in result.baselines
+    np.testing.assert_array_equal(result.affinity, GIVEN)
+    loaded = grouping.load(tmp_path / 'array')
+    np.testing.assert_array_equal(loaded.affinity, GIVEN)
+    assert set(loaded.predict(dataset.test.inputs)) == set(ALL)
+
+    table = tmp_path / 'affinity.csv'
+    rows = [','.join([task, *map(str, row)]) for task, row in zip(ALL, GIVEN, strict=True)]
+    table.write_text('\n'.join([f'source,{",".join(ALL)}', *rows]) + '\n')
+    from_table = grouping.tag(problem, dataset, 2, CONFIG, affinity=table)
+    assert from_table.test_error == result.test_error
+
+    from_run = grouping.tag(problem, dataset, 3, CONFIG, affinity=run[0] / 'affinity.npz')
+    np.testing.assert_array_equal(from_run.affinity, run[1].affinity)
+
+
+def test_given_affinities_must_fit(problem, dataset, tmp_path):
+    workdir_path = tmp_path / 'run'
+    for given, message in (
+        (np.zeros((2, 2)), '3 tasks is 3 x 3'),
+        (np.where(GIVEN == 2, np.nan, GIVEN), "no affinity of 'sign' onto 'octant'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            grouping.tag(problem, dataset, 2, CONFIG, workdir_path, affinity=given)
+    with pytest.raises(FileNotFoundError, match='there is no file of affinities'):
+        grouping.tag(problem, dataset, 2, CONFIG, workdir_path, affinity=tmp_path / 'no.npz')
+    assert not workdir_path.exists()
+
+
+def test_a_pair_without_a_sample_is_named_and_the_affinities_are_kept(problem, dataset, tmp_path):
+    """Labels of 'octant' and 'radius' never meet: their tasks have examples of their own."""
+    first = np.arange(512) < 256
+    mask = {'octant': first, 'radius': ~first}
+    config = dataclasses.replace(CONFIG, batch_size=1, affinity_every=1)
+    apart = dataset._replace(train=dataset.train._replace(mask=mask))
+    path = tmp_path / 'run'
+    message = r"no affinity of 'octant' onto 'radius' was measured.*run/affinity.npz"
+    with pytest.raises(ValueError, match=message):
+        grouping.tag(problem, apart, 2, config, path)
+    with np.load(path / 'affinity.npz') as file:
+        assert file['count'][1, 2] == 0
+        assert file['count'][0, 2] > 0
+    assert (path / 'checkpoints' / 'mtl' / 'network.json').exists()
+
+
+@pytest.mark.parametrize('budget', [0, -1, 4, 2.5, '2', None])
+def test_budgets_out_of_range_are_refused(problem, dataset, tmp_path, budget):
+    with pytest.raises(ValueError, match='budget must be an integer between 1 and .*, 3, not'):
+        grouping.tag(problem, dataset, budget, CONFIG, tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_task_without_labels_is_refused(problem, dataset, tmp_path):
+    mask = {'octant': np.zeros(200, bool)}
+    for name in ('validation', 'test'):
+        split = getattr(dataset, name)._replace(mask=mask)
+        with pytest.raises(ValueError, match=f"'octant' has no label in the {name} split"):
+            grouping.tag(problem, dataset._replace(**{name: split}), 2, CONFIG, tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_more_tasks_than_can_be_selected_from_are_refused(dataset):
+    tasks = {f'task_{n}': TASKS['radius'] for n in range(21)}
+    with pytest.raises(ValueError, match='at most 20 tasks, not 21'):
+        grouping.tag(make_problem(tasks), dataset, 2, CONFIG)
+
+
+def test_one_task(tmp_path):
+    tasks = {'radius': TASKS['radius']}
+    splits = (make_split(128, seed) for seed in range(3))
+    result = grouping.tag(
+        make_problem(tasks), Dataset('one', tasks, *splits), 1, CONFIG, tmp_path / 'run'
+    )
+    assert [group.tasks for group in result.groups] == [('radius',)]
+    assert result.objective == 0
+    assert grouping.load(tmp_path / 'run').total_test_error == result.total_test_error
+
+
+def test_missing_labels(problem, dataset):
+    splits = {
+        name: make_split(size, seed, labelled=0.5)
+        for seed, (name, size) in enumerate((('train', 512), ('validation', 200), ('test', 200)))
+    }
+    result = grouping.tag(problem, dataset._replace(**splits), 2, CONFIG)
+    assert np.isfinite(list(result.test_error.values())).all()
+
+
+def test_loading_what_is_not_there(run, tmp_path):
+    with pytest.raises(ValueError, match='holds no finished run'):
+        grouping.load(tmp_path)
+    path = tmp_path / 'run'
+    shutil.copytree(run[0], path)
+    for function in path.rglob('predict.stablehlo'):
+        function.unlink()
+    with pytest.raises(ValueError, match='give the problem to predict'):
+        grouping.load(path)
+    assert grouping.load(path, make_problem()).groups == run[1].groups
+
+
+def test_the_summary_of_given_affinities_has_no_samples(problem):
+    summary = grouping._given_affinities(problem, GIVEN)
+    assert isinstance(summary, affinity.AffinitySummary)
+    assert not summary.count.any()
+
+
+def test_networks_are_kept_under_their_names(run, problem):
+    path, result = run
+    for group, network in zip(result.groups, result.networks, strict=True):
+        plan = training.NetworkPlan(group.network, group.tasks, 0, 1e-2)
+        kept = store.kept(path / 'checkpoints' / group.network, problem, plan)
+        jax.tree.map(np.testing.assert_array_equal, kept.params, network.params)

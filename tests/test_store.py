@@ -1,0 +1,118 @@
+"""Trained networks on disk, with what they stand on: checkpoints and exported functions."""
+
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import TASKS
+
+from tag_jax import checkpoint, objectives, prediction, store, training
+from tag_jax.problem import from_functions
+from tag_jax.training import NetworkPlan, TrainingConfig
+
+PLAN = NetworkPlan('all', tuple(TASKS), 0, 1e-2, True)
+CONFIG = TrainingConfig(steps=10, batch_size=32, eval_every=5, affinity_every=5)
+
+
+def trained(problem, dataset, plan=PLAN):
+    return training.train_networks(problem, dataset.train, dataset.validation, [plan], CONFIG)[0]
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+    tree = {'a': [jnp.arange(3), jnp.ones((2, 2), jnp.bfloat16)], 'b': {}, 'c': {0: jnp.float32(1)}}
+    checkpoint.save(tmp_path / 'tree', tree)
+    found = checkpoint.restore(tmp_path / 'tree', jax.eval_shape(lambda: tree))
+    assert jax.tree.structure(found) == jax.tree.structure(tree)
+    jax.tree.map(np.testing.assert_array_equal, found, tree)
+    with pytest.raises(ValueError, match='exists'):
+        checkpoint.save(tmp_path / 'tree', tree)
+
+
+def test_a_network_comes_back_as_it_was(tmp_path, noisy_problem, dataset):
+    network = trained(noisy_problem, dataset)
+    folder = tmp_path / 'networks' / 'all'
+    assert store.kept(folder, noisy_problem, PLAN) is None
+    store.keep(folder, noisy_problem, network, dataset.train.inputs, 64)
+    found = store.kept(folder, noisy_problem, PLAN)
+    for field in ('plan', 'validation', 'best_step', 'steps', 'seconds'):
+        assert getattr(found, field) == getattr(network, field)
+    for field in ('params', 'model_state'):
+        jax.tree.map(np.testing.assert_array_equal, getattr(found, field), getattr(network, field))
+    for mine, theirs in zip(found.affinities, network.affinities, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_network_that_was_not_written_whole_is_not_there(tmp_path, problem, dataset):
+    network = trained(problem, dataset)
+    store.keep(tmp_path / 'all', problem, network, dataset.train.inputs, 64)
+    (tmp_path / 'all' / 'network.json').unlink()
+    assert store.kept(tmp_path / 'all', problem, PLAN) is None
+    store.keep(tmp_path / 'all', problem, network, dataset.train.inputs, 64)
+    assert store.kept(tmp_path / 'all', problem, PLAN) is not None
+
+
+def test_the_exported_function_needs_no_model_code(tmp_path, noisy_problem, dataset):
+    network = trained(noisy_problem, dataset)
+    store.keep(tmp_path / 'all', noisy_problem, network, dataset.train.inputs, 64)
+    inputs = dataset.test.inputs[:100]
+    expected = noisy_problem.predict(network.params, network.model_state, inputs)
+    found = store.predictor(tmp_path / 'all', 64)(inputs)
+    for task in TASKS:
+        np.testing.assert_allclose(found[task], expected[task], rtol=1e-4, atol=1e-5)
+
+    np.savez(tmp_path / 'inputs.npz', inputs=inputs)
+    code = f"""
+        import sys
+        import numpy as np
+        from tag_jax import store
+        inputs = np.load({str(tmp_path / 'inputs.npz')!r})['inputs']
+        found = store.predictor({str(tmp_path / 'all')!r}, 64)(inputs)
+        np.savez({str(tmp_path / 'found.npz')!r}, **found)
+    """
+    subprocess.run([sys.executable, '-c', textwrap.dedent(code)], check=True)
+    with np.load(tmp_path / 'found.npz') as elsewhere:
+        for task in TASKS:
+            np.testing.assert_allclose(elsewhere[task], found[task], rtol=1e-5, atol=1e-6)
+
+
+def test_parameters_are_matched_by_name():
+    """Eleven layers: as strings, their indices do not sort as numbers do."""
+    params = {'layers': {n: jnp.full((2, 2), n + 1.0) for n in range(11)}}
+
+    def predict(params, inputs):
+        for n in range(11):
+            inputs = jnp.tanh(inputs @ params['layers'][n] / (n + 1) + n)
+        return {'a': inputs}
+
+    inputs = jnp.ones((3, 2))
+    data = prediction.exported(predict, params, inputs)
+    renamed = {'layers': {str(n): leaf for n, leaf in params['layers'].items()}}
+    found = prediction.imported(data, renamed)(inputs)
+    np.testing.assert_allclose(found['a'], predict(params, inputs)['a'], rtol=1e-6)
+
+
+def test_a_model_that_cannot_be_exported_is_kept_all_the_same(tmp_path, dataset, caplog):
+    regression = objectives.regression()
+
+    def head(head, representation):
+        shape = jax.ShapeDtypeStruct((len(representation), 1), jnp.float32)
+        first = lambda z: np.asarray(z)[:, :1]
+        return jax.pure_callback(first, shape, representation, vmap_method='sequential') + head
+
+    problem = from_functions(
+        lambda key: {'shared': jnp.eye(3), 'heads': {'radius': jnp.zeros(1)}},
+        lambda shared, inputs: inputs @ shared,
+        {'radius': lambda params, z: head(params[None], jax.lax.stop_gradient(z))},
+        {'radius': regression.loss},
+        {'radius': regression.metric},
+    )
+    network = trained(problem, dataset, NetworkPlan('one', ('radius',), 0, 1e-2))
+    store.keep(tmp_path / 'one', problem, network, dataset.train.inputs, 64)
+    assert 'will need the problem' in caplog.text
+    assert store.kept(tmp_path / 'one', problem, network.plan) is not None
+    with pytest.raises(ValueError, match='give the problem to predict'):
+        store.predictor(tmp_path / 'one', 64)

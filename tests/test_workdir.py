@@ -1,0 +1,112 @@
+import json
+
+import numpy as np
+import pytest
+
+from tag_jax import affinity, workdir
+
+NAMES = ('a', 'b', 'c')
+MATRIX = np.array([[0.0, 1.0, -2.0], [3.0, 0.0, 4.0], [5.0, 6.0, 0.0]])
+
+
+def test_a_folder_holds_one_run(tmp_path):
+    path = workdir.open_run(tmp_path / 'deep' / 'run', {'budget': 2})
+    assert workdir.read_json(path / 'config.json') == {'budget': 2}
+    with pytest.raises(ValueError, match='already holds a run'):
+        workdir.open_run(path, {'budget': 2})
+    workdir.open_run(path, {'budget': 2, 'versions': {'jax': '1'}}, resume=True)
+    with pytest.raises(ValueError, match=r'other settings \(budget was 2 and is 3\)'):
+        workdir.open_run(path, {'budget': 3}, resume=True)
+    assert workdir.read_json(path / 'config.json')['budget'] == 2
+
+
+def test_resuming_where_there_is_no_run_starts_one(tmp_path):
+    assert (workdir.open_run(tmp_path, {}, resume=True) / 'config.json').exists()
+
+
+def test_any_file_of_a_run_is_protected(tmp_path):
+    (tmp_path / 'affinity.npz').write_bytes(b'precious')
+    with pytest.raises(ValueError, match='already holds a run'):
+        workdir.open_run(tmp_path, {})
+    assert (tmp_path / 'affinity.npz').read_bytes() == b'precious'
+
+
+def test_a_run_without_its_settings_cannot_be_continued(tmp_path):
+    (tmp_path / 'results.json').write_text('{}')
+    with pytest.raises(ValueError, match='no readable config.json'):
+        workdir.open_run(tmp_path, {}, resume=True)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(OSError, match='cannot write to the workdir .*file/run'):
+        workdir.open_run(tmp_path / 'file' / 'run', {})
+    with pytest.raises(OSError, match='cannot write to the workdir .*file'):
+        workdir.open_run(tmp_path / 'file', {})
+
+
+def test_json_never_holds_nan(tmp_path):
+    with pytest.raises(ValueError, match='JSON'):
+        workdir.write_json(tmp_path / 'x.json', {'loss': float('nan')})
+    assert not list(tmp_path.iterdir())
+
+
+def test_records(tmp_path):
+    path = tmp_path / 'metrics.jsonl'
+    assert workdir.read_records(path) == []
+    workdir.append_record(path, {'step': 1})
+    workdir.append_record(path, {'step': 2})
+    with open(path, 'a') as file:
+        file.write('{"step": 3')
+    assert workdir.read_records(path) == [{'step': 1}, {'step': 2}]
+    workdir.write_records(path, [{'step': 1}])
+    assert json.loads(path.read_text()) == {'step': 1}
+
+
+def test_affinities_come_back_in_the_order_that_is_asked_for(tmp_path):
+    statistics = affinity.AffinityStatistics(NAMES, (0, 10), (MATRIX - 1, MATRIX + 1))
+    workdir.write_affinity(tmp_path / 'affinity.npz', affinity.summary(statistics))
+    with np.load(tmp_path / 'affinity.npz') as file:
+        assert set(file) == set(affinity.AffinitySummary._fields)
+        np.testing.assert_array_equal(file['steps'], [0, 10])
+        assert file['history'].shape == (2, 3, 3)
+    table = tmp_path / 'affinity.csv'
+    table.write_text('source,a,b,c\nb,3,0,4\na,0,1,-2\n\nc, 5, 6, 0\n')
+    order = [2, 0, 1]
+    for path in (tmp_path / 'affinity.npz', table):
+        np.testing.assert_allclose(workdir.read_affinity(path, NAMES), MATRIX)
+        found = workdir.read_affinity(path, [NAMES[n] for n in order])
+        np.testing.assert_allclose(found, MATRIX[np.ix_(order, order)])
+    arrays = workdir.read_affinity_arrays(tmp_path / 'affinity.npz')
+    assert affinity.AffinitySummary(**arrays).task_names == NAMES
+
+
+def test_files_without_affinities_are_named(tmp_path):
+    def read(name, content):
+        path = tmp_path / name
+        path.write_bytes(content)
+        return workdir.read_affinity(path, NAMES)
+
+    for name, content, message in (
+        ('x.txt', b'', 'neither .npz nor .csv'),
+        ('x.csv', b'', 'x.csv holds no affinity matrix with task names'),
+        ('x.csv', b'source,a,b\na,0\nb,1,0\n', 'x.csv holds no affinity matrix'),
+        ('x.csv', b'source,a,b\na,0,much\nb,1,0\n', 'could not convert string to float'),
+        (
+            'x.csv',
+            b'source,a,b\na,0,1\nb,1,0\n',
+            'is about the tasks a, b; the problem has a, b, c',
+        ),
+        ('x.npz', b'PK', 'x.npz holds no affinity matrix'),
+        ('x.npz', b'nothing', 'x.npz holds no affinity matrix'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read(name, content)
+    np.savez(tmp_path / 'y.npz', mean=MATRIX)
+    with pytest.raises(ValueError, match=r'y.npz holds no affinity matrix .*task_names'):
+        workdir.read_affinity(tmp_path / 'y.npz', NAMES)
+    np.savez(tmp_path / 'z.npz', mean=MATRIX[:2], task_names=NAMES)
+    with pytest.raises(ValueError, match='3 tasks, and a matrix'):
+        workdir.read_affinity(tmp_path / 'z.npz', NAMES)
+    with pytest.raises(FileNotFoundError, match='there is no file of affinities .*nowhere.npz'):
+        workdir.read_affinity(tmp_path / 'nowhere.npz', NAMES)
