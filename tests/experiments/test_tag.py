@@ -1,0 +1,130 @@
+"""The launcher through its real command, and its answers to bad input."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tag_jax import grouping, workdir
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+QUICK = ('--steps=20', '--eval_every=10', '--affinity_every=10', '--batch_size=64')
+
+
+def launch(*flags, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, '-m', 'experiments.tag', *flags],
+        cwd=cwd,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    """A folder in which the launcher ran, and what it said."""
+    folder = tmp_path_factory.mktemp('here')
+    return folder, launch(*QUICK, cwd=folder)
+
+
+def without_times(path):
+    results = workdir.read_json(path / 'results.json')
+    results['cost'] = {k: v for k, v in results['cost'].items() if not k.endswith('_seconds')}
+    return results
+
+
+def test_the_main_job(finished):
+    folder, done = finished
+    assert done.returncode == 0, done.stderr
+    run = folder / 'runs' / 'tag_multi_digits_001'
+    assert done.stdout.splitlines()[-1] == 'report: runs/tag_multi_digits_001/report.html'
+    assert 'Train together:' in done.stdout
+    assert done.stderr == '', 'no progress bar and no noise where output is not a terminal'
+    assert {file.name for file in run.iterdir()} == {
+        'config.json', 'metrics.jsonl', 'affinity.npz', 'results.json', 'checkpoints',
+        'affinity.png', 'groups.png', 'curves.png', 'report.html',
+    }  # fmt: skip
+    results = workdir.read_json(run / 'results.json')
+    assert len(results['task_names']) == 8
+    assert f'{results["total_test_error"]:.2f}' in done.stdout
+    inputs = np.zeros((3, 12, 12, 1), np.float32)
+    assert grouping.load(run).predict(inputs)['left_digit'].shape == (3, 10)
+
+
+def test_the_same_command_gives_the_same_results_in_a_new_folder(finished):
+    folder, _ = finished
+    again = launch(*QUICK, cwd=folder)
+    assert again.returncode == 0, again.stderr
+    first, second = (folder / 'runs' / f'tag_multi_digits_00{n}' for n in (1, 2))
+    assert without_times(first) == without_times(second)
+
+
+def test_another_budget_without_measuring_again(finished):
+    folder, _ = finished
+    measured = 'runs/tag_multi_digits_001/affinity.npz'
+    done = launch(*QUICK, f'--affinity={measured}', '--budget=3', '--workdir=three', cwd=folder)
+    assert done.returncode == 0, done.stderr
+    results = workdir.read_json(folder / 'three' / 'results.json')
+    assert results['cost']['search_steps'] == 0
+    assert 2 <= len(results['groups']) <= 3
+    assert 'mtl' in results['baselines']
+
+
+def test_a_finished_run_is_resumed_at_once(finished):
+    folder, done = finished
+    again = launch(*QUICK, '--workdir=runs/tag_multi_digits_001', '--resume', cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == done.stdout
+
+
+@pytest.mark.parametrize(
+    ('flags', 'sentence'),
+    [
+        (['--dataset=celeba'], "there is no dataset called 'celeba': choose multi_digits"),
+        (['--method=tagg'], "there is no method called 'tagg': choose tag"),
+        (['--weighting=pcgrad'], "there is no weighting called 'pcgrad': choose equal"),
+        (['--budget=0'], 'budget must be an integer between 1 and the number of tasks, 8, not 0'),
+        (['--budget=9'], 'budget must be an integer between 1 and the number of tasks, 8, not 9'),
+        (['--steps=0'], 'steps must be an integer of at least 1, not 0'),
+        (['--batch_size=-3'], 'batch_size must be an integer of at least 1, not -3'),
+        (['--learning_rate=0'], 'learning_rate must be positive, not 0.0'),
+        (['--learning_rate=nan'], 'learning_rate must be positive, not nan'),
+        (['--seed=-1'], 'seed must be an integer of at least 0, not -1'),
+        (['--workdir=runs/tag_multi_digits_001'], 'runs/tag_multi_digits_001 already holds a run'),
+        (['--workdir=file'], 'cannot write to the workdir file'),
+        (['--workdir=file/run'], 'cannot write to the workdir file/run'),
+        (['--resume'], '--resume needs --workdir'),
+        (['--affinity=no.npz'], 'there is no file of affinities no.npz'),
+        (['--affinity=file'], 'file is neither .npz nor .csv'),
+        (['tag'], "there is no argument 'tag': flags begin with --"),
+    ],
+)
+def test_bad_input_ends_with_one_sentence(finished, flags, sentence):
+    folder, _ = finished
+    (folder / 'file').write_text('')
+    before = sorted(str(path) for path in folder.rglob('*'))
+    done = launch(*QUICK, *flags, cwd=folder)
+    assert done.returncode == 2
+    assert done.stdout == ''
+    assert done.stderr.startswith(f'error: {sentence}')
+    assert done.stderr.count('\n') == 1
+    assert sorted(str(path) for path in folder.rglob('*')) == before
+
+
+@pytest.mark.parametrize('flags', [['--stepz=3'], ['--steps=many']])
+def test_unknown_flags_and_values_are_named(finished, flags):
+    done = launch(*flags, cwd=finished[0])
+    assert done.returncode != 0
+    assert flags[0][2:7] in done.stderr
+
+
+def test_help_shows_the_flags():
+    done = launch('--help')
+    for flag in ('--budget', '--workdir', '--affinity', '--[no]resume', '--method'):
+        assert flag in done.stdout
+    assert 'python -m experiments.tag' in done.stdout
