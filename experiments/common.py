@@ -87,15 +87,14 @@ def load_dataset():
 def dense_problem(dataset):
     """A problem for a dataset of flat inputs: an MLP encoder, a linear head for each task."""
     example = dataset.train.inputs[:1]
-    kinds = {task: objectives.objective(*kind) for task, kind in dataset.tasks.items()}
+    goals = objectives.for_tasks(dataset.tasks)
     return from_nnx(
         lambda rngs: models.MLP(example.size, MLP_WIDTHS, rngs=rngs),
         {
-            task: lambda rngs, width=kind.width: nnx.Linear(MLP_WIDTHS[-1], width, rngs=rngs)
-            for task, kind in kinds.items()
+            task: lambda rngs, width=goal.width: nnx.Linear(MLP_WIDTHS[-1], width, rngs=rngs)
+            for task, goal in goals.items()
         },
-        {task: kind.loss for task, kind in kinds.items()},
-        {task: kind.metric for task, kind in kinds.items()},
+        *objectives.losses_and_metrics(goals),
         example,
     )
 

@@ -56,6 +56,18 @@ def objective(kind, size):
     )
 
 
+def for_tasks(tasks):
+    """`{task: Objective}` for the `{task: (kind, size)}` of a dataset."""
+    return {task: objective(*kind) for task, kind in tasks.items()}
+
+
+def losses_and_metrics(objectives):
+    """`{task: loss}` and `{task: Metric}` of `{task: Objective}`, as problems take them."""
+    losses = {task: objective.loss for task, objective in objectives.items()}
+    metrics = {task: objective.metric for task, objective in objectives.items()}
+    return losses, metrics
+
+
 def classification(num_classes):
     """Softmax cross entropy over integer labels.
 
@@ -73,8 +85,8 @@ def classification(num_classes):
         return {'labels': jnp.sum(mask), 'right': jnp.sum(right & mask)}
 
     def finish(totals):
-        accuracy = float(totals['right'] / totals['labels'])
-        return {'error': 100 * (1 - accuracy), 'accuracy': accuracy}
+        labels, right = float(totals['labels']), float(totals['right'])
+        return {'error': 100 * (labels - right) / labels, 'accuracy': right / labels}
 
     return Objective(num_classes, loss, Metric(sums, finish))
 

@@ -356,7 +356,7 @@ def _observed(problem, run, outputs, scores, seconds, config):
     run = run._replace(
         affinities=affinities, step=step, stale=run.stale + 1, seconds=run.seconds + seconds
     )
-    if total < run.best_error:
+    if total < run.best_error and not math.isclose(total, run.best_error):
         best_scores = {task: scores[task] for task in run.plan.tasks}
         run = run._replace(best_step=step, best_error=total, best_scores=best_scores, stale=0)
     return run, record

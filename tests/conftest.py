@@ -11,11 +11,11 @@ from small import (
     TASKS,
     LinenNormalisedEncoder,
     NormalisedEncoder,
-    make_objectives,
     make_problem,
     make_split,
 )
 
+from tag_jax import objectives
 from tag_jax.data import Dataset
 from tag_jax.problem import Batch, from_linen, from_nnx
 
@@ -48,24 +48,23 @@ def point(problem):
 @pytest.fixture(params=['nnx', 'linen'], scope='session')
 def noisy_problem(request):
     """A problem with BatchNorm and dropout in the encoder."""
-    kinds = make_objectives(TASKS)
-    losses = {task: kind.loss for task, kind in kinds.items()}
-    metrics = {task: kind.metric for task, kind in kinds.items()}
+    kinds = objectives.for_tasks(TASKS)
+    functions = objectives.losses_and_metrics(kinds)
     example = np.zeros((4, 3), np.float32)
     if request.param == 'nnx':
         heads = {
             task: lambda rngs, width=kind.width: nnx.Linear(8, width, rngs=rngs)
             for task, kind in kinds.items()
         }
-        return from_nnx(NormalisedEncoder, heads, losses, metrics, example)
+        return from_nnx(NormalisedEncoder, heads, *functions, example)
     heads = {task: nn.Dense(kind.width) for task, kind in kinds.items()}
-    return from_linen(LinenNormalisedEncoder(), heads, losses, metrics, example)
+    return from_linen(LinenNormalisedEncoder(), heads, *functions, example)
 
 
 @pytest.fixture(scope='session')
 def convolutional_problem():
     """A convolutional encoder on the points, repeated to 4 x 4 images of three channels."""
-    kinds = make_objectives(TASKS)
+    kinds = objectives.for_tasks(TASKS)
 
     class Encoder(nn.Module):
         @nn.compact
@@ -76,7 +75,6 @@ def convolutional_problem():
     return from_linen(
         Encoder(),
         {task: nn.Dense(kind.width) for task, kind in kinds.items()},
-        {task: kind.loss for task, kind in kinds.items()},
-        {task: kind.metric for task, kind in kinds.items()},
+        *objectives.losses_and_metrics(kinds),
         np.zeros((1, 3), np.float32),
     )

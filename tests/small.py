@@ -17,21 +17,16 @@ TASKS = {
 }
 
 
-def make_objectives(tasks):
-    return {task: objectives.objective(*kind) for task, kind in tasks.items()}
-
-
 def make_problem(tasks=None, widths=(16, 8)):
     """An MLP on three inputs with heads for the tasks of `make_split`."""
-    kinds = make_objectives(tasks or TASKS)
+    kinds = objectives.for_tasks(tasks or TASKS)
     return from_nnx(
         lambda rngs: models.MLP(3, widths, rngs=rngs),
         {
             task: lambda rngs, width=kind.width: nnx.Linear(widths[-1], width, rngs=rngs)
             for task, kind in kinds.items()
         },
-        {task: kind.loss for task, kind in kinds.items()},
-        {task: kind.metric for task, kind in kinds.items()},
+        *objectives.losses_and_metrics(kinds),
         jax.ShapeDtypeStruct((1, 3), jnp.float32),
     )
 

@@ -84,3 +84,11 @@ def test_objectives_by_name():
     assert objectives.objective('regression', 2).width == 2
     with pytest.raises(ValueError, match="no kind of task called 'ranking'"):
         objectives.objective('ranking', 2)
+
+
+def test_objectives_of_a_dataset():
+    goals = objectives.for_tasks({'a': ('classification', 5), 'b': ('regression', 1)})
+    assert [goal.width for goal in goals.values()] == [5, 1]
+    losses, metrics = objectives.losses_and_metrics(goals)
+    assert losses['a'] is goals['a'].loss
+    assert metrics['b'] is goals['b'].metric

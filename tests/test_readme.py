@@ -1,0 +1,33 @@
+"""Every Python snippet of the README, in order, as one program."""
+
+import pathlib
+import re
+
+import pytest
+
+README = (pathlib.Path(__file__).parent.parent / 'README.md').read_text()
+
+
+def test_the_snippets_run(tmp_path, monkeypatch, capsys):
+    snippets = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+    assert len(snippets) >= 4
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for snippet in snippets:
+        exec(compile(snippet, 'README.md', 'exec'), names)
+    assert set(names['result'].test_error) == {'cultivar', 'alcohol', 'proline'}
+    assert (tmp_path / 'runs' / 'wine' / 'report.html').exists()
+    assert names['selected'].optimal
+    assert 'report: runs/wine/report.html' in capsys.readouterr().out
+
+
+def test_bringing_a_model_takes_under_thirty_lines():
+    snippet = re.search(r'## Bring your own model\n\n```python\n(.*?)```', README, re.DOTALL)[1]
+    statements = [line for line in snippet.splitlines() if line and not line.startswith('#')]
+    imports = [line for line in statements if line.startswith(('import', 'from'))]
+    assert len(statements) - len(imports) < 30
+
+
+@pytest.mark.parametrize('link', re.findall(r'\]\((?!http)([^)]+)\)', README))
+def test_links_lead_somewhere(link):
+    assert (pathlib.Path(__file__).parent.parent / link).exists()
