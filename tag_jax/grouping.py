@@ -8,6 +8,7 @@ result = grouping.load('runs/mine')
 
 import dataclasses
 import math
+import numbers
 import os
 import pathlib
 import platform
@@ -174,7 +175,7 @@ def tag(
     if summary is None:
         trained = _train(run, [_all_in_one(run)._replace(measures_affinity=True)])
         search = trained[problem.task_names]
-        summary = affinities.summary(search.affinities)
+        summary = search.affinities
         cost = {'search_steps': search.steps, 'search_seconds': search.seconds}
     if run.path is not None:
         workdirs.write_affinity(run.path / workdirs.AFFINITY, summary)
@@ -462,6 +463,8 @@ def _description(run, affinity):
 
 def _as_json(value):
     """A setting as a JSON type: functions by their names."""
-    if isinstance(value, int | float | None):
-        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real | None):
+        return value if value is None else float(value)
     return getattr(value, '__qualname__', type(value).__name__)

@@ -14,6 +14,7 @@ import collections
 import dataclasses
 import functools
 import math
+import numbers
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -72,8 +73,9 @@ class TrainingConfig:
             _check_integer(name, getattr(self, name), minimum=0)
         if self.slots is not None:
             _check_integer('slots', self.slots, minimum=1)
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise ValueError(f'learning_rate must be positive, not {self.learning_rate}')
+        rate = self.learning_rate
+        if not isinstance(rate, numbers.Real) or not 0 < rate < math.inf:
+            raise ValueError(f'learning_rate must be positive and finite, not {rate!r}')
 
 
 class NetworkPlan(NamedTuple):
@@ -161,7 +163,11 @@ def train_networks(
     runs: list[_Run | None] = [None] * num_slots
     state = None
     with tqdm.tqdm(
-        total=len(plans) * config.steps, desc='training', unit='step', disable=None, leave=False
+        total=len(plans) * config.steps,
+        desc=f'training {len(plans)} network{"s" * (len(plans) > 1)}',
+        unit='step',
+        disable=None,
+        leave=False,
     ) as progress:
         while waiting or any(runs):
             began = time.perf_counter()
@@ -459,5 +465,5 @@ def num_examples(split):
 
 
 def _check_integer(name, value, minimum):
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < minimum:
         raise ValueError(f'{name} must be an integer of at least {minimum}, not {value!r}')

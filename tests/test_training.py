@@ -303,11 +303,17 @@ def test_networks_report_when_they_finish(problem, dataset):
         ('learning_rate', -1e-3),
         ('learning_rate', float('nan')),
         ('learning_rate', float('inf')),
+        ('learning_rate', '1e-3'),
     ],
 )
 def test_settings_out_of_range_are_named(name, value):
-    with pytest.raises(ValueError, match=f'{name} must be .* not {value}'):
+    with pytest.raises(ValueError, match=f'{name} must be .*, not {value!r}'):
         TrainingConfig(**{name: value})
+
+
+def test_numbers_of_numpy_are_numbers():
+    config = TrainingConfig(steps=np.int64(5), learning_rate=np.float32(0.5))
+    assert config.steps == 5
 
 
 def test_malformed_splits_are_named(problem, dataset):

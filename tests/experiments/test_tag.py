@@ -1,9 +1,13 @@
 """The launcher through its real command, and its answers to bad input."""
 
+import fcntl
 import os
 import pathlib
+import pty
+import struct
 import subprocess
 import sys
+import termios
 
 import numpy as np
 import pytest
@@ -56,10 +60,18 @@ def test_the_main_job(finished):
     assert grouping.load(run).predict(inputs)['left_digit'].shape == (3, 10)
 
 
-def test_the_same_command_gives_the_same_results_in_a_new_folder(finished):
+def test_the_same_command_gives_the_same_results_and_on_a_terminal_a_progress_bar(finished):
     folder, _ = finished
-    again = launch(*QUICK, cwd=folder)
-    assert again.returncode == 0, again.stderr
+    terminal, stderr = pty.openpty()
+    fcntl.ioctl(stderr, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 100, 0, 0))
+    command = [sys.executable, '-m', 'experiments.tag', *QUICK]
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    subprocess.run(command, cwd=folder, env=environment, stderr=stderr, timeout=300, check=True)
+    shown = os.read(terminal, 10_000).decode()
+    assert 'training 1 network:' in shown
+    assert 'training 2 networks:' in shown
+    os.close(stderr)
+    os.close(terminal)
     first, second = (folder / 'runs' / f'tag_multi_digits_00{n}' for n in (1, 2))
     assert without_times(first) == without_times(second)
 
@@ -92,8 +104,8 @@ def test_a_finished_run_is_resumed_at_once(finished):
         (['--budget=9'], 'budget must be an integer between 1 and the number of tasks, 8, not 9'),
         (['--steps=0'], 'steps must be an integer of at least 1, not 0'),
         (['--batch_size=-3'], 'batch_size must be an integer of at least 1, not -3'),
-        (['--learning_rate=0'], 'learning_rate must be positive, not 0.0'),
-        (['--learning_rate=nan'], 'learning_rate must be positive, not nan'),
+        (['--learning_rate=0'], 'learning_rate must be positive and finite, not 0.0'),
+        (['--learning_rate=nan'], 'learning_rate must be positive and finite, not nan'),
         (['--seed=-1'], 'seed must be an integer of at least 0, not -1'),
         (['--workdir=runs/tag_multi_digits_001'], 'runs/tag_multi_digits_001 already holds a run'),
         (['--workdir=file'], 'cannot write to the workdir file'),
