@@ -1,5 +1,6 @@
 """What launchers share: flags, the way from a dataset to a problem, and how they end."""
 
+import contextlib
 import os
 import pathlib
 import sys
@@ -34,9 +35,12 @@ flags.DEFINE_integer(
     'affinity_every', TrainingConfig.affinity_every, 'Steps between affinity measurements.'
 )
 flags.DEFINE_string(
-    'affinity', None, 'Select from the affinities in this .npz or .csv file; measure none.'
+    'affinity',
+    None,
+    'Select from the affinities in this file and measure none: affinity.npz of a run, or a .csv '
+    'with the target tasks in its first row and the source tasks in its first column.',
 )
-flags.DEFINE_bool('resume', False, 'Go on with the run that the workdir holds.')
+flags.DEFINE_bool('resume', False, 'Go on with the run that the workdir holds, if it holds one.')
 
 FLAGS = flags.FLAGS
 
@@ -101,12 +105,23 @@ def dense_problem(dataset):
 
 def run_folder(name):
     """The folder that --workdir names, or a new one under runs/."""
+    if FLAGS.workdir == '':
+        raise ValueError('--workdir is empty: name a folder, or leave it out')
     if FLAGS.workdir is not None:
         return pathlib.Path(FLAGS.workdir)
     if FLAGS.resume:
         raise ValueError('--resume needs --workdir, the folder of the run to go on with')
     folders = (pathlib.Path('runs') / f'{name}_{n:03}' for n in range(1, sys.maxsize))
     return next(folder for folder in folders if not os.path.lexists(folder))
+
+
+@contextlib.contextmanager
+def resumable(folder):
+    """Says how to go on with a run if it is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(_fail(f'interrupted: the same command with --workdir={folder} --resume goes on'))
 
 
 def _fail(sentence):

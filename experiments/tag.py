@@ -29,15 +29,16 @@ def main():
     config = common.training_config()
     dataset = common.load_dataset()
     folder = common.run_folder(f'{FLAGS.method}_{FLAGS.dataset}')
-    method(
-        common.dense_problem(dataset),
-        dataset,
-        FLAGS.budget,
-        config,
-        folder,
-        affinity=FLAGS.affinity,
-        resume=FLAGS.resume,
-    )
+    with common.resumable(folder):
+        method(
+            common.dense_problem(dataset),
+            dataset,
+            FLAGS.budget,
+            config,
+            folder,
+            affinity=FLAGS.affinity,
+            resume=FLAGS.resume,
+        )
     print(report.write(folder))
 
 

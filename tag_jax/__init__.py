@@ -1,7 +1,6 @@
 """Which tasks should train together?
 
-Inter-task affinity and task grouping (Fifty et al. 2021), network selection under an inference
-budget (Standley et al. 2020) and task weighting as optax transforms (Sener & Koltun 2018).
+Inter-task affinity and task grouping (Fifty et al. 2021) for Flax models.
 
 Submodules are imported when they are first used, so `import tag_jax.selection` needs NumPy only.
 """
@@ -14,14 +13,18 @@ _SUBMODULES = (
     'affinity',
     'checkpoint',
     'data',
+    'evaluation',
     'gradients',
     'grouping',
     'models',
     'objectives',
     'optim',
+    'prediction',
     'problem',
     'report',
     'selection',
+    'slots',
+    'store',
     'training',
     'workdir',
 )

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from tag_jax import gradients
 
@@ -77,7 +78,9 @@ def inter_task_affinities(
     * 'cosine': the cosine between g_i and g_j. Symmetric.
 
     The modules run in training mode, with batch statistics; the new model state is discarded. The
-    losses before and after the step are computed with the same key, hence the same dropout.
+    losses before and after the step are computed with the same key, hence the same dropout. The
+    step keeps the dtype of the parameters, and bfloat16 loses steps that are small beside them: to
+    compute in bfloat16, keep parameters in float32.
 
     Args:
       problem: a `MultiTaskProblem` with T tasks.
@@ -100,10 +103,12 @@ def inter_task_affinities(
       target task has no labels, or the target's loss is not positive.
 
     Raises:
-      ValueError: if a kind is unknown.
+      ValueError: if a kind is unknown, or the encoder has no parameters.
     """
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise ValueError(f'kind must be one of {", ".join(KINDS)}, not {unknown[0]!r}')
+    if not jax.tree.leaves(params['shared']):
+        raise ValueError('the encoder has no parameters, so no step on a task affects another one')
     if lookahead is None:
         lookahead = lambda gradient: jax.tree.map(lambda g: -learning_rate * g, gradient)
     if batching is None:
@@ -130,12 +135,12 @@ def inter_task_affinities(
     if 'exact' in kinds:
 
         def lookahead_losses(gradient):
-            shared = jax.tree.map(jnp.add, params['shared'], lookahead(gradient))
+            shared = optax.apply_updates(params['shared'], lookahead(gradient))
             ahead = {'shared': shared, 'heads': params['heads']}
             return gradients.task_losses(problem, ahead, model_state, eval_batch, key)[0]
 
         ahead = gradients.map_stacked(lookahead_losses, source_gradients, batching)
-        result['exact'] = jnp.where(with_positive_loss, 1 - ahead / losses, jnp.nan)
+        result['exact'] = jnp.where(with_positive_loss, (losses - ahead) / losses, jnp.nan)
     if 'first_order' in kinds:
         updates = gradients.map_stacked(lookahead, source_gradients, batching)
         change = gradients.products(updates, target_gradients)

@@ -54,6 +54,7 @@ class TaskGradients:
         Returns:
           A gradient shaped like the params, `{'shared': ..., 'heads': {task: ...}}`.
         """
+        weights = jnp.asarray(weights)
         (shared,) = self.pullback(
             jax.tree.map(lambda g: _weighted_sum(weights, g), self.representation)
         )
@@ -173,17 +174,27 @@ def products(left, right):
 
 
 def cosines(left, right):
-    """Cosines `[T, S]` between two stacks of gradients; NaN beside a gradient that is zero."""
+    """Cosines between two stacks of gradients, whatever their scales.
 
-    def inverse_norms(stack):
-        squares = [
-            jnp.sum(jnp.square(g.astype(_at_least_float32(g))), axis=tuple(range(1, g.ndim)))
-            for g in jax.tree.leaves(stack)
-        ]
-        norms = jnp.sqrt(sum(squares))
-        return 1 / jnp.where(norms > 0, norms, jnp.nan)
+    Args:
+      left, right: pytrees of arrays `[T, ...]` and `[S, ...]`, of one structure.
 
-    return products(left, right) * inverse_norms(left)[:, None] * inverse_norms(right)[None, :]
+    Returns:
+      `[T, S]`; NaN beside a gradient that is zero.
+    """
+
+    def units(stack):
+        stack = jax.tree.map(lambda g: g.astype(_at_least_float32(g)), stack)
+        over = lambda reduce, g: reduce(g, axis=tuple(range(1, g.ndim)))
+        scaled = lambda scale: jax.tree.map(
+            lambda g: g / with_trailing_axes(jnp.where(scale > 0, scale, jnp.nan), g.ndim), stack
+        )
+        largest = [over(jnp.max, jnp.abs(g)) for g in jax.tree.leaves(stack)]
+        stack = scaled(functools.reduce(jnp.maximum, largest))
+        squares = [over(jnp.sum, jnp.square(g)) for g in jax.tree.leaves(stack)]
+        return scaled(jnp.sqrt(sum(squares)))
+
+    return products(units(left), units(right))
 
 
 def map_stacked(function, stacked, batching):
@@ -257,7 +268,17 @@ def _task_loss(problem, task, head, model_state, representation, batch, key, tra
         head, model_state['heads'][task], representation, train, task_key(key, task)
     )
     target, mask = batch.labels(task)
+    # Nothing that a loss does at the stand-in for a masked target comes back to the output.
+    output = jax.tree.map(
+        lambda z: jnp.where(with_trailing_axes(mask, z.ndim), z, jax.lax.stop_gradient(z)), output
+    )
     losses = problem.losses[task](output, target)
+    if not losses.ndim or losses.shape != target.shape[: losses.ndim]:
+        raise ValueError(
+            f'the loss of {task!r} must be one number for each example (or pixel), '
+            f'{list(target.shape)}: its shape is {list(losses.shape)}'
+        )
+    losses = losses.astype(_at_least_float32(losses))
     mask = jnp.broadcast_to(with_trailing_axes(mask, losses.ndim), losses.shape)
     labels = jnp.sum(mask)
     mean = jnp.sum(jnp.where(mask, losses, 0)) / jnp.maximum(labels, 1)

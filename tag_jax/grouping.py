@@ -7,6 +7,7 @@ result = grouping.load('runs/mine')
 """
 
 import dataclasses
+import functools
 import math
 import numbers
 import os
@@ -23,7 +24,7 @@ import optax
 
 import tag_jax
 from tag_jax import affinity as affinities
-from tag_jax import selection, store, training
+from tag_jax import evaluation, selection, store, training
 from tag_jax import workdir as workdirs
 from tag_jax.training import NetworkPlan, TrainedNetwork, TrainingConfig
 
@@ -56,6 +57,9 @@ class Network(NamedTuple):
     params: Any
     model_state: Any
     predict: Callable
+
+    def __repr__(self):
+        return f'Network({sum(np.size(x) for x in jax.tree.leaves(self.params))} parameters)'
 
 
 class Errors(NamedTuple):
@@ -106,6 +110,16 @@ class Result:
     bound: float
     networks: tuple[Network, ...]
 
+    def __repr__(self):
+        groups = ', '.join(
+            f'{{{", ".join(group.tasks)}}} serves {{{", ".join(group.serves)}}}'
+            for group in self.groups
+        )
+        return (
+            f'Result({self.method} on {self.dataset}, budget {self.budget}: {groups}; '
+            f'total test error {self.total_test_error:.2f} %)'
+        )
+
     def predict(self, inputs):
         """Answers each task from the network that serves it.
 
@@ -113,7 +127,8 @@ class Result:
           inputs: N examples, shaped like those of the dataset.
 
         Returns:
-          `{task: NumPy output [N, ...]}`, in the order of `task_names`.
+          `{task: NumPy output [N, ...]}`, in the order of `task_names`: what the heads give,
+          logits `[N, C]` for classification, values `[N, D]` for regression.
         """
         outputs = {}
         for group, network in zip(self.groups, self.networks, strict=True):
@@ -146,7 +161,7 @@ def tag(
       workdir: a folder for everything that the run leaves behind; None to leave nothing. The
         pictures and the report are drawn from it by `tag_jax.report.write`.
       affinity: affinities to select from, instead of measuring: `[T, T]`, or a file that
-        `tag_jax.workdir.read_affinity` reads.
+        `tag_jax.workdir.read_affinity` reads (.npz of another run, or .csv).
       resume: go on with the run that the workdir holds. Networks that had finished are kept, those
         that had not start again; the result is that of an unbroken run. A finished run is loaded.
 
@@ -154,19 +169,22 @@ def tag(
       A `Result`.
 
     Raises:
-      ValueError: before any training, if the budget is out of range, a split is malformed, a task
-        has no label in a split, the affinities do not fit or the workdir holds another run. After
-        the search, if a pair of tasks ended without an affinity (affinity.npz is kept).
+      ValueError: before any training, if the budget is out of range, a split does not fit the
+        problem, a task has no label in a split, the affinities do not fit or the workdir holds
+        another run. After the search, if a pair of tasks ended without an affinity (affinity.npz
+        is kept).
       OSError: if the workdir cannot be written to.
       FloatingPointError: if a loss is not finite.
     """
     _check_budget(problem, budget)
     for name in ('train', 'validation', 'test'):
-        training.check_split(problem, getattr(dataset, name), name)
+        evaluation.check_split(problem, getattr(dataset, name), name)
     summary = None if affinity is None else _given_affinities(problem, affinity)
     run = _Run(problem, dataset, config, 'tag', int(budget), None)
+    if workdir is None and resume:
+        raise ValueError('resume needs the workdir of the run to go on with')
     if workdir is not None:
-        asked = _description(run, affinity)
+        asked = _description(run, affinity, summary)
         run = run._replace(path=workdirs.open_run(workdir, asked, resume))
         if (run.path / workdirs.RESULTS).exists():
             return load(run.path, problem)
@@ -207,9 +225,7 @@ def load(workdir, problem=None) -> Result:
         problem is given.
     """
     path = pathlib.Path(workdir)
-    if not (path / workdirs.RESULTS).exists():
-        raise ValueError(f'{path} holds no finished run: it has no {workdirs.RESULTS}')
-    found = workdirs.read_json(path / workdirs.RESULTS)
+    found = workdirs.read_results(path)
     batch_size = workdirs.read_json(path / workdirs.CONFIG)['batch_size']
     task_names = tuple(found['task_names'])
     groups = tuple(
@@ -225,7 +241,7 @@ def load(workdir, problem=None) -> Result:
         task_names=task_names,
         groups=groups,
         baselines={name: Errors(**errors) for name, errors in found['baselines'].items()},
-        affinity=workdirs.read_affinity(path / workdirs.AFFINITY, task_names),
+        affinity=workdirs.read_affinity(path / workdirs.AFFINITY, task_names)['mean'],
         networks=tuple(
             _load_network(_folder(path, group.network), problem, batch_size) for group in groups
         ),
@@ -256,18 +272,19 @@ def _train_selected(run, selected, trained, affinity, cost) -> Result:
     names = run.problem.task_names
     groups = [tuple(names[n] for n in group) for group in selected.groups]
     serves = [tuple(names[n] for n in served) for served in selected.serves]
-    plans = {tasks: _plan(run, f'network_{n}', tasks) for n, tasks in enumerate(groups)}
+    plans = {tasks: _plan(run, f'network_{n}', tasks) for n, tasks in enumerate(groups, 1)}
     plans[names] = _all_in_one(run)
     missing = [plan for tasks, plan in plans.items() if tasks not in trained]
     trained = trained | _train(run, missing)
     new = [trained[plan.tasks] for plan in missing if plan.tasks in groups]
 
+    test = evaluation.prepare(run.problem, run.dataset.test)
     scores = {
-        tasks: training.evaluate(
+        tasks: evaluation.evaluate(
             run.problem,
             trained[tasks].params,
             trained[tasks].model_state,
-            run.dataset.test,
+            test,
             run.config.batch_size,
         )
         for tasks in plans
@@ -370,7 +387,7 @@ def _folder(path, network):
 
 def _network(run, trained):
     arrays = trained.params, trained.model_state
-    return Network(*arrays, training.predictor(run.problem, *arrays, run.config.batch_size))
+    return Network(*arrays, evaluation.predictor(run.problem, *arrays, run.config.batch_size))
 
 
 def _errors(metrics):
@@ -382,8 +399,10 @@ def _errors(metrics):
 def _given_affinities(problem, affinity):
     """Affinities from elsewhere, an array or a file, in the form of measured ones."""
     names = problem.task_names
+    found = {}
     if isinstance(affinity, str | os.PathLike):
-        affinity = workdirs.read_affinity(affinity, names)
+        found = workdirs.read_affinity(affinity, names)
+        affinity = found['mean']
     affinity = np.asarray(affinity, np.float64)
     size = len(names)
     if affinity.shape != (size, size):
@@ -393,7 +412,7 @@ def _given_affinities(problem, affinity):
     if pair := _pair_without_affinity(names, affinity):
         raise ValueError(f'there is no affinity of {pair[0]!r} onto {pair[1]!r} among those given')
     nothing = affinities.summary(affinities.init(problem))
-    return nothing._replace(mean=affinity)
+    return nothing._replace(**found | {'mean': affinity})
 
 
 def _check_budget(problem, budget):
@@ -402,7 +421,11 @@ def _check_budget(problem, budget):
         raise ValueError(
             f'groups are selected from at most {selection.MAX_TASKS} tasks, not {size}'
         )
-    if not isinstance(budget, int | np.integer) or not 1 <= budget <= size:
+    if (
+        not isinstance(budget, numbers.Integral)
+        or isinstance(budget, bool)
+        or not 1 <= budget <= size
+    ):
         raise ValueError(
             f'budget must be an integer between 1 and the number of tasks, {size}, not {budget}'
         )
@@ -420,7 +443,7 @@ def _load_network(folder, problem, batch_size):
     if problem is None:
         return Network(*store.arrays(folder), store.predictor(folder, batch_size))
     arrays = store.arrays(folder, problem)
-    return Network(*arrays, training.predictor(problem, *arrays, batch_size))
+    return Network(*arrays, evaluation.predictor(problem, *arrays, batch_size))
 
 
 def _to_json(result):
@@ -436,19 +459,32 @@ def _to_json(result):
     }
 
 
-def _description(run, affinity):
-    """What a run was asked for, as JSON types, for config.json."""
-    if not isinstance(affinity, str | os.PathLike | None):
-        affinity = f'array {zlib.crc32(np.asarray(affinity, np.float64).tobytes()):08x}'
-    splits = ('train', 'validation', 'test')
+def _description(run, affinity, summary):
+    """What a run was asked for, as JSON types, for config.json.
+
+    Data and model are in it by checksums, so that a run is not continued with others.
+    """
+    splits = {name: getattr(run.dataset, name) for name in ('train', 'validation', 'test')}
+    shapes = jax.eval_shape(run.problem.init, jax.random.key(0))
+    given = None
+    if affinity is not None:
+        is_file = isinstance(affinity, str | os.PathLike)
+        source = pathlib.Path(affinity).name if is_file else 'an array'
+        given = f'{source} ({_checksum(summary.mean)})'
     return {
         'method': run.method,
         'dataset': run.dataset.name,
         'task_names': list(run.problem.task_names),
-        'examples': {name: training.num_examples(getattr(run.dataset, name)) for name in splits},
+        'examples': {name: evaluation.num_examples(split) for name, split in splits.items()},
         'budget': run.budget,
         **{name: _as_json(value) for name, value in vars(run.config).items()},
-        'affinity': None if affinity is None else str(affinity),
+        'affinity': given,
+        'parameters': sum(x.size for x in jax.tree.leaves(shapes[0])),
+        **{
+            f'{name}_data': _checksum(evaluation.as_batch(run.problem, split))
+            for name, split in splits.items()
+        },
+        'model': f'{zlib.crc32(str(shapes).encode()):08x}',
         'versions': {
             'tag_jax': tag_jax.__version__,
             'jax': jax.__version__,
@@ -461,10 +497,20 @@ def _description(run, affinity):
     }
 
 
+def _checksum(tree):
+    """A checksum of the arrays in a tree."""
+    total = 0
+    for leaf in jax.tree.leaves(tree):
+        total = zlib.crc32(np.ascontiguousarray(leaf), total)
+    return f'{total:08x}'
+
+
 def _as_json(value):
-    """A setting as a JSON type: functions by their names."""
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real | None):
-        return value if value is None else float(value)
-    return getattr(value, '__qualname__', type(value).__name__)
+    """A setting as a JSON type: functions by their names and arguments."""
+    if isinstance(value, int | float | None):
+        return value
+    if isinstance(value, functools.partial):
+        arguments = [*map(_as_json, value.args)]
+        arguments += [f'{name}={_as_json(one)}' for name, one in value.keywords.items()]
+        return f'{_as_json(value.func)}({", ".join(map(str, arguments))})'
+    return getattr(value, '__qualname__', str(value))

@@ -16,10 +16,14 @@ class Metric(NamedTuple):
         the labelled examples; runs inside jit. Sums of several batches are added in float64.
       finish: `sums -> {name: float}` in NumPy. The entry 'error' is the task's error in percent;
         the others are in natural units.
+      reference: None, or `(target [N, ...], mask bool [N, ...]) -> value` in NumPy, over a whole
+        split. It raises ValueError if the task cannot have such targets, before any training, and
+        its value is the second argument of `finish`.
     """
 
     sums: Callable
     finish: Callable
+    reference: Callable | None = None
 
 
 class Objective(NamedTuple):
@@ -78,62 +82,79 @@ def classification(num_classes):
     """
 
     def loss(output, target):
-        return optax.softmax_cross_entropy_with_integer_labels(output, target)
+        if output.shape[-1] != num_classes:
+            raise ValueError(
+                f'{num_classes} classes need {num_classes} outputs of the head, '
+                f'which has {output.shape[-1]}'
+            )
+        return optax.softmax_cross_entropy_with_integer_labels(output, target.astype(jnp.int32))
 
     def sums(output, target, mask):
         right = jnp.argmax(output, axis=-1) == target
         return {'labels': jnp.sum(mask), 'right': jnp.sum(right & mask)}
 
-    def finish(totals):
+    def finish(totals, reference=None):
+        del reference
         labels, right = float(totals['labels']), float(totals['right'])
         return {'error': 100 * (labels - right) / labels, 'accuracy': right / labels}
 
-    return Objective(num_classes, loss, Metric(sums, finish))
+    def reference(target, mask):
+        if target.ndim != 1 or target.dtype.kind not in 'iub':
+            raise ValueError(
+                f'class labels must be integers [N], not {target.dtype} {list(target.shape)}'
+            )
+        labels = target[mask].astype(np.int64)
+        if not 0 <= labels.min() <= labels.max() < num_classes:
+            wrong = labels[(labels < 0) | (labels >= num_classes)][0]
+            raise ValueError(
+                f'the label {wrong} is not one of the classes 0 to {num_classes - 1} '
+                '(put examples without a label behind a mask)'
+            )
+
+    return Objective(num_classes, loss, Metric(sums, finish, reference))
 
 
-def regression(size=1, center=0.0):
+def regression(size=1):
     """Squared error.
 
     The error is 100 x mean squared error / variance of the target, both over the examples that
-    are evaluated; 'mse' is the mean squared error.
+    are evaluated; 'mse' is the mean squared error. Standardise targets: the losses of all tasks
+    are summed, so one on a larger scale drowns the others.
 
     Args:
       size: D; outputs are `[B, D]`, targets `[B, D]`, or `[B]` where D is 1.
-      center: a value near the targets. The variance is computed from squared distances to it, in
-        float32, so give it where the mean of the targets is far from 0 in units of their spread.
     """
 
     def loss(output, target):
         return jnp.mean(jnp.square(output - _as_columns(target, output)), axis=-1)
 
     def sums(output, target, mask):
-        target, mask = _as_columns(target, output), mask[:, None]
-        distance = jnp.where(mask, target - center, 0)
+        squared_errors = jnp.square(output - _as_columns(target, output))
         return {
             'labels': jnp.sum(mask),
-            'squared_errors': jnp.sum(jnp.where(mask, jnp.square(output - target), 0), axis=0),
-            'distances': jnp.sum(distance, axis=0),
-            'squared_distances': jnp.sum(jnp.square(distance), axis=0),
+            'squared_errors': jnp.sum(jnp.where(mask[:, None], squared_errors, 0)),
         }
 
-    def finish(totals):
-        squared_errors = np.sum(totals['squared_errors'])
-        variation = np.sum(
-            totals['squared_distances'] - np.square(totals['distances']) / totals['labels']
-        )
-        if variation <= 0:
+    def finish(totals, variance):
+        mse = float(totals['squared_errors'] / totals['labels'] / size)
+        return {'error': 100 * mse / variance, 'mse': mse}
+
+    def reference(target, mask):
+        labels = target[mask].astype(np.float64)
+        if (labels == labels[:1]).all():
             raise ValueError(
-                'the error of a regression task is relative to the variance of its target, which '
-                'is zero here: drop the task, or give its split targets that differ'
+                'all its targets are equal, and its error is relative to their variance: drop the '
+                'task, or give the split other examples'
             )
-        return {
-            'error': float(100 * squared_errors / variation),
-            'mse': float(squared_errors / totals['labels'] / size),
-        }
+        return float(labels.reshape(len(labels), -1).var(axis=0).mean())
 
-    return Objective(size, loss, Metric(sums, finish))
+    return Objective(size, loss, Metric(sums, finish, reference))
 
 
 def _as_columns(target, output):
     """Targets `[B]` or `[B, D]` in the shape of the outputs `[B, D]`."""
+    if target.size != output.size:
+        raise ValueError(
+            f'targets {list(target.shape)} do not fit the outputs of the head, {list(output.shape)}'
+        )
     return jnp.reshape(target, output.shape)

@@ -66,14 +66,27 @@ def imported(data: bytes, params) -> Callable:
       data: the bytes.
       params: the parameters; containers may have become dicts and list indices strings on the way.
     """
-    function = jax.jit(export.deserialize(bytearray(data)).call)
-    leaves = _by_name(params)
-    return lambda inputs: function(leaves, inputs)
+    made = export.deserialize(bytearray(data))
+    function, leaves = jax.jit(made.call), _by_name(params)
+    _, expected = jax.tree.unflatten(made.in_tree, made.in_avals)[0]
+
+    def predict(inputs):
+        def fitting(x, aval):
+            if np.shape(x)[1:] != aval.shape[1:]:
+                raise ValueError(
+                    f'inputs are of shape [N, {", ".join(map(str, aval.shape[1:]))}], '
+                    f'not {list(np.shape(x))}'
+                )
+            return jnp.asarray(x, aval.dtype)
+
+        return function(leaves, jax.tree.map(fitting, inputs, expected))
+
+    return predict
 
 
 def _by_name(tree):
-    """`{'shared/layers/0/kernel': leaf}`, in the order of the leaves."""
+    """`{path: leaf}` in the order of the leaves, with paths that no task name can imitate."""
     return {
-        jax.tree_util.keystr(path, simple=True, separator='/'): leaf
+        jax.tree_util.keystr(path, simple=True, separator='\x1f'): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }

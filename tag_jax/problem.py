@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import flax
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -36,6 +37,8 @@ class Batch(NamedTuple):
         No loss or metric sees a masked target: its value may be NaN, which an outer `where` alone
         would let into the gradient.
         """
+        if task not in self.targets:
+            raise ValueError(f'the batch has no targets for the task {task!r}')
         target = self.targets[task]
         mask = None if self.mask is None else self.mask.get(task)
         if mask is None:
@@ -58,6 +61,8 @@ class MultiTaskProblem:
       decode: `{task: (head, state, representation, train, key) -> (output [B, ...], state)}`.
       losses: `{task: (output, target) -> [B] or [B, H, W]}`, one loss an example or pixel.
       metrics: `{task: tag_jax.objectives.Metric}`, or anything with its `sums` and `finish`.
+
+    A representation may be an array or a pytree of arrays, all of floats.
 
     Raises:
       ValueError: if the names are not unique, or a task lacks a decoder, a loss or a metric.
@@ -83,6 +88,12 @@ class MultiTaskProblem:
                 raise ValueError(f'{part} has no entry for the task {missing[0]!r}')
             if unknown := [name for name in given if name not in names]:
                 raise ValueError(f'{part} has an entry for {unknown[0]!r}, which is not a task')
+        for task, metric in self.metrics.items():
+            if not (hasattr(metric, 'sums') and hasattr(metric, 'finish')):
+                raise ValueError(
+                    f'the metric of {task!r} has no sums and finish: use a '
+                    'tag_jax.objectives.Metric'
+                )
 
     def predict(self, params, model_state, inputs):
         """Outputs of every head in evaluation mode, `{task: [B, ...]}`."""
@@ -111,7 +122,8 @@ def from_linen(encoder, heads, losses, metrics, example_inputs):
     """A problem from Flax Linen modules.
 
     `train=` or `deterministic=` is passed to a module only if its `__call__` names it. Variables
-    outside 'params' (BatchNorm statistics, say) are model state, updated while training.
+    outside 'params' (BatchNorm statistics, say) are model state, updated while training; what
+    modules `sow` outside 'intermediates' is not supported.
 
     Args:
       encoder: a `linen.Module`, inputs -> representation `[B, ...]`.
@@ -144,6 +156,10 @@ def from_nnx(make_encoder, make_heads, losses, metrics, example_inputs):
 
     Returns:
       A `MultiTaskProblem`.
+
+    Raises:
+      ValueError: if a module is given instead of a function that makes one, or a module holds a
+        plain array that is no `nnx.Variable`.
     """
     example = jax.tree.map(_struct, example_inputs)
     functions = {name: _nnx_functions(make) for name, make in make_heads.items()}
@@ -169,9 +185,15 @@ def from_functions(init, encode, decode, losses, metrics):
 
     def init_with_state(key):
         made = init(key)
-        if isinstance(made, tuple):
-            return made
-        return made, {'shared': {}, 'heads': {task: {} for task in task_names}}
+        nothing = {'shared': {}, 'heads': {task: {} for task in task_names}}
+        params, state = made if isinstance(made, tuple) else (made, nothing)
+        for tree in (params, state):
+            if set(tree) != {'shared', 'heads'} or set(tree['heads']) != set(task_names):
+                raise ValueError(
+                    "init must return {'shared': ..., 'heads': {task: ...}}, with a head for each "
+                    f'of {", ".join(task_names)}'
+                )
+        return params, state
 
     return MultiTaskProblem(
         task_names,
@@ -221,16 +243,30 @@ def _linen_functions(module):
 
     def apply(params, state, inputs, train, key):
         variables = {'params': params, **state}
-        if train and state:
-            return module.apply(variables, inputs, mutable=list(state), rngs=key, **mode(True))
-        return module.apply(variables, inputs, rngs=key, **mode(train)), state
+        try:
+            if train and state:
+                return module.apply(variables, inputs, mutable=list(state), rngs=key, **mode(True))
+            return module.apply(variables, inputs, rngs=key, **mode(train)), state
+        except flax.errors.InvalidRngError as error:
+            raise _missing_key(module) from error
 
     return _ModuleFunctions(init, apply)
 
 
 def _nnx_functions(make):
+    if isinstance(make, nnx.Module):
+        raise ValueError(
+            f'give a function from nnx.Rngs to a {type(make).__name__}, not the module itself'
+        )
     split = lambda module: nnx.split(module, nnx.Param, nnx.RngState, ...)
     abstract = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    for _, module in nnx.iter_modules(abstract):
+        for name, value in vars(module).items():
+            if isinstance(value, jax.Array | jax.ShapeDtypeStruct):
+                raise ValueError(
+                    f'{type(module).__name__}.{name} is a plain array: make it an nnx.Param, or '
+                    'an nnx.Variable if it is not trained'
+                )
     graph, param_template, random_template, state_template = split(abstract)
     mode = _mode_arguments(type(abstract).__call__)
 
@@ -241,10 +277,7 @@ def _nnx_functions(make):
 
     def apply(params, state, inputs, train, key):
         if train and key is None and jax.tree.leaves(random_template):
-            raise ValueError(
-                f'{type(abstract).__name__} draws random numbers while training (dropout, say): '
-                'pass key='
-            )
+            raise _missing_key(abstract)
         module = nnx.merge(
             graph,
             _filled(param_template, params),
@@ -256,6 +289,12 @@ def _nnx_functions(make):
         return output, nnx.to_pure_dict(split(module)[3]) if train else state
 
     return _ModuleFunctions(init, apply)
+
+
+def _missing_key(module):
+    return ValueError(
+        f'{type(module).__name__} draws random numbers while training (dropout, say): pass key='
+    )
 
 
 def _filled(template, values):

@@ -33,15 +33,18 @@ def write(path) -> str:
 
     Returns:
       The table of test errors as text, ending with the path of the report.
+
+    Raises:
+      ValueError: if it holds no finished run.
     """
     path = pathlib.Path(path)
-    results = workdirs.read_json(path / workdirs.RESULTS)
+    results = workdirs.read_results(path)
     config = workdirs.read_json(path / workdirs.CONFIG)
-    affinity = workdirs.read_affinity_arrays(path / workdirs.AFFINITY)
+    affinity = workdirs.read_affinity(path / workdirs.AFFINITY)
     records = workdirs.read_records(path / workdirs.METRICS)
     pictures = {
         HEAT_MAP: _png(
-            affinity_figure(affinity['mean'], affinity['task_names'], affinity['stderr'])
+            affinity_figure(affinity['mean'], affinity['task_names'], affinity.get('stderr'))
         ),
         DIAGRAM: _png(groups_figure(results)),
         CURVES: _png(curves_figure(results, records)),
@@ -128,8 +131,9 @@ def affinity_figure(mean, task_names, stderr=None) -> Figure:
     image = axes.imshow(
         shown / unit, cmap='RdBu', vmin=-(largest / unit or 1), vmax=largest / unit or 1
     )
-    axes.set_xticks(range(size), task_names, rotation=45, ha='right', rotation_mode='anchor')
-    axes.set_yticks(range(size), task_names)
+    labels = [_plain_text(task) for task in task_names]
+    axes.set_xticks(range(size), labels, rotation=45, ha='right', rotation_mode='anchor')
+    axes.set_yticks(range(size), labels)
     axes.set_xlabel('target task: the loss that changes')
     axes.set_ylabel('source task: the step that is taken')
     axes.set_title('Inter-task affinity')
@@ -182,7 +186,7 @@ def groups_figure(results) -> Figure:
                 axes.text(
                     1.03,
                     height[task],
-                    f'{task}   {error:.2f} %',
+                    f'{_plain_text(task)}   {error:.2f} %',
                     va='center',
                     fontsize=10,
                     color=colour,
@@ -250,12 +254,26 @@ def curves_figure(results, records) -> Figure:
             if task in group['serves']:
                 series = _series(curves[group['network']], 'training_loss', [task])
                 panel.plot(*series, color=_COLOURS[n % len(_COLOURS)])
-        panel.set_title(task, fontsize=9)
+        panel.set_title(_plain_text(task), fontsize=9)
         _use_log_scale(panel)
-        panel.tick_params(labelsize=7)
+        panel.tick_params(which='both', labelsize=7)
     for panel in panels[len(names) :]:
         panel.set_axis_off()
     below.supylabel('training loss', fontsize=9)
+    lines = [('all together', _GREY)] * ('mtl' in curves)
+    lines += [
+        (f'network {n}', _COLOURS[(n - 1) % len(_COLOURS)]) for n in range(1, len(groups) + 1)
+    ]
+    below.legend(
+        handles=[Line2D([], [], color=colour, label=label) for label, colour in lines],
+        loc='outside lower center',
+        ncols=min(6, len(lines)),
+        frameon=False,
+    )
+    for axes in (*above.axes, *panels):
+        for line in axes.get_lines():
+            if len(line.get_xdata()) == 1:
+                line.set_marker('o')
     return figure
 
 
@@ -273,10 +291,15 @@ def html_page(results, config, pictures) -> str:
         '<tr>' + ''.join(f'<td>{html.escape(cell)}</td>' for cell in row) + '</tr>' for row in rows
     )
     groups = ''.join(f'<li>{html.escape(line)}</li>' for line in group_lines(results))
-    cost = results['cost']
+    measured = (
+        f'measured elsewhere: {config["affinity"]}'
+        if config.get('affinity')
+        else 'averaged over the training of one network on all tasks'
+    )
+    shown = {name: value for name, value in config.items() if value is not None}
     settings = ''.join(
         f'<tr><td>{html.escape(name)}</td><td>{html.escape(_plain(value))}</td></tr>'
-        for name, value in {**config, **{f'cost: {k}': v for k, v in cost.items()}}.items()
+        for name, value in (*shown.items(), *results['cost'].items())
     )
     return _PAGE.format(
         title=html.escape(f'{results["method"]} on {results["dataset"]}'),
@@ -284,6 +307,7 @@ def html_page(results, config, pictures) -> str:
         gain=html.escape(gain_sentence(results)),
         head=head,
         body=body,
+        measured=html.escape(measured),
         settings=settings,
         **{
             name.removesuffix('.png'): base64.b64encode(picture).decode()
@@ -328,8 +352,8 @@ th, td {{ padding: 0.25rem 0.8rem; text-align: left; border-bottom: 1px solid #8
 <h2>Networks</h2>
 <img alt="Which network trains and which serves each task" src="data:image/png;base64,{groups}">
 <h2>Inter-task affinity</h2>
-<p>The share of the target task's loss that one step on the source task alone takes away, averaged
-over training. Blue helps, red harms.</p>
+<p>The share of the target task's loss that one step on the source task alone takes away,
+{measured}. Blue helps, red harms.</p>
 <img alt="Heat map of inter-task affinities" src="data:image/png;base64,{affinity}">
 <h2>Training</h2>
 <img alt="Loss and validation error during training" src="data:image/png;base64,{curves}">
@@ -389,6 +413,11 @@ def _plain(value):
     if isinstance(value, list):
         return ', '.join(map(_plain, value))
     return f'{value:.4g}' if isinstance(value, float) else str(value)
+
+
+def _plain_text(name):
+    """A name for a figure, in which a dollar sign begins no formula."""
+    return name.replace('$', r'\$')
 
 
 def _png(figure):

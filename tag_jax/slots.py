@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from tag_jax import affinity, gradients
@@ -22,10 +23,11 @@ class Program(NamedTuple):
     Attributes:
       problem: a `MultiTaskProblem` with T tasks.
       weighting: () -> optax transform of TaskGradients.
-      optimizer: learning rate -> optax transform.
+      optimizer: learning rate -> optax transform; the learning rate is traced.
       batching: 'vmap' for a scan over steps with the slots under vmap, 'unroll' for one step and
         one network after another (see `gradients.preferred_batching`).
       ragged: whether some slots may stand still in a step, which costs a copy of their state.
+      measures: whether affinities are measured at all.
     """
 
     problem: Any
@@ -33,11 +35,11 @@ class Program(NamedTuple):
     optimizer: Callable
     batching: str
     ragged: bool
+    measures: bool
 
     def transform(self, learning_rate):
-        """The optimizer behind the weighting, with its learning rate in the state."""
-        optimizer = optax.inject_hyperparams(lambda learning_rate: self.optimizer(learning_rate))
-        return optax.chain(self.weighting(), optimizer(learning_rate=learning_rate))
+        """The optimizer behind the weighting."""
+        return optax.chain(self.weighting(), self.optimizer(learning_rate))
 
 
 class Slot(NamedTuple):
@@ -67,7 +69,8 @@ class Schedule(NamedTuple):
 
     Attributes:
       rows: int `[C, S, B]`, the rows of the training split in each batch.
-      live: bool `[C, S]`, whether a slot takes the step; read by ragged programs only.
+      live: bool `[C, S]`, whether a slot is to take the step. In a scan that is not ragged, empty
+        slots take it all the same.
       measure: bool `[C]`, whether affinities are measured before the step, in all slots.
     """
 
@@ -82,12 +85,12 @@ class Outputs(NamedTuple):
     Attributes:
       losses: `[C, S, T]`, before each step.
       active: bool `[C, S, T]`, the tasks that the network trains and that had labels.
-      affinity: `[C, S, T, T]`, NaN where it was not measured.
+      affinity: `[C, S, T, T]`, NaN where it was not measured; None if the program never measures.
     """
 
     losses: jax.Array
     active: jax.Array
-    affinity: jax.Array
+    affinity: jax.Array | None
 
 
 @functools.partial(jax.jit, static_argnames='program')
@@ -144,52 +147,60 @@ def advance(program, slots, data, schedule) -> tuple[Slot, Outputs]:
       slots: a stacked `Slot`; it is consumed.
       data: the training split as a `Batch` of N examples on the device.
       schedule: a `Schedule`.
+
+    Returns:
+      The slots, and what they report.
     """
     if program.batching == 'vmap':
-        return _scanned(program, slots, data, schedule)
-    outputs = []
-    for rows, live, measure in zip(*schedule, strict=True):
-        slots, output = _single(program, slots, data, rows, live, bool(measure))
-        outputs.append(output)
-    return slots, jax.tree.map(lambda *steps: jnp.stack(steps), *outputs)
+        return _scan(program, slots, data, schedule)
+    num_steps, num_slots = schedule.live.shape
+    networks = [jax.tree.map(lambda x, n=n: x[n], slots) for n in range(num_slots)]
+    reports = {}
+    for step, n in np.argwhere(schedule.live):
+        rows, measure = schedule.rows[step, n], bool(schedule.measure[step])
+        networks[n], reports[step, n] = _step_alone(program, networks[n], data, rows, measure)
+    size = len(program.problem.task_names)
+    outputs = Outputs(
+        np.zeros((num_steps, num_slots, size)),
+        np.zeros((num_steps, num_slots, size), bool),
+        np.full((num_steps, num_slots, size, size), np.nan) if program.measures else None,
+    )
+    for place, report in reports.items():
+        for all_, one in zip(outputs, report, strict=True):
+            if one is not None:
+                all_[place] = one
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *networks), outputs
 
 
 @functools.partial(jax.jit, static_argnames='program', donate_argnames='slots')
-def _scanned(program, slots, data, schedule):
+def _scan(program, slots, data, schedule):
+    """The steps of a schedule in one loop, all slots at once."""
+
     def step(slots, now):
-        return _step_slots(program, slots, data, *now)
+        rows, live, measure = now
+        batches = jax.tree.map(lambda x: x[rows], data)
+        over_slots = lambda function: jax.vmap(functools.partial(function, program))(slots, batches)
+        matrices = None
+        if program.measures:
+            measured = lambda: over_slots(_measure)
+            blank = jax.eval_shape(measured)
+            nothing = lambda: jnp.full(blank.shape, jnp.nan, blank.dtype)
+            matrices = jax.lax.cond(measure, measured, nothing)
+        stepped, losses, active = over_slots(_step)
+        if program.ragged:
+            stepped = jax.tree.map(_where(live), stepped, slots)
+        return stepped, Outputs(losses, active, matrices)
 
     return jax.lax.scan(step, slots, schedule)
 
 
-@functools.partial(jax.jit, static_argnames=('program', 'measure'), donate_argnames='slots')
-def _single(program, slots, data, rows, live, measure):
-    return _step_slots(program, slots, data, rows, live, measure)
-
-
-def _step_slots(program, slots, data, rows, live, measure):
-    """One step of every slot. `measure` may be traced: the same for all slots, it is a branch."""
-    batches = jax.tree.map(lambda x: x[rows], data)
-
-    def over_slots(function):
-        return gradients.map_stacked(
-            lambda one: function(program, *one), (slots, batches), program.batching
-        )
-
-    def measured():
-        return over_slots(_measure)
-
-    def nothing():
-        return jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), jax.eval_shape(measured))
-
-    if isinstance(measure, bool):
-        matrices = measured() if measure else nothing()
-    else:
-        matrices = jax.lax.cond(measure, measured, nothing)
-    stepped, losses, active = over_slots(_step)
-    if program.ragged:
-        stepped = jax.tree.map(_where(live), stepped, slots)
-    return stepped, Outputs(losses, active, matrices)
+@functools.partial(jax.jit, static_argnames=('program', 'measure'), donate_argnames='slot')
+def _step_alone(program, slot, data, rows, measure):
+    """One step of one network, with a measurement before it or None."""
+    batch = jax.tree.map(lambda x: x[rows], data)
+    matrix = _measure(program, slot, batch) if measure else None
+    slot, losses, active = _step(program, slot, batch)
+    return slot, Outputs(losses, active, matrix)
 
 
 def _step(program, slot, batch):
@@ -202,8 +213,9 @@ def _step(program, slot, batch):
         jax.random.fold_in(slot.key, slot.step),
         task_mask=slot.task_mask,
     )
+    losses, active = task_gradients.losses, task_gradients.active
     updates, opt_state = program.transform(slot.learning_rate).update(
-        task_gradients, slot.opt_state, slot.params
+        task_gradients, slot.opt_state, slot.params, value=jnp.sum(losses)
     )
     params = optax.apply_updates(slot.params, updates)
     stepped = slot._replace(
@@ -212,7 +224,7 @@ def _step(program, slot, batch):
         model_state=_trained_heads(program, slot.task_mask, model_state, slot.model_state),
         opt_state=opt_state,
     )
-    return stepped, task_gradients.losses, task_gradients.active
+    return stepped, losses, active
 
 
 def _measure(program, slot, batch):

@@ -39,15 +39,13 @@ def keep(folder, problem, network, inputs, batch_size):
     example = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((batch_size, *x.shape[1:]), x.dtype), inputs
     )
+    predict = lambda tree, inputs: problem.predict(tree['params'], tree['model_state'], inputs)
     try:
-        function = prediction.exported(
-            lambda tree, inputs: problem.predict(tree['params'], tree['model_state'], inputs),
-            _tree(*arrays),
-            example,
-        )
-        workdir.write_bytes(folder / _FUNCTION, function)
+        function = prediction.exported(predict, _tree(*arrays), example)
     except Exception as error:  # The network is trained and kept, whatever its code does here.
         logging.warning('predicting from %s will need the problem: %s', folder, error)
+    else:
+        workdir.write_bytes(folder / _FUNCTION, function)
     if network.affinities is not None:
         workdir.write_affinity(folder / workdir.AFFINITY, network.affinities)
     workdir.write_json(
@@ -63,15 +61,18 @@ def keep(folder, problem, network, inputs, batch_size):
 
 
 def kept(folder, problem, plan) -> TrainedNetwork | None:
-    """The network of a plan, or None if the folder does not hold it whole."""
+    """The network of a plan, or None if the folder does not hold just that network whole."""
     folder = pathlib.Path(folder)
     if not (folder / _RECORD).exists():
         return None
-    params, model_state = arrays(folder, problem)
     record = workdir.read_json(folder / _RECORD)
+    asked = plan._asdict() | {'tasks': list(plan.tasks)}
+    if any(record[name] != value for name, value in asked.items()):
+        return None
+    params, model_state = arrays(folder, problem)
     affinities = None
     if plan.measures_affinity:
-        affinities = AffinitySummary(**workdir.read_affinity_arrays(folder / workdir.AFFINITY))
+        affinities = AffinitySummary(**workdir.read_affinity(folder / workdir.AFFINITY))
     return TrainedNetwork(
         plan=plan,
         params=params,

@@ -1,4 +1,4 @@
-"""Training, evaluating and early-stopping K networks that differ in tasks, seed, learning rate.
+"""Training and early-stopping K networks that differ in tasks, seed, learning rate.
 
 The networks run in S slots of one compiled program. A network that stops early gives its slot to
 the next one. Batches and random keys of a network depend on its own seed and step only, so among
@@ -20,14 +20,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import tqdm
 
-from tag_jax import affinity, gradients, optim, slots
-from tag_jax.prediction import in_batches
-from tag_jax.problem import Batch, with_trailing_axes
+from tag_jax import affinity, evaluation, gradients, optim, slots
 
 # Slots are limited in number, and by the memory of their parameters, moments and best copies.
 MAX_SLOTS = 16
@@ -42,17 +39,19 @@ class TrainingConfig:
       steps: the largest number of training steps.
       batch_size: examples a step.
       learning_rate: of the optimizer; also eta, the step of the affinity measurements.
-      seed: of initial parameters, batches and dropout.
+      seed: of initial parameters, batches and dropout, below 2^32.
       eval_every: steps between evaluations on the validation split.
       patience: evaluations without a better total validation error after which a network stops;
         0 for never.
       affinity_every: steps between measurements of inter-task affinity.
       weighting: makes the optax transform that weighs the tasks, from `tag_jax.optim`.
-      optimizer: learning rate -> optax transform.
+      optimizer: learning rate (a traced number) -> optax transform, such as `optax.adam`. Put a
+        schedule into it with `optax.scale_by_schedule`. What is compiled is kept by the identity
+        of these two functions, so name them once.
       slots: networks trained side by side; None for as many as `default_slots` says.
 
     Raises:
-      ValueError: if a number is out of its range.
+      ValueError: if a number is out of its range, or a function is none.
     """
 
     steps: int = 6000
@@ -68,14 +67,25 @@ class TrainingConfig:
 
     def __post_init__(self):
         for name in ('steps', 'batch_size', 'eval_every', 'affinity_every'):
-            _check_integer(name, getattr(self, name), minimum=1)
+            self._set_integer(name, 1)
         for name in ('seed', 'patience'):
-            _check_integer(name, getattr(self, name), minimum=0)
+            self._set_integer(name, 0, 2**32 - 1)
         if self.slots is not None:
-            _check_integer('slots', self.slots, minimum=1)
+            self._set_integer('slots', 1)
         rate = self.learning_rate
         if not isinstance(rate, numbers.Real) or not 0 < rate < math.inf:
             raise ValueError(f'learning_rate must be positive and finite, not {rate!r}')
+        object.__setattr__(self, 'learning_rate', float(rate))
+        for name, example in (('weighting', 'tag_jax.optim.equal'), ('optimizer', 'optax.adam')):
+            if not callable(getattr(self, name)):
+                raise ValueError(f'{name} must be a function that makes a transform, as {example}')
+
+    def _set_integer(self, name, least, most=math.inf):
+        value = getattr(self, name)
+        if not isinstance(value, numbers.Integral) or not least <= value <= most:
+            limit = '' if most == math.inf else f' and at most {most}'
+            raise ValueError(f'{name} must be an integer of at least {least}{limit}, not {value!r}')
+        object.__setattr__(self, name, int(value))
 
 
 class NetworkPlan(NamedTuple):
@@ -146,7 +156,7 @@ def train_networks(
     """
     if not plans:
         return ()
-    size = num_examples(train_split)
+    size = evaluation.num_examples(train_split)
     batch_size = min(config.batch_size, size)
     chunk = min(config.eval_every, config.steps)
     program = slots.Program(
@@ -155,16 +165,18 @@ def train_networks(
         optimizer=config.optimizer,
         batching=_batching(problem, train_split.inputs),
         ragged=config.steps % chunk != 0,
+        measures=any(plan.measures_affinity for plan in plans),
     )
     num_slots = config.slots or default_slots(problem, len(plans), train_split.inputs)
-    train_data, validation_data = jax.device_put((Batch(*train_split), Batch(*validation_split)))
+    data = jax.device_put(evaluation.as_batch(problem, train_split))
+    validation = evaluation.prepare(problem, validation_split)
 
     waiting, finished = collections.deque(plans), {}
     runs: list[_Run | None] = [None] * num_slots
     state = None
     with tqdm.tqdm(
         total=len(plans) * config.steps,
-        desc=f'training {len(plans)} network{"s" * (len(plans) > 1)}',
+        desc=_activity(plans),
         unit='step',
         disable=None,
         leave=False,
@@ -180,12 +192,12 @@ def train_networks(
             occupied = [n for n in range(num_slots) if runs[n] is not None]
 
             schedule = _schedule(runs, chunk, batch_size, size, config)
-            state, outputs = slots.advance(program, state, train_data, schedule)
-            outputs = jax.tree.map(np.asarray, outputs)
+            state, outputs = slots.advance(program, state, data, schedule)
             networks = state.params, state.model_state
-            scores = _scores(
-                problem, networks, validation_data, config.batch_size, program.batching
+            scores = evaluation.scores(
+                problem, networks, validation, config.batch_size, program.batching
             )
+            outputs = jax.tree.map(np.asarray, outputs)
             seconds = (time.perf_counter() - began) / len(occupied)
 
             improved = np.zeros(num_slots, bool)
@@ -195,7 +207,8 @@ def train_networks(
                 improved[n] = runs[n].best_step == runs[n].step
                 progress.update(len(taken.losses))
                 on_record(record)
-            state = slots.keep_best(state, improved)
+            if improved.any():
+                state = slots.keep_best(state, improved)
             for n in occupied:
                 if _stops(runs[n], config):
                     progress.total -= config.steps - runs[n].step
@@ -203,31 +216,6 @@ def train_networks(
                     on_finish(finished[runs[n].plan.name])
                     runs[n] = None
     return tuple(finished[plan.name] for plan in plans)
-
-
-def evaluate(problem, params, model_state, split, batch_size):
-    """The metrics of every task on a split.
-
-    Args:
-      problem: a `MultiTaskProblem`.
-      params, model_state: of one network.
-      split: a `tag_jax.data.Split`, or anything with the same fields.
-      batch_size: examples a pass.
-
-    Returns:
-      `{task: {'error': percent, ...}}`, as the problem's metrics name them.
-    """
-    networks = jax.tree.map(lambda x: jnp.asarray(x)[None], (params, model_state))
-    return _scores(problem, networks, jax.device_put(Batch(*split)), batch_size, 'unroll')[0]
-
-
-def predictor(problem, params, model_state, batch_size):
-    """A trained network as a function `inputs [N, ...] -> {task: NumPy output [N, ...]}`."""
-
-    def predict(inputs):
-        return _predict(problem, params, model_state, inputs)
-
-    return lambda inputs: in_batches(predict, inputs, batch_size)
 
 
 def default_slots(problem, num_networks, inputs):
@@ -240,33 +228,6 @@ def default_slots(problem, num_networks, inputs):
     params, _ = jax.eval_shape(problem.init, jax.random.key(0))
     slot_bytes = 4 * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(params))
     return max(1, min(num_networks, MAX_SLOTS, MAX_SLOT_BYTES // max(slot_bytes, 1)))
-
-
-def check_split(problem, split, name):
-    """Raises ValueError unless a split can be trained or evaluated on.
-
-    It needs at least one example, targets for every task of the problem, arrays of one length, and
-    at least one label of every task.
-
-    Args:
-      problem: a `MultiTaskProblem`.
-      split: a `tag_jax.data.Split`, or anything with the same fields.
-      name: what to call it in the error.
-    """
-    size = num_examples(split)
-    if not size:
-        raise ValueError(f'the {name} split has no examples')
-    mask = split.mask or {}
-    for task in problem.task_names:
-        if task not in split.targets:
-            raise ValueError(f'the {name} split has no targets for the task {task!r}')
-        for kind, array in (('targets', split.targets[task]), ('mask', mask.get(task))):
-            if array is not None and len(array) != size:
-                raise ValueError(
-                    f'the {name} split has {size} inputs, but {len(array)} {kind} for {task!r}'
-                )
-        if task in mask and not np.any(mask[task]):
-            raise ValueError(f'the task {task!r} has no label in the {name} split')
 
 
 def batch_rows(seed, step, batch_size, num_examples):
@@ -306,10 +267,17 @@ class _Run(NamedTuple):
     seconds: float = 0.0
 
 
+def _activity(plans):
+    """What the progress bar says is going on."""
+    count = f'{len(plans)} network{"s" * (len(plans) > 1)}'
+    measuring = any(plan.measures_affinity for plan in plans)
+    return f'training {count}' + ', measuring affinities' * measuring
+
+
 def _initial_slot(program, plan):
     return slots.initial(
         program,
-        plan.seed,
+        np.uint32(plan.seed),
         np.array([task in plan.tasks for task in program.problem.task_names]),
         np.float32(plan.learning_rate),
     )
@@ -407,63 +375,7 @@ def _trained(run, best):
     )
 
 
-def _scores(problem, networks, split, batch_size, batching):
-    """The metrics of S networks on a split: a list of `{task: {name: value}}`.
-
-    Args:
-      networks: (params, model_state), `[S, ...]`.
-      split: a `Batch` of N examples on the device.
-    """
-    size = num_examples(split)
-    totals = None
-    for start in range(0, size, batch_size):
-        rows = np.arange(start, start + batch_size)
-        rows, counts = np.minimum(rows, size - 1), rows < size
-        sums = _metric_sums(problem, networks, split, rows, counts, batching)
-        sums = jax.tree.map(lambda x: np.asarray(x, np.float64), sums)
-        totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
-    return [
-        {
-            task: problem.metrics[task].finish(jax.tree.map(lambda x, n=n: x[n], totals[task]))
-            for task in problem.task_names
-        }
-        for n in range(len(jax.tree.leaves(networks)[0]))
-    ]
-
-
-@functools.partial(jax.jit, static_argnames=('problem', 'batching'))
-def _metric_sums(problem, networks, split, rows, counts, batching):
-    """`{task: sums [S, ...]}` over the rows of a split that count."""
-    batch = jax.tree.map(lambda x: x[rows], split)
-
-    def sums(network):
-        outputs = problem.predict(*network, batch.inputs)
-        results = {}
-        for task in problem.task_names:
-            target, mask = batch.labels(task)
-            mask &= with_trailing_axes(counts, mask.ndim)
-            results[task] = problem.metrics[task].sums(outputs[task], target, mask)
-        return results
-
-    return gradients.map_stacked(sums, networks, batching)
-
-
-@functools.partial(jax.jit, static_argnames='problem')
-def _predict(problem, params, model_state, inputs):
-    return problem.predict(params, model_state, inputs)
-
-
 def _batching(problem, inputs):
     params, model_state = jax.eval_shape(problem.init, jax.random.key(0))
     example = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), inputs)
     return gradients.preferred_batching(problem, params, model_state, example)
-
-
-def num_examples(split):
-    """How many examples a split has."""
-    return len(jax.tree.leaves(split.inputs)[0])
-
-
-def _check_integer(name, value, minimum):
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < minimum:
-        raise ValueError(f'{name} must be an integer of at least {minimum}, not {value!r}')

@@ -66,12 +66,27 @@ def open_run(path, config, resume=False):
 
 def write_json(path, value):
     """Writes JSON, whole or not at all. Raises ValueError at NaN, which JSON does not know."""
-    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + '\n').encode())
+    text = json.dumps(value, indent=2, allow_nan=False, default=_number)
+    write_bytes(path, f'{text}\n'.encode())
 
 
 def read_json(path):
     """Reads a JSON file."""
     return json.loads(pathlib.Path(path).read_text())
+
+
+def read_results(path):
+    """What results.json of a finished run holds.
+
+    Args:
+      path: the folder of the run.
+
+    Raises:
+      ValueError: if it holds no finished run.
+    """
+    if not (pathlib.Path(path) / RESULTS).exists():
+        raise ValueError(f'{path} holds no finished run: it has no {RESULTS}')
+    return read_json(pathlib.Path(path) / RESULTS)
 
 
 def write_bytes(path, data):
@@ -85,7 +100,7 @@ def write_bytes(path, data):
 def append_record(path, record):
     """Adds a line to a file of JSON records."""
     with open(path, 'a') as file:
-        file.write(json.dumps(record) + '\n')
+        file.write(json.dumps(record, default=_number) + '\n')
 
 
 def read_records(path):
@@ -118,22 +133,22 @@ def write_affinity(path, summary):
     os.replace(temporary, path)
 
 
-def read_affinity_arrays(path):
-    """The entries of an .npz of affinities, `{name: array}`; the task names as a tuple."""
-    with np.load(path) as file:
-        return {**file, 'task_names': tuple(file['task_names'].tolist())}
-
-
-def read_affinity(path, task_names):
-    """Reads affinities from a file, in the order of some tasks.
+def read_affinity(path, task_names=None):
+    """Reads affinities from a file.
 
     Args:
       path: an .npz file with `mean` `[T, T]` and `task_names`, as a run leaves it; or a .csv file,
-        whose first row names the target tasks and whose first column names the source tasks.
-      task_names: the T tasks, in the order that is wanted.
+        whose first row names the target tasks and whose first column names the source tasks:
+
+            source,left,right
+            left,0,0.5
+            right,-0.1,0
+
+      task_names: the T tasks, in the order that is wanted; None for that of the file.
 
     Returns:
-      `[T, T]` float64, source task first.
+      `{'task_names': tuple, 'mean': [T, T], ...}` with all arrays that the file has, source task
+      first.
 
     Raises:
       OSError: if the file cannot be read.
@@ -144,35 +159,71 @@ def read_affinity(path, task_names):
         raise ValueError(f'{path} is neither .npz nor .csv: affinities are read from these')
     if not path.is_file():
         raise FileNotFoundError(f'there is no file of affinities {path}')
+    read = _read_npz if path.suffix == '.npz' else _read_csv
     try:
-        rows, columns, matrix = (_read_npz if path.suffix == '.npz' else _read_csv)(path)
-    except (KeyError, ValueError, EOFError, IndexError, zipfile.BadZipFile) as error:
-        raise ValueError(f'{path} holds no affinity matrix with task names: {error}') from error
-    for names in (rows, columns):
-        if sorted(names) != sorted(task_names):
-            raise ValueError(
-                f'{path} is about the tasks {", ".join(names)}; '
-                f'the problem has {", ".join(task_names)}'
-            )
-    order = [[names.index(task) for task in task_names] for names in (rows, columns)]
-    return matrix[np.ix_(*order)]
+        sources, targets, arrays = read(path)
+        wanted = tuple(sources if task_names is None else task_names)
+        orders = [_order(names, wanted) for names in (sources, targets)]
+    except (KeyError, ValueError, EOFError) as error:
+        raise ValueError(f'{path} holds no affinities of these tasks: {error}') from error
+    rows, columns = np.ix_(*orders)
+    in_order = {
+        name: array[..., rows, columns] if array.ndim > 1 else array
+        for name, array in arrays.items()
+    }
+    return in_order | {'task_names': wanted}
 
 
 def _read_npz(path):
-    arrays = read_affinity_arrays(path)
-    names, matrix = arrays['task_names'], arrays['mean'].astype(np.float64)
-    if matrix.shape != (len(names), len(names)):
-        raise ValueError(f'{len(names)} tasks, and a matrix {matrix.shape}')
-    return names, names, matrix
+    if not zipfile.is_zipfile(path):
+        raise ValueError('it is not an .npz archive')
+    with np.load(path) as file:
+        if missing := {'mean', 'task_names'} - set(file):
+            raise ValueError(f'it has no entry {min(missing)!r}')
+        names = file['task_names'].tolist()
+        arrays = {name: file[name] for name in file if name != 'task_names'}
+    size = len(names)
+    for name, array in arrays.items():
+        if array.ndim > 1 and array.shape[-2:] != (size, size):
+            raise ValueError(f'it has {size} tasks, and {name} of shape {list(array.shape)}')
+    return names, names, arrays
 
 
 def _read_csv(path):
-    with open(path, newline='') as file:
-        header, *rows = [row for row in csv.reader(file) if row]
-    matrix = np.array([[float(cell) for cell in row[1:]] for row in rows])
-    if matrix.shape != (len(rows), len(header) - 1):
-        raise ValueError('its rows differ in length')
-    return [row[0].strip() for row in rows], [name.strip() for name in header[1:]], matrix
+    with open(path, newline='', encoding='utf-8-sig') as file:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+    if not rows or len(rows[0]) < 2:
+        raise ValueError('its first row must be the names of the target tasks, after a comma each')
+    (_, *targets), *rows = rows
+    sources = [row[0] for row in rows]
+    mean = np.full((len(sources), len(targets)), np.nan)
+    for n, (source, *cells) in enumerate(rows):
+        if len(cells) != len(targets):
+            raise ValueError(f'the row {source!r} has {len(cells)} values, not {len(targets)}')
+        for m, cell in enumerate(cells):
+            try:
+                mean[n, m] = float(cell)
+            except ValueError:
+                raise ValueError(
+                    f'{cell!r}, in the row {source!r} under {targets[m]!r}, is no number'
+                ) from None
+    return sources, targets, {'mean': mean}
+
+
+def _order(names, wanted):
+    """Where each wanted task stands among the names."""
+    if missing := [task for task in wanted if task not in names]:
+        raise ValueError(f'the task {missing[0]!r} is missing')
+    if unknown := [name for name in names if name not in wanted]:
+        raise ValueError(f'{unknown[0]!r} is not one of the tasks')
+    if len(names) > len(wanted):
+        raise ValueError('a task occurs twice')
+    return [names.index(task) for task in wanted]
+
+
+def _number(value):
+    """A number of NumPy or JAX as one of Python, for JSON."""
+    return np.asarray(value).item()
 
 
 def _check_same(path, before, now):

@@ -1,3 +1,4 @@
+import dataclasses
 import zlib
 
 import jax
@@ -308,3 +309,49 @@ def test_statistics_against_numpy(seed, length):
 def test_statistics_refuse_another_shape(problem):
     with pytest.raises(ValueError, match='3 tasks is 3 x 3'):
         affinity.update(affinity.init(problem), np.zeros((2, 2)), 0)
+
+
+def test_an_encoder_without_parameters_has_no_affinities():
+    metric = objectives.regression().metric
+    problem = from_functions(
+        lambda key: {'shared': {}, 'heads': {'a': jnp.ones((2, 1))}},
+        lambda shared, inputs: inputs,
+        {'a': lambda head, z: z @ head},
+        {'a': objectives.regression().loss},
+        {'a': metric},
+    )
+    batch = Batch(jnp.ones((4, 2)), {'a': jnp.ones(4)})
+    with pytest.raises(ValueError, match='the encoder has no parameters'):
+        affinity.inter_task_affinity(problem, *problem.init(jax.random.key(0)), batch, 0.1)
+
+
+def test_compute_in_bfloat16(problem, point, batch):
+    """Float32 parameters, everything else in bfloat16: noisy, but not drowned in rounding."""
+
+    def encode(shared, state, inputs, train, key):
+        half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), (shared, inputs))
+        return problem.encode(half[0], state, half[1], train, key)
+
+    low = dataclasses.replace(problem, encode=encode)
+    learning_rate = jnp.float32(0.1)
+    expected = affinity.inter_task_affinity(problem, *point, batch, learning_rate)
+    found = affinity.inter_task_affinity(low, *point, batch, learning_rate)
+    assert found.dtype == jnp.float32
+    assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def test_the_step_keeps_the_dtype_of_the_parameters(problem, point, batch):
+    """Float32 eta beside bfloat16 parameters, and float64 beside float32 ones."""
+    half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), point[0])
+    seen = []
+
+    def encode(shared, state, inputs, train, key):
+        seen.extend(leaf.dtype for leaf in jax.tree.leaves(shared))
+        return problem.encode(shared, state, inputs.astype(jnp.bfloat16), train, key)
+
+    low = dataclasses.replace(problem, encode=encode)
+    affinity.inter_task_affinity(low, half, point[1], batch, jnp.float32(0.1), batching='unroll')
+    assert set(seen) == {jnp.dtype(jnp.bfloat16)}
+    with jax.enable_x64(True):
+        found = affinity.inter_task_affinity(problem, *point, batch, jnp.float64(0.1))
+        assert found.dtype == jnp.float32

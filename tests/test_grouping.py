@@ -1,9 +1,11 @@
 import dataclasses
+import functools
 import json
 import shutil
 
 import jax
 import numpy as np
+import optax
 import pytest
 from small import TASKS, make_problem, make_split
 
@@ -87,7 +89,9 @@ def test_the_files_of_a_run(run):
     config = workdir.read_json(path / 'config.json')
     assert config['steps'] == 40
     assert config['weighting'] == 'equal'
+    assert config['optimizer'] == 'adam'
     assert config['examples'] == {'train': 512, 'validation': 200, 'test': 200}
+    assert config['parameters'] == 3 * 16 + 16 + 16 * 8 + 8 + 9 * (2 + 8 + 1)
     records = workdir.read_records(path / 'metrics.jsonl')
     assert [r['step'] for r in records if r['network'] == 'mtl'] == [20, 40]
 
@@ -144,10 +148,10 @@ def test_a_broken_run_is_continued_to_the_same_end(run, problem, dataset, tmp_pa
         file.write('{"network": "mt')
     grouping.tag(problem, dataset, 2, CONFIG, path, resume=True)
     assert without_times(path) == without_times(unbroken)
-    for name in ('affinity.npz',):
-        arrays, expected = (workdir.read_affinity_arrays(p / name) for p in (path, unbroken))
-        for key, value in expected.items():
-            np.testing.assert_array_equal(arrays[key], value)
+    arrays, expected = (workdir.read_affinity(p / 'affinity.npz') for p in (path, unbroken))
+    assert set(arrays) == set(expected)
+    for key, value in expected.items():
+        np.testing.assert_array_equal(arrays[key], value)
     by_network = lambda p: sorted(
         (r['network'], r['step'], json.dumps(r)) for r in workdir.read_records(p / 'metrics.jsonl')
     )
@@ -170,7 +174,23 @@ def test_a_workdir_with_another_run_is_refused(run, problem, dataset):
         grouping.tag(problem, dataset, 2, CONFIG, path)
     with pytest.raises(ValueError, match='budget was 2 and is 3'):
         grouping.tag(problem, dataset, 3, CONFIG, path, resume=True)
+    negative = dataset._replace(train=dataset.train._replace(inputs=-dataset.train.inputs))
+    with pytest.raises(ValueError, match=r'other settings \(train_data was .* and is'):
+        grouping.tag(problem, negative, 2, CONFIG, path, resume=True)
+    with pytest.raises(ValueError, match=r'parameters was \d+ and is \d+, model was'):
+        grouping.tag(make_problem(widths=(4, 8)), dataset, 2, CONFIG, path, resume=True)
+    with pytest.raises(ValueError, match='resume needs the workdir'):
+        grouping.tag(problem, dataset, 2, CONFIG, resume=True)
     assert (path / 'results.json').read_bytes() == before
+
+
+def test_settings_are_told_apart_by_the_arguments_of_their_functions(problem, dataset, tmp_path):
+    def config(**arguments):
+        return dataclasses.replace(CONFIG, optimizer=functools.partial(optax.sgd, **arguments))
+
+    grouping.tag(problem, dataset, 1, config(momentum=0.5), tmp_path / 'run')
+    with pytest.raises(ValueError, match=r'optimizer was sgd\(momentum=0.5\) and is sgd\(nest'):
+        grouping.tag(problem, dataset, 1, config(nesterov=True), tmp_path / 'run', resume=True)
 
 
 def test_one_network_is_the_baseline_itself(problem, dataset, tmp_path):
@@ -199,8 +219,32 @@ def test_given_affinities_are_selected_from(run, problem, dataset, tmp_path):
     from_table = grouping.tag(problem, dataset, 2, CONFIG, affinity=table)
     assert from_table.test_error == result.test_error
 
-    from_run = grouping.tag(problem, dataset, 3, CONFIG, affinity=run[0] / 'affinity.npz')
-    np.testing.assert_array_equal(from_run.affinity, run[1].affinity)
+
+def test_affinities_of_another_run_keep_their_history(run, problem, dataset, tmp_path):
+    measured = run[0] / 'affinity.npz'
+    result = grouping.tag(problem, dataset, 3, CONFIG, tmp_path / 'run', affinity=measured)
+    np.testing.assert_array_equal(result.affinity, run[1].affinity)
+    found, expected = (
+        workdir.read_affinity(p / 'affinity.npz') for p in (tmp_path / 'run', run[0])
+    )
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_other_affinities_make_another_run(problem, dataset, tmp_path):
+    """Networks of an unfinished run are not taken for those of other groups."""
+    path, table = tmp_path / 'run', tmp_path / 'affinity.csv'
+
+    def write(matrix):
+        rows = [','.join([task, *map(str, row)]) for task, row in zip(ALL, matrix, strict=True)]
+        table.write_text('\n'.join([f'source,{",".join(ALL)}', *rows]) + '\n')
+
+    write(GIVEN)
+    grouping.tag(problem, dataset, 2, CONFIG, path, affinity=table)
+    (path / 'results.json').unlink()
+    write(GIVEN[::-1, ::-1])
+    with pytest.raises(ValueError, match=r'affinity was affinity.csv \(.*\) and is affinity.csv'):
+        grouping.tag(problem, dataset, 2, CONFIG, path, affinity=table, resume=True)
 
 
 def test_given_affinities_must_fit(problem, dataset, tmp_path):
@@ -232,7 +276,7 @@ def test_a_pair_without_a_sample_is_named_and_the_affinities_are_kept(problem, d
     assert (path / 'checkpoints' / 'mtl' / 'network.json').exists()
 
 
-@pytest.mark.parametrize('budget', [0, -1, 4, 2.5, '2', None])
+@pytest.mark.parametrize('budget', [0, -1, 4, 2.5, '2', None, True])
 def test_budgets_out_of_range_are_refused(problem, dataset, tmp_path, budget):
     with pytest.raises(ValueError, match='budget must be an integer between 1 and .*, 3, not'):
         grouping.tag(problem, dataset, budget, CONFIG, tmp_path / 'run')
@@ -272,6 +316,21 @@ def test_missing_labels(problem, dataset):
     }
     result = grouping.tag(problem, dataset._replace(**splits), 2, CONFIG)
     assert np.isfinite(list(result.test_error.values())).all()
+
+
+def test_numbers_of_numpy_are_settings(problem, dataset, tmp_path):
+    config = dataclasses.replace(CONFIG, seed=np.int64(3), learning_rate=np.float32(0.01))
+    result = grouping.tag(problem, dataset, np.int64(2), config, tmp_path / 'run')
+    assert workdir.read_json(tmp_path / 'run' / 'results.json')['seed'] == 3
+    assert result.budget == 2
+
+
+def test_a_result_is_shown_in_a_line(run):
+    _, result = run
+    assert repr(result).startswith('Result(tag on points, budget 2: {')
+    assert f'{result.total_test_error:.2f} %' in repr(result)
+    assert len(repr(result)) < 300
+    assert repr(result.networks[0]) == 'Network(299 parameters)'
 
 
 def test_loading_what_is_not_there(run, tmp_path):

@@ -19,6 +19,7 @@ def test_classification_by_hand():
     assert objective.width == 3
     expected = np.log(np.exp(output).sum(axis=1)) - output[np.arange(4), target]
     np.testing.assert_allclose(objective.loss(output, target), expected, rtol=1e-6)
+    objective.metric.reference(target, mask)
     finished = objective.metric.finish(scored(objective.metric, output, target, mask))
     assert finished == pytest.approx({'error': 100 / 3, 'accuracy': 2 / 3})
 
@@ -36,28 +37,69 @@ def test_regression_by_hand(shape):
         rtol=1e-5,
     )
     mask = np.array([True, True, False, True, True])
-    sums = scored(objective.metric, output, np.where(columns == columns[2], 0, columns), mask)
-    finished = objective.metric.finish(sums)
+    sums = scored(objective.metric, output, columns, mask)
+    finished = objective.metric.finish(sums, objective.metric.reference(target, mask))
     mse = np.square(output - columns)[mask].mean()
     assert finished['mse'] == pytest.approx(mse, rel=1e-5)
     assert finished['error'] == pytest.approx(
-        100 * mse / columns[mask].var(axis=0).mean(), rel=1e-4
+        100 * mse / columns[mask].var(axis=0).mean(), rel=1e-5
     )
 
 
-def test_regression_far_from_zero_needs_its_center():
-    target = 1e4 + np.linspace(-1, 1, 64, dtype=np.float32)
-    output = target[:, None] + 0.5
-    metric = objectives.regression(center=1e4).metric
-    finished = metric.finish(scored(metric, output, target, np.ones(64, bool)))
-    assert finished['error'] == pytest.approx(100 * 0.25 / target.astype(float).var(), rel=1e-3)
-
-
-def test_targets_without_variance_have_no_error():
+def test_the_variance_of_targets_is_exact_however_far_they_are_from_zero():
+    target = (1e6 + np.linspace(-1, 1, 64)).astype(np.float32)
     metric = objectives.regression().metric
-    sums = scored(metric, np.ones((4, 1)), np.zeros(4), np.ones(4, bool))
-    with pytest.raises(ValueError, match='variance of its target, which is zero'):
-        metric.finish(sums)
+    sums = scored(metric, target[:, None] + np.float32(0.5), target, np.ones(64, bool))
+    finished = metric.finish(sums, metric.reference(target, np.ones(64, bool)))
+    assert finished['error'] == pytest.approx(100 * 0.25 / target.astype(float).var(), rel=1e-6)
+
+
+@pytest.mark.parametrize('value', [0.0, 0.1, 1 / 3, 1e20])
+def test_targets_without_variance_have_no_error(value):
+    metric = objectives.regression().metric
+    target = np.array([value, value, value, 5], np.float32)
+    with pytest.raises(ValueError, match='all its targets are equal'):
+        metric.reference(target, np.arange(4) < 3)
+    assert metric.reference(target, np.ones(4, bool)) > 0
+
+
+@pytest.mark.parametrize(
+    ('target', 'message'),
+    [
+        ([0, 1, -1], 'the label -1 is not one of the classes 0 to 2'),
+        ([0, 3, 1], 'the label 3 is not one of the classes 0 to 2'),
+        ([0.0, 1.0, 2.0], r'must be integers \[N\], not float64 \[3\]'),
+        ([[0], [1], [2]], r'must be integers \[N\], not int64 \[3, 1\]'),
+        (['a', 'b', 'c'], 'must be integers'),
+    ],
+)
+def test_labels_outside_the_classes_are_named(target, message):
+    reference = objectives.classification(3).metric.reference
+    with pytest.raises(ValueError, match=message):
+        reference(np.array(target), np.ones(3, bool))
+
+
+def test_masked_labels_may_be_anything():
+    reference = objectives.classification(3).metric.reference
+    reference(np.array([0, -1, 99]), np.array([True, False, False]))
+
+
+def test_booleans_are_labels_of_two_classes():
+    objective = objectives.classification(2)
+    output, target = np.array([[3.0, 0.0], [0.0, 3.0]]), np.array([False, True])
+    objective.metric.reference(target, np.ones(2, bool))
+    np.testing.assert_allclose(
+        objective.loss(output, target), objective.loss(output, np.array([0, 1]))
+    )
+    sums = scored(objective.metric, output, target, np.ones(2, bool))
+    assert objective.metric.finish(sums)['error'] == 0
+
+
+def test_heads_of_another_width_are_named():
+    with pytest.raises(ValueError, match='10 classes need 10 outputs of the head, which has 3'):
+        objectives.classification(10).loss(jnp.zeros((4, 3)), jnp.zeros(4, int))
+    with pytest.raises(ValueError, match=r'targets \[4\] do not fit the outputs .* \[4, 3\]'):
+        objectives.regression(3).loss(jnp.zeros((4, 3)), jnp.zeros(4))
 
 
 @given(st.sampled_from([1, 7]), st.sampled_from([0, 5]), st.integers(0, 2**32 - 1))

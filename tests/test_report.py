@@ -36,6 +36,14 @@ def records(network, tasks, steps):
     ]
 
 
+def all_records(results=RESULTS):
+    lines = records('mtl', results['task_names'], 50)
+    for n, group in enumerate(results['groups']):
+        if group['network'] != 'mtl':
+            lines += records(group['network'], group['tasks'], 40 + 20 * n)
+    return lines
+
+
 def make_run(path, results=RESULTS, matrix=None):
     names = results['task_names']
     size = len(names)
@@ -46,11 +54,7 @@ def make_run(path, results=RESULTS, matrix=None):
     workdir.open_run(path, {'dataset': '<b>letters</b>', 'steps': 20, 'examples': {'train': 3}})
     workdir.write_affinity(path / 'affinity.npz', summary)
     workdir.write_json(path / 'results.json', results)
-    lines = records('mtl', names, 50)
-    for n, group in enumerate(results['groups']):
-        if group['network'] != 'mtl':
-            lines += records(group['network'], group['tasks'], 40 + 20 * n)
-    workdir.write_records(path / 'metrics.jsonl', lines)
+    workdir.write_records(path / 'metrics.jsonl', all_records(results))
     return path
 
 
@@ -130,7 +134,40 @@ def test_any_number_of_tasks(tmp_path, size):
         'baselines': {'mtl': {'test_error': errors, 'total_test_error': 0.0}},
     }
     text = report.write(make_run(tmp_path / 'run', results))
-    assert 'total' in text
+    rows = [line.split() for line in text.splitlines()]
+    assert [row[0] for row in rows if row and row[0].startswith('task_')] == names
+    axes = report.affinity_figure(np.zeros((size, size)), names).axes[0]
+    assert len(axes.texts) == (size * (size - 1) if size <= 20 else 0)
+
+
+def test_names_are_no_formulas(tmp_path):
+    names = [r'$\frac$', '<i>b</i>', 'c_1^2']
+    rename = dict(zip(NAMES, names, strict=True))
+    results = {
+        **RESULTS,
+        'task_names': names,
+        'groups': [
+            {**group, **{kind: [rename[t] for t in group[kind]] for kind in ('tasks', 'serves')}}
+            for group in RESULTS['groups']
+        ],
+        'test_error': dict(zip(names, (1.0, 2.0, 3.0), strict=True)),
+        'baselines': {},
+    }
+    path = make_run(tmp_path / 'run', results)
+    assert r'$\frac$' in report.write(path)
+    assert '<i>b</i>' in Page((path / 'report.html').read_text()).text
+
+
+def test_a_single_evaluation_is_a_dot():
+    figure = report.curves_figure(RESULTS, [r for r in all_records() if r['step'] == 20])
+    lines = [line for axes in figure.subfigs[1].axes for line in axes.get_lines()]
+    assert lines
+    assert all(line.get_marker() == 'o' for line in lines)
+
+
+def test_runs_that_have_not_finished_are_refused(tmp_path):
+    with pytest.raises(ValueError, match='holds no finished run'):
+        report.write(tmp_path)
 
 
 @pytest.mark.parametrize('matrix', [np.zeros((2, 3, 3)), np.full((2, 3, 3), np.nan)])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from small import TASKS
 
-from tag_jax import checkpoint, objectives, prediction, store, training
+from tag_jax import checkpoint, objectives, prediction, store, training, workdir
 from tag_jax.problem import from_functions
 from tag_jax.training import NetworkPlan, TrainingConfig
 
@@ -55,6 +55,27 @@ def test_a_network_that_was_not_written_whole_is_not_there(tmp_path, problem, da
     assert store.kept(tmp_path / 'all', problem, PLAN) is not None
 
 
+@pytest.mark.parametrize(
+    'change', [{'tasks': ('sign',)}, {'seed': 1}, {'learning_rate': 0.5}, {'name': 'other'}]
+)
+def test_a_network_of_another_plan_is_not_taken_for_it(tmp_path, problem, dataset, change):
+    store.keep(tmp_path / 'all', problem, trained(problem, dataset), dataset.train.inputs, 64)
+    assert store.kept(tmp_path / 'all', problem, PLAN) is not None
+    assert store.kept(tmp_path / 'all', problem, PLAN._replace(**change)) is None
+
+
+def test_a_full_disk_is_not_taken_for_a_model_that_cannot_be_exported(
+    tmp_path, problem, dataset, monkeypatch
+):
+    def full(path, data):
+        raise OSError(28, 'No space left on device')
+
+    network = trained(problem, dataset)
+    monkeypatch.setattr(workdir, 'write_bytes', full)
+    with pytest.raises(OSError, match='No space left'):
+        store.keep(tmp_path / 'all', problem, network, dataset.train.inputs, 64)
+
+
 def test_the_exported_function_needs_no_model_code(tmp_path, noisy_problem, dataset):
     network = trained(noisy_problem, dataset)
     store.keep(tmp_path / 'all', noisy_problem, network, dataset.train.inputs, 64)
@@ -93,6 +114,24 @@ def test_parameters_are_matched_by_name():
     renamed = {'layers': {str(n): leaf for n, leaf in params['layers'].items()}}
     found = prediction.imported(data, renamed)(inputs)
     np.testing.assert_allclose(found['a'], predict(params, inputs)['a'], rtol=1e-6)
+
+
+def test_names_with_separators_do_not_collide():
+    params = {'a/b': jnp.ones(2), 'a': {'b': 2 * jnp.ones(2)}}
+    predict = lambda params, inputs: {'a/b': inputs * params['a/b'] - params['a']['b']}
+    data = prediction.exported(predict, params, jnp.ones(2))
+    np.testing.assert_array_equal(prediction.imported(data, params)(jnp.ones(2))['a/b'], [-1, -1])
+
+
+def test_the_exported_function_takes_inputs_of_any_number_type():
+    data = prediction.exported(
+        lambda p, x: {'a': x * p['w']}, {'w': jnp.ones(())}, jnp.ones((4, 3))
+    )
+    function = prediction.imported(data, {'w': jnp.float32(2)})
+    for inputs in (np.ones((4, 3), int), np.ones((4, 3)), np.ones((4, 3), bool)):
+        np.testing.assert_array_equal(function(inputs)['a'], np.full((4, 3), 2.0))
+    with pytest.raises(ValueError, match=r'inputs are of shape \[N, 3\], not \[3\]'):
+        function(np.ones(3))
 
 
 def test_a_model_that_cannot_be_exported_is_kept_all_the_same(tmp_path, dataset, caplog):

@@ -51,6 +51,11 @@ def test_json_never_holds_nan(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_json_takes_the_numbers_of_numpy(tmp_path):
+    workdir.write_json(tmp_path / 'x.json', {'a': np.float32(0.5), 'b': np.int64(3)})
+    assert workdir.read_json(tmp_path / 'x.json') == {'a': 0.5, 'b': 3}
+
+
 def test_records(tmp_path):
     path = tmp_path / 'metrics.jsonl'
     assert workdir.read_records(path) == []
@@ -71,42 +76,55 @@ def test_affinities_come_back_in_the_order_that_is_asked_for(tmp_path):
         np.testing.assert_array_equal(file['steps'], [0, 10])
         assert file['history'].shape == (2, 3, 3)
     table = tmp_path / 'affinity.csv'
-    table.write_text('source,a,b,c\nb,3,0,4\na,0,1,-2\n\nc, 5, 6, 0\n')
+    table.write_text('\ufeffsource,a,b,c\nb,3,0,4\na,0,1,-2\n\nc, 5, 6, 0\n')
     order = [2, 0, 1]
     for path in (tmp_path / 'affinity.npz', table):
-        np.testing.assert_allclose(workdir.read_affinity(path, NAMES), MATRIX)
+        np.testing.assert_allclose(workdir.read_affinity(path, NAMES)['mean'], MATRIX)
         found = workdir.read_affinity(path, [NAMES[n] for n in order])
-        np.testing.assert_allclose(found, MATRIX[np.ix_(order, order)])
-    arrays = workdir.read_affinity_arrays(tmp_path / 'affinity.npz')
+        np.testing.assert_allclose(found['mean'], MATRIX[np.ix_(order, order)])
+        assert found['task_names'] == ('c', 'a', 'b')
+    found = workdir.read_affinity(tmp_path / 'affinity.npz', ['c', 'a', 'b'])
+    np.testing.assert_allclose(found['history'][1], (MATRIX + 1)[np.ix_(order, order)])
+    np.testing.assert_array_equal(found['steps'], [0, 10])
+    arrays = workdir.read_affinity(tmp_path / 'affinity.npz')
     assert affinity.AffinitySummary(**arrays).task_names == NAMES
 
 
-def test_files_without_affinities_are_named(tmp_path):
-    def read(name, content):
-        path = tmp_path / name
-        path.write_bytes(content)
-        return workdir.read_affinity(path, NAMES)
+@pytest.mark.parametrize(
+    ('name', 'content', 'message'),
+    [
+        ('x.txt', '', 'neither .npz nor .csv'),
+        ('x.csv', '', 'its first row must be the names of the target tasks'),
+        ('x.csv', 'source;a;b;c\na;0;1;2\n', 'its first row must be the names'),
+        ('x.csv', 'source,a,b,c\na,0\n', "the row 'a' has 1 values, not 3"),
+        ('x.csv', 'source,a,b,c\na,0,much,1\n', "'much', in the row 'a' under 'b', is no number"),
+        ('x.csv', 'source,a,b,c\na,0,,1\n', "'', in the row 'a' under 'b', is no number"),
+        ('x.csv', 'source,a,b\na,0,1\nb,1,0\n', "the task 'c' is missing"),
+        ('x.csv', 'source,a,b,c\na,0,1,2\nb,0,1,2\n', "the task 'c' is missing"),
+        ('x.csv', 'source,a,b,c,d\na,0,1,2,3\nb,0,1,2,3\nc,0,1,2,3\n', "'d' is not one of the"),
+        ('x.csv', 'source,a,b,c\na,0,1,2\nb,0,1,2\nc,0,1,2\na,0,1,2\n', 'a task occurs twice'),
+        ('x.npz', 'nothing', 'it is not an .npz archive'),
+    ],
+)
+def test_files_without_affinities_are_named(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=message) as raised:
+        workdir.read_affinity(tmp_path / name, NAMES)
+    assert name in str(raised.value)
 
-    for name, content, message in (
-        ('x.txt', b'', 'neither .npz nor .csv'),
-        ('x.csv', b'', 'x.csv holds no affinity matrix with task names'),
-        ('x.csv', b'source,a,b\na,0\nb,1,0\n', 'x.csv holds no affinity matrix'),
-        ('x.csv', b'source,a,b\na,0,much\nb,1,0\n', 'could not convert string to float'),
-        (
-            'x.csv',
-            b'source,a,b\na,0,1\nb,1,0\n',
-            'is about the tasks a, b; the problem has a, b, c',
-        ),
-        ('x.npz', b'PK', 'x.npz holds no affinity matrix'),
-        ('x.npz', b'nothing', 'x.npz holds no affinity matrix'),
+
+def test_archives_without_affinities_are_named(tmp_path):
+    for arrays, message in (
+        ({'mean': MATRIX}, "it has no entry 'task_names'"),
+        ({'task_names': NAMES}, "it has no entry 'mean'"),
+        ({'mean': MATRIX[:2], 'task_names': NAMES}, r'3 tasks, and mean of shape \[2, 3\]'),
     ):
+        np.savez(tmp_path / 'x.npz', **arrays)
         with pytest.raises(ValueError, match=message):
-            read(name, content)
-    np.savez(tmp_path / 'y.npz', mean=MATRIX)
-    with pytest.raises(ValueError, match=r'y.npz holds no affinity matrix .*task_names'):
+            workdir.read_affinity(tmp_path / 'x.npz', NAMES)
+    np.save(tmp_path / 'y.npy', MATRIX)
+    (tmp_path / 'y.npy').rename(tmp_path / 'y.npz')
+    with pytest.raises(ValueError, match='it is not an .npz archive'):
         workdir.read_affinity(tmp_path / 'y.npz', NAMES)
-    np.savez(tmp_path / 'z.npz', mean=MATRIX[:2], task_names=NAMES)
-    with pytest.raises(ValueError, match='3 tasks, and a matrix'):
-        workdir.read_affinity(tmp_path / 'z.npz', NAMES)
     with pytest.raises(FileNotFoundError, match='there is no file of affinities .*nowhere.npz'):
         workdir.read_affinity(tmp_path / 'nowhere.npz', NAMES)

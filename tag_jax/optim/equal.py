@@ -11,8 +11,8 @@ def equal() -> optax.GradientTransformationExtraArgs:
 
     Returns:
       A transform from `TaskGradients` to a gradient shaped like the params, for one backward pass
-      of the encoder. It has no state. `update` raises TypeError unless it is given TaskGradients,
-      which other transforms before it in a chain would have altered.
+      of the encoder. It has no state. `update` raises TypeError unless it is given TaskGradients
+      that no other transform has altered: scaling or clipping them would break their vjp.
     """
 
     def init_fn(params):
@@ -21,10 +21,10 @@ def equal() -> optax.GradientTransformationExtraArgs:
 
     def update_fn(updates, state, params=None, **extra_args):
         del params, extra_args
-        if not isinstance(updates, TaskGradients):
+        if not isinstance(updates, TaskGradients) or updates.active.dtype != bool:
             raise TypeError(
-                f'equal() takes the TaskGradients of tag_jax.gradients.task_gradients, not '
-                f'{type(updates).__name__}: let it stand first in the chain'
+                'equal() takes TaskGradients just as tag_jax.gradients.task_gradients makes them: '
+                'let it stand first in the chain'
             )
         return updates.combine(jnp.ones_like(updates.losses)), state
 

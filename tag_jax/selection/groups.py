@@ -8,7 +8,7 @@ of them has length 2^T.
    (sum within U + the m largest summed effects on U) / (|U| + m - 1), so sorting the effects of
    the other tasks on U once answers for every m.
 2. The best partition into at most k served sets is a (max, +) subset convolution of that array
-   with itself, k times; the last convolution is needed at the full set only.
+   with itself, about k / 2 times; the halves are joined at the full set only.
 """
 
 import math
@@ -20,6 +20,9 @@ import numpy as np
 from tag_jax.selection.result import Selection
 
 MAX_TASKS = 20
+
+# Beyond this, sums of affinities could overflow.
+_LARGEST = 1e300
 
 # Below this many values a convolution is done on all its halves at once, above it half by half.
 _BATCHED_VALUES = 1 << 21
@@ -55,19 +58,19 @@ def select_groups(affinity, budget, singleton_scores=None) -> Selection:
     singleton_scores = _checked_singleton_scores(singleton_scores, num_tasks)
     budget = min(_checked_budget(budget), num_tasks)
 
-    alone = np.where(np.isfinite(singleton_scores), singleton_scores, 0)
-    tolerance = (
-        64 * np.finfo(float).eps * num_tasks * max(np.abs(affinity).max(), np.abs(alone).max())
+    relative = _relative_to_the_best(affinity, singleton_scores)
+    served = _best_partition(best_network_scores(*relative), budget)
+    groups = {best_network(*relative, tasks) for tasks in served}
+    groups, servers = _serve(*relative, groups)
+    objective = math.fsum(
+        group_scores(affinity, groups[n], singleton_scores)[groups[n].index(task)]
+        for task, n in enumerate(servers)
     )
-    best_source = np.where(np.eye(num_tasks, dtype=bool), singleton_scores, affinity).max(axis=0)
-    served = _best_partition(
-        best_network_scores(affinity, singleton_scores), budget, best_source.sum(), tolerance
-    )
-    groups = {best_network(affinity, singleton_scores, mask, tolerance) for mask in served}
-    groups, serves, objective = _serve(affinity, singleton_scores, groups, tolerance)
     return Selection(
         groups=groups,
-        serves=serves,
+        serves=tuple(
+            tuple(task for task in group if servers[task] == n) for n, group in enumerate(groups)
+        ),
         objective=objective,
         bound=objective,
         optimal=True,
@@ -115,14 +118,13 @@ def best_network_scores(affinity, singleton_scores) -> np.ndarray:
     return best
 
 
-def best_network(affinity, singleton_scores, served, tolerance) -> tuple[int, ...]:
+def best_network(affinity, singleton_scores, served) -> tuple[int, ...]:
     """The tasks that the best network for a served set trains, with as few helpers as possible.
 
     Args:
       affinity: `[T, T]`, source task first.
       singleton_scores: `[T]`.
       served: bit mask of the tasks to serve.
-      tolerance: scores this close count as equal.
 
     Returns:
       Indices of the tasks, ascending.
@@ -138,7 +140,7 @@ def best_network(affinity, singleton_scores, served, tolerance) -> tuple[int, ..
             for group in candidates
         ]
     )
-    return tuple(candidates[np.argmax(scores >= scores.max() - tolerance)])
+    return tuple(candidates[np.argmax(_as_good(scores, scores.max()))])
 
 
 def subset_convolution(left, right) -> np.ndarray:
@@ -168,14 +170,26 @@ def subset_convolution(left, right) -> np.ndarray:
     return np.concatenate([without, np.maximum(on_left, on_right)])
 
 
-def _best_partition(best, budget, ceiling, tolerance):
+def _with_another_set(up_to, best):
+    """(max, +) convolution where the highest task of every set belongs to the set that is added.
+
+    Half the work of `subset_convolution`, of which it is a part: in a partition it does not matter
+    which set comes last.
+    """
+    if len(best) == 1:
+        return up_to + best
+    (without, _), (best0, best1) = np.split(up_to, 2), np.split(best, 2)
+    with_highest = subset_convolution(without[:, None], best1[:, None])[:, 0]
+    return np.concatenate([_with_another_set(without, best0), with_highest])
+
+
+def _best_partition(best, budget):
     """The partition of all tasks into at most `budget` served sets, as bit masks.
 
     Args:
-      best: `[2^T]`, from `best_network_scores`.
+      best: `[2^T]`, from `best_network_scores`, none above 0. Among partitions that are equal but
+        for rounding one with the fewest sets is taken.
       budget: at least 1.
-      ceiling: a value that no selection exceeds; once it is reached, more sets are not tried.
-      tolerance: values this close count as equal; then the fewest sets win.
     """
     num_tasks = len(best).bit_length() - 1
     up_to = [
@@ -187,9 +201,9 @@ def _best_partition(best, budget, ceiling, tolerance):
     for count in range(1, budget + 1):
         more, fewer = (count + 1) // 2, count // 2
         if more == len(up_to):
-            up_to.append(subset_convolution(up_to[-1][:, None], best[:, None])[:, 0])
+            up_to.append(_with_another_set(up_to[-1], best))
         values.append(np.max(up_to[more] + up_to[fewer][::-1]))
-        if values[-1] >= ceiling - tolerance:
+        if values[-1] == 0:
             break
 
     def split(tasks, count):
@@ -200,23 +214,40 @@ def _best_partition(best, budget, ceiling, tolerance):
         first = int(parts[np.argmax(up_to[more][parts] + up_to[fewer][tasks ^ parts])])
         return split(first, more) + split(tasks ^ first, fewer)
 
-    enough = np.flatnonzero(np.array(values) >= max(values) - tolerance)[0] + 1
+    enough = np.argmax(_as_good(np.array(values), max(values))) + 1
     return split(2**num_tasks - 1, int(enough))
 
 
-def _serve(affinity, singleton_scores, groups, tolerance):
-    """Lets the best group serve each task, drops groups that serve none, and orders the rest."""
+def _serve(affinity, singleton_scores, groups):
+    """Lets the best group serve each task, and drops groups that serve none.
+
+    Returns:
+      The groups, ordered by the first task that they serve, and for each task its group's index.
+    """
     groups = sorted(groups)
     scores = np.full((len(groups), len(affinity)), -np.inf)
     for n, group in enumerate(groups):
         scores[n, group] = group_scores(affinity, group, singleton_scores)
-    server = np.argmax(scores >= scores.max(axis=0) - tolerance, axis=0)
-    serving = sorted(set(server.tolist()), key=lambda n: np.flatnonzero(server == n)[0])
-    return (
-        tuple(groups[n] for n in serving),
-        tuple(tuple(np.flatnonzero(server == n).tolist()) for n in serving),
-        math.fsum(scores[server, np.arange(len(affinity))]),
-    )
+    servers = np.argmax(_as_good(scores, scores.max(axis=0)), axis=0).tolist()
+    order = sorted(set(servers), key=servers.index)
+    return tuple(groups[n] for n in order), [order.index(n) for n in servers]
+
+
+def _relative_to_the_best(affinity, singleton_scores):
+    """Affinities and singleton scores relative to the best that each task could have.
+
+    A constant added to all scores of one task changes no decision. With the best of them at 0 and
+    the rest below, sums hold no cancellation, and a difference from rounding is one that is small
+    beside the sums themselves.
+    """
+    own = np.eye(len(affinity), dtype=bool)
+    best = np.where(own, singleton_scores, affinity).max(axis=0)
+    return np.where(own, 0, affinity - best), singleton_scores - best
+
+
+def _as_good(scores, best):
+    """Which scores, none above 0, equal the best of them but for rounding."""
+    return scores >= best * (1 + 1e-13)
 
 
 def _sums_over_sets(affinity):
@@ -255,8 +286,9 @@ def _checked_affinity(affinity):
     if not 1 <= num_tasks <= MAX_TASKS:
         raise ValueError(f'select_groups takes 1 to {MAX_TASKS} tasks, not {num_tasks}')
     affinity = np.where(np.eye(num_tasks, dtype=bool), 0, affinity)
-    if not np.isfinite(affinity).all():
-        source, target = np.argwhere(~np.isfinite(affinity))[0]
+    sound = np.abs(affinity) < _LARGEST
+    if not sound.all():
+        source, target = np.argwhere(~sound)[0]
         raise ValueError(
             f'affinity[{source}, {target}] is {affinity[source, target]}: every pair of tasks '
             'needs a finite affinity'
@@ -270,10 +302,9 @@ def _checked_singleton_scores(scores, num_tasks):
     scores = np.asarray(scores, np.float64)
     if scores.shape != (num_tasks,):
         raise ValueError(f'{num_tasks} tasks need {num_tasks} singleton scores, not {scores.shape}')
-    if not np.isfinite(scores).all():
-        raise ValueError(
-            f'singleton_scores must be finite, but one is {scores[~np.isfinite(scores)][0]}'
-        )
+    sound = np.abs(scores) < _LARGEST
+    if not sound.all():
+        raise ValueError(f'singleton_scores must be finite, but one is {scores[~sound][0]}')
     return scores
 
 

@@ -4,10 +4,12 @@ import fcntl
 import os
 import pathlib
 import pty
+import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
 
 import numpy as np
 import pytest
@@ -68,7 +70,7 @@ def test_the_same_command_gives_the_same_results_and_on_a_terminal_a_progress_ba
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
     subprocess.run(command, cwd=folder, env=environment, stderr=stderr, timeout=300, check=True)
     shown = os.read(terminal, 10_000).decode()
-    assert 'training 1 network:' in shown
+    assert 'training 1 network, measuring affinities:' in shown
     assert 'training 2 networks:' in shown
     os.close(stderr)
     os.close(terminal)
@@ -94,6 +96,26 @@ def test_a_finished_run_is_resumed_at_once(finished):
     assert again.stdout == done.stdout
 
 
+def test_an_interrupted_run_says_how_to_go_on(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'experiments.tag', '--steps=1000000', '--patience=0'],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics = tmp_path / 'runs' / 'tag_multi_digits_001' / 'metrics.jsonl'
+    while process.poll() is None and not (metrics.exists() and metrics.stat().st_size):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert said == (
+        'error: interrupted: the same command with --workdir=runs/tag_multi_digits_001 --resume '
+        'goes on\n'
+    )
+
+
 @pytest.mark.parametrize(
     ('flags', 'sentence'),
     [
@@ -110,6 +132,8 @@ def test_a_finished_run_is_resumed_at_once(finished):
         (['--workdir=runs/tag_multi_digits_001'], 'runs/tag_multi_digits_001 already holds a run'),
         (['--workdir=file'], 'cannot write to the workdir file'),
         (['--workdir=file/run'], 'cannot write to the workdir file/run'),
+        (['--workdir='], '--workdir is empty'),
+        (['--seed=99999999999'], 'seed must be an integer of at least 0 and at most 4294967295'),
         (['--resume'], '--resume needs --workdir'),
         (['--affinity=no.npz'], 'there is no file of affinities no.npz'),
         (['--affinity=file'], 'file is neither .npz nor .csv'),

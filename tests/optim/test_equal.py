@@ -36,6 +36,18 @@ def test_a_chain_trains(problem, point, batch):
     assert losses[-1] < 0.5 * losses[0]
 
 
+@pytest.mark.parametrize(
+    'before', [optax.scale(0.5), optax.sgd(0.1), optax.clip(1.0), optax.normalize_by_update_norm()]
+)
+def test_transforms_before_it_are_refused(problem, point, batch, before):
+    """They would scale or clip the gradients that the vjp holds, and so the result."""
+    params, state = point
+    found, _ = gradients.task_gradients(problem, params, state, batch)
+    chain = optax.chain(before, optim.equal())
+    with pytest.raises(TypeError, match='let it stand first in the chain'):
+        chain.update(found, chain.init(params), params)
+
+
 def test_anything_else_than_task_gradients_is_refused(problem, point):
     transform = optim.equal()
     with pytest.raises(TypeError, match='let it stand first in the chain'):

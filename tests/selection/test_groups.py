@@ -209,6 +209,32 @@ def test_sixteen_tasks_in_planted_blocks():
     check_selection(affinity, selected, 4)
 
 
+@pytest.mark.parametrize('never', [-1e15, -1e18, -1e200])
+def test_one_huge_value_does_not_blur_the_rest(never):
+    """Values that say 'never' leave the other decisions exact."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        affinity = rng.normal(size=(5, 5))
+        singles = np.full(5, never)
+        forbidden = affinity.copy()
+        forbidden[rng.integers(4), 4] = never
+        for matrix, scores in ((affinity, singles), (forbidden, None)):
+            for budget in range(1, 6):
+                selected = selection.select_groups(matrix, budget, scores)
+                best = brute_force(matrix, budget, scores)
+                assert selected.objective == pytest.approx(best, rel=1e-9)
+
+
+def test_a_constant_onto_a_task_changes_nothing():
+    rng = np.random.default_rng(1)
+    affinity = rng.integers(-8, 9, size=(6, 6)) / 8
+    for budget in (2, 3):
+        expected = selection.select_groups(affinity, budget)
+        shifted = selection.select_groups(affinity + 2.0**20 * np.arange(6), budget)
+        assert shifted.groups == expected.groups
+        assert shifted.serves == expected.serves
+
+
 def test_subset_convolution_by_definition(monkeypatch):
     rng = np.random.default_rng(0)
     left, right = rng.normal(size=(2, 32, 3))
@@ -231,6 +257,7 @@ def test_subset_convolution_by_definition(monkeypatch):
         (np.zeros((21, 21)), 1, None, '1 to 20 tasks, not 21'),
         ([[0, np.nan], [0, 0]], 1, None, r'affinity\[0, 1\] is nan'),
         ([[0, 0], [-np.inf, 0]], 1, None, r'affinity\[1, 0\] is -inf'),
+        ([[0, 1e308], [0, 0]], 1, None, r'affinity\[0, 1\] is 1e\+308'),
         (np.zeros((2, 2)), 0, None, 'budget must be at least 1, not 0'),
         (np.zeros((2, 2)), 1.5, None, 'budget must be an integer, not 1.5'),
         (np.zeros((2, 2)), 1, [0.0], '2 tasks need 2 singleton scores'),

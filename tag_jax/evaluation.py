@@ -1,0 +1,230 @@
+"""How well networks do on a split, and whether a split can be used at all."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tag_jax import gradients
+from tag_jax.prediction import in_batches
+from tag_jax.problem import Batch, with_trailing_axes
+
+
+class PreparedSplit(NamedTuple):
+    """A split that is ready to be evaluated on.
+
+    Attributes:
+      batch: all its N examples, as a `Batch` on the device.
+      references: what the metrics of some tasks need to know of the whole split.
+    """
+
+    batch: Batch
+    references: Mapping[str, Any]
+
+
+def evaluate(problem, params, model_state, split, batch_size):
+    """The metrics of every task on a split.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      params, model_state: of one network.
+      split: a `tag_jax.data.Split`, anything with the same fields, or a `PreparedSplit`.
+      batch_size: examples a pass.
+
+    Returns:
+      `{task: {'error': percent, ...}}`, as the problem's metrics name them.
+    """
+    networks = jax.tree.map(lambda x: jnp.asarray(x)[None], (params, model_state))
+    prepared = split if isinstance(split, PreparedSplit) else prepare(problem, split)
+    return scores(problem, networks, prepared, batch_size, 'unroll')[0]
+
+
+def scores(problem, networks, prepared, batch_size, batching):
+    """The metrics of S networks on a split.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      networks: (params, model_state), `[S, ...]`.
+      prepared: a `PreparedSplit`.
+      batch_size: examples a pass.
+      batching: of the networks, see `gradients.map_stacked`.
+
+    Returns:
+      A list of `{task: {'error': percent, ...}}`.
+    """
+    size = num_examples(prepared.batch)
+    sums = []
+    for start in range(0, size, batch_size):
+        rows = np.arange(start, start + batch_size)
+        counts, rows = rows < size, np.minimum(rows, size - 1)
+        sums.append(_metric_sums(problem, networks, prepared.batch, rows, counts, batching))
+    totals = jax.tree.map(
+        lambda *parts: np.sum([np.asarray(part, np.float64) for part in parts], axis=0), *sums
+    )
+    return [
+        {
+            task: _finished(
+                problem.metrics[task],
+                jax.tree.map(lambda x, n=n: x[n], totals[task]),
+                prepared.references.get(task),
+            )
+            for task in problem.task_names
+        }
+        for n in range(len(jax.tree.leaves(networks)[0]))
+    ]
+
+
+def prepare(problem, split) -> PreparedSplit:
+    """Puts a split on the device, with what the metrics need to know of it as a whole.
+
+    Raises:
+      ValueError: if a task cannot have the targets that it has there.
+    """
+    batch = as_batch(problem, split)
+    references = {}
+    for task in problem.task_names:
+        if reference := getattr(problem.metrics[task], 'reference', None):
+            target = np.asarray(batch.targets[task])
+            mask = np.ones(target.shape[:1], bool)
+            if batch.mask is not None and task in batch.mask:
+                mask = np.asarray(batch.mask[task], bool)
+            try:
+                references[task] = reference(target, mask)
+            except ValueError as error:
+                raise ValueError(f'the targets of {task!r} will not do: {error}') from error
+    return PreparedSplit(jax.device_put(batch), references)
+
+
+def as_batch(problem, split) -> Batch:
+    """A split as a `Batch` of arrays, without targets and masks of tasks that are not trained."""
+    array = lambda x: x if isinstance(x, jax.Array) else np.asarray(x)
+    tasks = problem.task_names
+    masks = split.mask or {}
+    mask = {task: array(masks[task]) for task in tasks if masks.get(task) is not None}
+    targets = {task: array(split.targets[task]) for task in tasks}
+    return Batch(jax.tree.map(array, split.inputs), targets, mask or None)
+
+
+def check_split(problem, split, name):
+    """Raises ValueError, with a sentence, unless a split can be trained and evaluated on.
+
+    It needs arrays of one length, N > 0, whose finite targets fit the losses and metrics of every
+    task, and at least one label of every task. Nothing is computed but shapes and sums of targets.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      split: a `tag_jax.data.Split`, or anything with the same fields.
+      name: what to call it in the error.
+    """
+    lengths = {np.shape(x)[:1] for x in jax.tree.leaves(split.inputs)}
+    if len(lengths) != 1 or () in lengths:
+        raise ValueError(
+            f'the inputs of the {name} split must be arrays of one length, examples first'
+        )
+    ((size,),) = lengths
+    if not size:
+        raise ValueError(f'the {name} split has no examples')
+    for task in problem.task_names:
+        if task not in split.targets:
+            raise ValueError(f'the {name} split has no targets for the task {task!r}')
+    for task in split.mask or {}:
+        if task not in split.targets:
+            raise ValueError(f'the {name} split has a mask for {task!r}, which is not a task')
+    batch = as_batch(problem, split)
+    for leaf in jax.tree.leaves(batch.inputs):
+        if not _finite(leaf):
+            raise ValueError(f'the {name} split has inputs that are not finite')
+    for task, target in batch.targets.items():
+        _check_labels(task, target, (batch.mask or {}).get(task), size, name)
+    try:
+        prepare(problem, split)
+        _check_shapes(problem, jax.tree.map(lambda x: x[:1], batch))
+    except (TypeError, ValueError) as error:
+        sentence = str(error).splitlines()[0]
+        raise ValueError(f'the {name} split does not fit the problem: {sentence}') from error
+
+
+def predictor(problem, params, model_state, batch_size):
+    """A trained network as a function `inputs [N, ...] -> {task: NumPy output [N, ...]}`."""
+
+    def predict(inputs):
+        return _predict(problem, params, model_state, inputs)
+
+    return lambda inputs: in_batches(predict, inputs, batch_size)
+
+
+def num_examples(split):
+    """How many examples a split or a batch has."""
+    return len(jax.tree.leaves(split.inputs)[0])
+
+
+def _check_labels(task, target, mask, size, name):
+    """Raises ValueError unless the targets and the mask of a task are whole."""
+    if target.shape[:1] != (size,):
+        raise ValueError(
+            f'the {name} split has {size} inputs, but targets {list(target.shape)} for {task!r}'
+        )
+    if mask is None:
+        labelled = target
+    elif mask.shape[:1] != (size,) or mask.shape != target.shape[: mask.ndim]:
+        raise ValueError(
+            f'the {name} split has targets {list(target.shape)}, '
+            f'but a mask {list(mask.shape)} for {task!r}'
+        )
+    else:
+        labelled = np.asarray(target)[np.asarray(mask, bool)]
+    if not labelled.size:
+        raise ValueError(f'the task {task!r} has no label in the {name} split')
+    if not _finite(labelled):
+        raise ValueError(
+            f'the {name} split has targets of {task!r} that are not finite: '
+            'put examples without a label behind a mask'
+        )
+
+
+def _check_shapes(problem, batch):
+    """Goes through the losses and the metrics of a batch with shapes only."""
+    params, model_state = jax.eval_shape(problem.init, jax.random.key(0))
+    key = jax.random.key(0)
+    jax.eval_shape(
+        lambda *network: gradients.task_losses(problem, *network, batch, key), params, model_state
+    )
+    jax.eval_shape(
+        lambda *network: _sums(problem, network, batch, np.ones(1, bool)), params, model_state
+    )
+
+
+def _finite(array):
+    return not jnp.issubdtype(array.dtype, jnp.floating) or bool(np.isfinite(array).all())
+
+
+def _finished(metric, totals, reference):
+    return metric.finish(totals) if reference is None else metric.finish(totals, reference)
+
+
+@functools.partial(jax.jit, static_argnames=('problem', 'batching'))
+def _metric_sums(problem, networks, split, rows, counts, batching):
+    """`{task: sums [S, ...]}` over the rows of a split that count."""
+    batch = jax.tree.map(lambda x: x[rows], split)
+    return gradients.map_stacked(
+        lambda network: _sums(problem, network, batch, counts), networks, batching
+    )
+
+
+def _sums(problem, network, batch, counts):
+    """`{task: sums}` of one network over the examples of a batch that count."""
+    outputs = problem.predict(*network, batch.inputs)
+    results = {}
+    for task in problem.task_names:
+        target, mask = batch.labels(task)
+        mask &= with_trailing_axes(counts, mask.ndim)
+        results[task] = problem.metrics[task].sums(outputs[task], target, mask)
+    return results
+
+
+@functools.partial(jax.jit, static_argnames='problem')
+def _predict(problem, params, model_state, inputs):
+    return problem.predict(params, model_state, inputs)
