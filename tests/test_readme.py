@@ -10,7 +10,7 @@ README = (pathlib.Path(__file__).parent.parent / 'README.md').read_text()
 
 def test_the_snippets_run(tmp_path, monkeypatch, capsys):
     snippets = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
-    assert len(snippets) >= 4
+    assert len(snippets) >= 5
     monkeypatch.chdir(tmp_path)
     names = {}
     for snippet in snippets:
