@@ -84,18 +84,7 @@ def prepare(problem, split) -> PreparedSplit:
       ValueError: if a task cannot have the targets that it has there.
     """
     batch = as_batch(problem, split)
-    references = {}
-    for task in problem.task_names:
-        if reference := getattr(problem.metrics[task], 'reference', None):
-            target = np.asarray(batch.targets[task])
-            mask = np.ones(target.shape[:1], bool)
-            if batch.mask is not None and task in batch.mask:
-                mask = np.asarray(batch.mask[task], bool)
-            try:
-                references[task] = reference(target, mask)
-            except ValueError as error:
-                raise ValueError(f'the targets of {task!r} will not do: {error}') from error
-    return PreparedSplit(jax.device_put(batch), references)
+    return PreparedSplit(jax.device_put(batch), _references(problem, batch))
 
 
 def as_batch(problem, split) -> Batch:
@@ -140,7 +129,7 @@ def check_split(problem, split, name):
     for task, target in batch.targets.items():
         _check_labels(task, target, (batch.mask or {}).get(task), size, name)
     try:
-        prepare(problem, split)
+        _references(problem, batch)
         _check_shapes(problem, jax.tree.map(lambda x: x[:1], batch))
     except (TypeError, ValueError) as error:
         sentence = str(error).splitlines()[0]
@@ -159,6 +148,22 @@ def predictor(problem, params, model_state, batch_size):
 def num_examples(split):
     """How many examples a split or a batch has."""
     return len(jax.tree.leaves(split.inputs)[0])
+
+
+def _references(problem, batch):
+    """`{task: reference}` for the metrics that look at a whole split."""
+    references = {}
+    for task in problem.task_names:
+        if reference := getattr(problem.metrics[task], 'reference', None):
+            target = np.asarray(batch.targets[task])
+            mask = np.ones(target.shape[:1], bool)
+            if batch.mask is not None and task in batch.mask:
+                mask = np.asarray(batch.mask[task], bool)
+            try:
+                references[task] = reference(target, mask)
+            except ValueError as error:
+                raise ValueError(f'the targets of {task!r} will not do: {error}') from error
+    return references
 
 
 def _check_labels(task, target, mask, size, name):

@@ -81,7 +81,7 @@ def test_selection_needs_no_jax():
         'loaded = {name.split(".")[0] for name in sys.modules};'
         'assert not loaded & {"jax", "flax", "optax", "matplotlib"}, loaded'
     )
-    subprocess.run([sys.executable, '-c', code], check=True)
+    assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
 
 
 def test_every_part_is_reached_from_the_package():

@@ -10,7 +10,7 @@ from tag_jax import gradients, objectives
 from tag_jax.problem import Batch, from_functions
 
 
-def close(left, right, **tolerance):
+def assert_close(left, right, **tolerance):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), left, right)
 
 
@@ -31,14 +31,16 @@ def test_gradients_are_those_of_separate_losses(problem, point, labelled):
     params, state = point
     batch = Batch(*make_split(32, labelled=labelled))
     found, _ = gradients.task_gradients(problem, params, state, batch)
-    close(found.losses, jnp.stack(separate_losses(problem, params, state, batch)), rtol=1e-5)
+    assert_close(found.losses, jnp.stack(separate_losses(problem, params, state, batch)), rtol=1e-5)
     assert found.active.dtype == bool
     assert found.active.all()
     shared = found.shared()
     for n, task in enumerate(problem.task_names):
         expected = jax.grad(lambda p, n=n: separate_losses(problem, p, state, batch)[n])(params)
-        close(found.heads[task], expected['heads'][task], rtol=1e-4, atol=1e-6)
-        close(jax.tree.map(lambda g, n=n: g[n], shared), expected['shared'], rtol=1e-4, atol=1e-6)
+        assert_close(found.heads[task], expected['heads'][task], rtol=1e-4, atol=1e-6)
+        assert_close(
+            jax.tree.map(lambda g, n=n: g[n], shared), expected['shared'], rtol=1e-4, atol=1e-6
+        )
 
 
 def test_gradients_agree_in_float64(problem, point):
@@ -49,8 +51,8 @@ def test_gradients_agree_in_float64(problem, point):
         wide = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
         double, _ = gradients.task_gradients(problem, wide, state, batch)
         assert double.losses.dtype == jnp.float64
-        close(single.losses, double.losses, rtol=1e-5)
-        close(single.shared(), double.shared(), rtol=1e-3, atol=1e-6)
+        assert_close(single.losses, double.losses, rtol=1e-5)
+        assert_close(single.shared(), double.shared(), rtol=1e-3, atol=1e-6)
 
 
 def test_representation_gradients_by_finite_differences(problem, point, batch):
@@ -79,9 +81,9 @@ def test_combining_is_the_gradient_of_the_weighted_sum(problem, point, batch):
         return jnp.dot(weights, jnp.stack(separate_losses(problem, params, state, batch)))
 
     expected = jax.grad(total)(params)
-    close(found.combine(weights)['shared'], expected['shared'], rtol=1e-4, atol=1e-6)
-    close(found.combine(weights, scale_heads=True), expected, rtol=1e-4, atol=1e-6)
-    close(found.combine(weights)['heads'], found.heads)
+    assert_close(found.combine(weights)['shared'], expected['shared'], rtol=1e-4, atol=1e-6)
+    assert_close(found.combine(weights, scale_heads=True), expected, rtol=1e-4, atol=1e-6)
+    assert_close(found.combine(weights)['heads'], found.heads)
 
 
 def test_combining_costs_one_backward_pass(problem, point, batch):
@@ -120,7 +122,7 @@ def test_masking_equals_a_task_mask(problem, point, batch):
     everything, _ = gradients.task_gradients(problem, params, state, batch)
     after = everything.mask(task_mask)
     for part in ('losses', 'active', 'representation', 'heads'):
-        close(getattr(before, part), getattr(after, part))
+        assert_close(getattr(before, part), getattr(after, part))
     assert after.losses[1] == 0
     assert after.losses[0] == everything.losses[0]
 
@@ -147,7 +149,7 @@ def test_task_gradients_cross_a_jit(problem, point, batch):
     found, _ = jax.jit(gradients.task_gradients, static_argnums=0)(problem, params, state, batch)
     eager, _ = gradients.task_gradients(problem, params, state, batch)
     assert found.task_names == problem.task_names
-    close(found.combine(jnp.ones(3)), eager.combine(jnp.ones(3)), rtol=1e-5, atol=1e-6)
+    assert_close(found.combine(jnp.ones(3)), eager.combine(jnp.ones(3)), rtol=1e-5, atol=1e-6)
 
 
 def test_batch_statistics_are_returned(noisy_problem, batch):
@@ -161,7 +163,7 @@ def test_batch_statistics_are_returned(noisy_problem, batch):
 def test_batchings_are_equal(convolutional_problem, batch):
     params, state = convolutional_problem.init(jax.random.key(0))
     found, _ = gradients.task_gradients(convolutional_problem, params, state, batch)
-    close(found.shared('vmap'), found.shared('unroll'), rtol=1e-5, atol=1e-6)
+    assert_close(found.shared('vmap'), found.shared('unroll'), rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="not 'map'"):
         found.shared('map')
 
@@ -183,9 +185,9 @@ def test_products_and_cosines(seed, scale):
     flat = [np.concatenate([x['a'].reshape(-1, 6), x['b']], axis=1) for x in (left, right)]
     as_float32 = [jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), x) for x in (left, right)]
     expected = flat[0] @ flat[1].T
-    close(gradients.products(*as_float32), expected, rtol=1e-4, atol=1e-5 * scale**2)
+    assert_close(gradients.products(*as_float32), expected, rtol=1e-4, atol=1e-5 * scale**2)
     norms = np.outer(*(np.linalg.norm(x, axis=1) for x in flat))
-    close(gradients.cosines(*as_float32), expected / norms, rtol=1e-4, atol=1e-5)
+    assert_close(gradients.cosines(*as_float32), expected / norms, rtol=1e-4, atol=1e-5)
 
 
 def test_cosines_of_very_small_and_very_large_gradients():
@@ -218,7 +220,9 @@ def test_forty_tasks_and_one():
         assert found.losses.shape == (size,)
         assert found.representation.shape == (size, 16, 8)
         combined = found.combine(jnp.ones(size))['shared']
-        close(combined, jax.tree.map(lambda g: g.sum(axis=0), found.shared()), rtol=1e-4, atol=1e-5)
+        assert_close(
+            combined, jax.tree.map(lambda g: g.sum(axis=0), found.shared()), rtol=1e-4, atol=1e-5
+        )
 
 
 def two_outputs(loss):
@@ -274,7 +278,7 @@ def test_losses_in_bfloat16_are_averaged_in_float32():
 
 def test_weights_may_be_a_list(problem, point, batch):
     found, _ = gradients.task_gradients(problem, *point, batch)
-    close(
+    assert_close(
         found.combine([1, 2, 3], scale_heads=True),
         found.combine(jnp.array([1.0, 2, 3]), scale_heads=True),
     )
@@ -299,4 +303,4 @@ def test_representations_and_inputs_may_be_trees():
     found, _ = gradients.task_gradients(problem, params, state, batch)
     assert found.representation['y'].shape == (2, 4, 2)
     expected = jax.grad(lambda p: gradients.task_losses(problem, p, state, batch)[0].sum())(params)
-    close(found.combine(jnp.ones(2)), expected, rtol=1e-6)
+    assert_close(found.combine(jnp.ones(2)), expected, rtol=1e-6)

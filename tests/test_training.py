@@ -28,11 +28,11 @@ def train(problem, dataset, plans, config=CONFIG, **callbacks):
     )
 
 
-def equal(left, right):
+def assert_equal(left, right):
     jax.tree.map(np.testing.assert_array_equal, left, right)
 
 
-def close(left, right, **tolerance):
+def assert_close(left, right, **tolerance):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), left, right)
 
 
@@ -61,7 +61,7 @@ def test_a_network_is_the_same_whatever_runs_beside_it(problem, dataset, steps):
     for order in (plans[::-1], *([one] for one in plans)):
         for network in train(problem, dataset, order, config):
             other = together[network.plan.name]
-            equal((network.params, network.model_state), (other.params, other.model_state))
+            assert_equal((network.params, network.model_state), (other.params, other.model_state))
             assert network.validation == other.validation
             assert (network.steps, network.best_step) == (other.steps, other.best_step)
             if network.affinities is not None:
@@ -77,7 +77,7 @@ def test_it_is_the_same_on_the_unrolled_road(convolutional_problem, dataset, slo
     config = dataclasses.replace(config, slots=slots)
     found = train(convolutional_problem, dataset, plans[::-1], config)[::-1]
     for one, other in zip(found, expected, strict=True):
-        equal((one.params, one.model_state), (other.params, other.model_state))
+        assert_equal((one.params, one.model_state), (other.params, other.model_state))
         assert one.steps == 7
 
 
@@ -86,7 +86,7 @@ def test_a_network_among_others_equals_one_alone(problem, dataset):
     together = train(problem, dataset, plans)
     for network in together[:2]:
         (alone,) = train(problem, dataset, [network.plan])
-        close(network.params, alone.params, rtol=1e-4, atol=1e-5)
+        assert_close(network.params, alone.params, rtol=1e-4, atol=1e-5)
 
 
 def test_networks_differ_in_seed_and_learning_rate(problem, dataset):
@@ -213,7 +213,7 @@ def test_steps_need_not_be_a_multiple_of_the_evaluations(problem, dataset):
     exact = dataclasses.replace(config, eval_every=50)
     for network, other in zip(networks, train(problem, dataset, plans, exact), strict=True):
         if network.best_step == 50:
-            close(network.params, other.params, rtol=1e-4, atol=1e-5)
+            assert_close(network.params, other.params, rtol=1e-4, atol=1e-5)
     (short,) = train(problem, dataset, [plan('a')], dataclasses.replace(CONFIG, steps=3))
     assert short.steps == short.best_step == 3
 
@@ -243,7 +243,7 @@ def test_measuring_does_not_change_training(problem, dataset):
     config = dataclasses.replace(CONFIG, slots=1)
     (measured,) = train(problem, dataset, [plan('a', measures_affinity=True)], config)
     (plain,) = train(problem, dataset, [plan('a')], config)
-    equal(measured.params, plain.params)
+    assert_equal(measured.params, plain.params)
 
 
 def test_convolutions_on_cpu_take_the_unrolled_road(convolutional_problem, dataset):
@@ -266,7 +266,7 @@ def test_both_roads_give_the_same_network(noisy_problem, dataset, monkeypatch):
     monkeypatch.setattr(training, '_batching', lambda problem, inputs: 'unroll')
     unrolled = train(noisy_problem, dataset, plans, config)
     for one, other in zip(scanned, unrolled, strict=True):
-        close(
+        assert_close(
             (one.params, one.model_state), (other.params, other.model_state), rtol=1e-3, atol=1e-4
         )
     np.testing.assert_allclose(

@@ -128,7 +128,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path):
         (['--batch_size=-3'], 'batch_size must be an integer of at least 1, not -3'),
         (['--learning_rate=0'], 'learning_rate must be positive and finite, not 0.0'),
         (['--learning_rate=nan'], 'learning_rate must be positive and finite, not nan'),
-        (['--seed=-1'], 'seed must be an integer of at least 0, not -1'),
+        (['--seed=-1'], 'seed must be an integer of at least 0 and at most 4294967295, not -1'),
         (['--workdir=runs/tag_multi_digits_001'], 'runs/tag_multi_digits_001 already holds a run'),
         (['--workdir=file'], 'cannot write to the workdir file'),
         (['--workdir=file/run'], 'cannot write to the workdir file/run'),
