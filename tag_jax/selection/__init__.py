@@ -5,7 +5,15 @@ selected = selection.select_groups(affinity, budget=2)      # affinity [T, T], s
 selected.groups, selected.serves, selected.objective
 """
 
-from tag_jax.selection.groups import MAX_TASKS, select_groups
+from tag_jax.selection.candidates import Candidates, read_candidates
+from tag_jax.selection.groups import select_groups
+from tag_jax.selection.networks import select_networks
 from tag_jax.selection.result import Selection
 
-__all__ = ['MAX_TASKS', 'Selection', 'select_groups']
+__all__ = [
+    'Candidates',
+    'Selection',
+    'read_candidates',
+    'select_groups',
+    'select_networks',
+]

@@ -1,34 +1,47 @@
-"""Groups of tasks from pairwise affinities, exactly.
+"""Groups of tasks from pairwise affinities.
 
-Every task is served by exactly one network, so a selection is a partition of the tasks into served
-sets, each with the best network that serves it. Sets of tasks are bit masks, and an array over all
-of them has length 2^T.
+The score of a group onto one of its tasks is the mean affinity onto that task from the others in
+it (Fifty et al. 2021, Section 4.2). Up to MAX_EXACT_TASKS tasks the best groups are found over all
+sets of tasks:
 
 1. The best network for a served set U trains U and some helpers. With m helpers it is worth
    (sum within U + the m largest summed effects on U) / (|U| + m - 1), so sorting the effects of
    the other tasks on U once answers for every m.
-2. The best partition into at most k served sets is a (max, +) subset convolution of that array
-   with itself, about k / 2 times; the halves are joined at the full set only.
+2. The best partition of the tasks into served sets follows from these by `partitions`.
+
+Beyond that, `search` finds groups and bounds what any others could be worth.
 """
 
 import math
-import operator
 import time
 
 import numpy as np
 
-from tag_jax.selection.result import Selection
+from tag_jax.selection.candidates import LARGEST
+from tag_jax.selection.covers import best_covers, irredundant
+from tag_jax.selection.partitions import Partitions, members_of, subsets
+from tag_jax.selection.result import Selection, as_good, checked_count, in_order, per_budget
+from tag_jax.selection.rules import rules_of
+from tag_jax.selection.search import search
 
-MAX_TASKS = 20
+MAX_EXACT_TASKS = 20
 
-# Beyond this, sums of affinities could overflow.
-_LARGEST = 1e300
-
-# Below this many values a convolution is done on all its halves at once, above it half by half.
-_BATCHED_VALUES = 1 << 21
+# Sets that are worked on at once.
+_CHUNK = 1 << 14
 
 
-def select_groups(affinity, budget, singleton_scores=None) -> Selection:
+def select_groups(
+    affinity,
+    budget,
+    singleton_scores=None,
+    num_solutions: int = 1,
+    *,
+    min_size: int = 1,
+    max_size: int | None = None,
+    must_link=(),
+    cannot_link=(),
+    seed: int = 0,
+):
     """Chooses at most `budget` groups of tasks that maximise the affinity onto all tasks.
 
     The score of a group onto one of its tasks is the mean affinity onto that task from the others
@@ -38,45 +51,62 @@ def select_groups(affinity, budget, singleton_scores=None) -> Selection:
     fewest groups is returned, and always the same one.
 
     Args:
-      affinity: `[T, T]`, `affinity[i, j]` the effect of source task i on target task j. The
-        diagonal is not used.
-      budget: the number of networks that may be used, at least 1. More than T are never needed.
+      affinity: `[T, T]`, `affinity[i, j]` the effect of source task i on target task j: inter-task
+        affinities, cosine similarities, or any other score of a pair. The diagonal is not used.
+      budget: the number of networks that may be used, at least 1 (more than T are never needed);
+        or a sequence of such numbers.
       singleton_scores: `[T]`, the score of a task that trains alone. None: a task never trains
         alone, except where there is only one, which then scores 0.
+      num_solutions: M, how many selections to return, best first. Two selections differ if their
+        groups do; no group of a selection could be left out without loss.
+      min_size, max_size: bounds of the number of tasks in a group.
+      must_link: sets of tasks, by index, of which a group holds all or none.
+      cannot_link: sets of tasks, by index, of which a group holds one at most.
+      seed: of the search beyond MAX_EXACT_TASKS tasks.
 
     Returns:
-      A `Selection`, always optimal: `bound` equals `objective`.
+      A `Selection`: up to MAX_EXACT_TASKS tasks an optimal one, beyond that the best one found and
+      a certified `bound`, equal to the objective where it could be proven optimal. For
+      `num_solutions` above 1, a tuple of up to M of them, fewer if there are no more. For a
+      sequence of budgets, a tuple with an answer for each.
 
     Raises:
-      ValueError: if the matrix is not square or holds NaN or infinities, if there are no tasks or
-        more than MAX_TASKS, if the budget is not an integer of at least 1, or if there are not T
-        singleton scores.
+      ValueError: if the matrix is not square or holds NaN or infinities, if there are no tasks, if
+        a budget is not an integer of at least 1, if there are not T singleton scores, or if no
+        groups keep the rules.
     """
-    start = time.perf_counter()
     affinity = _checked_affinity(affinity)
     num_tasks = len(affinity)
     singleton_scores = _checked_singleton_scores(singleton_scores, num_tasks)
-    budget = min(_checked_budget(budget), num_tasks)
-
+    names = [f'task {task}' for task in range(num_tasks)]
+    rules = rules_of(names, min_size, max_size, must_link, cannot_link)
+    num_solutions = checked_count('num_solutions', num_solutions)
     relative = _relative_to_the_best(affinity, singleton_scores)
-    served = _best_partition(best_network_scores(*relative), budget)
-    groups = {best_network(*relative, tasks) for tasks in served}
-    groups, servers = _serve(*relative, groups)
-    objective = math.fsum(
-        group_scores(affinity, groups[n], singleton_scores)[groups[n].index(task)]
-        for task, n in enumerate(servers)
-    )
-    return Selection(
-        groups=groups,
-        serves=tuple(
-            tuple(task for task in group if servers[task] == n) for n, group in enumerate(groups)
-        ),
-        objective=objective,
-        bound=objective,
-        optimal=True,
-        networks=None,
-        elapsed=time.perf_counter() - start,
-    )
+    if num_tasks <= MAX_EXACT_TASKS:
+        best = best_network_gains(*relative, rules)
+        partitions = Partitions(best[None])
+
+    def select(amount):
+        start = time.perf_counter()
+        amount = min(checked_count('budget', amount), num_tasks)
+        if num_tasks > MAX_EXACT_TASKS:
+            found, gap = search(*relative, rules, amount, num_solutions, seed)
+        elif num_solutions > 1:
+            found, gap = _best_selections(*relative, rules, partitions, amount, num_solutions), 0
+        else:
+            found, gap = _best_selection(*relative, rules, partitions, amount), 0
+        if not found:
+            raise ValueError(
+                f'no {amount} groups that keep the rules ({rules}) hold every task: allow more '
+                'groups, or mend the rules'
+            )
+        elapsed = time.perf_counter() - start
+        return [
+            _selection(affinity, singleton_scores, relative, groups, gap, elapsed)
+            for groups in found
+        ]
+
+    return per_budget(select, budget, num_solutions)
 
 
 def group_scores(affinity, group, singleton_scores) -> np.ndarray:
@@ -97,140 +127,152 @@ def group_scores(affinity, group, singleton_scores) -> np.ndarray:
     return (within.sum(axis=0) - within.diagonal()) / (len(group) - 1)
 
 
-def best_network_scores(affinity, singleton_scores) -> np.ndarray:
-    """The score of the best network that serves U, for every set U of tasks, `[2^T]`.
+def gains_of(affinity, singleton_scores, members) -> np.ndarray:
+    """The score of many groups onto every task.
 
-    0 for the empty set, which needs no network.
+    Args:
+      affinity: `[T, T]`, source task first, its diagonal 0.
+      singleton_scores: `[T]`.
+      members: bool `[G, T]`.
+
+    Returns:
+      `[G, T]`, -inf outside the group.
+    """
+    sizes = members.sum(axis=1, keepdims=True)
+    gains = (members @ affinity) / np.maximum(sizes - 1, 1)
+    gains = np.where(sizes == 1, singleton_scores, gains)
+    return np.where(members, gains, -np.inf)
+
+
+def best_network_gains(affinity, singleton_scores, rules) -> np.ndarray:
+    """The gain of the best network that serves U, for every set U of tasks, `[2^T]`.
+
+    0 for the empty set, which needs no network; -inf where the rules allow none.
     """
     num_tasks = len(affinity)
-    inner, effects, sizes = _sums_over_sets(affinity)
-    effects[_members(num_tasks)] = -np.inf
-    effects.sort(axis=1)
-    helped = np.cumsum(effects[:, ::-1], axis=1)
     best = np.full(2**num_tasks, -np.inf)
-    with np.errstate(divide='ignore', invalid='ignore'):
-        best[1:] = inner[1:] / (sizes[1:] - 1)
-        best[1 << np.arange(num_tasks)] = singleton_scores
-        for helpers in range(1, num_tasks):
-            score = (inner[1:] + helped[1:, helpers - 1]) / (sizes[1:] + helpers - 1)
-            np.maximum(best[1:], score, out=best[1:])
+    everything = 2**num_tasks - 1
+    for pattern in _patterns(rules, num_tasks):
+        helpers = members_of(everything & ~rules.special, num_tasks)
+        sets = subsets(everything & ~rules.special | pattern)
+        for served in np.array_split(sets, len(sets) // _CHUNK + 1):
+            gains = _best_with(affinity, singleton_scores, rules, pattern, helpers, served)
+            best[served] = np.maximum(best[served], gains)
     best[0] = 0
     return best
 
 
-def best_network(affinity, singleton_scores, served) -> tuple[int, ...]:
-    """The tasks that the best network for a served set trains, with as few helpers as possible.
+def _best_with(affinity, singleton_scores, rules, pattern, helpers, served):
+    """The gain of the best network for each of some served sets.
 
     Args:
-      affinity: `[T, T]`, source task first.
-      singleton_scores: `[T]`.
-      served: bit mask of the tasks to serve.
+      affinity, singleton_scores, rules: as in `best_network_gains`.
+      pattern: bit mask of the tasks with links that the network trains.
+      helpers: bool `[T]`, tasks without links, of which it may train any.
+      served: `[n]`, bit masks.
+    """
+    num_tasks = len(affinity)
+    members = members_of(served, num_tasks)
+    effects = members @ affinity.T
+    needed = members | members_of(pattern, num_tasks)
+    sums, sizes = np.where(needed, effects, 0).sum(axis=1), needed.sum(axis=1)
+    effects[~helpers | members] = -np.inf
+    effects.sort(axis=1)
+    helped = np.cumsum(effects[:, ::-1], axis=1)
+    best = np.full(len(served), -np.inf)
+    for count in range(num_tasks):
+        size = sizes + count
+        score = (sums + helped[:, count - 1] if count else sums) / np.maximum(size - 1, 1)
+        if not count:
+            alone = np.where(needed, singleton_scores, -np.inf).max(axis=1)
+            score = np.where(sizes == 1, alone, score)
+        score[(size < rules.smallest) | (size > rules.largest) | (served == 0)] = -np.inf
+        np.maximum(best, score, out=best)
+    return best
+
+
+def networks_that_serve(affinity, singleton_scores, rules, served):
+    """All networks that may serve a set of tasks, those that train fewest tasks first.
+
+    Args:
+      affinity, singleton_scores, rules: as in `best_network_gains`.
+      served: bit mask.
 
     Returns:
-      Indices of the tasks, ascending.
+      members: bool `[G, T]`.
+      gains: `[G]`, the sum of the network's scores onto the served tasks.
     """
-    members = _indices(served, len(affinity))
-    others = [task for task in range(len(affinity)) if task not in members]
-    effects = affinity[np.ix_(others, members)].sum(axis=1)
-    order = [others[n] for n in np.argsort(-effects, kind='stable')]
-    candidates = [sorted(members + order[:helpers]) for helpers in range(len(others) + 1)]
-    scores = np.array(
-        [
-            group_scores(affinity, group, singleton_scores)[np.isin(group, members)].sum()
-            for group in candidates
-        ]
-    )
-    return tuple(candidates[np.argmax(_as_good(scores, scores.max()))])
+    num_tasks = len(affinity)
+    masks = served | subsets((2**num_tasks - 1) & ~served)
+    members = members_of(masks, num_tasks)
+    members = members[rules.allow(members)]
+    members = members[np.argsort(members.sum(axis=1), kind='stable')]
+    tasks = members_of(served, num_tasks)
+    return members, gains_of(affinity, singleton_scores, members)[:, tasks].sum(axis=1)
 
 
-def subset_convolution(left, right) -> np.ndarray:
-    """(max, +) subset convolution: max over U within S of left[U] + right[S minus U].
-
-    Splits on the highest task: without it both parts must do without, with it either may have it.
-    3^T additions.
-
-    Args:
-      left, right: `[2^T, M]`, sets as bit masks along the first axis, M independent problems.
-
-    Returns:
-      `[2^T, M]`.
-    """
-    if len(left) == 1:
-        return left + right
-    (left0, left1), (right0, right1) = np.split(left, 2), np.split(right, 2)
-    if left.size > _BATCHED_VALUES:
-        without = subset_convolution(left0, right0)
-        on_left, on_right = subset_convolution(left1, right0), subset_convolution(left0, right1)
-    else:
-        together = subset_convolution(
-            np.concatenate([left0, left1, left0], axis=1),
-            np.concatenate([right0, right0, right1], axis=1),
-        )
-        without, on_left, on_right = np.split(together, 3, axis=1)
-    return np.concatenate([without, np.maximum(on_left, on_right)])
-
-
-def _with_another_set(up_to, best):
-    """(max, +) convolution where the highest task of every set belongs to the set that is added.
-
-    Half the work of `subset_convolution`, of which it is a part: in a partition it does not matter
-    which set comes last.
-    """
-    if len(best) == 1:
-        return up_to + best
-    (without, _), (best0, best1) = np.split(up_to, 2), np.split(best, 2)
-    with_highest = subset_convolution(without[:, None], best1[:, None])[:, 0]
-    return np.concatenate([_with_another_set(without, best0), with_highest])
-
-
-def _best_partition(best, budget):
-    """The partition of all tasks into at most `budget` served sets, as bit masks.
-
-    Args:
-      best: `[2^T]`, from `best_network_scores`, none above 0. Among partitions that are equal but
-        for rounding one with the fewest sets is taken.
-      budget: at least 1.
-    """
-    num_tasks = len(best).bit_length() - 1
-    up_to = [
-        np.full_like(best, -np.inf),
-        best,
-    ]  # the best with at most k served sets, for every set
-    up_to[0][0] = 0
+def _best_selection(affinity, singleton_scores, rules, partitions, budget):
+    """The best groups, with as few of them as possible, as a list of one set of groups."""
     values = []
     for count in range(1, budget + 1):
-        more, fewer = (count + 1) // 2, count // 2
-        if more == len(up_to):
-            up_to.append(_with_another_set(up_to[-1], best))
-        values.append(np.max(up_to[more] + up_to[fewer][::-1]))
+        values.append(partitions.value((count,)))
         if values[-1] == 0:
             break
-
-    def split(tasks, count):
-        if count <= 1 or not tasks:
-            return [tasks] if tasks else []
-        more, fewer = (count + 1) // 2, count // 2
-        parts = _subsets(tasks)
-        first = int(parts[np.argmax(up_to[more][parts] + up_to[fewer][tasks ^ parts])])
-        return split(first, more) + split(tasks ^ first, fewer)
-
-    enough = np.argmax(_as_good(np.array(values), max(values))) + 1
-    return split(2**num_tasks - 1, int(enough))
+    if max(values) == -np.inf:
+        return []
+    enough = int(np.argmax(as_good(np.array(values), max(values)))) + 1
+    served = [tasks for _, tasks in partitions.parts((enough,))]
+    return [_best_networks(affinity, singleton_scores, rules, served)]
 
 
-def _serve(affinity, singleton_scores, groups):
-    """Lets the best group serve each task, and drops groups that serve none.
+def _best_networks(affinity, singleton_scores, rules, served_sets):
+    """The best network for each of some served sets, without those that are not needed.
 
     Returns:
-      The groups, ordered by the first task that they serve, and for each task its group's index.
+      Tuples of tasks, sorted.
     """
+    groups = set()
+    for served in served_sets:
+        members, gains = networks_that_serve(affinity, singleton_scores, rules, served)
+        groups.add(_tasks(members[np.argmax(as_good(gains, gains.max()))]))
+    return _needed(affinity, singleton_scores, groups)
+
+
+def _best_selections(affinity, singleton_scores, rules, partitions, budget, num_solutions):
+    """The best M sets of groups.
+
+    The best selection in which U is a served set is known for every U. The M best of these give a
+    threshold, and a better selection can only be made of groups that beat it with one of their
+    served sets. These are few, and the covers among them are searched.
+    """
+    rest = partitions.up_to((budget - 1,))[::-1]
+    values = partitions.up_to((1,)) + rest
+    values[0] = -np.inf
+    known, worst = {}, -np.inf
+    for served in np.argsort(-values, kind='stable'):
+        if values[served] == -np.inf or len(known) >= num_solutions:
+            break
+        others = partitions.parts((budget - 1,), len(values) - 1 - int(served))
+        sets = [int(served), *(tasks for _, tasks in others)]
+        groups = _best_networks(affinity, singleton_scores, rules, sets)
+        known[groups] = _gain(affinity, singleton_scores, groups)
+    if not known:
+        return []
+    if len(known) >= num_solutions:
+        worst = sorted(known.values())[-num_solutions] * (1 - 1e-13)
+    groups = {group for selection in known for group in selection}
+    for served in np.flatnonzero(values > worst):
+        members, gains = networks_that_serve(affinity, singleton_scores, rules, int(served))
+        groups |= {_tasks(row) for row in members[gains + rest[served] > worst]}
     groups = sorted(groups)
-    scores = np.full((len(groups), len(affinity)), -np.inf)
-    for n, group in enumerate(groups):
-        scores[n, group] = group_scores(affinity, group, singleton_scores)
-    servers = np.argmax(_as_good(scores, scores.max(axis=0)), axis=0).tolist()
-    order = sorted(set(servers), key=servers.index)
-    return tuple(groups[n] for n in order), [order.index(n) for n in servers]
+    covers = best_covers(
+        -_gains(affinity, singleton_scores, groups),
+        np.ones(len(groups)),
+        budget,
+        num_solutions,
+        known=[[groups.index(group) for group in selection] for selection in known],
+    ).covers
+    return [tuple(groups[n] for n in networks) for _, networks in covers]
 
 
 def _relative_to_the_best(affinity, singleton_scores):
@@ -245,37 +287,44 @@ def _relative_to_the_best(affinity, singleton_scores):
     return np.where(own, 0, affinity - best), singleton_scores - best
 
 
-def _as_good(scores, best):
-    """Which scores, none above 0, equal the best of them but for rounding."""
-    return scores >= best * (1 + 1e-13)
+def _patterns(rules, num_tasks):
+    """Bit masks of the tasks with links that a network may train together."""
+    patterns = subsets(rules.special)
+    allowed = rules._replace(smallest=0, largest=num_tasks).allow(members_of(patterns, num_tasks))
+    return patterns[allowed].tolist()
 
 
-def _sums_over_sets(affinity):
-    """For every set U of tasks: sum within U `[2^T]`, effects on U `[2^T, T]`, size `[2^T]`."""
-    num_tasks = len(affinity)
-    effects = np.zeros((2**num_tasks, num_tasks))
-    for task in range(num_tasks):
-        effects[2**task : 2 ** (task + 1)] = effects[: 2**task] + affinity[:, task]
-    members = _members(num_tasks)
-    inner = np.where(members, effects, 0).sum(axis=1)
-    return inner, effects, members.sum(axis=1)
+def _selection(affinity, singleton_scores, relative, groups, gap, elapsed):
+    """The `Selection` of some groups; no selection is more than `gap` better."""
+    groups, serves = in_order(groups, _gains(*relative, groups))
+    objective = math.fsum(
+        group_scores(affinity, group, singleton_scores)[group.index(task)]
+        for group, served in zip(groups, serves, strict=True)
+        for task in served
+    )
+    return Selection(groups, serves, objective, objective + gap, gap == 0, None, elapsed)
 
 
-def _members(num_tasks):
-    """Which tasks are in each set, bool `[2^T, T]`."""
-    return (np.arange(2**num_tasks)[:, None] >> np.arange(num_tasks) & 1).astype(bool)
+def _needed(affinity, singleton_scores, groups):
+    """Groups without those that could be left out with no loss, sorted."""
+    groups = sorted(groups)
+    kept = irredundant(-_gains(affinity, singleton_scores, groups), range(len(groups)))
+    return tuple(groups[n] for n in kept)
 
 
-def _indices(mask, num_tasks):
-    return [task for task in range(num_tasks) if mask >> task & 1]
+def _gain(affinity, singleton_scores, groups):
+    return _gains(affinity, singleton_scores, groups).max(axis=0).sum()
 
 
-def _subsets(mask):
-    """All subsets of a bit mask, ascending."""
-    subsets = np.zeros(1, np.int64)
-    for task in _indices(mask, mask.bit_length()):
-        subsets = np.concatenate([subsets, subsets | 1 << task])
-    return subsets
+def _gains(affinity, singleton_scores, groups):
+    members = np.zeros((len(groups), len(affinity)), bool)
+    for row, group in zip(members, groups, strict=True):
+        row[list(group)] = True
+    return gains_of(affinity, singleton_scores, members)
+
+
+def _tasks(members):
+    return tuple(np.flatnonzero(members).tolist())
 
 
 def _checked_affinity(affinity):
@@ -283,10 +332,10 @@ def _checked_affinity(affinity):
     if affinity.ndim != 2 or affinity.shape[0] != affinity.shape[1]:
         raise ValueError(f'affinity must be a square matrix [T, T], not of shape {affinity.shape}')
     num_tasks = len(affinity)
-    if not 1 <= num_tasks <= MAX_TASKS:
-        raise ValueError(f'select_groups takes 1 to {MAX_TASKS} tasks, not {num_tasks}')
+    if not num_tasks:
+        raise ValueError('select_groups needs at least one task')
     affinity = np.where(np.eye(num_tasks, dtype=bool), 0, affinity)
-    sound = np.abs(affinity) < _LARGEST
+    sound = np.abs(affinity) < LARGEST
     if not sound.all():
         source, target = np.argwhere(~sound)[0]
         raise ValueError(
@@ -302,17 +351,7 @@ def _checked_singleton_scores(scores, num_tasks):
     scores = np.asarray(scores, np.float64)
     if scores.shape != (num_tasks,):
         raise ValueError(f'{num_tasks} tasks need {num_tasks} singleton scores, not {scores.shape}')
-    sound = np.abs(scores) < _LARGEST
+    sound = np.abs(scores) < LARGEST
     if not sound.all():
         raise ValueError(f'singleton_scores must be finite, but one is {scores[~sound][0]}')
     return scores
-
-
-def _checked_budget(budget):
-    try:
-        budget = operator.index(budget)
-    except TypeError:
-        raise ValueError(f'budget must be an integer, not {budget!r}') from None
-    if budget < 1:
-        raise ValueError(f'budget must be at least 1, not {budget}')
-    return budget

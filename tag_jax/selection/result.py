@@ -1,6 +1,9 @@
-"""The answer to a network selection problem."""
+"""The answer to a network selection problem, and how tasks are served by chosen networks."""
 
+import operator
 from typing import NamedTuple
+
+import numpy as np
 
 
 class Selection(NamedTuple):
@@ -13,7 +16,8 @@ class Selection(NamedTuple):
         Every task is in exactly one entry.
       objective: the value of the selection.
       bound: what no selection can exceed (or fall below, when minimising).
-      optimal: whether the selection is proven to be the best.
+      optimal: whether the selection is proven to be the best, or the next best after those before
+        it where several are asked for; then `bound` equals `objective`.
       networks: indices into the candidates, where it was a choice among candidates; else None.
       elapsed: seconds that the search took.
     """
@@ -25,3 +29,58 @@ class Selection(NamedTuple):
     optimal: bool
     networks: tuple[int, ...] | None
     elapsed: float
+
+
+def as_good(gains, best):
+    """Which gains, none above 0, equal the best of them but for rounding."""
+    return gains >= best * (1 + 1e-13)
+
+
+def served_best(gains) -> list[int]:
+    """Which network serves each task: the best one, the first of equals.
+
+    Args:
+      gains: `[K, T]`, none above 0; -inf where a network cannot serve a task.
+    """
+    return np.argmax(as_good(gains, gains.max(axis=0)), axis=0).tolist()
+
+
+def in_order(networks, gains):
+    """Networks by the first task that each serves, and the tasks that each serves.
+
+    Args:
+      networks: K networks, in any form.
+      gains: `[K, T]`, none above 0; -inf where a network cannot serve a task.
+
+    Returns:
+      The networks that serve some task, and for each of them its tasks, ascending.
+    """
+    servers = served_best(gains)
+    order = sorted(set(servers), key=servers.index)
+    serves = tuple(tuple(t for t, server in enumerate(servers) if server == n) for n in order)
+    return tuple(networks[n] for n in order), serves
+
+
+def per_budget(select, budget, num_solutions):
+    """Answers in the form that was asked for.
+
+    Args:
+      select: budget -> list of selections, best first.
+      budget: one budget, or a sequence of them.
+      num_solutions: one selection is returned as it is, more as a tuple.
+    """
+    if np.ndim(budget):
+        return tuple(per_budget(select, one, num_solutions) for one in budget)
+    found = select(budget)
+    return tuple(found) if num_solutions > 1 else found[0]
+
+
+def checked_count(name, value) -> int:
+    """An integer of at least 1. Raises ValueError if it is none."""
+    try:
+        value = operator.index(value)
+    except TypeError:
+        raise ValueError(f'{name} must be an integer, not {value!r}') from None
+    if value < 1:
+        raise ValueError(f'{name} must be at least 1, not {value}')
+    return value

@@ -1,0 +1,240 @@
+"""Candidate networks: what each trains, how well it serves each task, and what it costs.
+
+from tag_jax import selection
+candidates = selection.Candidates.from_csv('networks.csv', split='validation')
+selected = selection.select_networks(candidates, budget=2.5)
+"""
+
+import csv
+import dataclasses
+import math
+import pathlib
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+# Beyond this, sums of scores could overflow.
+LARGEST = 1e300
+
+_COST_COLUMNS = ('cost', 'cost_snt')
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Candidates:
+    """N networks that a selection may choose from, over T tasks.
+
+    Attributes:
+      members: bool `[N, T]`, which tasks each network trains.
+      scores: `[N, T]`, what each network is expected to reach on each task: a validation or a
+        predicted loss (or accuracy, for `select_networks(maximize=True)`). NaN where it cannot
+        serve the task. A task that a network does not train has no score.
+      costs: `[N]`, at inference, in any unit; the papers' is the time of a standard network.
+      task_names: T names.
+      network_names: N names; by default 'network 0', 'network 1', ...
+
+    Raises:
+      ValueError: if shapes do not match, a name stands twice, a score is infinite or is given for
+        a task that the network does not train, a cost is negative or not finite, a network trains
+        nothing, or a task has no score at all.
+    """
+
+    members: np.ndarray
+    scores: np.ndarray
+    costs: np.ndarray
+    task_names: tuple[str, ...]
+    network_names: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        scores = np.array(self.scores, np.float64)
+        if scores.ndim != 2 or 0 in scores.shape:
+            raise ValueError(f'scores must be [networks, tasks], not of shape {scores.shape}')
+        size, num_tasks = scores.shape
+        members = np.array(self.members)
+        if members.shape != scores.shape:
+            raise ValueError(f'members are of shape {members.shape}, scores of {scores.shape}')
+        if members.dtype != bool and not np.isin(members, (0, 1)).all():
+            raise ValueError('members must be true or false: whether a network trains a task')
+        costs = np.array(self.costs, np.float64)
+        if costs.shape != (size,):
+            raise ValueError(f'{size} networks need {size} costs, not costs of shape {costs.shape}')
+        task_names = _distinct(self.task_names, num_tasks, 'task')
+        network_names = self.network_names
+        if network_names is None:
+            network_names = [f'network {n}' for n in range(size)]
+        network_names = _distinct(network_names, size, 'network')
+        members = members.astype(bool)
+        for field, value in (
+            ('members', members),
+            ('scores', scores),
+            ('costs', costs),
+            ('task_names', task_names),
+            ('network_names', network_names),
+        ):
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+            object.__setattr__(self, field, value)
+        _check_values(self)
+
+    def __len__(self):
+        return len(self.costs)
+
+    def __repr__(self):
+        return f'Candidates({len(self)} networks over {len(self.task_names)} tasks)'
+
+    def replace(self, **fields) -> 'Candidates':
+        """The same candidates with other fields: other scores, say."""
+        return dataclasses.replace(self, **fields)
+
+    def take(self, networks) -> 'Candidates':
+        """Some of the candidates.
+
+        Args:
+          networks: indices, or bool `[N]`.
+        """
+        networks = np.arange(len(self))[networks]
+        return Candidates(
+            self.members[networks],
+            self.scores[networks],
+            self.costs[networks],
+            self.task_names,
+            [self.network_names[n] for n in networks],
+        )
+
+    @classmethod
+    def from_table(cls, rows: Iterable[Mapping], task_names=None) -> 'Candidates':
+        """Candidates from a table of trained networks.
+
+        Args:
+          rows: a mapping a network: 'scores' `{task: score}`, and where they are known 'tasks'
+            (the names of all tasks that it trained; by default those with a score), 'cost' (by
+            default 1) and 'name'.
+          task_names: by default the tasks of the rows, in the order in which they appear.
+        """
+        rows = list(rows)
+        if not rows:
+            raise ValueError('there is no network in the table')
+        trained = [list(row.get('tasks', row['scores'])) for row in rows]
+        if task_names is None:
+            task_names = list(dict.fromkeys(task for tasks in trained for task in tasks))
+        members = np.zeros((len(rows), len(task_names)), bool)
+        scores = np.full(members.shape, np.nan)
+        names = [str(row.get('name', f'network {n}')) for n, row in enumerate(rows)]
+        for n, (row, tasks) in enumerate(zip(rows, trained, strict=True)):
+            for task in [*tasks, *row['scores']]:
+                if task not in task_names:
+                    raise ValueError(f'{names[n]!r} names the task {task!r}, which is not among '
+                                     f'{", ".join(task_names)}')
+            members[n] = [task in tasks for task in task_names]
+            scores[n] = [row['scores'].get(task, np.nan) for task in task_names]
+        costs = [row.get('cost', 1.0) for row in rows]
+        return cls(members, scores, costs, tuple(task_names), tuple(names))
+
+    @classmethod
+    def from_csv(cls, path, split='validation') -> 'Candidates':
+        """Candidates from a CSV file, with the scores of one split. See `read_candidates`."""
+        splits = read_candidates(path)
+        if split not in splits:
+            raise ValueError(f'{path} has no split {split!r}, only {", ".join(splits)}')
+        return splits[split]
+
+
+def read_candidates(path) -> dict[str, Candidates]:
+    """The candidate networks in a CSV file, once for every split that it scores them on.
+
+    The columns are `network`, `cost` (or `cost_snt`, in standard network times), `split`, and one
+    for each task; a blank cell is a task that the network does not solve. A network is known by its
+    name and cost together. Without a column `split` there is one split, 'validation'.
+
+    Args:
+      path: the file.
+
+    Returns:
+      `{split: Candidates}`, the same networks in the same order for every split.
+
+    Raises:
+      ValueError: if a column is missing, a cell is not a number, a row stands twice, or a network
+        has no row for a split.
+      OSError: if the file cannot be read.
+    """
+    with pathlib.Path(path).open(newline='') as file:
+        reader = csv.reader(file)
+        header = [name.strip() for name in next(reader, [])]
+        rows = [row for row in reader if any(cell.strip() for cell in row)]
+    cost_column = next((name for name in _COST_COLUMNS if name in header), None)
+    if 'network' not in header or cost_column is None or not rows:
+        raise ValueError(
+            f'{path} is no table of networks: its first row must name the columns network, '
+            'cost_snt, split and one for each task, and a row a network must follow'
+        )
+    tasks = [name for name in header if name not in ('network', cost_column, 'split')]
+    table = {}
+    for line, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise ValueError(f'{path}: row {line} has {len(row)} cells, not {len(header)}')
+        cells = dict(zip(header, row, strict=True))
+        place = f'{path}: network {cells["network"]!r}'
+        key = cells['network'].strip(), _number(cells[cost_column], f'{place}, {cost_column}')
+        scores = [_number(cells[task], f'{place}, {task}') for task in tasks]
+        of_split = table.setdefault(cells.get('split', 'validation').strip(), {})
+        if key in of_split:
+            raise ValueError(f'{place} of cost {key[1]:g} stands twice for one split')
+        of_split[key] = scores
+    keys = list(dict.fromkeys(key for split in table.values() for key in split))
+    for split, scores in table.items():
+        for key in keys:
+            if key not in scores:
+                raise ValueError(f'{path}: network {key[0]!r} has no row for the split {split!r}')
+    stacked = {split: np.array([scores[key] for key in keys]) for split, scores in table.items()}
+    members = ~np.isnan(np.stack(list(stacked.values()))).all(axis=0)
+    plain = [name for name, _ in keys]
+    names = [
+        name if plain.count(name) == 1 else f'{name} (cost {cost:g})' for name, cost in keys
+    ]
+    costs = np.array([cost for _, cost in keys])
+    return {
+        split: Candidates(members, scores, costs, tuple(tasks), tuple(names))
+        for split, scores in stacked.items()
+    }
+
+
+def _number(cell, place):
+    cell = cell.strip()
+    if not cell:
+        return math.nan
+    try:
+        return float(cell)
+    except ValueError:
+        raise ValueError(f'{place}: {cell!r} is not a number') from None
+
+
+def _distinct(names, size, kind):
+    names = tuple(str(name) for name in names)
+    if len(names) != size:
+        raise ValueError(f'{size} {kind}s need {size} names, not {len(names)}')
+    if len(set(names)) < size:
+        name = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f'two {kind}s are called {name!r}')
+    return names
+
+
+def _check_values(candidates):
+    """Raises ValueError for values that mean nothing."""
+    members, scores, costs = candidates.members, candidates.scores, candidates.costs
+    networks, tasks = candidates.network_names, candidates.task_names
+    unsound = ~np.isnan(scores) & ~(np.abs(scores) < LARGEST)
+    for problem, sentence in (
+        (unsound, 'the score of {network!r} on {task!r} is {score}: scores must be finite, or NaN '
+         'where a network cannot serve a task'),
+        (~members & ~np.isnan(scores), '{network!r} has a score on {task!r}, which it does not '
+         'train'),
+    ):
+        for n, t in np.argwhere(problem):
+            raise ValueError(
+                sentence.format(network=networks[n], task=tasks[t], score=scores[n, t])
+            )
+    for n in np.flatnonzero(~(np.isfinite(costs) & (costs >= 0))):
+        raise ValueError(f'the cost of {networks[n]!r} is {costs[n]}: costs must be 0 or more')
+    for n in np.flatnonzero(~members.any(axis=1)):
+        raise ValueError(f'{networks[n]!r} trains no task')
+    for t in np.flatnonzero(np.isnan(scores).all(axis=0)):
+        raise ValueError(f'no candidate solves the task {tasks[t]!r}')

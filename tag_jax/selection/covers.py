@@ -1,0 +1,430 @@
+"""The best sets of networks that cover all tasks within a budget, out of thousands, with a proof.
+
+The problem is a p-median with a knapsack: open networks within the budget, and serve every task by
+the best open one. Lagrange multipliers `[T]` price the service of each task; a network is then
+worth r_i = sum over tasks of max(0, multiplier_t - regret_it), the best purchase is a knapsack, and
+
+    sum(multipliers) - knapsack(r)  <=  the regret of any affordable cover.
+
+Subgradient steps raise that bound. Networks whose purchase would lift it to the best known cover
+are left out; the rest is branched on, best bound first. Where at most two networks can still be
+bought, all pairs are looked at.
+"""
+
+import heapq
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+MAX_NODES = 20_000
+
+_STARTS = 2.0 ** np.arange(-8, 3)
+_COVER_NODES = 100_000
+_PAIRS = 800
+_MAX_COUNTS = 256
+_ROUNDING = 1e-10
+
+
+class _Effort(NamedTuple):
+    steps: int
+    patience: int
+
+
+_ROOT, _LATER = _Effort(500, 20), _Effort(12, 4)
+
+
+class Found(NamedTuple):
+    """The best covers found.
+
+    Attributes:
+      covers: `((regret, networks), ...)`, best first; networks are ascending indices, and none of
+        them could be left out of its cover without loss.
+      bound: no cover has less regret; inf if there is none.
+      complete: whether the search came to its end: the covers are the best ones, or there is none.
+    """
+
+    covers: tuple[tuple[float, tuple[int, ...]], ...]
+    bound: float
+    complete: bool
+
+
+def best_covers(regrets, costs, budget, num_solutions=1, known=(), max_nodes=MAX_NODES) -> Found:
+    """The affordable sets of networks with the least total regret.
+
+    Args:
+      regrets: `[N, T]`, how much worse than the best each network serves each task, 0 or more; inf
+        where it cannot serve it.
+      costs: `[N]`, 0 or more.
+      budget: what a set may cost.
+      num_solutions: how many sets to find.
+      known: sets of networks that are known to be affordable covers.
+      max_nodes: the search ends after so many nodes, with the bound that it has by then.
+    """
+    return _Search(regrets, costs, budget, num_solutions).run(known, max_nodes)
+
+
+def useful(regrets) -> np.ndarray:
+    """Which networks of a set serve some task better than all others in the set, bool `[n]`.
+
+    Better means by more than rounding.
+
+    Args:
+      regrets: `[n, T]`.
+    """
+    if len(regrets) == 1:
+        return np.ones(1, bool)
+    best, second = np.partition(regrets, 1, axis=0)[:2]
+    return ((regrets == best) & (best * (1 + 1e-13) < second)).any(axis=1)
+
+
+def irredundant(regrets, networks) -> tuple[int, ...]:
+    """A set of networks without those that could be left out with no loss; of equals the first stays.
+
+    Args:
+      regrets: `[N, T]`.
+      networks: indices.
+    """
+    networks = sorted(networks)
+    while not (keep := useful(regrets[networks])).all():
+        networks.pop(int(np.flatnonzero(~keep)[-1]))
+    return tuple(networks)
+
+
+def undominated(regrets, costs, sizes) -> np.ndarray:
+    """The networks that no other replaces, as good on every task and no more expensive.
+
+    Of equal ones the one that trains most tasks stays, then the first.
+
+    Args:
+      regrets: `[N, T]`.
+      costs: `[N]`.
+      sizes: `[N]`, how many tasks each trains.
+
+    Returns:
+      Indices, ascending.
+    """
+    totals = np.nansum(np.where(np.isinf(regrets), np.nan, regrets), axis=1)
+    serves = np.isfinite(regrets)
+    rank = np.empty(len(costs), int)
+    rank[np.lexsort((-sizes, totals, costs, -serves.sum(axis=1)))] = np.arange(len(costs))
+    lacks = (~serves).astype(np.float32)
+    keep = np.ones(len(costs), bool)
+    for block in np.array_split(np.arange(len(costs)), len(costs) // 500 + 1):
+        rows = serves[block].astype(np.float32)
+        covered = (rows @ lacks.T == 0) & (rank < rank[block, None])
+        covered &= costs <= costs[block, None]
+        inferior, superior = np.nonzero(covered)
+        dominated = (regrets[superior] <= regrets[block[inferior]]).all(axis=1)
+        keep[block[inferior[dominated]]] = False
+    return np.flatnonzero(keep)
+
+
+class _Node(NamedTuple):
+    """A part of the search: what is bought, and what may still be.
+
+    Attributes:
+      networks: bought.
+      free: `[n]`, networks that may still be bought.
+      caps: `[T]`, the regret at which the bought networks serve each task.
+      left: what is left of the budget.
+      multipliers: `[T]`.
+    """
+
+    networks: tuple[int, ...]
+    free: np.ndarray
+    caps: np.ndarray
+    left: float
+    multipliers: np.ndarray
+
+
+class _Search:
+    """Branch and bound; the head of the file explains it."""
+
+    def __init__(self, regrets, costs, budget, num_solutions):
+        self.regrets = regrets
+        self.costs = costs
+        self.purse = _Purse(costs, most=regrets.shape[1])
+        self.budget = budget * (1 + 1e-9)
+        self.num_solutions = num_solutions
+        self.covers = {}
+        self.target = np.inf
+        self.heap = []
+        self.order = itertools.count()
+
+    def run(self, known, max_nodes):
+        free = np.flatnonzero((self.costs <= self.budget) & np.isfinite(self.regrets).any(axis=1))
+        for networks in known:
+            self.record(networks)
+        if not self.covers:
+            cover, complete = first_cover(self.regrets, self.costs, self.budget, free)
+            if cover is None:
+                return Found((), np.inf if complete else 0.0, complete)
+            self.record(cover)
+        caps = np.full(self.regrets.shape[1], np.inf)
+        multipliers = self.first_multipliers(free)
+        self.explore(_Node((), free, caps, self.budget, multipliers), 0.0, _ROOT)
+        nodes = 0
+        while self.heap and self.heap[0][0] < self.target and nodes < max_nodes:
+            bound, _, branch, node = heapq.heappop(self.heap)
+            nodes += 1
+            for child in self.children(node, branch):
+                self.explore(child, bound, _LATER)
+        self.nodes = nodes
+        covers = sorted((value, networks) for networks, value in self.covers.items())
+        covers = tuple(covers[: self.num_solutions])
+        least = min(covers[0][0], self.heap[0][0]) if self.heap else covers[0][0]
+        complete = not self.heap or self.heap[0][0] >= self.target
+        return Found(covers, covers[0][0] if complete else least, complete)
+
+    def record(self, networks):
+        """Keeps a cover, without the networks that it does not need."""
+        networks = irredundant(self.regrets, networks)
+        if networks in self.covers:
+            return
+        self.covers[networks] = float(self.regrets[list(networks)].min(axis=0).sum())
+        if len(self.covers) >= self.num_solutions:
+            worst = sorted(self.covers.values())[self.num_solutions - 1]
+            self.covers = {known: value for known, value in self.covers.items() if value <= worst}
+            self.target = worst * (1 - _ROUNDING)
+
+    def explore(self, node, bound, effort):
+        """Bounds a node, and keeps it for later unless that settles it."""
+        bound, worth, node = self.bound(node, bound, effort)
+        if bound >= self.target or not len(node.free):
+            return
+        slots = self.purse.slots(node.left)
+        if slots <= 1 or (slots == 2 and len(node.free) <= _PAIRS):
+            self.look_at_pairs(node, slots)
+            return
+        branch = int(node.free[np.argmax(worth)])
+        heapq.heappush(self.heap, (bound, next(self.order), branch, node))
+
+    def children(self, node, branch):
+        """The node with a network bought, and the node without it."""
+        rest = node.free[node.free != branch]
+        yield node._replace(free=rest)
+        networks = (*node.networks, branch)
+        caps = np.minimum(node.caps, self.regrets[branch])
+        if np.isfinite(caps).all():
+            self.record(networks)
+        if self.num_solutions > 1 and not useful(self.regrets[list(networks)]).all():
+            return
+        left = node.left - self.costs[branch]
+        rest = rest[(self.costs[rest] <= left) & (self.regrets[rest] < caps).any(axis=1)]
+        yield _Node(networks, rest, caps, left, np.minimum(node.multipliers, caps))
+
+    def look_at_pairs(self, node, slots):
+        """Settles a node where at most two networks can still be bought."""
+        regrets, costs = self.regrets[node.free], self.costs[node.free]
+        regrets = np.minimum(regrets, node.caps)
+        for n in np.flatnonzero(regrets.sum(axis=1) < self.target):
+            self.record((*node.networks, int(node.free[n])))
+        if slots < 2:
+            return
+        for rows in np.array_split(np.arange(len(costs)), len(costs) // 16 + 1):
+            pairs = np.minimum(regrets[rows, None], regrets[rows[0] :]).sum(axis=2)
+            good = pairs < self.target
+            good &= costs[rows, None] + costs[rows[0] :] <= node.left
+            for a, b in np.argwhere(good):
+                if pairs[a, b] < self.target:
+                    pair = node.free[[rows[a], rows[0] + b]].tolist()
+                    self.record((*node.networks, *set(pair)))
+
+    def first_multipliers(self, free):
+        """Multipliers that give every network of the best known cover the same worth."""
+        value, networks = min((value, networks) for networks, value in self.covers.items())
+        regrets = self.regrets[list(networks)]
+        server = regrets.argmin(axis=0)
+        served = np.bincount(server, minlength=len(networks))[server]
+        scale = value / len(networks) or 1.0
+        starts = [regrets.min(axis=0) + scale * start / served for start in _STARTS]
+        caps = np.full(len(served), np.inf)
+        bounds = [self.bound_at(start, self.regrets[free], free, self.budget)[0] for start in starts]
+        return np.minimum(starts[int(np.argmax(bounds))], caps)
+
+    def bound_at(self, multipliers, regrets, free, left):
+        """The bound at some multipliers, the worth of each network, whom it serves, the purchase."""
+        profit = multipliers - regrets
+        serves = profit > 0
+        worth = np.where(serves, profit, 0).sum(axis=1)
+        value, chosen = self.purse.spend(worth, free, left)
+        return multipliers.sum() - value, worth, serves, chosen
+
+    def bound(self, node, bound, effort):
+        """Subgradient steps on the multipliers.
+
+        Returns:
+          The bound, the worth `[n]` of the free networks, and the node with the multipliers that
+          gave the bound, without the networks that no better cover can hold.
+        """
+        regrets = self.regrets[node.free]
+        multipliers = kept = node.multipliers
+        best, worth = -np.inf, np.zeros(len(node.free))
+        direction, pace, stalled = np.zeros_like(multipliers), 1.0, 0
+        for _ in range(effort.steps):
+            value, r, serves, chosen = self.bound_at(multipliers, regrets, node.free, node.left)
+            stalled += 1
+            if value > best:
+                if value > best + 1e-4 * abs(best):
+                    stalled = 0
+                best, kept, worth = value, multipliers, r
+                if best >= self.target:
+                    break
+            if stalled == effort.patience:
+                pace, stalled = 0.7 * pace, 0
+                if pace < 0.02:
+                    break
+            if np.minimum(node.caps, regrets[chosen].min(axis=0, initial=np.inf)).sum() < self.target:
+                self.record((*node.networks, *node.free[chosen].tolist()))
+            gradient = 1.0 - serves[chosen].sum(axis=0)
+            direction = gradient + 0.5 * direction
+            norm = direction @ direction
+            if norm == 0:
+                break
+            aim = self.target if np.isfinite(self.target) else 1.1 * abs(best) + 1
+            step = pace * (aim - value) / norm
+            multipliers = np.clip(multipliers + step * direction, 0, node.caps)
+        keep = self.keep(node, worth, kept)
+        return max(bound, best), worth[keep], node._replace(free=node.free[keep], multipliers=kept)
+
+    def keep(self, node, worth, multipliers):
+        """Which free networks a better cover may hold, bool `[n]`."""
+        floors = [
+            multipliers.sum() - self.purse.spend(worth, node.free, node.left - price)[0]
+            for price in self.purse.steps
+        ]
+        return np.array(floors)[self.purse.step_of[node.free]] - worth < self.target
+
+
+class _Purse:
+    """Knapsacks of networks whose prices fall into few classes, or else fractional ones."""
+
+    def __init__(self, costs, most):
+        self.costs = costs
+        self.most = most
+        self.prices, self.kinds = np.unique(costs, return_inverse=True)
+        self.counts = {}
+        self.steps = self.prices[:: len(self.prices) // 16 + 1]
+        self.step_of = np.searchsorted(self.steps, costs, side='right') - 1
+
+    def slots(self, left):
+        """How many networks some money can buy."""
+        if left < self.prices[0]:
+            return 0
+        return self.most if self.prices[0] == 0 else min(self.most, int(left / self.prices[0]))
+
+    def spend(self, worth, networks, left):
+        """The most that networks within a budget are worth together, and their places `[p]`.
+
+        With many different prices it is an upper bound, where a part of a network may be bought.
+
+        Args:
+          worth: `[n]`, 0 or more.
+          networks: `[n]`, indices.
+          left: the budget.
+        """
+        if left < self.prices[0]:
+            return 0.0, np.zeros(0, int)
+        counts = self.ways(left)
+        if counts is None:
+            return self.spend_in_parts(worth, self.costs[networks], left)
+        totals, places = 0.0, []
+        kinds = self.kinds[networks]
+        for kind, most in enumerate(counts.max(axis=0).tolist()):
+            place = np.flatnonzero(kinds == kind) if counts.shape[1] > 1 else np.arange(len(worth))
+            if most < len(place):
+                place = place[np.argpartition(-worth[place], most)[:most]]
+            place = place[np.argsort(-worth[place])]
+            sums = np.concatenate([[0.0], np.cumsum(worth[place])])
+            totals = totals + sums[np.minimum(counts[:, kind], len(place))]
+            places.append(place)
+        best = int(np.argmax(totals))
+        chosen = np.concatenate([place[:n] for place, n in zip(places, counts[best], strict=True)])
+        return totals[best], chosen[worth[chosen] > 0]
+
+    def spend_in_parts(self, worth, costs, left):
+        order = np.flatnonzero(worth > 0)
+        order = order[np.argsort(costs[order] / worth[order], kind='stable')]
+        spent = np.cumsum(costs[order])
+        whole = int(np.searchsorted(spent, left, side='right'))
+        value = worth[order[:whole]].sum()
+        if whole < len(order):
+            before = spent[whole - 1] if whole else 0.0
+            value += worth[order[whole]] * (left - before) / costs[order[whole]]
+        return value, order[:whole]
+
+    def ways(self, left):
+        """How many networks of each price some money buys at most, `[Q, C]`; None if too many ways."""
+        if left not in self.counts:
+            ways = [((), left)]
+            for price in self.prices[:0:-1]:
+                ways = [
+                    ((count, *way), rest - count * price)
+                    for way, rest in ways
+                    for count in range(min(self.most, int(rest / price)) + 1)
+                ]
+                if len(ways) > _MAX_COUNTS:
+                    break
+            else:
+                ways = [(self.slots(rest), *way) for way, rest in ways]
+            self.counts[left] = np.array(ways) if len(ways) <= _MAX_COUNTS else None
+        return self.counts[left]
+
+
+def first_cover(regrets, costs, budget, free, max_nodes=_COVER_NODES):
+    """Some affordable cover, by a depth-first search on the task that fewest networks serve.
+
+    Args:
+      regrets: `[N, T]`.
+      costs: `[N]`.
+      budget: what the cover may cost.
+      free: `[n]`, networks to choose from.
+      max_nodes: the search gives up after so many.
+
+    Returns:
+      Indices of networks, or None; and whether the search came to its end.
+    """
+    serves = np.isfinite(regrets)
+    nodes = 0
+
+    def extend(chosen, missing, left, free):
+        nonlocal nodes
+        if not missing.any():
+            return chosen
+        nodes += 1
+        free = free[costs[free] <= left]
+        gains = serves[free][:, missing].sum(axis=1)
+        free, gains = free[gains > 0], gains[gains > 0]
+        if nodes > max_nodes or not len(free):
+            return None
+        by_value = np.argsort(costs[free] / gains)
+        spent = np.cumsum(costs[free][by_value])
+        whole = np.searchsorted(spent, left, side='right')
+        reach = gains[by_value[:whole]].sum()
+        if whole < len(free):
+            rest = left - (spent[whole - 1] if whole else 0.0)
+            reach += gains[by_value[whole]] * rest / costs[free[by_value[whole]]]
+        if reach < missing.sum() - 1e-6:
+            return None
+        options = serves[free][:, missing].sum(axis=0)
+        task = np.flatnonzero(missing)[np.argmin(options)]
+        if not options.min():
+            return None
+        able = np.flatnonzero(serves[free, task])
+        mean = np.where(serves[free[able]], regrets[free[able]], 0).sum(axis=1) / gains[able]
+        for place in able[np.lexsort((mean, costs[free[able]] / gains[able]))]:
+            network = free[place]
+            found = extend(
+                (*chosen, int(network)),
+                missing & ~serves[network],
+                left - costs[network],
+                free[free != network],
+            )
+            if found is not None:
+                return found
+            free_again = free
+        return None
+
+    found = extend((), np.ones(regrets.shape[1], bool), budget, free)
+    return found, found is not None or nodes <= max_nodes

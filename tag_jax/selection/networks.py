@@ -1,0 +1,243 @@
+"""Selection among candidate networks under an inference budget (Standley et al. 2020, Section 3).
+
+With few tasks and few different costs the answer is read off partitions of the tasks into served
+sets; else by branch and bound with a Lagrangian bound. Both prove it.
+"""
+
+import math
+import numbers
+import time
+from collections.abc import Mapping
+
+import numpy as np
+
+from tag_jax.selection.candidates import Candidates
+from tag_jax.selection.covers import MAX_NODES, best_covers, irredundant, undominated
+from tag_jax.selection.partitions import Partitions, affordable_counts
+from tag_jax.selection.result import (
+    Selection,
+    as_good,
+    checked_count,
+    in_order,
+    per_budget,
+)
+from tag_jax.selection.rules import rules_of
+
+# Most additions that partitions may take; beyond it, branch and bound.
+_MAX_WORK = 2e8
+_MAX_WAYS = 500
+
+
+def select_networks(
+    candidates: Candidates,
+    budget,
+    maximize: bool = False,
+    *,
+    task_weights=None,
+    limits=None,
+    min_size: int = 1,
+    max_size: int | None = None,
+    must_link=(),
+    cannot_link=(),
+    num_solutions: int = 1,
+    max_nodes: int = MAX_NODES,
+):
+    """Chooses networks that serve all tasks with the best total score within a budget.
+
+    Every task is served by the best of the chosen networks on it, and the objective is the
+    weighted sum of these scores (Standley et al. 2020, Section 3). No chosen network could be left
+    out without loss. Of equal networks the one that trains more tasks is chosen, then the first in
+    the list; the same choice is made always.
+
+    Args:
+      candidates: N networks over T tasks.
+      budget: what the chosen networks may cost together; a number, or a sequence of them.
+      maximize: whether scores are to be high (accuracies), and not low (losses).
+      task_weights: `[T]`, not negative; by default 1 for each task.
+      limits: scores that must be reached, `[T]` (NaN for a task without) or `{task: score}`: a
+        network beyond the limit of a task does not serve it.
+      min_size, max_size: bounds of the number of tasks that a chosen network trains.
+      must_link: sets of tasks, by name or index; a chosen network trains all or none of a set.
+      cannot_link: sets of tasks of which a chosen network trains one at most.
+      num_solutions: M, how many selections to return, best first. Two selections differ if their
+        networks do.
+      max_nodes: of branch and bound. If it ends early, `optimal` is false and `bound` is what no
+        selection can better.
+
+    Returns:
+      A `Selection`. For `num_solutions` above 1, a tuple of up to M of them, fewer if there are no
+      more. For a sequence of budgets, a tuple with an answer for each.
+
+    Raises:
+      ValueError: if no selection within a budget covers every task, with the task that none serves
+        where there is one; if a budget is not positive and finite; if weights, limits, sizes or
+        links mean nothing.
+    """
+    num_tasks = len(candidates.task_names)
+    rules = rules_of(candidates.task_names, min_size, max_size, must_link, cannot_link)
+    weights = _checked_weights(task_weights, num_tasks)
+    num_solutions = checked_count('num_solutions', num_solutions)
+    sign = 1 if maximize else -1
+    gains = np.where(np.isnan(candidates.scores), -np.inf, sign * candidates.scores)
+    gains[~_within_limits(candidates, limits, maximize)] = -np.inf
+    gains[~rules.allow(candidates.members)] = -np.inf
+    for task in np.flatnonzero(np.isinf(gains).all(axis=0)):
+        raise ValueError(
+            f'no candidate may serve {candidates.task_names[task]!r}: none keeps the rules '
+            f'({rules}) and the limits'
+        )
+    ideal = gains.max(axis=0)
+    able = np.isfinite(gains)
+    gains = np.where(able, weights * np.where(able, gains - ideal, 0), -np.inf)
+    solve = _solver(gains, candidates, num_solutions, max_nodes)
+
+    def select(amount):
+        start = time.perf_counter()
+        amount = _checked_budget(amount)
+        chosen, bound, complete = solve(amount)
+        if not chosen:
+            raise ValueError(_why_infeasible(candidates, gains, amount, complete))
+        bound = sign * (math.fsum(weights * ideal) - bound)
+        elapsed = time.perf_counter() - start
+        return [
+            _selection(candidates, gains, weights, networks, None if complete else bound, elapsed)
+            for networks in chosen
+        ]
+
+    return per_budget(select, budget, num_solutions)
+
+
+def _selection(candidates, gains, weights, networks, bound, elapsed):
+    """The `Selection` of some candidates; optimal if there is no bound."""
+    networks, serves = in_order(networks, gains[list(networks)])
+    objective = math.fsum(
+        weights[task] * candidates.scores[n, task]
+        for n, tasks in zip(networks, serves, strict=True)
+        for task in tasks
+    )
+    return Selection(
+        groups=tuple(tuple(np.flatnonzero(candidates.members[n]).tolist()) for n in networks),
+        serves=serves,
+        objective=objective,
+        bound=objective if bound is None else bound,
+        optimal=bound is None,
+        networks=networks,
+        elapsed=elapsed,
+    )
+
+
+def _solver(gains, candidates, num_solutions, max_nodes):
+    """The function budget -> (sets of networks, best first; bound on the regret; complete)."""
+    sizes = candidates.members.sum(axis=1)
+    kept = np.flatnonzero(np.isfinite(gains).any(axis=1))
+    if num_solutions == 1:
+        kept = kept[undominated(-gains[kept], candidates.costs[kept], sizes[kept])]
+    costs, regrets = candidates.costs[kept], -gains[kept]
+    num_tasks = gains.shape[1]
+    prices = np.unique(costs)
+    ways = math.comb(num_tasks + len(prices), num_tasks)
+    few = ways <= _MAX_WAYS and ways * len(prices) * 3**num_tasks / 4 <= _MAX_WORK
+    few = few and len(kept) * 2**num_tasks <= _MAX_WORK
+    if num_solutions == 1 and few:
+        solve = _by_partitions(-regrets, costs, prices)
+    else:
+
+        def solve(budget):
+            return best_covers(regrets, costs, budget, num_solutions, max_nodes=max_nodes)
+
+    def original(budget):
+        covers, bound, complete = solve(budget)
+        return [tuple(kept[list(networks)].tolist()) for _, networks in covers], bound, complete
+
+    return original
+
+
+def _by_partitions(gains, costs, prices):
+    """A solver for few tasks and few prices: the best partition into served sets.
+
+    Of equal selections it takes one of the lowest cost, then of the fewest networks.
+    """
+    num_tasks = gains.shape[1]
+    of_price = [np.flatnonzero(costs == price) for price in prices]
+    partitions = Partitions(np.stack([_best_over_sets(gains[rows]) for rows in of_price]))
+
+    def solve(budget):
+        ways = affordable_counts(prices, budget, num_tasks)
+        values = np.array([partitions.value(way) for way in ways])
+        if values.max() == -np.inf:
+            return (), np.inf, True
+        way = ways[int(np.argmax(as_good(values, values.max())))]
+        networks = set()
+        for kind, tasks in partitions.parts(way):
+            members = [task for task in range(num_tasks) if tasks >> task & 1]
+            totals = gains[of_price[kind]][:, members].sum(axis=1)
+            networks.add(int(of_price[kind][np.argmax(as_good(totals, totals.max()))]))
+        networks = irredundant(-gains, networks)
+        return ((-values.max(), networks),), -values.max(), True
+
+    return solve
+
+
+def _best_over_sets(gains):
+    """The gain of the best of some networks for every served set, `[2^T]`."""
+    best = []
+    for rows in np.array_split(gains, len(gains) * 2 ** gains.shape[1] // 2**24 + 1):
+        sums = np.zeros((len(rows), 1))
+        for column in rows.T:
+            sums = np.concatenate([sums, sums + column[:, None]], axis=1)
+        best.append(sums.max(axis=0))
+    best = np.max(best, axis=0)
+    best[0] = 0
+    return best
+
+
+def _within_limits(candidates, limits, maximize):
+    """Which scores reach the limits of their tasks, bool `[N, T]`."""
+    if limits is None:
+        return np.ones(candidates.scores.shape, bool)
+    if isinstance(limits, Mapping):
+        for task in limits:
+            if task not in candidates.task_names:
+                raise ValueError(
+                    f'limits name {task!r}, which is not among {", ".join(candidates.task_names)}'
+                )
+        limits = [limits.get(task, np.nan) for task in candidates.task_names]
+    limits = _vector('limits', limits, len(candidates.task_names))
+    with np.errstate(invalid='ignore'):
+        missed = candidates.scores < limits if maximize else candidates.scores > limits
+    return ~missed
+
+
+def _checked_weights(weights, num_tasks):
+    if weights is None:
+        return np.ones(num_tasks)
+    weights = _vector('task_weights', weights, num_tasks)
+    for weight in weights[~(np.isfinite(weights) & (weights >= 0))]:
+        raise ValueError(f'task_weights must be 0 or more, but one is {weight}')
+    return weights
+
+
+def _vector(name, values, num_tasks):
+    values = np.asarray(values, np.float64)
+    if values.shape != (num_tasks,):
+        raise ValueError(f'{num_tasks} tasks need {num_tasks} {name}, not {values.shape}')
+    return values
+
+
+def _checked_budget(budget):
+    if isinstance(budget, bool) or not isinstance(budget, numbers.Real):
+        raise ValueError(f'budget must be a number, not {budget!r}')
+    if not math.isfinite(budget) or budget < 0:
+        raise ValueError(f'budget must be finite and not negative, not {budget}')
+    return float(budget)
+
+
+def _why_infeasible(candidates, gains, budget, complete):
+    """A sentence about a budget that no selection keeps."""
+    affordable_ones = candidates.costs <= budget * (1 + 1e-9)
+    for task in np.flatnonzero(~np.isfinite(gains[affordable_ones]).any(axis=0)):
+        name = candidates.task_names[task]
+        return f'no candidate that costs {budget:g} or less may serve {name!r}'
+    if not complete:
+        return f'the search found no selection within a budget of {budget:g}, nor that there is none'
+    return f'no selection within a budget of {budget:g} covers every task: allow a larger one'
