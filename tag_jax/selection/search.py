@@ -23,9 +23,9 @@ _STEPS = 250
 _VALUES = 200_000  # Tabu search looks at about so many scores at once.
 _TENURE = (4, 12)
 _SHARES = np.concatenate([[0], 1.25 ** np.arange(-30, 15)])
-_POLYAK_STEPS = 1000
-_EASIER = 3
-_NODES, _BATCH = 60_000, 256
+_PROJECTIONS, _RELAXATION, _STALLED = 500, 1.6, 20
+_NODES, _LONG, _SHORT, _BATCH = 60_000, 8_000, 1_500, 256
+_PATIENCE = 3
 _ROUNDING, _CLOSED = 1e-10, 1e-9
 
 
@@ -185,27 +185,35 @@ def upper_bound(problem, budget, chosen, pool) -> float:
     def value(multipliers, largest):
         return multipliers.sum() + budget * max(largest, 0.0)
 
-    values = np.array([value(start, _price(scores, start).max()) for start in starts])
-    tight = np.flatnonzero(values - total <= -_ROUNDING * total)
-    at = int(tight[len(tight) // 2] if len(tight) else values.argmin() - _EASIER)
-    multipliers = starts[max(at, 0)]
     best, nodes = np.inf, _NODES
-    while nodes > 0:
-        multipliers = _descend(scores, multipliers, budget, total)
+
+    def price(multipliers, most):
+        nonlocal best, nodes
         floor = max(_price(scores, multipliers).max(), 0.0)
-        largest, group, used = largest_price(problem, multipliers, floor, min(nodes, _NODES // 8))
+        largest, group, used = largest_price(problem, multipliers, floor, min(nodes, most))
         nodes -= used
         best = min(best, value(multipliers, largest))
-        if best - total <= -_CLOSED * total:
-            break
+        return value(multipliers, largest), group
+
+    def closed(bound):
+        return bound - total <= -_CLOSED * total
+
+    over_pool = np.array([value(start, _price(scores, start).max()) for start in starts])
+    tight = starts[[closed(bound) for bound in over_pool]]
+    if len(tight) and closed(price(tight[len(tight) // 2], _LONG)[0]):
+        return best
+    starts = starts[9:33:3]
+    multipliers = starts[int(np.argmin([price(start, _SHORT)[0] for start in starts]))]
+    price(multipliers, _LONG)
+    unchanged = 0
+    while nodes > 0 and unchanged < _PATIENCE and not closed(best):
+        before = best
+        multipliers = _descend(scores, multipliers, budget, total)
+        _, group = price(multipliers, _LONG)
+        unchanged = 0 if best < before else unchanged + 1
         if group is not None:
             new = problem.scores(_neighbours(problem, group[None]))
             scores = np.concatenate([scores, new])
-        elif largest > floor and at > _EASIER:
-            at -= _EASIER  # Smaller p's are easier to prove.
-            multipliers = starts[at]
-        else:
-            break
     return best
 
 
@@ -364,32 +372,40 @@ def _price(scores, multipliers):
 
 
 def _descend(scores, multipliers, budget, aim):
-    """Subgradient steps on the multipliers that lower the bound over a pool of groups.
+    """Multipliers at which the bound over a pool of groups comes near to what it cannot fall below.
+
+    Projects on all violated half-spaces `bound of one group <= aim` at once, weighted by their
+    violations and extrapolated (Pierra 1984), with over-relaxation. Where they have no point in
+    common the aim is raised.
 
     Args:
       scores: `[P, T]`.
       multipliers: `[T]`, to start from.
       budget: k groups.
-      aim: what the bound cannot fall below.
+      aim: the least bound there can be.
     """
-    best, kept, pace, stalled = np.inf, multipliers, 1.0, 0
-    direction = np.zeros_like(multipliers)
-    for _ in range(_POLYAK_STEPS):
+    best, kept, stalled = np.inf, multipliers, 0
+    for _ in range(_PROJECTIONS):
         profit = np.maximum(scores - multipliers, 0)
-        prices = profit.sum(axis=1)
-        largest = prices.argmax()
-        value = multipliers.sum() + budget * prices[largest]
+        bounds = multipliers.sum() + budget * profit.sum(axis=1)
         stalled += 1
-        if value < best:
-            if value - aim < (1 - 1e-3) * (best - aim):
+        if bounds.max() < best:
+            if bounds.max() - aim < 0.98 * (best - aim):
                 stalled = 0
-            best, kept = value, multipliers
-        if value - aim <= -_ROUNDING * aim:
+            best, kept = bounds.max(), multipliers
+        if stalled == _STALLED:
+            aim, multipliers, stalled = (aim + best) / 2, kept, 0
+            continue
+        violation = bounds - aim
+        violated = violation > -_ROUNDING * aim
+        if not violated.any():
             break
-        if stalled == 10:
-            pace, stalled = 0.7 * pace, 0
-        direction = budget * (profit[largest] > 0) - 1.0 + 0.5 * direction
-        multipliers = multipliers + pace * (value - aim) / (direction @ direction) * direction
+        violation = violation[violated]
+        slopes = 1.0 - budget * (profit[violated] > 0)
+        weights = violation / (slopes**2).sum(axis=1)
+        direction = (weights * violation) @ slopes
+        step = _RELAXATION * (weights * violation) @ violation / (direction @ direction)
+        multipliers = multipliers - step * direction
     return kept
 
 
