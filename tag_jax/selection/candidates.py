@@ -122,8 +122,10 @@ class Candidates:
         for n, (row, tasks) in enumerate(zip(rows, trained, strict=True)):
             for task in [*tasks, *row['scores']]:
                 if task not in task_names:
-                    raise ValueError(f'{names[n]!r} names the task {task!r}, which is not among '
-                                     f'{", ".join(task_names)}')
+                    raise ValueError(
+                        f'{names[n]!r} names the task {task!r}, which is not among '
+                        f'{", ".join(task_names)}'
+                    )
             members[n] = [task in tasks for task in task_names]
             scores[n] = [row['scores'].get(task, np.nan) for task in task_names]
         costs = [row.get('cost', 1.0) for row in rows]
@@ -187,9 +189,7 @@ def read_candidates(path) -> dict[str, Candidates]:
     stacked = {split: np.array([scores[key] for key in keys]) for split, scores in table.items()}
     members = ~np.isnan(np.stack(list(stacked.values()))).all(axis=0)
     plain = [name for name, _ in keys]
-    names = [
-        name if plain.count(name) == 1 else f'{name} (cost {cost:g})' for name, cost in keys
-    ]
+    names = [name if plain.count(name) == 1 else f'{name} (cost {cost:g})' for name, cost in keys]
     costs = np.array([cost for _, cost in keys])
     return {
         split: Candidates(members, scores, costs, tuple(tasks), tuple(names))
@@ -223,10 +223,15 @@ def _check_values(candidates):
     networks, tasks = candidates.network_names, candidates.task_names
     unsound = ~np.isnan(scores) & ~(np.abs(scores) < LARGEST)
     for problem, sentence in (
-        (unsound, 'the score of {network!r} on {task!r} is {score}: scores must be finite, or NaN '
-         'where a network cannot serve a task'),
-        (~members & ~np.isnan(scores), '{network!r} has a score on {task!r}, which it does not '
-         'train'),
+        (
+            unsound,
+            'the score of {network!r} on {task!r} is {score}: scores must be finite, or NaN '
+            'where a network cannot serve a task',
+        ),
+        (
+            ~members & ~np.isnan(scores),
+            '{network!r} has a score on {task!r}, which it does not train',
+        ),
     ):
         for n, t in np.argwhere(problem):
             raise ValueError(

@@ -240,7 +240,9 @@ class _Search:
         scale = value / len(networks) or 1.0
         starts = [regrets.min(axis=0) + scale * start / served for start in _STARTS]
         caps = np.full(len(served), np.inf)
-        bounds = [self.bound_at(start, self.regrets[free], free, self.budget)[0] for start in starts]
+        bounds = [
+            self.bound_at(start, self.regrets[free], free, self.budget)[0] for start in starts
+        ]
         return np.minimum(starts[int(np.argmax(bounds))], caps)
 
     def bound_at(self, multipliers, regrets, free, left):
@@ -275,7 +277,10 @@ class _Search:
                 pace, stalled = 0.7 * pace, 0
                 if pace < 0.02:
                     break
-            if np.minimum(node.caps, regrets[chosen].min(axis=0, initial=np.inf)).sum() < self.target:
+            if (
+                np.minimum(node.caps, regrets[chosen].min(axis=0, initial=np.inf)).sum()
+                < self.target
+            ):
                 self.record((*node.networks, *node.free[chosen].tolist()))
             gradient = 1.0 - serves[chosen].sum(axis=0)
             direction = gradient + 0.5 * direction

@@ -239,5 +239,7 @@ def _why_infeasible(candidates, gains, budget, complete):
         name = candidates.task_names[task]
         return f'no candidate that costs {budget:g} or less may serve {name!r}'
     if not complete:
-        return f'the search found no selection within a budget of {budget:g}, nor that there is none'
+        return (
+            f'the search found no selection within a budget of {budget:g}, nor that there is none'
+        )
     return f'no selection within a budget of {budget:g} covers every task: allow a larger one'

@@ -69,9 +69,7 @@ class Partitions:
         half = _half(counts)
         rest = _difference(counts, half)
         served = subsets(tasks)
-        first = int(
-            served[np.argmax(self.up_to(half)[served] + self.up_to(rest)[tasks ^ served])]
-        )
+        first = int(served[np.argmax(self.up_to(half)[served] + self.up_to(rest)[tasks ^ served])])
         return self.parts(half, first) + self.parts(rest, tasks ^ first)
 
 

@@ -19,10 +19,14 @@ import numpy as np
 
 from tag_jax.selection.covers import best_covers
 
-_STEPS = 250
+_FIRST, _LATER = 3, 15  # Rounds of tabu search before and after the first try at a proof.
+_STEPS = 80
 _VALUES = 200_000  # Tabu search looks at about so many scores at once.
 _TENURE = (4, 12)
+_COVER_NODES = 50
+
 _SHARES = np.concatenate([[0], 1.25 ** np.arange(-30, 15)])
+_PROMISING = slice(9, 33, 3)
 _PROJECTIONS, _RELAXATION, _STALLED = 500, 1.6, 20
 _NODES, _LONG, _SHORT, _BATCH = 60_000, 8_000, 1_500, 256
 _PATIENCE = 3
@@ -45,25 +49,80 @@ def search(affinity, singleton_scores, rules, budget, num_solutions=1, seed=0):
       more than the best of these and the gap. 0 where it is proven optimal.
     """
     problem = Groups(affinity, singleton_scores, rules)
-    gains, states = tabu_search(problem, budget, seed)
-    states = states[np.isfinite(gains)]
-    if not len(states):
+    rng = np.random.default_rng(seed)
+    pool, best = _improve(problem, budget, np.zeros((0, len(affinity)), bool), None, _FIRST, rng)
+    if best is None:
         return [], np.inf
-    pool = np.unique(states.reshape(-1, len(affinity)), axis=0)
-    pool = pool[pool.any(axis=1)]
-    known = [
-        [int(np.flatnonzero((pool == group).all(axis=1))[0]) for group in state if group.any()]
-        for state in states
+    bound = upper_bound(problem, budget, best, pool, _NODES // 3)
+    if not _closed(bound, problem.gain(best)):
+        pool, best = _improve(problem, budget, pool, best, _LATER, rng)
+        bound = min(bound, upper_bound(problem, budget, best, pool))
+    gap = 0.0 if _closed(bound, problem.gain(best)) else float(bound - problem.gain(best))
+    if num_solutions == 1:
+        return [_groups(best)], gap
+    pool = np.unique(np.concatenate([pool, _neighbours(problem, best)]), axis=0)
+    covers = best_covers(
+        -problem.scores(pool), np.ones(len(pool)), budget, num_solutions, [_places(best, pool)]
+    ).covers
+    return [_groups(pool[list(networks)]) for _, networks in covers], gap
+
+
+def _improve(problem, budget, pool, best, rounds, rng):
+    """Rounds of tabu search, each followed by the best selection out of all groups seen.
+
+    Args:
+      problem: `Groups`.
+      budget: k groups.
+      pool: bool `[P, T]`, groups seen so far.
+      best: bool `[K, T]`, the best selection so far; None if there is none.
+      rounds: how many.
+      rng: of the starts.
+
+    Returns:
+      pool and best.
+    """
+    for _ in range(rounds):
+        gains, states = tabu_search(problem, _starts(problem, budget, best, rng), rng)
+        states = list(states[np.isfinite(gains)])
+        if best is not None:
+            states.append(best)
+        if not states:
+            continue
+        pool = np.unique(np.concatenate([pool, *states]), axis=0)
+        pool = pool[pool.any(axis=1)]
+        known = [_places(state, pool) for state in states]
+        regrets, costs = -problem.scores(pool), np.ones(len(pool))
+        found = best_covers(regrets, costs, budget, known=known, max_nodes=_COVER_NODES)
+        best = pool[list(found.covers[0][1])]
+    return pool, best
+
+
+def _places(selection, pool):
+    """Where the groups of a selection stand in a pool."""
+    return [
+        int(np.flatnonzero((pool == group).all(axis=1))[0]) for group in selection if group.any()
     ]
-    found = best_covers(-problem.scores(pool), np.ones(len(pool)), budget, num_solutions, known)
-    sets = [
-        tuple(sorted(tuple(np.flatnonzero(pool[n]).tolist()) for n in networks))
-        for _, networks in found.covers
-    ]
-    regret, networks = found.covers[0]
-    bound = upper_bound(problem, budget, pool[list(networks)], pool)
-    gap = bound + regret
-    return sets, 0.0 if gap <= _CLOSED * regret else float(gap)
+
+
+def _groups(members):
+    return tuple(sorted(tuple(np.flatnonzero(group).tolist()) for group in members))
+
+
+def _starts(problem, budget, best, rng):
+    """Selections to start from, bool `[R, k, T]`: random ones, and changes of the best one."""
+    num_units, num_tasks = problem.units.shape
+    runs = int(np.clip(_VALUES / (budget * num_units * num_tasks), 4, 32))
+    starts = [_random_selection(problem, budget, rng) for _ in range(runs)]
+    if best is not None:
+        for start in starts[::2]:
+            start[:] = False
+            start[: len(best)] = best
+            for _ in range(rng.integers(2, 3 + budget * num_units // 8)):
+                group = start[rng.integers(budget)]
+                changed = group ^ problem.units[rng.integers(num_units)]
+                if problem.rules.allow(changed[None])[0]:
+                    group[:] = changed
+    return np.stack(starts)
 
 
 class Groups:
@@ -93,6 +152,10 @@ class Groups:
         self.first_of = self.units.argmax(axis=1)[self.unit_of]
         self.is_first = self.first_of == np.arange(num_tasks)
 
+    def gain(self, members):
+        """What a selection of groups gains, each task served by the best: bool `[K, T]` -> float."""
+        return float(self.scores(members).max(axis=0).sum())
+
     def scores(self, members):
         """The score of groups onto every task.
 
@@ -112,24 +175,23 @@ class Groups:
         return np.where(members, scores, -np.inf)
 
 
-def tabu_search(problem, budget, seed, steps=_STEPS):
-    """Good selections, from many random ones.
+def tabu_search(problem, members, rng, steps=_STEPS):
+    """The best selections on the way of many tabu searches, side by side.
 
     Args:
       problem: `Groups`.
-      budget: k groups.
-      seed: of the first selections and of how long a change is kept.
+      members: bool `[R, k, T]`, the selections to start from.
+      rng: for how long a change is kept.
       steps: changes to each selection.
 
     Returns:
-      `[R]` gains, -inf where a task is not served, and bool `[R, k, T]`, the selections.
+      `[R]` gains, -inf where a task is not served, and bool `[R, k, T]`.
     """
     units, rules = problem.units, problem.rules
     moved, sizes_of_units = units @ problem.affinity, units.sum(axis=1)
     num_tasks = len(problem.affinity)
-    runs = int(np.clip(_VALUES / (budget * len(units) * num_tasks), 4, 32))
-    rng = np.random.default_rng(seed)
-    members = np.stack([_random_selection(problem, budget, rng) for _ in range(runs)])
+    runs, budget, _ = members.shape
+    members = members.copy()
     best_gains, best = np.full(runs, -np.inf), members.copy()
     free_at = np.zeros((runs, budget, len(units)), int)
     never = 4 * min(problem.affinity.min() * num_tasks, -1.0)
@@ -164,7 +226,7 @@ def tabu_search(problem, budget, seed, steps=_STEPS):
     return served.sum(axis=1), best
 
 
-def upper_bound(problem, budget, chosen, pool) -> float:
+def upper_bound(problem, budget, chosen, pool, effort=_NODES) -> float:
     """What no selection can gain more than.
 
     The first multipliers give every chosen group the same p, shared evenly by the tasks that it
@@ -176,16 +238,16 @@ def upper_bound(problem, budget, chosen, pool) -> float:
       budget: k groups.
       chosen: bool `[K, T]`, a good selection.
       pool: bool `[P, T]`, groups that are likely to have a large p.
+      effort: nodes of branch and bound after the first try.
     """
-    scores = problem.scores(chosen)
-    total = scores.max(axis=0).sum()
-    starts = _even_multipliers(scores)
+    total = problem.gain(chosen)
+    starts = _even_multipliers(problem.scores(chosen))
     scores = problem.scores(np.concatenate([pool, _neighbours(problem, chosen)]))
 
     def value(multipliers, largest):
         return multipliers.sum() + budget * max(largest, 0.0)
 
-    best, nodes = np.inf, _NODES
+    best, nodes = np.inf, _LONG
 
     def price(multipliers, most):
         nonlocal best, nodes
@@ -195,18 +257,18 @@ def upper_bound(problem, budget, chosen, pool) -> float:
         best = min(best, value(multipliers, largest))
         return value(multipliers, largest), group
 
-    def closed(bound):
-        return bound - total <= -_CLOSED * total
-
-    over_pool = np.array([value(start, _price(scores, start).max()) for start in starts])
-    tight = starts[[closed(bound) for bound in over_pool]]
-    if len(tight) and closed(price(tight[len(tight) // 2], _LONG)[0]):
+    over_pool = [value(start, _price(scores, start).max()) for start in starts]
+    tight = starts[[_closed(bound, total) for bound in over_pool]]
+    if len(tight):
+        price(tight[len(tight) // 2], _LONG)
+    nodes = effort
+    if _closed(best, total):
         return best
-    starts = starts[9:33:3]
+    starts = starts[_PROMISING]
     multipliers = starts[int(np.argmin([price(start, _SHORT)[0] for start in starts]))]
     price(multipliers, _LONG)
     unchanged = 0
-    while nodes > 0 and unchanged < _PATIENCE and not closed(best):
+    while nodes > 0 and unchanged < _PATIENCE and not _closed(best, total):
         before = best
         multipliers = _descend(scores, multipliers, budget, total)
         _, group = price(multipliers, _LONG)
@@ -215,6 +277,11 @@ def upper_bound(problem, budget, chosen, pool) -> float:
             new = problem.scores(_neighbours(problem, group[None]))
             scores = np.concatenate([scores, new])
     return best
+
+
+def _closed(bound, gain):
+    """Whether a bound proves a gain, none above 0, to be the best."""
+    return bound - gain <= -_CLOSED * gain
 
 
 def _even_multipliers(scores):
@@ -259,7 +326,7 @@ def largest_price(problem, multipliers, floor, max_nodes):
         least = floor * (1 + _ROUNDING)
         if nodes == 1:
             sizes = np.flatnonzero((found.bounds[0] > least).any(axis=1))
-            largest_size = min(largest_size, int(sizes.max(initial=0)) )
+            largest_size = min(largest_size, int(sizes.max(initial=0)))
         bound = found.bounds.max(axis=1, initial=-np.inf)
         rest &= bound > least
         node = np.flatnonzero(rest.any(axis=1))
@@ -334,11 +401,13 @@ def _price_bounds(problem, multipliers, inside, free, largest_size):
         with np.errstate(invalid='ignore'):
             lowest = scores(sums + total - helped[row, rest])
         lowest = np.where(np.isfinite(lowest), lowest, 0)
-        hi=np.where(np.isfinite(highest), highest, 0)
+        hi = np.where(np.isfinite(highest), highest, 0)
         spread = np.where(inside[:, None] & (hi > 0), hi - lowest, 0)
         slope = np.where(spread > 0, np.minimum(hi / np.maximum(spread, 1e-300), 1), 0)
-        slope = np.where(inside[:,None] & (lowest >= 0), 1, slope)
-        base = np.where(slope > 0, slope * (sums / divisor - multipliers - lowest), 0).sum(axis=2) + np.where(inside[:, None], np.maximum(lowest, 0), 0).sum(axis=2)
+        slope = np.where(inside[:, None] & (lowest >= 0), 1, slope)
+        base = np.where(slope > 0, slope * (sums / divisor - multipliers - lowest), 0).sum(
+            axis=2
+        ) + np.where(inside[:, None], np.maximum(lowest, 0), 0).sum(axis=2)
         bonus = (slope / divisor) @ affinity.T
         values = np.where(free[:, None], of_free + bonus, -np.inf)
         second = base[..., None] + _with_one_of(values, added)
