@@ -40,13 +40,12 @@ class Found(NamedTuple):
     Attributes:
       covers: `((regret, networks), ...)`, best first; networks are ascending indices, and none of
         them could be left out of its cover without loss.
-      bound: no cover has less regret; inf if there is none.
-      complete: whether the search came to its end: the covers are the best ones, or there is none.
+      proven: every cover with less regret than this has been found; inf if all have been. So a
+        cover of no more regret is in its right place.
     """
 
     covers: tuple[tuple[float, tuple[int, ...]], ...]
-    bound: float
-    complete: bool
+    proven: float
 
 
 def best_covers(regrets, costs, budget, num_solutions=1, known=(), max_nodes=MAX_NODES) -> Found:
@@ -79,7 +78,7 @@ def useful(regrets) -> np.ndarray:
 
 
 def irredundant(regrets, networks) -> tuple[int, ...]:
-    """A set of networks without those that could be left out with no loss; of equals the first stays.
+    """A set of networks without those that it does not need; of equal ones the first stays.
 
     Args:
       regrets: `[N, T]`.
@@ -159,7 +158,7 @@ class _Search:
         if not self.covers:
             cover, complete = first_cover(self.regrets, self.costs, self.budget, free)
             if cover is None:
-                return Found((), np.inf if complete else 0.0, complete)
+                return Found((), np.inf if complete else 0.0)
             self.record(cover)
         caps = np.full(self.regrets.shape[1], np.inf)
         multipliers = self.first_multipliers(free)
@@ -170,12 +169,9 @@ class _Search:
             nodes += 1
             for child in self.children(node, branch):
                 self.explore(child, bound, _LATER)
-        self.nodes = nodes
         covers = sorted((value, networks) for networks, value in self.covers.items())
-        covers = tuple(covers[: self.num_solutions])
-        least = min(covers[0][0], self.heap[0][0]) if self.heap else covers[0][0]
-        complete = not self.heap or self.heap[0][0] >= self.target
-        return Found(covers, covers[0][0] if complete else least, complete)
+        settled = not self.heap or self.heap[0][0] >= self.target
+        return Found(tuple(covers[: self.num_solutions]), np.inf if settled else self.heap[0][0])
 
     def record(self, networks):
         """Keeps a cover, without the networks that it does not need."""
@@ -246,7 +242,7 @@ class _Search:
         return np.minimum(starts[int(np.argmax(bounds))], caps)
 
     def bound_at(self, multipliers, regrets, free, left):
-        """The bound at some multipliers, the worth of each network, whom it serves, the purchase."""
+        """Bound, worth of each network, tasks that it serves, and purchase at some multipliers."""
         profit = multipliers - regrets
         serves = profit > 0
         worth = np.where(serves, profit, 0).sum(axis=1)
@@ -360,7 +356,7 @@ class _Purse:
         return value, order[:whole]
 
     def ways(self, left):
-        """How many networks of each price some money buys at most, `[Q, C]`; None if too many ways."""
+        """How many networks of each price some money buys, `[Q, C]`; None if in too many ways."""
         if left not in self.counts:
             ways = [((), left)]
             for price in self.prices[:0:-1]:
@@ -428,7 +424,6 @@ def first_cover(regrets, costs, budget, free, max_nodes=_COVER_NODES):
             )
             if found is not None:
                 return found
-            free_again = free
         return None
 
     found = extend((), np.ones(regrets.shape[1], bool), budget, free)

@@ -19,6 +19,7 @@ import numpy as np
 
 from tag_jax.selection.candidates import LARGEST
 from tag_jax.selection.covers import best_covers, irredundant
+from tag_jax.selection.group_scores import GroupScores, groups_of_members, members_of_groups
 from tag_jax.selection.partitions import Partitions, members_of, subsets
 from tag_jax.selection.result import Selection, as_good, checked_count, in_order, per_budget
 from tag_jax.selection.rules import rules_of
@@ -81,30 +82,26 @@ def select_groups(
     names = [f'task {task}' for task in range(num_tasks)]
     rules = rules_of(names, min_size, max_size, must_link, cannot_link)
     num_solutions = checked_count('num_solutions', num_solutions)
-    relative = _relative_to_the_best(affinity, singleton_scores)
+    groups = GroupScores(affinity, singleton_scores, rules)
     if num_tasks <= MAX_EXACT_TASKS:
-        best = best_network_gains(*relative, rules)
-        partitions = Partitions(best[None])
+        partitions = Partitions(best_network_gains(groups)[None])
 
     def select(amount):
         start = time.perf_counter()
         amount = min(checked_count('budget', amount), num_tasks)
         if num_tasks > MAX_EXACT_TASKS:
-            found, gap = search(*relative, rules, amount, num_solutions, seed)
-        elif num_solutions > 1:
-            found, gap = _best_selections(*relative, rules, partitions, amount, num_solutions), 0
+            found, bound = search(groups, amount, num_solutions, seed)
+        elif num_solutions == 1:
+            found, bound = _best_selection(groups, partitions, amount)
         else:
-            found, gap = _best_selection(*relative, rules, partitions, amount), 0
+            found, bound = _best_selections(groups, partitions, amount, num_solutions)
         if not found:
             raise ValueError(
                 f'no {amount} groups that keep the rules ({rules}) hold every task: allow more '
                 'groups, or mend the rules'
             )
         elapsed = time.perf_counter() - start
-        return [
-            _selection(affinity, singleton_scores, relative, groups, gap, elapsed)
-            for groups in found
-        ]
+        return _selections(affinity, singleton_scores, groups, found, bound, elapsed)
 
     return per_budget(select, budget, num_solutions)
 
@@ -127,53 +124,40 @@ def group_scores(affinity, group, singleton_scores) -> np.ndarray:
     return (within.sum(axis=0) - within.diagonal()) / (len(group) - 1)
 
 
-def gains_of(affinity, singleton_scores, members) -> np.ndarray:
-    """The score of many groups onto every task.
-
-    Args:
-      affinity: `[T, T]`, source task first, its diagonal 0.
-      singleton_scores: `[T]`.
-      members: bool `[G, T]`.
-
-    Returns:
-      `[G, T]`, -inf outside the group.
-    """
-    sizes = members.sum(axis=1, keepdims=True)
-    gains = (members @ affinity) / np.maximum(sizes - 1, 1)
-    gains = np.where(sizes == 1, singleton_scores, gains)
-    return np.where(members, gains, -np.inf)
-
-
-def best_network_gains(affinity, singleton_scores, rules) -> np.ndarray:
+def best_network_gains(groups) -> np.ndarray:
     """The gain of the best network that serves U, for every set U of tasks, `[2^T]`.
 
     0 for the empty set, which needs no network; -inf where the rules allow none.
+
+    Args:
+      groups: `GroupScores`.
     """
-    num_tasks = len(affinity)
+    rules, num_tasks = groups.rules, len(groups.affinity)
+    unlinked = (2**num_tasks - 1) & ~rules.special
+    patterns = subsets(rules.special)
+    no_sizes = rules._replace(smallest=0, largest=num_tasks)
     best = np.full(2**num_tasks, -np.inf)
-    everything = 2**num_tasks - 1
-    for pattern in _patterns(rules, num_tasks):
-        helpers = members_of(everything & ~rules.special, num_tasks)
-        sets = subsets(everything & ~rules.special | pattern)
+    for pattern in patterns[no_sizes.allow(members_of(patterns, num_tasks))].tolist():
+        sets = subsets(unlinked | pattern)
         for served in np.array_split(sets, len(sets) // _CHUNK + 1):
-            gains = _best_with(affinity, singleton_scores, rules, pattern, helpers, served)
+            gains = _best_gains(groups, pattern, members_of(unlinked, num_tasks), served)
             best[served] = np.maximum(best[served], gains)
     best[0] = 0
     return best
 
 
-def _best_with(affinity, singleton_scores, rules, pattern, helpers, served):
+def _best_gains(groups, pattern, helpers, served):
     """The gain of the best network for each of some served sets.
 
     Args:
-      affinity, singleton_scores, rules: as in `best_network_gains`.
+      groups: `GroupScores`.
       pattern: bit mask of the tasks with links that the network trains.
       helpers: bool `[T]`, tasks without links, of which it may train any.
       served: `[n]`, bit masks.
     """
-    num_tasks = len(affinity)
+    rules, num_tasks = groups.rules, len(groups.affinity)
     members = members_of(served, num_tasks)
-    effects = members @ affinity.T
+    effects = members @ groups.affinity.T
     needed = members | members_of(pattern, num_tasks)
     sums, sizes = np.where(needed, effects, 0).sum(axis=1), needed.sum(axis=1)
     effects[~helpers | members] = -np.inf
@@ -184,62 +168,61 @@ def _best_with(affinity, singleton_scores, rules, pattern, helpers, served):
         size = sizes + count
         score = (sums + helped[:, count - 1] if count else sums) / np.maximum(size - 1, 1)
         if not count:
-            alone = np.where(needed, singleton_scores, -np.inf).max(axis=1)
+            alone = np.where(needed, groups.singleton_scores, -np.inf).max(axis=1)
             score = np.where(sizes == 1, alone, score)
         score[(size < rules.smallest) | (size > rules.largest) | (served == 0)] = -np.inf
         np.maximum(best, score, out=best)
     return best
 
 
-def networks_that_serve(affinity, singleton_scores, rules, served):
+def networks_that_serve(groups, served):
     """All networks that may serve a set of tasks, those that train fewest tasks first.
 
     Args:
-      affinity, singleton_scores, rules: as in `best_network_gains`.
-      served: bit mask.
+      groups: `GroupScores`.
+      served: bit mask of the tasks.
 
     Returns:
       members: bool `[G, T]`.
       gains: `[G]`, the sum of the network's scores onto the served tasks.
     """
-    num_tasks = len(affinity)
-    masks = served | subsets((2**num_tasks - 1) & ~served)
-    members = members_of(masks, num_tasks)
-    members = members[rules.allow(members)]
+    num_tasks = len(groups.affinity)
+    members = members_of(served | subsets((2**num_tasks - 1) & ~served), num_tasks)
+    members = members[groups.rules.allow(members)]
     members = members[np.argsort(members.sum(axis=1), kind='stable')]
-    tasks = members_of(served, num_tasks)
-    return members, gains_of(affinity, singleton_scores, members)[:, tasks].sum(axis=1)
+    return members, groups.of(members)[:, members_of(served, num_tasks)].sum(axis=1)
 
 
-def _best_selection(affinity, singleton_scores, rules, partitions, budget):
-    """The best groups, with as few of them as possible, as a list of one set of groups."""
+def _best_selection(groups, partitions, budget):
+    """The best selection, with as few groups as possible: a list of at most one, and its gain."""
     values = []
     for count in range(1, budget + 1):
         values.append(partitions.value((count,)))
         if values[-1] == 0:
             break
     if max(values) == -np.inf:
-        return []
+        return [], np.inf
     enough = int(np.argmax(as_good(np.array(values), max(values)))) + 1
-    served = [tasks for _, tasks in partitions.parts((enough,))]
-    return [_best_networks(affinity, singleton_scores, rules, served)]
+    found = _best_networks(groups, [served for _, served in partitions.parts((enough,))])
+    return [found], _gain(groups, found)
 
 
-def _best_networks(affinity, singleton_scores, rules, served_sets):
+def _best_networks(groups, served_sets):
     """The best network for each of some served sets, without those that are not needed.
 
     Returns:
-      Tuples of tasks, sorted.
+      Tuples of tasks, in ascending order.
     """
-    groups = set()
+    chosen = []
     for served in served_sets:
-        members, gains = networks_that_serve(affinity, singleton_scores, rules, served)
-        groups.add(_tasks(members[np.argmax(as_good(gains, gains.max()))]))
-    return _needed(affinity, singleton_scores, groups)
+        members, gains = networks_that_serve(groups, served)
+        chosen.append(members[np.argmax(as_good(gains, gains.max()))])
+    chosen = np.unique(chosen, axis=0)
+    return groups_of_members(chosen[list(irredundant(-groups.of(chosen), range(len(chosen))))])
 
 
-def _best_selections(affinity, singleton_scores, rules, partitions, budget, num_solutions):
-    """The best M sets of groups.
+def _best_selections(groups, partitions, budget, num_solutions):
+    """The M best selections, and the gain up to which they are proven.
 
     The best selection in which U is a served set is known for every U. The M best of these give a
     threshold, and a better selection can only be made of groups that beat it with one of their
@@ -249,82 +232,47 @@ def _best_selections(affinity, singleton_scores, rules, partitions, budget, num_
     values = partitions.up_to((1,)) + rest
     values[0] = -np.inf
     known, worst = {}, -np.inf
-    for served in np.argsort(-values, kind='stable'):
+    for served in np.argsort(-values, kind='stable').tolist():
         if values[served] == -np.inf or len(known) >= num_solutions:
             break
-        others = partitions.parts((budget - 1,), len(values) - 1 - int(served))
-        sets = [int(served), *(tasks for _, tasks in others)]
-        groups = _best_networks(affinity, singleton_scores, rules, sets)
-        known[groups] = _gain(affinity, singleton_scores, groups)
+        others = partitions.parts((budget - 1,), len(values) - 1 - served)
+        found = _best_networks(groups, [served, *(tasks for _, tasks in others)])
+        known[found] = _gain(groups, found)
     if not known:
-        return []
+        return [], np.inf
     if len(known) >= num_solutions:
         worst = sorted(known.values())[-num_solutions] * (1 - 1e-13)
-    groups = {group for selection in known for group in selection}
-    for served in np.flatnonzero(values > worst):
-        members, gains = networks_that_serve(affinity, singleton_scores, rules, int(served))
-        groups |= {_tasks(row) for row in members[gains + rest[served] > worst]}
-    groups = sorted(groups)
-    covers = best_covers(
-        -_gains(affinity, singleton_scores, groups),
-        np.ones(len(groups)),
-        budget,
-        num_solutions,
-        known=[[groups.index(group) for group in selection] for selection in known],
-    ).covers
-    return [tuple(groups[n] for n in networks) for _, networks in covers]
+    pool = {group for found in known for group in found}
+    for served in np.flatnonzero(values > worst).tolist():
+        members, gains = networks_that_serve(groups, served)
+        pool.update(groups_of_members(members[gains + rest[served] > worst]))
+    pool = sorted(pool)
+    regrets = -groups.of(members_of_groups(pool, len(groups.affinity)))
+    known = [[pool.index(group) for group in found] for found in known]
+    found = best_covers(regrets, np.ones(len(pool)), budget, num_solutions, known)
+    return [tuple(pool[n] for n in networks) for _, networks in found.covers], -found.proven
 
 
-def _relative_to_the_best(affinity, singleton_scores):
-    """Affinities and singleton scores relative to the best that each task could have.
-
-    A constant added to all scores of one task changes no decision. With the best of them at 0 and
-    the rest below, sums hold no cancellation, and a difference from rounding is one that is small
-    beside the sums themselves.
-    """
-    own = np.eye(len(affinity), dtype=bool)
-    best = np.where(own, singleton_scores, affinity).max(axis=0)
-    return np.where(own, 0, affinity - best), singleton_scores - best
-
-
-def _patterns(rules, num_tasks):
-    """Bit masks of the tasks with links that a network may train together."""
-    patterns = subsets(rules.special)
-    allowed = rules._replace(smallest=0, largest=num_tasks).allow(members_of(patterns, num_tasks))
-    return patterns[allowed].tolist()
-
-
-def _selection(affinity, singleton_scores, relative, groups, gap, elapsed):
-    """The `Selection` of some groups; no selection is more than `gap` better."""
-    groups, serves = in_order(groups, _gains(*relative, groups))
-    objective = math.fsum(
-        group_scores(affinity, group, singleton_scores)[group.index(task)]
-        for group, served in zip(groups, serves, strict=True)
-        for task in served
-    )
-    return Selection(groups, serves, objective, objective + gap, gap == 0, None, elapsed)
+def _selections(affinity, singleton_scores, groups, found, bound, elapsed):
+    """Selections, optimal as far as they gain no less than the bound."""
+    num_tasks = len(affinity)
+    best = _gain(groups, found[0])
+    selections = []
+    for chosen in found:
+        ordered, serves = in_order(chosen, groups.of(members_of_groups(chosen, num_tasks)))
+        objective = math.fsum(
+            group_scores(affinity, group, singleton_scores)[group.index(task)]
+            for group, served in zip(ordered, serves, strict=True)
+            for task in served
+        )
+        optimal = bool(as_good(_gain(groups, chosen), bound))
+        selections.append(Selection(ordered, serves, objective, objective, optimal, None, elapsed))
+    top = selections[0].objective + max(bound - best, 0.0)
+    return [one if one.optimal else one._replace(bound=top) for one in selections]
 
 
-def _needed(affinity, singleton_scores, groups):
-    """Groups without those that could be left out with no loss, sorted."""
-    groups = sorted(groups)
-    kept = irredundant(-_gains(affinity, singleton_scores, groups), range(len(groups)))
-    return tuple(groups[n] for n in kept)
-
-
-def _gain(affinity, singleton_scores, groups):
-    return _gains(affinity, singleton_scores, groups).max(axis=0).sum()
-
-
-def _gains(affinity, singleton_scores, groups):
-    members = np.zeros((len(groups), len(affinity)), bool)
-    for row, group in zip(members, groups, strict=True):
-        row[list(group)] = True
-    return gains_of(affinity, singleton_scores, members)
-
-
-def _tasks(members):
-    return tuple(np.flatnonzero(members).tolist())
+def _gain(groups, chosen):
+    return groups.gain(members_of_groups(chosen, len(groups.affinity)))
 
 
 def _checked_affinity(affinity):

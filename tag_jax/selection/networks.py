@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tag_jax.selection.candidates import Candidates
-from tag_jax.selection.covers import MAX_NODES, best_covers, irredundant, undominated
+from tag_jax.selection.covers import MAX_NODES, Found, best_covers, irredundant, undominated
 from tag_jax.selection.partitions import Partitions, affordable_counts
 from tag_jax.selection.result import (
     Selection,
@@ -94,40 +94,39 @@ def select_networks(
     def select(amount):
         start = time.perf_counter()
         amount = _checked_budget(amount)
-        chosen, bound, complete = solve(amount)
-        if not chosen:
-            raise ValueError(_why_infeasible(candidates, gains, amount, complete))
-        bound = sign * (math.fsum(weights * ideal) - bound)
+        found = solve(amount)
+        if not found.covers:
+            raise ValueError(_why_infeasible(candidates, gains, amount, found))
+        bound = sign * (math.fsum(weights * ideal) - min(found.proven, found.covers[0][0]))
         elapsed = time.perf_counter() - start
-        return [
-            _selection(candidates, gains, weights, networks, None if complete else bound, elapsed)
-            for networks in chosen
-        ]
+        selections = []
+        for regret, networks in found.covers:
+            one = _selection(candidates, gains, weights, networks)
+            proven = regret <= found.proven
+            selections.append(
+                one._replace(
+                    bound=one.objective if proven else bound, optimal=proven, elapsed=elapsed
+                )
+            )
+        return selections
 
     return per_budget(select, budget, num_solutions)
 
 
-def _selection(candidates, gains, weights, networks, bound, elapsed):
-    """The `Selection` of some candidates; optimal if there is no bound."""
+def _selection(candidates, gains, weights, networks):
+    """The `Selection` of some candidates, optimal as yet."""
     networks, serves = in_order(networks, gains[list(networks)])
     objective = math.fsum(
         weights[task] * candidates.scores[n, task]
         for n, tasks in zip(networks, serves, strict=True)
         for task in tasks
     )
-    return Selection(
-        groups=tuple(tuple(np.flatnonzero(candidates.members[n]).tolist()) for n in networks),
-        serves=serves,
-        objective=objective,
-        bound=objective if bound is None else bound,
-        optimal=bound is None,
-        networks=networks,
-        elapsed=elapsed,
-    )
+    groups = tuple(tuple(np.flatnonzero(candidates.members[n]).tolist()) for n in networks)
+    return Selection(groups, serves, objective, objective, True, networks, 0.0)
 
 
 def _solver(gains, candidates, num_solutions, max_nodes):
-    """The function budget -> (sets of networks, best first; bound on the regret; complete)."""
+    """The function budget -> `Found`."""
     sizes = candidates.members.sum(axis=1)
     kept = np.flatnonzero(np.isfinite(gains).any(axis=1))
     if num_solutions == 1:
@@ -145,11 +144,14 @@ def _solver(gains, candidates, num_solutions, max_nodes):
         def solve(budget):
             return best_covers(regrets, costs, budget, num_solutions, max_nodes=max_nodes)
 
-    def original(budget):
-        covers, bound, complete = solve(budget)
-        return [tuple(kept[list(networks)].tolist()) for _, networks in covers], bound, complete
+    def among_all(budget):
+        covers, proven = solve(budget)
+        return Found(
+            tuple((regret, tuple(kept[list(networks)].tolist())) for regret, networks in covers),
+            proven,
+        )
 
-    return original
+    return among_all
 
 
 def _by_partitions(gains, costs, prices):
@@ -165,7 +167,7 @@ def _by_partitions(gains, costs, prices):
         ways = affordable_counts(prices, budget, num_tasks)
         values = np.array([partitions.value(way) for way in ways])
         if values.max() == -np.inf:
-            return (), np.inf, True
+            return Found((), np.inf)
         way = ways[int(np.argmax(as_good(values, values.max())))]
         networks = set()
         for kind, tasks in partitions.parts(way):
@@ -173,7 +175,7 @@ def _by_partitions(gains, costs, prices):
             totals = gains[of_price[kind]][:, members].sum(axis=1)
             networks.add(int(of_price[kind][np.argmax(as_good(totals, totals.max()))]))
         networks = irredundant(-gains, networks)
-        return ((-values.max(), networks),), -values.max(), True
+        return Found(((-values.max(), networks),), np.inf)
 
     return solve
 
@@ -232,13 +234,13 @@ def _checked_budget(budget):
     return float(budget)
 
 
-def _why_infeasible(candidates, gains, budget, complete):
+def _why_infeasible(candidates, gains, budget, found):
     """A sentence about a budget that no selection keeps."""
     affordable_ones = candidates.costs <= budget * (1 + 1e-9)
     for task in np.flatnonzero(~np.isfinite(gains[affordable_ones]).any(axis=0)):
         name = candidates.task_names[task]
         return f'no candidate that costs {budget:g} or less may serve {name!r}'
-    if not complete:
+    if found.proven < np.inf:
         return (
             f'the search found no selection within a budget of {budget:g}, nor that there is none'
         )

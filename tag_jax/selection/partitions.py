@@ -29,7 +29,7 @@ class Partitions:
         nothing[0] = 0
         self._best = best
         self._tables = {(0,) * classes: nothing} | {
-            tuple(row.tolist()): table for row, table in zip(np.eye(classes, dtype=int), best)
+            tuple(row.tolist()): best[kind] for kind, row in enumerate(np.eye(classes, dtype=int))
         }
 
     def up_to(self, counts) -> np.ndarray:
@@ -82,7 +82,7 @@ def affordable_counts(costs, budget, most) -> list[tuple[int, ...]]:
       most: the largest number of networks that is of use.
     """
     counts = [()]
-    for n, cost in enumerate(costs):
+    for n in range(len(costs)):
         counts = [
             (*head, count)
             for head in counts

@@ -1,0 +1,84 @@
+"""All groups of tasks that rules allow, and what pairwise affinities make them worth."""
+
+import numpy as np
+
+
+class GroupScores:
+    """The score of any group onto any task, relative to the best that each task could have.
+
+    A constant added to all scores of one task changes no decision. With the best of them at 0 and
+    the rest below, sums hold no cancellation, and a difference from rounding is one that is small
+    beside the sums themselves.
+
+    Args:
+      affinity: `[T, T]`, source task first; its diagonal is not used.
+      singleton_scores: `[T]`, the score of a task that trains alone; -inf where it may not.
+      rules: `Rules`.
+
+    Attributes:
+      affinity, singleton_scores: relative to the best of each task: none above 0.
+      rules: as given.
+      units: bool `[Q, T]`, the tasks that join or leave a group together.
+      unit_of: `[T]`, the unit of each task.
+      leads: bool `[T]`, the first task of each unit.
+      clashes: bool `[Q, T]`, the tasks that a unit may not train with.
+    """
+
+    def __init__(self, affinity, singleton_scores, rules):
+        num_tasks = len(affinity)
+        own, tasks = np.eye(num_tasks, dtype=bool), np.arange(num_tasks)
+        best = np.where(own, singleton_scores, affinity).max(axis=0)
+        self.affinity = np.where(own, 0, affinity - best)
+        self.singleton_scores = singleton_scores - best
+        self.rules = rules
+        linked = np.array([link >> tasks & 1 for link in rules.linked], bool)
+        linked = linked.reshape(-1, num_tasks)
+        self.units = np.concatenate([own[~linked.any(axis=0)], linked])
+        self.unit_of = self.units.argmax(axis=0)
+        self.leads = self.units.argmax(axis=1)[self.unit_of] == tasks
+        apart = np.zeros((num_tasks, num_tasks), bool)
+        for pair in rules.apart:
+            first, second = np.flatnonzero(pair >> tasks & 1)
+            apart[first, second] = apart[second, first] = True
+        self.clashes = self.units @ apart @ self.units.T @ self.units
+
+    def of(self, members) -> np.ndarray:
+        """The score of groups onto every task.
+
+        Args:
+          members: bool `[..., T]`.
+
+        Returns:
+          `[..., T]`, -inf outside the group.
+        """
+        sizes = members.sum(axis=-1, keepdims=True)
+        return self.from_sums(members @ self.affinity, sizes, members)
+
+    def from_sums(self, sums, sizes, members) -> np.ndarray:
+        """The same from sums of affinities onto the tasks `[..., T]` and sizes `[..., 1]`."""
+        scores = sums / np.maximum(sizes - 1, 1)
+        scores = np.where(sizes == 1, self.singleton_scores, scores)
+        return np.where(members, scores, -np.inf)
+
+    def gain(self, members) -> float:
+        """What a selection of groups `[K, T]` gains, every task served by the best."""
+        return float(self.of(members).max(axis=0).sum())
+
+    def neighbours(self, members) -> np.ndarray:
+        """Groups `[G, T]`, and the allowed groups that differ from one of them by a unit."""
+        changed = (members[:, None] ^ self.units).reshape(-1, members.shape[1])
+        changed = changed[self.rules.allow(changed)]
+        return np.concatenate([members, changed[changed.any(axis=1)]])
+
+
+def members_of_groups(groups, num_tasks) -> np.ndarray:
+    """Groups as tuples of tasks -> bool `[G, T]`."""
+    members = np.zeros((len(groups), num_tasks), bool)
+    for row, group in zip(members, groups, strict=True):
+        row[list(group)] = True
+    return members
+
+
+def groups_of_members(members) -> tuple[tuple[int, ...], ...]:
+    """Bool `[G, T]` -> groups as tuples of tasks, in ascending order."""
+    return tuple(sorted(tuple(np.flatnonzero(row).tolist()) for row in members))
