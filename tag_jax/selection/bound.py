@@ -176,7 +176,7 @@ def _price_bounds(groups, multipliers, inside, free, largest_size):
     rules, num_tasks = groups.rules, len(multipliers)
     node = np.arange(len(inside))
     size, num_free = inside.sum(axis=1), free.sum(axis=1)
-    most = int(min(num_free.max(), largest_size - size.min()))
+    most = max(int(min(num_free.max(), largest_size - size.min())), 0)
     added = np.arange(most + 1)
     sizes = size[:, None] + added
     forbidden = (sizes < rules.smallest) | (sizes > largest_size) | (added > num_free[:, None])

@@ -20,7 +20,6 @@ class GroupScores:
       rules: as given.
       units: bool `[Q, T]`, the tasks that join or leave a group together.
       unit_of: `[T]`, the unit of each task.
-      leads: bool `[T]`, the first task of each unit.
       clashes: bool `[Q, T]`, the tasks that a unit may not train with.
     """
 
@@ -35,7 +34,6 @@ class GroupScores:
         linked = linked.reshape(-1, num_tasks)
         self.units = np.concatenate([own[~linked.any(axis=0)], linked])
         self.unit_of = self.units.argmax(axis=0)
-        self.leads = self.units.argmax(axis=1)[self.unit_of] == tasks
         apart = np.zeros((num_tasks, num_tasks), bool)
         for pair in rules.apart:
             first, second = np.flatnonzero(pair >> tasks & 1)
@@ -49,7 +47,7 @@ class GroupScores:
           members: bool `[..., T]`.
 
         Returns:
-          `[..., T]`, -inf outside the group.
+          `[..., T]`, -inf outside the group, and where the rules forbid its size.
         """
         sizes = members.sum(axis=-1, keepdims=True)
         return self.from_sums(members @ self.affinity, sizes, members)
@@ -58,7 +56,8 @@ class GroupScores:
         """The same from sums of affinities onto the tasks `[..., T]` and sizes `[..., 1]`."""
         scores = sums / np.maximum(sizes - 1, 1)
         scores = np.where(sizes == 1, self.singleton_scores, scores)
-        return np.where(members, scores, -np.inf)
+        fits = (sizes >= self.rules.smallest) & (sizes <= self.rules.largest)
+        return np.where(members & fits, scores, -np.inf)
 
     def gain(self, members) -> float:
         """What a selection of groups `[K, T]` gains, every task served by the best."""

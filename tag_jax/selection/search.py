@@ -28,8 +28,8 @@ def search(groups, budget, num_solutions=1, seed=0):
       seed: of the search.
 
     Returns:
-      Selections, best first, each a tuple of tuples of tasks; none if none was found; and the bound,
-      equal to the gain of the first where that is proven to be the best.
+      Selections, best first, each a tuple of tuples of tasks; none if none was found; and the
+      bound, equal to the gain of the first where that is proven to be the best.
     """
     rng = np.random.default_rng(seed)
     pool, best = _improve(
@@ -100,9 +100,9 @@ def _starts(groups, budget, best, rng):
             start[: len(best)] = best
             for _ in range(rng.integers(2, 3 + budget * num_units // 8)):
                 group = start[rng.integers(budget)]
-                changed = group ^ groups.units[rng.integers(num_units)]
-                if groups.rules.allow(changed[None])[0]:
-                    group[:] = changed
+                unit = rng.integers(num_units)
+                if not (group & groups.clashes[unit]).any():
+                    group ^= groups.units[unit]
     return np.stack(starts)
 
 
@@ -118,7 +118,7 @@ def tabu_search(groups, members, rng, steps=_STEPS):
     Returns:
       `[R]` gains, -inf where a task is not served, and bool `[R, k, T]`.
     """
-    units, rules = groups.units, groups.rules
+    units = groups.units
     moved, sizes_of_units = units @ groups.affinity, units.sum(axis=1)
     num_tasks = len(groups.affinity)
     runs, budget, _ = members.shape
@@ -131,7 +131,7 @@ def tabu_search(groups, members, rng, steps=_STEPS):
         sums, sizes = members @ groups.affinity, members.sum(axis=2)
         scores = groups.from_sums(sums, sizes[..., None], members)
         scores = np.maximum(scores, never)
-        others = _best_of_others(scores)
+        others = _best_of_others(scores) if budget > 1 else np.full_like(scores, never)
         inside = members[..., units.argmax(axis=1)]
         sign = np.where(inside, -1, 1)
         sizes = sizes[..., None] + sign * sizes_of_units
@@ -140,8 +140,7 @@ def tabu_search(groups, members, rng, steps=_STEPS):
             sums[:, :, None] + sign[..., None] * moved, sizes[..., None], changed
         )
         gains = np.maximum(new, others[:, :, None]).sum(axis=3)
-        allowed = (sizes == 0) | ((sizes >= rules.smallest) & (sizes <= rules.largest))
-        allowed &= inside | ~(members.astype(np.int8) @ groups.clashes.T.astype(np.int8) > 0)
+        allowed = inside | ~(members @ groups.clashes.T)
         allowed &= (free_at <= step) | (gains > best_gains[:, None, None])
         gains[~allowed] = -np.inf
         choice = gains.reshape(runs, -1).argmax(axis=1)
@@ -150,10 +149,11 @@ def tabu_search(groups, members, rng, steps=_STEPS):
         moves = np.isfinite(gain)
         members[row[moves], group[moves]] ^= units[unit[moves]]
         free_at[row, group, unit] = step + rng.integers(*_TENURE, size=runs)
-        better = moves & (gain > best_gains + 1e-12 * np.abs(gain))
+        better = gain > best_gains * (1 - 1e-12)
         best_gains[better], best[better] = gain[better], members[better]
-    served = groups.of(best).max(axis=1)
-    return served.sum(axis=1), best
+    scores = groups.of(best)
+    best &= np.isfinite(scores).any(axis=2, keepdims=True)
+    return scores.max(axis=1).sum(axis=1), best
 
 
 def _random_selection(groups, budget, rng):
@@ -164,21 +164,19 @@ def _random_selection(groups, budget, rng):
     order = rng.permutation(len(groups.units))
     for unit in order:
         sizes = members.sum(axis=1) + groups.units[unit].sum()
-        fits = (sizes <= rules.largest) & ~(members & clashes[unit]).any(axis=1)
-        members[np.argmin(np.where(fits, sizes, np.inf))] |= groups.units[unit]
+        sizes = np.where((members & clashes[unit]).any(axis=1), np.inf, sizes)
+        if sizes.min() < np.inf:
+            members[sizes.argmin()] |= groups.units[unit]
     for group in members:
         for unit in order:
             tasks = groups.units[unit]
             if group.sum() < least and not (group & (tasks | clashes[unit])).any():
                 group |= tasks
-    members[~rules.allow(members)] = False
     return members
 
 
 def _best_of_others(scores):
-    """For each group the best score of the other groups onto every task, `[R, k, T]`."""
-    if scores.shape[1] == 1:
-        return np.full_like(scores, 4 * scores.min())
+    """For each of two groups or more the best score of the others onto every task, `[R, k, T]`."""
     top = np.partition(scores, scores.shape[1] - 2, axis=1)
     second, first = top[:, -2:-1], top[:, -1:]
     is_first = np.arange(scores.shape[1])[:, None] == scores.argmax(axis=1)[:, None]
