@@ -3,17 +3,43 @@
 from tag_jax import selection
 selected = selection.select_groups(affinity, budget=2)      # affinity [T, T], source task first
 selected.groups, selected.serves, selected.objective
+
+candidates = selection.Candidates.from_csv('networks.csv')  # losses and costs of trained networks
+selection.select_networks(candidates, budget=2.5)
 """
 
+from tag_jax.selection.baselines import (
+    Spread,
+    all_in_one,
+    independent,
+    pessimal,
+    random_selections,
+)
 from tag_jax.selection.candidates import Candidates, read_candidates
-from tag_jax.selection.groups import select_groups
-from tag_jax.selection.networks import select_networks
+from tag_jax.selection.groups import MAX_EXACT_TASKS, select_groups
+from tag_jax.selection.networks import select_networks, serve, served_scores
+from tag_jax.selection.predictors import affinity_candidates, all_groups, higher_order_approximation
+from tag_jax.selection.relations import correlation, mutual_gains, pair_gains
 from tag_jax.selection.result import Selection
 
 __all__ = [
+    'MAX_EXACT_TASKS',
     'Candidates',
     'Selection',
+    'Spread',
+    'affinity_candidates',
+    'all_groups',
+    'all_in_one',
+    'correlation',
+    'higher_order_approximation',
+    'independent',
+    'mutual_gains',
+    'pair_gains',
+    'pessimal',
+    'random_selections',
     'read_candidates',
     'select_groups',
     'select_networks',
+    'serve',
+    'served_scores',
 ]

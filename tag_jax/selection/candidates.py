@@ -145,7 +145,8 @@ def read_candidates(path) -> dict[str, Candidates]:
 
     The columns are `network`, `cost` (or `cost_snt`, in standard network times), `split`, and one
     for each task; a blank cell is a task that the network does not solve. A network is known by its
-    name and cost together. Without a column `split` there is one split, 'validation'.
+    name and cost together. Without a column `split` there is one split, 'validation'. Lines that
+    begin with # are remarks.
 
     Args:
       path: the file.
@@ -159,7 +160,7 @@ def read_candidates(path) -> dict[str, Candidates]:
       OSError: if the file cannot be read.
     """
     with pathlib.Path(path).open(newline='') as file:
-        reader = csv.reader(file)
+        reader = csv.reader(line for line in file if not line.startswith('#'))
         header = [name.strip() for name in next(reader, [])]
         rows = [row for row in reader if any(cell.strip() for cell in row)]
     cost_column = next((name for name in _COST_COLUMNS if name in header), None)
@@ -170,9 +171,9 @@ def read_candidates(path) -> dict[str, Candidates]:
         )
     tasks = [name for name in header if name not in ('network', cost_column, 'split')]
     table = {}
-    for line, row in enumerate(rows, 2):
+    for n, row in enumerate(rows, 1):
         if len(row) != len(header):
-            raise ValueError(f'{path}: row {line} has {len(row)} cells, not {len(header)}')
+            raise ValueError(f'{path}: network row {n} has {len(row)} cells, not {len(header)}')
         cells = dict(zip(header, row, strict=True))
         place = f'{path}: network {cells["network"]!r}'
         key = cells['network'].strip(), _number(cells[cost_column], f'{place}, {cost_column}')

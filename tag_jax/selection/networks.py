@@ -6,6 +6,7 @@ sets; else by branch and bound with a Lagrangian bound. Both prove it.
 
 import math
 import numbers
+import operator
 import time
 from collections.abc import Mapping
 
@@ -101,7 +102,7 @@ def select_networks(
         elapsed = time.perf_counter() - start
         selections = []
         for regret, networks in found.covers:
-            one = _selection(candidates, gains, weights, networks)
+            one = _selection(candidates, gains[list(networks)], weights, networks)
             proven = regret <= found.proven
             selections.append(
                 one._replace(
@@ -113,9 +114,54 @@ def select_networks(
     return per_budget(select, budget, num_solutions)
 
 
+def serve(candidates: Candidates, networks, maximize: bool = False, *, task_weights=None):
+    """What some networks reach together, every task served by the best of them.
+
+    To serve by other scores than those that the networks were chosen by: early stopping
+    (Standley et al. 2020, Section 3.3.1) chooses by early losses and serves by final ones.
+
+    Args:
+      candidates: N networks over T tasks.
+      networks: indices of the chosen ones.
+      maximize: whether scores are to be high.
+      task_weights: `[T]`, not negative; by default 1 for each task.
+
+    Returns:
+      A `Selection`, of those of the networks that serve a task. There was nothing to choose, so
+      `optimal` is true.
+
+    Raises:
+      ValueError: if no network serves some task, or one is not among the candidates.
+    """
+    networks = [operator.index(n) for n in networks]
+    for n in networks:
+        if not 0 <= n < len(candidates):
+            raise ValueError(f'there is no network {n} among {len(candidates)} candidates')
+    weights = _checked_weights(task_weights, len(candidates.task_names))
+    scores = candidates.scores[networks]
+    for task in np.flatnonzero(np.isnan(scores).all(axis=0)):
+        raise ValueError(f'none of the networks serves {candidates.task_names[task]!r}')
+    gains = np.where(np.isnan(scores), -np.inf, scores if maximize else -scores)
+    gains = gains - gains.max(axis=0)
+    return _selection(candidates, gains, weights, networks)
+
+
+def served_scores(selected: Selection, candidates: Candidates) -> np.ndarray:
+    """The score of the network that serves each task, `[T]`.
+
+    Args:
+      selected: a selection of networks.
+      candidates: the same networks, with the scores to look up: those on a test set, say.
+    """
+    scores = np.full(len(candidates.task_names), np.nan)
+    for network, tasks in zip(selected.networks, selected.serves, strict=True):
+        scores[list(tasks)] = candidates.scores[network, list(tasks)]
+    return scores
+
+
 def _selection(candidates, gains, weights, networks):
-    """The `Selection` of some candidates, optimal as yet."""
-    networks, serves = in_order(networks, gains[list(networks)])
+    """The `Selection` of some candidates with gains `[K, T]`, optimal as yet."""
+    networks, serves = in_order(networks, gains)
     objective = math.fsum(
         weights[task] * candidates.scores[n, task]
         for n, tasks in zip(networks, serves, strict=True)

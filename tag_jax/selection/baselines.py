@@ -1,0 +1,224 @@
+"""What a selection is to be compared with (Standley et al. 2020, Section 4.1).
+
+from tag_jax import selection
+selection.all_in_one(candidates, budget=1)
+selection.random_selections(candidates, budget=2, outcomes=test).mean
+"""
+
+import heapq
+import itertools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from tag_jax.selection.candidates import Candidates
+from tag_jax.selection.networks import select_networks, serve
+from tag_jax.selection.result import Selection
+
+_ENUMERATED = 1_000_000  # Affordable sets of networks, at most, that are gone through one by one.
+_DRAWS = 5_000_000
+_AT_ONCE = 50_000
+_NODES = 100_000
+
+
+class Spread(NamedTuple):
+    """How random valid selections come out.
+
+    Attributes:
+      mean, std: of the total score over selections.
+      stderr: of the mean; 0 where all selections were gone through.
+      least, greatest: totals.
+      count: selections that were looked at.
+      exact: whether these are all there are.
+    """
+
+    mean: float
+    std: float
+    stderr: float
+    least: float
+    greatest: float
+    count: int
+    exact: bool
+
+
+def all_in_one(candidates: Candidates, budget=math.inf, maximize=False) -> Selection:
+    """The best single network that serves every task.
+
+    Raises:
+      ValueError: if no network within the budget serves every task.
+    """
+    complete = np.isfinite(candidates.scores).all(axis=1) & (candidates.costs <= budget)
+    if not complete.any():
+        raise ValueError(f'no network that costs {budget:g} or less serves every task')
+    totals = np.where(complete, candidates.scores.sum(axis=1), np.nan)
+    best = np.nanargmax(totals) if maximize else np.nanargmin(totals)
+    return serve(candidates, [int(best)], maximize)
+
+
+def independent(candidates: Candidates, budget, maximize=False) -> Selection:
+    """The best networks of one task each; with smaller ones among them where the budget is short.
+
+    Raises:
+      ValueError: if the budget does not pay for a network of its own for every task.
+    """
+    return select_networks(candidates, budget, maximize, max_size=1)
+
+
+def pessimal(candidates: Candidates, budget, maximize=False, max_nodes: int = _NODES) -> Selection:
+    """The valid selection with the worst total, every task still served by its best network.
+
+    Adding a network never makes it worse, so a budget need not be used up. (The pessimal row of the
+    paper's Table 7 improves from a budget of 3.5 on; it does not say what its selections had to
+    keep.)
+
+    Args:
+      candidates: N networks over T tasks.
+      budget: what the networks may cost together.
+      maximize: whether scores are to be high.
+      max_nodes: of branch and bound; if it ends early, `optimal` is false.
+
+    Raises:
+      ValueError: if no selection within the budget covers every task.
+    """
+    select_networks(candidates, budget, maximize)  # Raises if there is none.
+    losses = -candidates.scores if maximize else candidates.scores
+    losses = np.where(np.isnan(losses), np.inf, losses)
+    affordable = np.flatnonzero(candidates.costs <= budget * (1 + 1e-9))
+    ceiling = np.where(np.isinf(losses[affordable]), -np.inf, losses[affordable]).max(axis=0)
+    options = np.isfinite(losses[affordable]).sum(axis=0)
+    nobody = np.full(len(ceiling), np.inf)
+    order = itertools.count()
+    heap = [(-ceiling.sum(), next(order), (), nobody, budget * (1 + 1e-9))]
+    for _ in range(max_nodes):
+        bound, _, networks, served, left = heapq.heappop(heap)
+        missing = np.isinf(served)
+        if not missing.any():
+            break
+        task = np.flatnonzero(missing)[np.argmin(options[missing])]
+        able = affordable[np.isfinite(losses[affordable, task])]
+        able = able[candidates.costs[able] <= left]
+        together = np.minimum(served, losses[able])
+        bounds = np.where(np.isinf(together), ceiling, together).sum(axis=1)
+        for n, row, total in zip(able.tolist(), together, bounds.tolist(), strict=True):
+            entry = (-total, next(order), (*networks, n), row, left - candidates.costs[n])
+            heapq.heappush(heap, entry)
+    optimal = not np.isinf(served).any()
+    if not optimal:
+        networks = next(
+            (entry[2] for entry in heapq.nsmallest(len(heap), heap) if np.isfinite(entry[3]).all()),
+            select_networks(candidates, budget, maximize).networks,
+        )
+    worst = serve(candidates, networks, maximize)
+    bound = worst.objective if optimal else (bound if maximize else -bound)
+    return worst._replace(bound=bound, optimal=optimal)
+
+
+def random_selections(
+    candidates: Candidates,
+    budget,
+    maximize=False,
+    outcomes: Candidates | None = None,
+    num_samples: int = 1000,
+    seed: int = 0,
+) -> Spread:
+    """How a valid selection comes out that is drawn at random.
+
+    All sets of networks that the budget pays for and that serve every task are equally likely. (The
+    paper does not say how it drew its thousand.)
+
+    Args:
+      candidates: N networks over T tasks; a task is served by the best of a set by these scores.
+      budget: what the networks may cost together.
+      maximize: whether scores are to be high.
+      outcomes: the same networks with the scores to count, those on a test set; by default the
+        scores of the candidates.
+      num_samples: selections to draw where there are too many to go through them all.
+      seed: of the draws.
+
+    Raises:
+      ValueError: if there is no valid selection, or drawing finds none.
+    """
+    outcomes = candidates if outcomes is None else outcomes
+    rng = np.random.default_rng(seed)
+    batches = [_affordable_sets(candidates.costs, budget)]
+    exact = batches[0] is not None
+    if not exact:
+        batches = _drawn_sets(candidates.costs, budget, rng)
+    totals = np.zeros(0)
+    for batch in batches:
+        found = [_totals(candidates, outcomes, block, maximize) for block in batch]
+        totals = np.concatenate([totals, rng.permutation(np.concatenate([np.zeros(0), *found]))])
+        if not exact and len(totals) >= num_samples:
+            totals = totals[:num_samples]
+            break
+    if not len(totals):
+        raise ValueError(
+            f'no selection within a budget of {budget:g} covers every task'
+            if exact
+            else f'none of {_DRAWS} random sets of networks within a budget of {budget:g} serves '
+            'every task: valid ones are too rare to be drawn'
+        )
+    std = totals.std()
+    return Spread(
+        float(totals.mean()),
+        float(std),
+        0.0 if exact else float(std / math.sqrt(len(totals))),
+        float(totals.min()),
+        float(totals.max()),
+        len(totals),
+        exact,
+    )
+
+
+def _totals(candidates, outcomes, sets, maximize):
+    """The total outcome of those sets of networks `[S, K]` that serve every task."""
+    losses = -candidates.scores if maximize else candidates.scores
+    losses = np.where(np.isnan(losses), np.inf, losses)[sets]
+    covers = np.isfinite(losses.min(axis=1)).all(axis=1)
+    servers = np.take_along_axis(sets[covers], losses[covers].argmin(axis=1), axis=1)
+    return outcomes.scores[servers, np.arange(servers.shape[1])].sum(axis=1)
+
+
+def _affordable_sets(costs, budget):
+    """All sets of networks within a budget, as arrays `[S, K]` of sets of K; None if too many."""
+    budget = budget * (1 + 1e-9)
+    sets, spent = np.zeros((1, 0), np.int32), np.zeros(1)
+    found, count = [], 0
+    while len(sets):
+        last = sets[:, -1] if sets.shape[1] else np.full(1, -1)
+        following = len(costs) - 1 - last
+        if following.sum() > 20 * _ENUMERATED:
+            return None
+        row = np.repeat(np.arange(len(sets)), following)
+        offset = np.arange(len(row)) - np.repeat(np.cumsum(following) - following, following)
+        network = last[row] + 1 + offset
+        paid = spent[row] + costs[network]
+        keep = paid <= budget
+        sets = np.concatenate([sets[row[keep]], network[keep, None].astype(np.int32)], axis=1)
+        spent = paid[keep]
+        count += len(sets)
+        if count > _ENUMERATED:
+            return None
+        found += np.array_split(sets, len(sets) // _AT_ONCE + 1)
+    return found
+
+
+def _drawn_sets(costs, budget, rng):
+    """Sets of networks within a budget, all equally likely: batches of arrays `[S, K]`.
+
+    A set of K networks is drawn as K numbers, in K! ways of N^K; so K is drawn in proportion to
+    N^K / K!, and what holds a network twice or costs too much is thrown away.
+    """
+    budget = budget * (1 + 1e-9)
+    sizes = range(1, int((np.cumsum(np.sort(costs)) <= budget).sum()) + 1)
+    logs = np.array([size * math.log(len(costs)) - math.lgamma(size + 1) for size in sizes])
+    chances = np.exp(logs - logs.max())
+    for _ in range(_DRAWS // _AT_ONCE):
+        batch = []
+        counts = rng.multinomial(_AT_ONCE, chances / chances.sum())
+        for size, count in zip(sizes, counts.tolist(), strict=True):
+            sets = np.sort(rng.integers(len(costs), size=(count, size)), axis=1)
+            sets = sets[(np.diff(sets, axis=1) > 0).all(axis=1)]
+            batch.append(sets[costs[sets].sum(axis=1) <= budget])
+        yield batch

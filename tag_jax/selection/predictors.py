@@ -1,0 +1,146 @@
+"""Candidate networks that were not trained: their scores are predicted from fewer measurements."""
+
+import numpy as np
+
+from tag_jax.selection.candidates import Candidates
+from tag_jax.selection.group_scores import members_of_groups
+from tag_jax.selection.partitions import members_of
+
+# All groups of more tasks would not fit.
+MAX_TASKS = 20
+
+
+def all_groups(num_tasks, min_size=1) -> np.ndarray:
+    """All groups of at least so many tasks, small ones first, bool `[G, T]`.
+
+    Raises:
+      ValueError: if there are more than MAX_TASKS tasks.
+    """
+    if num_tasks > MAX_TASKS:
+        raise ValueError(
+            f'{num_tasks} tasks have 2^{num_tasks} groups, too many to list: name the groups that '
+            f'are wanted (all of them for {MAX_TASKS} tasks at most)'
+        )
+    members = members_of(np.arange(1, 2**num_tasks), num_tasks)
+    members = members[members.sum(axis=1) >= min_size]
+    first_tasks = [members[:, task] for task in reversed(range(num_tasks))]
+    return members[np.lexsort((*(~column for column in first_tasks), members.sum(axis=1)))]
+
+
+def higher_order_approximation(candidates: Candidates, groups=None) -> Candidates:
+    """Predicts networks of three and more tasks from those of two (HOA).
+
+    The score of a network onto a task is the mean of the scores that the task has in pairs with
+    the other tasks of the network (Standley et al. 2020, Section 3.3.2).
+
+    Args:
+      candidates: trained networks over T tasks, with every pair of tasks among them. Networks of
+        three tasks and more are left out: to this approximation they are not known.
+      groups: sets of three or more tasks to predict, as indices; by default all of them.
+
+    Returns:
+      The networks of one and two tasks as they are, then the predicted ones, each at the cost of a
+      pair.
+
+    Raises:
+      ValueError: if a pair is missing or lacks a score, if pairs differ in cost, or if there are
+        too many groups to list them all.
+    """
+    num_tasks = len(candidates.task_names)
+    sizes = candidates.members.sum(axis=1)
+    known = candidates.take(sizes <= 2)
+    pairs = candidates.take(sizes == 2) if (sizes == 2).any() else None
+    members = (
+        all_groups(num_tasks, min_size=3)
+        if groups is None
+        else members_of_groups([tuple(group) for group in groups], num_tasks)
+    )
+    if not len(members):
+        return known
+    if pairs is None:
+        raise ValueError('there is no network of two tasks to predict larger ones from')
+    prices = np.unique(pairs.costs)
+    if len(prices) > 1:
+        raise ValueError(
+            f'networks of two tasks cost {prices[0]:g} and {prices[-1]:g}: take those of one cost, '
+            'which will be that of the predicted networks'
+        )
+    onto = _scores_in_pairs(pairs, members)
+    together = members @ np.where(np.isnan(onto), 0, onto)
+    scores = np.where(members, together / (members.sum(axis=1, keepdims=True) - 1), np.nan)
+    return _extended(known, members, scores, prices[0])
+
+
+def affinity_candidates(
+    affinity, costs=1.0, singleton_scores=None, task_names=None, groups=None
+) -> Candidates:
+    """Candidates whose scores are mean affinities (Fifty et al. 2021, Section 4.2).
+
+    For budgets that `select_groups` does not know: networks of different costs, say. Select with
+    `maximize=True`.
+
+    Args:
+      affinity: `[T, T]`, source task first; the diagonal is not used.
+      costs: of every network, or `[G]`.
+      singleton_scores: `[T]`, the score of a task that trains alone; None to leave such networks
+        out.
+      task_names: T names; by default 'task 0', ...
+      groups: the groups, as indices; by default all of them.
+
+    Raises:
+      ValueError: if the matrix is not square, or there are too many groups to list them all.
+    """
+    affinity = np.array(affinity, np.float64)
+    if affinity.ndim != 2 or affinity.shape[0] != affinity.shape[1]:
+        raise ValueError(f'affinity must be a square matrix [T, T], not of shape {affinity.shape}')
+    num_tasks = len(affinity)
+    if task_names is None:
+        task_names = [f'task {task}' for task in range(num_tasks)]
+    members = (
+        all_groups(num_tasks, min_size=1 if singleton_scores is not None else 2)
+        if groups is None
+        else members_of_groups([tuple(group) for group in groups], num_tasks)
+    )
+    np.fill_diagonal(affinity, 0)
+    sizes = members.sum(axis=1, keepdims=True)
+    scores = (members @ affinity) / np.maximum(sizes - 1, 1)
+    if singleton_scores is not None:
+        scores = np.where(sizes == 1, np.asarray(singleton_scores, np.float64), scores)
+    return Candidates(
+        members,
+        np.where(members & ((sizes > 1) | (singleton_scores is not None)), scores, np.nan),
+        np.broadcast_to(np.asarray(costs, np.float64), len(members)),
+        tuple(task_names),
+        _names(members, task_names),
+    )
+
+
+def _scores_in_pairs(pairs, members):
+    """`[T, T]`: the score of the second task in a network with the first, for the pairs needed."""
+    names = pairs.task_names
+    onto = np.full((len(names), len(names)), np.nan)
+    for row, scores in zip(pairs.members, pairs.scores, strict=True):
+        first, second = np.flatnonzero(row)
+        onto[first, second], onto[second, first] = scores[second], scores[first]
+    needed = (members.T.astype(int) @ members > 0) & ~np.eye(len(names), dtype=bool)
+    for first, second in np.argwhere(needed & np.isnan(onto)):
+        raise ValueError(
+            f'no network of {names[first]!r} and {names[second]!r} alone has a score on '
+            f'{names[second]!r}: every pair of tasks is needed'
+        )
+    return onto
+
+
+def _extended(candidates, members, scores, cost):
+    names = _names(members, candidates.task_names)
+    return Candidates(
+        np.concatenate([candidates.members, members]),
+        np.concatenate([candidates.scores, scores]),
+        np.concatenate([candidates.costs, np.full(len(members), cost)]),
+        candidates.task_names,
+        (*candidates.network_names, *(f'{name} (predicted)' for name in names)),
+    )
+
+
+def _names(members, task_names):
+    return [' + '.join(task_names[t] for t in np.flatnonzero(row)) for row in members]
