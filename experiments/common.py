@@ -1,13 +1,10 @@
-"""What launchers share: flags, the way from a dataset to a problem, and how they end."""
+"""What launchers that train share: flags, and the way from a dataset to a problem."""
 
-import contextlib
-import os
-import pathlib
-import sys
-
-from absl import app, flags, logging
+from absl import flags
 from flax import nnx
 
+from experiments import launch
+from experiments.launch import choose
 from tag_jax import data, models, objectives, optim
 from tag_jax.problem import from_nnx
 from tag_jax.training import TrainingConfig
@@ -17,7 +14,7 @@ WEIGHTINGS = {'equal': optim.equal}
 
 MLP_WIDTHS = (128, 32)
 
-flags.DEFINE_string('workdir', None, 'Folder of the run; by default a new one under runs/.')
+flags.adopt_module_key_flags(launch)
 flags.DEFINE_string('dataset', 'multi_digits', f'One of: {", ".join(DATASETS)}.')
 flags.DEFINE_integer('budget', 2, 'Number of networks allowed at inference.')
 flags.DEFINE_integer('seed', TrainingConfig.seed, 'Of initial parameters and batches.')
@@ -43,30 +40,6 @@ flags.DEFINE_string(
 flags.DEFINE_bool('resume', False, 'Go on with the run that the workdir holds, if it holds one.')
 
 FLAGS = flags.FLAGS
-
-
-def launch(main):
-    """Runs `main()`; what is wrong with its input ends it with one sentence and exit status 2."""
-
-    def run(arguments):
-        if len(arguments) > 1:
-            return _fail(f'there is no argument {arguments[1]!r}: flags begin with --')
-        try:
-            main()
-        except (ValueError, OSError, FloatingPointError) as error:
-            logging.debug('the error came from here', exc_info=True)
-            return _fail(str(error))
-        return 0
-
-    logging.set_verbosity(logging.WARNING)
-    app.run(run)
-
-
-def choose(kind, name, choices):
-    """The entry of a dict of choices. Raises ValueError if there is none of that name."""
-    if name not in choices:
-        raise ValueError(f'there is no {kind} called {name!r}: choose {" or ".join(choices)}')
-    return choices[name]
 
 
 def training_config():
@@ -105,25 +78,6 @@ def dense_problem(dataset):
 
 def run_folder(name):
     """The folder that --workdir names, or a new one under runs/."""
-    if FLAGS.workdir == '':
-        raise ValueError('--workdir is empty: name a folder, or leave it out')
-    if FLAGS.workdir is not None:
-        return pathlib.Path(FLAGS.workdir)
-    if FLAGS.resume:
+    if FLAGS.resume and FLAGS.workdir is None:
         raise ValueError('--resume needs --workdir, the folder of the run to go on with')
-    folders = (pathlib.Path('runs') / f'{name}_{n:03}' for n in range(1, sys.maxsize))
-    return next(folder for folder in folders if not os.path.lexists(folder))
-
-
-@contextlib.contextmanager
-def resumable(folder):
-    """Says how to go on with a run if it is interrupted."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        sys.exit(_fail(f'interrupted: the same command with --workdir={folder} --resume goes on'))
-
-
-def _fail(sentence):
-    print(f'error: {sentence}', file=sys.stderr)
-    return 2
+    return launch.run_folder(name)

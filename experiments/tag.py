@@ -13,7 +13,7 @@ selects for another budget without measuring again.
 
 from absl import flags
 
-from experiments import common
+from experiments import common, launch
 from tag_jax import grouping, report
 
 METHODS = {'tag': grouping.tag}
@@ -25,11 +25,11 @@ FLAGS = flags.FLAGS
 
 
 def main():
-    method = common.choose('method', FLAGS.method, METHODS)
+    method = launch.choose('method', FLAGS.method, METHODS)
     config = common.training_config()
     dataset = common.load_dataset()
     folder = common.run_folder(f'{FLAGS.method}_{FLAGS.dataset}')
-    with common.resumable(folder):
+    with launch.resumable(folder):
         method(
             common.dense_problem(dataset),
             dataset,
@@ -43,4 +43,4 @@ def main():
 
 
 if __name__ == '__main__':
-    common.launch(main)
+    launch.launch(main)

@@ -77,4 +77,4 @@ def mean_and_error(values):
 
 
 if __name__ == '__main__':
-    common.launch(main)
+    launch.launch(main)

@@ -21,10 +21,12 @@ from tag_jax.selection.networks import select_networks, serve, served_scores
 from tag_jax.selection.predictors import affinity_candidates, all_groups, higher_order_approximation
 from tag_jax.selection.relations import correlation, mutual_gains, pair_gains
 from tag_jax.selection.result import Selection
+from tag_jax.selection.trade_off import Choice, trade_off
 
 __all__ = [
     'MAX_EXACT_TASKS',
     'Candidates',
+    'Choice',
     'Selection',
     'Spread',
     'affinity_candidates',
@@ -42,4 +44,5 @@ __all__ = [
     'select_networks',
     'serve',
     'served_scores',
+    'trade_off',
 ]

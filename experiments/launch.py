@@ -1,0 +1,60 @@
+"""How every launcher begins and ends: the folder of the run, and what is said of bad input."""
+
+import contextlib
+import os
+import pathlib
+import sys
+
+from absl import app, flags, logging
+
+flags.DEFINE_string('workdir', None, 'Folder of the run; by default a new one under runs/.')
+
+FLAGS = flags.FLAGS
+
+
+def launch(main):
+    """Runs `main()`; what is wrong with its input ends it with one sentence and exit status 2."""
+
+    def run(arguments):
+        if len(arguments) > 1:
+            return _fail(f'there is no argument {arguments[1]!r}: flags begin with --')
+        try:
+            main()
+        except (ValueError, OSError, FloatingPointError) as error:
+            logging.debug('the error came from here', exc_info=True)
+            return _fail(str(error))
+        return 0
+
+    logging.set_verbosity(logging.WARNING)
+    app.run(run)
+
+
+def choose(kind, name, choices):
+    """The entry of a dict of choices. Raises ValueError if there is none of that name."""
+    if name not in choices:
+        raise ValueError(f'there is no {kind} called {name!r}: choose {" or ".join(choices)}')
+    return choices[name]
+
+
+def run_folder(name):
+    """The folder that --workdir names, or a new one under runs/."""
+    if FLAGS.workdir == '':
+        raise ValueError('--workdir is empty: name a folder, or leave it out')
+    if FLAGS.workdir is not None:
+        return pathlib.Path(FLAGS.workdir)
+    folders = (pathlib.Path('runs') / f'{name}_{n:03}' for n in range(1, sys.maxsize))
+    return next(folder for folder in folders if not os.path.lexists(folder))
+
+
+@contextlib.contextmanager
+def resumable(folder):
+    """Says how to go on with a run if it is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(_fail(f'interrupted: the same command with --workdir={folder} --resume goes on'))
+
+
+def _fail(sentence):
+    print(f'error: {sentence}', file=sys.stderr)
+    return 2

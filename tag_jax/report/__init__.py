@@ -1,0 +1,49 @@
+"""Tables and pictures: of a finished run, and of selections over a range of budgets.
+
+from tag_jax import report
+print(report.write('runs/mine'))      # affinity.png, groups.png, curves.png, report.html
+"""
+
+from tag_jax.report.run import (
+    CURVES,
+    DIAGRAM,
+    HEAT_MAP,
+    REPORT,
+    affinity_figure,
+    curves_figure,
+    gain_sentence,
+    group_lines,
+    groups_figure,
+    html_page,
+    text_table,
+    write,
+)
+from tag_jax.report.trade_off import (
+    choices_figure,
+    choices_table,
+    notation,
+    totals_table,
+    trade_off_figure,
+    write_trade_off,
+)
+
+__all__ = [
+    'CURVES',
+    'DIAGRAM',
+    'HEAT_MAP',
+    'REPORT',
+    'affinity_figure',
+    'choices_figure',
+    'choices_table',
+    'curves_figure',
+    'gain_sentence',
+    'group_lines',
+    'groups_figure',
+    'html_page',
+    'notation',
+    'text_table',
+    'totals_table',
+    'trade_off_figure',
+    'write',
+    'write_trade_off',
+]

@@ -1,0 +1,259 @@
+"""Selections of networks over a range of budgets, as tables and pictures.
+
+from tag_jax import report, selection
+splits = selection.read_candidates('networks.csv')
+choices = selection.trade_off(splits['validation'], [1, 1.5, 2], splits['test'])
+print(report.totals_table(choices))
+"""
+
+import csv
+import io
+import pathlib
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from tag_jax import workdir as workdirs
+
+TRADE_OFF, CHOICES, TABLE, RESULTS = 'trade_off.png', 'choices.png', 'choices.csv', 'results.json'
+
+NAMES = {
+    'optimal': 'optimal',
+    'hoa': 'higher order approximation',
+    'esa': 'early stopping',
+    'all_in_one': 'all in one',
+    'independent': 'independent networks',
+    'random': 'random',
+    'pessimal': 'pessimal',
+}
+_STYLES = {
+    name: {'color': colour, 'marker': marker, 'linestyle': line}
+    for name, colour, marker, line in zip(
+        NAMES, colormaps['tab10'].colors, 'osD^vx+', ['-'] * 3 + ['--'] * 4, strict=False
+    )
+}
+_SELECTED = ('optimal', 'hoa', 'esa', 'pessimal')
+
+
+def write_trade_off(path, choices, candidates, settings, maximize=False) -> str:
+    """Writes the tables and pictures of a comparison of selections.
+
+    Args:
+      path: the folder, which exists.
+      choices: from `selection.trade_off`.
+      candidates: the candidate networks.
+      settings: what was asked for, for results.json.
+      maximize: whether scores are to be high.
+
+    Returns:
+      The tables as text.
+    """
+    path = pathlib.Path(path)
+    rows = [_row(choice, candidates) for choice in choices]
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(rows[0]), lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    workdirs.write_bytes(path / TABLE, table.getvalue().encode())
+    workdirs.write_json(
+        path / RESULTS,
+        settings
+        | {
+            'task_names': list(candidates.task_names),
+            'choices': [_record(choice, candidates) for choice in choices],
+        },
+    )
+    for name, figure in (
+        (TRADE_OFF, trade_off_figure(choices, maximize)),
+        (CHOICES, choices_figure(choices, candidates)),
+    ):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format='png', dpi=150)
+        workdirs.write_bytes(path / name, buffer.getvalue())
+    return f'{totals_table(choices)}\n\n{choices_table(choices, candidates)}'
+
+
+def letters(task_names) -> list[str]:
+    """A short sign for each task: its first letters, as many as make all of them differ."""
+    for length in range(1, 1 + max(map(len, task_names))):
+        signs = [name[:length].capitalize() for name in task_names]
+        if len(set(map(str.lower, signs))) == len(signs) and all(sign.isalpha() for sign in signs):
+            return signs
+    return [f'T{n}' for n in range(len(task_names))]
+
+
+def notation(selected, candidates) -> str:
+    """Chosen networks as in the paper: capitals for tasks that a network serves.
+
+    `SDn, K(0.5)` is a network that serves S and D and trains n beside, and one of cost 0.5 for K.
+    Costs are left out for networks of the most frequent cost.
+
+    Args:
+      selected: a `selection.Selection` of candidates.
+      candidates: the candidate networks.
+    """
+    signs = letters(candidates.task_names)
+    costs, counts = np.unique(candidates.costs, return_counts=True)
+    standard = costs[counts.argmax()]
+    networks = []
+    for n, tasks, serves in zip(selected.networks, selected.groups, selected.serves, strict=True):
+        shown = [signs[task] if task in serves else signs[task].lower() for task in tasks]
+        joined = ('' if max(map(len, signs)) == 1 else '.').join(shown)
+        cost = candidates.costs[n]
+        networks.append(joined if cost == standard else f'{joined}({cost:g})')
+    return ', '.join(networks)
+
+
+def totals_table(choices) -> str:
+    """Total score by method and budget, as text: the paper's Table 7."""
+    budgets = sorted({choice.budget for choice in choices})
+    totals = {(choice.method, choice.budget): f'{choice.total:.5f}' for choice in choices}
+    rows = [['budget', *(f'{budget:g}' for budget in budgets)]]
+    for method, name in NAMES.items():
+        cells = [totals.get((method, budget), '') for budget in budgets]
+        if any(cells):
+            rows.append([name, *cells])
+    return _text(rows, right=True)
+
+
+def choices_table(choices, candidates) -> str:
+    """The selected networks by method and budget, as text: the paper's Table 6."""
+    budgets = sorted({choice.budget for choice in choices})
+    shown = {
+        (choice.method, choice.budget): notation(choice.selected, candidates)
+        for choice in choices
+        if choice.selected is not None
+    }
+    methods = [method for method in _SELECTED if any(key[0] == method for key in shown)]
+    rows = [['budget', *(NAMES[method] for method in methods)]]
+    for budget in budgets:
+        rows.append([f'{budget:g}', *(shown.get((method, budget), '') for method in methods)])
+    return _text(rows)
+
+
+def trade_off_figure(choices, maximize=False) -> Figure:
+    """Total score against budget, a line for each method: the paper's Figure 3."""
+    figure = Figure(figsize=(7, 4.5), layout='constrained')
+    axes = figure.subplots()
+    for method, name in NAMES.items():
+        of_method = [choice for choice in choices if choice.method == method]
+        if of_method:
+            budgets, totals = zip(*((c.budget, c.total) for c in of_method), strict=True)
+            axes.plot(budgets, totals, label=name, markersize=5, **_STYLES[method])
+    axes.set_xlabel('inference budget')
+    axes.set_ylabel(f'total score ({"higher" if maximize else "lower"} is better)')
+    axes.set_title('What an inference budget buys')
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def choices_figure(choices, candidates) -> Figure:
+    """Which networks each method selects and whom they serve: the paper's Figure 2."""
+    budgets = sorted({choice.budget for choice in choices})
+    methods = [m for m in _SELECTED if any(choice.method == m for choice in choices)]
+    size = len(candidates.task_names)
+    figure = Figure(
+        figsize=(max(2.4, 0.45 * size) * len(methods), 1.5 * len(budgets) + 0.8),
+        layout='constrained',
+    )
+    grid = figure.subplots(len(budgets), len(methods), squeeze=False)
+    by_place = {(choice.budget, choice.method): choice for choice in choices}
+    for row, budget in zip(grid, budgets, strict=True):
+        for axes, method in zip(row, methods, strict=True):
+            axes.set_axis_off()
+            if choice := by_place.get((budget, method)):
+                _draw_choice(axes, choice, candidates)
+            axes.set_xlim(-0.6, size - 0.4)
+            axes.set_ylim(-0.45, 1.35)
+    for axes, method in zip(grid[0], methods, strict=True):
+        axes.set_title(NAMES[method], fontsize=10)
+    figure.legend(
+        handles=[
+            Line2D([], [], color='0.3', label='serves'),
+            Line2D([], [], color='0.3', linestyle=':', label='trains only'),
+        ],
+        loc='outside lower center',
+        ncols=2,
+        frameon=False,
+    )
+    return figure
+
+
+def _draw_choice(axes, choice, candidates):
+    """Networks above, tasks below, a line wherever a network trains a task."""
+    selected, signs = choice.selected, letters(candidates.task_names)
+    colours = colormaps['tab10'].colors
+    places = np.linspace(0, len(signs) - 1, len(selected.groups) + 2)[1:-1]
+    largest = candidates.costs.max() or 1.0
+    for n, (network, tasks, serves) in enumerate(
+        zip(selected.networks, selected.groups, selected.serves, strict=True)
+    ):
+        colour = colours[n % len(colours)]
+        for task in tasks:
+            line = '-' if task in serves else ':'
+            axes.plot([places[n], task], [1, 0.18], color=colour, linestyle=line, linewidth=1.4)
+        share = max(candidates.costs[network] / largest, 0.1)
+        axes.scatter([places[n]], [1], s=110 * share, color=colour, zorder=3)
+    for task, sign in enumerate(signs):
+        axes.text(task, 0, sign, ha='center', va='center', fontsize=9)
+    axes.text(
+        (len(signs) - 1) / 2,
+        -0.33,
+        f'budget {choice.budget:g}: {choice.total:.4g}',
+        ha='center',
+        va='center',
+        fontsize=8,
+    )
+
+
+def _row(choice, candidates):
+    """A line of the CSV file."""
+    chosen = choice.selected
+    cost = '' if chosen is None else candidates.costs[list(chosen.networks)].sum()
+    outcomes = [''] * len(candidates.task_names) if chosen is None else choice.outcomes.tolist()
+    return {
+        'method': choice.method,
+        'budget': choice.budget,
+        'cost': cost,
+        'networks': '' if chosen is None else notation(chosen, candidates),
+        **dict(zip(candidates.task_names, outcomes, strict=True)),
+        'total': choice.total,
+    }
+
+
+def _record(choice, candidates):
+    """An entry of results.json."""
+    names, chosen = candidates.task_names, choice.selected
+    record = {'method': choice.method, 'budget': choice.budget, 'total': choice.total}
+    if chosen is None:
+        return record
+    return record | {
+        'objective': chosen.objective,
+        'networks': [
+            {
+                'name': candidates.network_names[n],
+                'cost': candidates.costs[n],
+                'tasks': [names[task] for task in tasks],
+                'serves': [names[task] for task in serves],
+            }
+            for n, tasks, serves in zip(chosen.networks, chosen.groups, chosen.serves, strict=True)
+        ],
+        'scores': dict(zip(names, choice.outcomes.tolist(), strict=True)),
+    }
+
+
+def _text(rows, right=False):
+    """Rows of cells as text in columns."""
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    lines = []
+    for first, *others in rows:
+        cells = [first.ljust(widths[0])]
+        cells += [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width in zip(others, widths[1:], strict=True)
+        ]
+        lines.append('  '.join(cells).rstrip())
+    return '\n'.join([lines[0], '-' * max(map(len, lines)), *lines[1:]])

@@ -1,0 +1,125 @@
+"""Every way to select networks, over a range of budgets (Standley et al. 2020, Section 5)."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tag_jax.selection import baselines
+from tag_jax.selection.candidates import Candidates
+from tag_jax.selection.networks import select_networks, serve, served_scores
+from tag_jax.selection.predictors import higher_order_approximation
+from tag_jax.selection.result import Selection
+
+
+class Choice(NamedTuple):
+    """What a method selects for a budget, and what comes of it.
+
+    Attributes:
+      method, budget: as asked for.
+      selected: the networks, each task served by the best of them by its final validation score;
+        None for random selections.
+      outcomes: `[T]`, the scores of the networks that serve; None for random selections.
+      total: their sum; the mean of it for random selections.
+    """
+
+    method: str
+    budget: float
+    selected: Selection | None
+    outcomes: np.ndarray | None
+    total: float
+
+
+def trade_off(
+    candidates: Candidates,
+    budgets,
+    outcomes: Candidates | None = None,
+    early: Candidates | None = None,
+    maximize: bool = False,
+) -> list[Choice]:
+    """Selects networks for every budget in every way that the candidates allow.
+
+    'optimal' selects by the candidates' scores; 'hoa' by the higher order approximation from
+    networks of one and two tasks; 'esa' by early scores. Whatever a method selects by, its networks
+    serve by the candidates' scores, as they would once they are trained to the end. Then the
+    baselines: 'random', 'pessimal', 'all_in_one' and 'independent'.
+
+    Args:
+      candidates: N networks over T tasks, with their validation scores.
+      budgets: what networks may cost together.
+      outcomes: the same networks with the scores to count, on a test set; by default those of the
+        candidates.
+      early: the same networks with early scores; without them there is no 'esa'.
+      maximize: whether scores are to be high.
+
+    Returns:
+      A `Choice` for every method and budget at which it has a valid selection, by method.
+
+    Raises:
+      ValueError: if outcomes or early scores are of other networks, or if the smallest budget pays
+        for no selection that covers every task.
+    """
+    outcomes = candidates if outcomes is None else outcomes
+    for name, others in (('outcomes', outcomes), ('early', early)):
+        if others is not None and not _same_networks(candidates, others):
+            raise ValueError(f'{name} must be scores of the same networks and tasks as candidates')
+    budgets = np.atleast_1d(np.asarray(budgets, np.float64)).tolist()
+    select_networks(candidates, min(budgets), maximize)  # Raises if there is no selection.
+
+    def choice(method, budget, networks):
+        selected = serve(candidates, networks, maximize)
+        scores = served_scores(selected, outcomes)
+        return Choice(method, budget, selected, scores, float(scores.sum()))
+
+    methods = {
+        'optimal': lambda budget: select_networks(candidates, budget, maximize).networks,
+        'hoa': _by_approximation(candidates, maximize),
+        'esa': early and (lambda budget: select_networks(early, budget, maximize).networks),
+        'all_in_one': lambda b: baselines.all_in_one(candidates, b, maximize).networks,
+        'independent': lambda b: baselines.independent(candidates, b, maximize).networks,
+        'pessimal': lambda budget: baselines.pessimal(candidates, budget, maximize).networks,
+    }
+    found = []
+    for method, networks in methods.items():
+        for budget in budgets if networks else ():
+            try:
+                found.append(choice(method, budget, networks(budget)))
+            except ValueError:
+                continue  # No valid selection of this kind within the budget.
+    for budget in budgets:
+        spread = baselines.random_selections(candidates, budget, maximize, outcomes)
+        found.append(Choice('random', budget, None, None, spread.mean))
+    return found
+
+
+def _by_approximation(candidates, maximize):
+    """A function budget -> networks by the higher order approximation; None if pairs are missing.
+
+    A predicted network stands for the candidate of the same tasks and cost.
+    """
+    try:
+        predicted = higher_order_approximation(candidates)
+    except ValueError:
+        return None
+    place = {}
+    for n, (members, cost) in enumerate(zip(candidates.members, candidates.costs, strict=True)):
+        place.setdefault((members.tobytes(), float(cost)), n)
+    keys = [
+        (members.tobytes(), float(cost))
+        for members, cost in zip(predicted.members, predicted.costs, strict=True)
+    ]
+    trained = np.array([key in place for key in keys])
+    predicted, keys = predicted.take(trained), [key for key in keys if key in place]
+
+    def networks(budget):
+        chosen = select_networks(predicted, budget, maximize).networks
+        return [place[keys[n]] for n in chosen]
+
+    return networks
+
+
+def _same_networks(first, second):
+    return (
+        first.task_names == second.task_names
+        and first.network_names == second.network_names
+        and np.array_equal(first.costs, second.costs)
+    )
