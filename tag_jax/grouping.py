@@ -417,10 +417,6 @@ def _given_affinities(problem, affinity):
 
 def _check_budget(problem, budget):
     size = len(problem.task_names)
-    if size > selection.MAX_TASKS:
-        raise ValueError(
-            f'groups are selected from at most {selection.MAX_TASKS} tasks, not {size}'
-        )
     if (
         not isinstance(budget, numbers.Integral)
         or isinstance(budget, bool)

@@ -292,12 +292,6 @@ def test_a_task_without_labels_is_refused(problem, dataset, tmp_path):
     assert not (tmp_path / 'run').exists()
 
 
-def test_more_tasks_than_can_be_selected_from_are_refused(dataset):
-    tasks = {f'task_{n}': TASKS['radius'] for n in range(21)}
-    with pytest.raises(ValueError, match='at most 20 tasks, not 21'):
-        grouping.tag(make_problem(tasks), dataset, 2, CONFIG)
-
-
 def test_one_task(tmp_path):
     tasks = {'radius': TASKS['radius']}
     splits = (make_split(128, seed) for seed in range(3))

@@ -17,9 +17,10 @@ import time
 import numpy as np
 from absl import flags
 
-from experiments import common
+from experiments import common, launch
 
 flags.DEFINE_integer('seeds', 5, 'Number of seeds.')
+flags.adopt_module_key_flags(common)
 
 FLAGS = flags.FLAGS
 

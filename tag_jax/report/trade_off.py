@@ -135,7 +135,7 @@ def choices_table(choices, candidates) -> str:
 
 def trade_off_figure(choices, maximize=False) -> Figure:
     """Total score against budget, a line for each method: the paper's Figure 3."""
-    figure = Figure(figsize=(7, 4.5), layout='constrained')
+    figure = Figure(figsize=(8.5, 4.5), layout='constrained')
     axes = figure.subplots()
     for method, name in NAMES.items():
         of_method = [choice for choice in choices if choice.method == method]
@@ -146,7 +146,7 @@ def trade_off_figure(choices, maximize=False) -> Figure:
     axes.set_ylabel(f'total score ({"higher" if maximize else "lower"} is better)')
     axes.set_title('What an inference budget buys')
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, fontsize=9)
+    figure.legend(loc='outside right upper', frameon=False, fontsize=9)
     return figure
 
 

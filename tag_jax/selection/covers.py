@@ -273,18 +273,17 @@ class _Search:
                 pace, stalled = 0.7 * pace, 0
                 if pace < 0.02:
                     break
-            if (
-                np.minimum(node.caps, regrets[chosen].min(axis=0, initial=np.inf)).sum()
-                < self.target
-            ):
+            served = np.minimum(node.caps, regrets[chosen].min(axis=0, initial=np.inf))
+            if served.sum() < self.target:
                 self.record((*node.networks, *node.free[chosen].tolist()))
             gradient = 1.0 - serves[chosen].sum(axis=0)
+            if not gradient.any():
+                break  # Nothing is served twice or not at all: the bound is at its highest.
             direction = gradient + 0.5 * direction
-            norm = direction @ direction
-            if norm == 0:
-                break
+            if direction @ direction < 1e-6:
+                direction = gradient
             aim = self.target if np.isfinite(self.target) else 1.1 * abs(best) + 1
-            step = pace * (aim - value) / norm
+            step = pace * (aim - value) / (direction @ direction)
             multipliers = np.clip(multipliers + step * direction, 0, node.caps)
         keep = self.keep(node, worth, kept)
         return max(bound, best), worth[keep], node._replace(free=node.free[keep], multipliers=kept)
@@ -346,7 +345,8 @@ class _Purse:
 
     def spend_in_parts(self, worth, costs, left):
         order = np.flatnonzero(worth > 0)
-        order = order[np.argsort(costs[order] / worth[order], kind='stable')]
+        with np.errstate(over='ignore'):
+            order = order[np.argsort(costs[order] / worth[order], kind='stable')]
         spent = np.cumsum(costs[order])
         whole = int(np.searchsorted(spent, left, side='right'))
         value = worth[order[:whole]].sum()

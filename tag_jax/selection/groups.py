@@ -97,8 +97,8 @@ def select_groups(
             found, bound = _best_selections(groups, partitions, amount, num_solutions)
         if not found:
             raise ValueError(
-                f'no {amount} groups that keep the rules ({rules}) hold every task: allow more '
-                'groups, or mend the rules'
+                f'no selection of at most {amount} groups keeps the rules ({rules}) and holds '
+                'every task: allow more groups, or mend the rules'
             )
         elapsed = time.perf_counter() - start
         return _selections(affinity, singleton_scores, groups, found, bound, elapsed)

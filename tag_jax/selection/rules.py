@@ -70,12 +70,12 @@ def rules_of(task_names, min_size=1, max_size=None, must_link=(), cannot_link=()
     num_tasks = len(task_names)
     smallest = _integer('min_size', min_size)
     largest = num_tasks if max_size is None else _integer('max_size', max_size)
-    if not 1 <= smallest <= largest:
-        raise ValueError(
-            f'min_size must be at least 1 and at most max_size, not {smallest} of {largest}'
-        )
     if smallest > num_tasks:
         raise ValueError(f'min_size is {smallest}, but there are {num_tasks} tasks')
+    if not 1 <= smallest <= largest:
+        raise ValueError(
+            f'sizes must be at least 1, and min_size at most max_size, not {smallest} and {largest}'
+        )
     linked = []
     for link in _links('must_link', must_link, task_names):
         mask = sum(1 << task for task in link)

@@ -4,32 +4,27 @@ import time
 
 import numpy as np
 import pytest
+from brute_force import all_groups, group_gains, selections
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tag_jax import selection
-from tag_jax.selection import groups as solver
 
 
 def group_score(affinity, group, task, singleton_scores):
-    """The score of a group onto one of its tasks, straight from its definition."""
-    others = [other for other in group if other != task]
-    if others:
-        return sum(affinity[other][task] for other in others) / len(others)
-    if singleton_scores is not None:
-        return singleton_scores[task]
-    return 0.0 if len(affinity) == 1 else -np.inf
+    return group_gains(affinity, [group], singleton_scores)[0, task]
 
 
-def all_group_scores(affinity, singleton_scores):
-    """The score of every group onto every task, -inf outside the group, `[2^T - 1, T]`."""
-    size = len(affinity)
-    groups = [group for n in range(1, size + 1) for group in itertools.combinations(range(size), n)]
-    scores = np.full((len(groups), size), -np.inf)
-    for n, group in enumerate(groups):
-        for task in group:
-            scores[n, task] = group_score(affinity, group, task, singleton_scores)
-    return scores
+def brute_force(affinity, budget, singleton_scores=None, **rules):
+    """The best objective over every set of `budget` groups, each task served by the best."""
+    groups = all_groups(len(affinity), **rules)
+    gains = group_gains(affinity, groups, singleton_scores)
+    best = -np.inf
+    for sets in np.array_split(sets_of_groups(len(gains), min(budget, len(gains))), 8):
+        if len(sets):
+            served = functools.reduce(np.maximum, (gains[column] for column in sets.T))
+            best = max(best, served.sum(axis=1).max())
+    return best
 
 
 @functools.cache
@@ -39,21 +34,10 @@ def sets_of_groups(num_groups, size):
     return np.fromiter(flat, np.int8).reshape(-1, size)
 
 
-def brute_force(affinity, budget, singleton_scores=None):
-    """The best objective over every set of `budget` groups, each task served by the best."""
-    scores = all_group_scores(affinity, singleton_scores)
-    best = -np.inf
-    for sets in np.array_split(sets_of_groups(len(scores), budget), 8):
-        if len(sets):
-            served = functools.reduce(np.maximum, (scores[column] for column in sets.T))
-            best = max(best, served.sum(axis=1).max())
-    return best
-
-
 def brute_force_over_partitions(affinity, singleton_scores=None):
     """The same for budgets 1 to T: each part of a partition of the tasks takes its best group."""
-    scores = all_group_scores(affinity, singleton_scores)
     size = len(affinity)
+    scores = group_gains(affinity, all_groups(size), singleton_scores)
     best = np.full(size + 1, -np.inf)
 
     def extend(parts, task):
@@ -235,26 +219,12 @@ def test_a_constant_onto_a_task_changes_nothing():
         assert shifted.serves == expected.serves
 
 
-def test_subset_convolution_by_definition(monkeypatch):
-    rng = np.random.default_rng(0)
-    left, right = rng.normal(size=(2, 32, 3))
-    expected = np.full((32, 3), -np.inf)
-    for tasks in range(32):
-        for part in range(32):
-            if part & tasks == part:
-                expected[tasks] = np.maximum(expected[tasks], left[part] + right[tasks ^ part])
-    np.testing.assert_array_equal(solver.subset_convolution(left, right), expected)
-    monkeypatch.setattr(solver, '_BATCHED_VALUES', 10)
-    np.testing.assert_array_equal(solver.subset_convolution(left, right), expected)
-
-
 @pytest.mark.parametrize(
     ('affinity', 'budget', 'scores', 'message'),
     [
         (np.zeros((2, 3)), 1, None, r'square matrix \[T, T\], not of shape \(2, 3\)'),
         (np.zeros(4), 1, None, 'square matrix'),
-        (np.zeros((0, 0)), 1, None, '1 to 20 tasks, not 0'),
-        (np.zeros((21, 21)), 1, None, '1 to 20 tasks, not 21'),
+        (np.zeros((0, 0)), 1, None, 'at least one task'),
         ([[0, np.nan], [0, 0]], 1, None, r'affinity\[0, 1\] is nan'),
         ([[0, 0], [-np.inf, 0]], 1, None, r'affinity\[1, 0\] is -inf'),
         ([[0, 1e308], [0, 0]], 1, None, r'affinity\[0, 1\] is 1e\+308'),
@@ -271,3 +241,133 @@ def test_bad_input_is_named(affinity, budget, scores, message):
 
 def test_numpy_integers_are_budgets():
     assert selection.select_groups(np.zeros((3, 3)), np.int64(2)).objective == 0
+
+
+def random_rules(rng, size):
+    """Rules that may or may not leave a selection."""
+    rules = {}
+    if rng.random() < 0.4:
+        rules['min_size'] = int(rng.integers(1, 3))
+    if rng.random() < 0.4:
+        rules['max_size'] = int(rng.integers(2, size + 1))
+    if rng.random() < 0.4:
+        rules['must_link'] = [rng.choice(size, 2, replace=False).tolist()]
+    if rng.random() < 0.4:
+        rules['cannot_link'] = [rng.choice(size, rng.integers(2, 4), replace=False).tolist()]
+    return rules
+
+
+def test_several_solutions_and_rules_equal_brute_force():
+    rng = np.random.default_rng(0)
+    found = infeasible = 0
+    while found < 250:
+        size = int(rng.integers(3, 7))
+        affinity, rules = random_affinity(rng, size), random_rules(rng, size)
+        scores = rng.choice(affinity.ravel(), size) if rng.random() < 0.5 else None
+        budget, wanted = int(rng.integers(1, 4)), int(rng.choice([1, 2, 5, 20]))
+        groups = all_groups(size, **rules)
+        scale = np.abs(affinity).max()
+        gains = group_gains(affinity, groups, scores)
+        best = selections(gains, np.ones(len(groups)), budget, 1e-12 * scale) if groups else []
+        try:
+            answer = selection.select_groups(affinity, budget, scores, wanted, **rules)
+        except ValueError:
+            assert not best
+            infeasible += 1
+            continue
+        answer = answer if wanted > 1 else (answer,)
+        np.testing.assert_allclose(
+            [one.objective for one in answer], [gain for gain, _ in best[:wanted]], atol=1e-11 * scale
+        )
+        assert len({frozenset(one.groups) for one in answer}) == len(answer)
+        for one in answer:
+            assert set(one.groups) <= set(groups)
+            check_selection(affinity, one, budget, scores)
+        found += 1
+    assert infeasible > 10
+
+
+def test_several_solutions_of_more_tasks():
+    rng = np.random.default_rng(0)
+    affinity = rng.normal(size=(12, 12))
+    answers = selection.select_groups(affinity, 3, num_solutions=10)
+    objectives = [one.objective for one in answers]
+    assert len({frozenset(one.groups) for one in answers}) == 10
+    assert objectives == sorted(objectives, reverse=True)
+    assert objectives[0] == pytest.approx(selection.select_groups(affinity, 3).objective)
+    for one in answers:
+        check_selection(affinity, one, 3)
+    fewer = selection.select_groups(affinity, 3, num_solutions=4)
+    assert [one.groups for one in fewer] == [one.groups for one in answers[:4]]
+
+
+def test_several_budgets_in_one_call():
+    affinity = np.random.default_rng(0).normal(size=(7, 7))
+    together = selection.select_groups(affinity, [1, 3, 2], num_solutions=2)
+    for budget, answers in zip([1, 3, 2], together, strict=True):
+        alone = selection.select_groups(affinity, budget, num_solutions=2)
+        assert [one[:3] for one in answers] == [one[:3] for one in alone]
+
+
+def test_linked_tasks_train_together_and_others_apart():
+    affinity = np.full((5, 5), 1.0)
+    selected = selection.select_groups(
+        affinity, 3, must_link=[(0, 1), (1, 2)], cannot_link=[(0, 3)], max_size=4
+    )
+    for group in selected.groups:
+        assert {0, 1, 2} <= set(group) or not {0, 1, 2} & set(group)
+        assert not {0, 3} <= set(group)
+
+
+@pytest.mark.parametrize(
+    ('rules', 'message'),
+    [
+        ({'min_size': 4}, 'min_size is 4, but there are 3 tasks'),
+        ({'min_size': 3, 'max_size': 2}, 'min_size at most max_size, not 3 and 2'),
+        ({'max_size': 1.5}, 'max_size must be an integer, not 1.5'),
+        ({'must_link': [(0, 3)]}, 'must_link names task 3, but there are 3 tasks'),
+        ({'must_link': [(0, 0)]}, 'must_link needs two different tasks'),
+        ({'must_link': ['ab']}, "a list of sets of tasks, not of single tasks: 'ab'"),
+        ({'cannot_link': [('x', 'y')]}, "cannot_link names 'x', which is not among task 0"),
+        ({'must_link': [(0, 1)], 'cannot_link': [(1, 0)]}, 'in a must_link and in a cannot_link'),
+        ({'must_link': [(0, 1)], 'max_size': 1}, 'are linked, but a network may train 1 at most'),
+        ({'max_size': 2}, 'at most 1 groups keeps the rules .at most 2 tasks. and holds every task'),
+        ({'num_solutions': 0}, 'num_solutions must be at least 1, not 0'),
+    ],
+)
+def test_rules_that_mean_nothing_are_named(rules, message):
+    with pytest.raises(ValueError, match=message):
+        selection.select_groups(np.zeros((3, 3)), 1, **rules)
+
+
+def planted(blocks, noise, seed, size=40):
+    rng = np.random.default_rng(seed)
+    block = np.arange(size) % blocks
+    return np.where(block[:, None] == block, 1.0, -0.5) + rng.normal(0, noise, (size, size))
+
+
+@pytest.mark.parametrize(('blocks', 'noise'), [(2, 0.75), (4, 0.5), (8, 0.5)])
+def test_forty_tasks_in_planted_blocks_are_proven(blocks, noise):
+    selected = selection.select_groups(planted(blocks, noise, 0), blocks)
+    assert selected.optimal
+    assert selected.bound == selected.objective
+    expected = {tuple(range(block, 40, blocks)) for block in range(blocks)}
+    assert set(selected.serves) == expected
+
+
+def test_forty_tasks_of_noise_have_a_certified_gap():
+    affinity = np.random.default_rng(0).normal(size=(24, 24))
+    selected = selection.select_groups(affinity, 3)
+    assert not selected.optimal
+    assert selected.objective < selected.bound < affinity.max(axis=0).sum()
+    several = selection.select_groups(affinity, 3, num_solutions=3)
+    assert several[0][:4] == selected[:4], 'the same search always'
+    assert [one.objective for one in several] == sorted((o.objective for o in several), reverse=True)
+    for one in (selected, *several):
+        total = sum(
+            group_score(affinity, group, task, None)
+            for group, served in zip(one.groups, one.serves, strict=True)
+            for task in served
+        )
+        assert one.objective == pytest.approx(total)
+        assert sorted(itertools.chain(*one.serves)) == list(range(24))
