@@ -34,8 +34,8 @@ class Candidates:
 
     Raises:
       ValueError: if shapes do not match, a name stands twice, a score is infinite or is given for
-        a task that the network does not train, a cost is negative or not finite, a network trains
-        nothing, or a task has no score at all.
+        a task that the network does not train, a cost is negative or not finite, or a network
+        trains nothing.
     """
 
     members: np.ndarray
@@ -242,5 +242,3 @@ def _check_values(candidates):
         raise ValueError(f'the cost of {networks[n]!r} is {costs[n]}: costs must be 0 or more')
     for n in np.flatnonzero(~members.any(axis=1)):
         raise ValueError(f'{networks[n]!r} trains no task')
-    for t in np.flatnonzero(np.isnan(scores).all(axis=0)):
-        raise ValueError(f'no candidate solves the task {tasks[t]!r}')

@@ -80,6 +80,8 @@ def select_networks(
     num_solutions = checked_count('num_solutions', num_solutions)
     sign = 1 if maximize else -1
     gains = np.where(np.isnan(candidates.scores), -np.inf, sign * candidates.scores)
+    for task in np.flatnonzero(np.isinf(gains).all(axis=0)):
+        raise ValueError(f'no candidate solves the task {candidates.task_names[task]!r}')
     gains[~_within_limits(candidates, limits, maximize)] = -np.inf
     gains[~rules.allow(candidates.members)] = -np.inf
     for task in np.flatnonzero(np.isinf(gains).all(axis=0)):

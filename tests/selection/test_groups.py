@@ -277,7 +277,9 @@ def test_several_solutions_and_rules_equal_brute_force():
             continue
         answer = answer if wanted > 1 else (answer,)
         np.testing.assert_allclose(
-            [one.objective for one in answer], [gain for gain, _ in best[:wanted]], atol=1e-11 * scale
+            [one.objective for one in answer],
+            [gain for gain, _ in best[:wanted]],
+            atol=1e-11 * scale,
         )
         assert len({frozenset(one.groups) for one in answer}) == len(answer)
         for one in answer:
@@ -331,7 +333,10 @@ def test_linked_tasks_train_together_and_others_apart():
         ({'cannot_link': [('x', 'y')]}, "cannot_link names 'x', which is not among task 0"),
         ({'must_link': [(0, 1)], 'cannot_link': [(1, 0)]}, 'in a must_link and in a cannot_link'),
         ({'must_link': [(0, 1)], 'max_size': 1}, 'are linked, but a network may train 1 at most'),
-        ({'max_size': 2}, 'at most 1 groups keeps the rules .at most 2 tasks. and holds every task'),
+        (
+            {'max_size': 2},
+            'at most 1 groups keeps the rules .at most 2 tasks. and holds every task',
+        ),
         ({'num_solutions': 0}, 'num_solutions must be at least 1, not 0'),
     ],
 )
@@ -362,7 +367,9 @@ def test_forty_tasks_of_noise_have_a_certified_gap():
     assert selected.objective < selected.bound < affinity.max(axis=0).sum()
     several = selection.select_groups(affinity, 3, num_solutions=3)
     assert several[0][:4] == selected[:4], 'the same search always'
-    assert [one.objective for one in several] == sorted((o.objective for o in several), reverse=True)
+    assert [one.objective for one in several] == sorted(
+        (o.objective for o in several), reverse=True
+    )
     for one in (selected, *several):
         total = sum(
             group_score(affinity, group, task, None)

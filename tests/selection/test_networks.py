@@ -106,7 +106,10 @@ def test_equality_with_every_set_of_networks():
         if candidates is None:
             continue
         num_tasks = len(candidates.task_names)
-        budget, wanted = float(rng.choice([0.5, 1, 1.5, 2, 2.7, 4, 5.2])), int(rng.choice([1, 3, 9]))
+        budget, wanted = (
+            float(rng.choice([0.5, 1, 1.5, 2, 2.7, 4, 5.2])),
+            int(rng.choice([1, 3, 9])),
+        )
         maximize = bool(rng.random() < 0.5)
         weights = rng.integers(0, 4, num_tasks) / 2 if rng.random() < 0.3 else None
         limits = None
@@ -327,6 +330,11 @@ def test_the_road_is_a_matter_of_size_only(monkeypatch):
     first = selection.select_networks(candidates, 3)
     monkeypatch.setattr(solver, '_MAX_WORK', 0)
     assert selection.select_networks(candidates, 3).objective == pytest.approx(first.objective)
+
+
+def test_a_task_that_no_candidate_solves_is_named():
+    with pytest.raises(ValueError, match="no candidate solves the task 'b'"):
+        selection.select_networks(small().take([0, 3]), 2)
 
 
 @pytest.mark.parametrize(

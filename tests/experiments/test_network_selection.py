@@ -1,0 +1,81 @@
+"""The launcher of network selection, through its real command."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+
+NETWORKS = """network,cost,split,depth,edges
+D,1,validation,0.1,
+D,1,test,0.2,
+E,1,validation,,0.3
+E,1,test,,0.4
+DE,1,validation,0.3,0.3
+DE,1,test,0.4,0.5
+"""
+
+
+def launch(*flags, cwd):
+    return subprocess.run(
+        [sys.executable, '-W', 'error', '-m', 'experiments.network_selection', *flags],
+        cwd=cwd,
+        env=os.environ | {'PYTHONPATH': str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_published_networks(tmp_path):
+    done = launch(cwd=tmp_path)
+    assert done.stderr == ''
+    assert done.returncode == 0
+    lines = {
+        line.rsplit('  ', 9)[0].strip(): line.split()[-9:] for line in done.stdout.splitlines()
+    }
+    assert lines['optimal'][:3] == ['0.50278', '0.46132', '0.45224']
+    assert 'SDn, N(0.5), nKE' in done.stdout
+    folder = tmp_path / 'runs' / 'network_selection_001'
+    files = {'config.json', 'results.json', 'choices.csv', 'choices.png', 'trade_off.png'}
+    assert {path.name for path in folder.iterdir()} == files
+    results = json.loads((folder / 'results.json').read_text())
+    assert results['score_on'] == 'test'
+    assert len([one for one in results['choices'] if one['method'] == 'optimal']) == 9
+
+
+def test_networks_of_your_own(tmp_path):
+    (tmp_path / 'mine.csv').write_text(NETWORKS)
+    done = launch('--networks=mine.csv', '--budget=1,2', '--workdir=out', cwd=tmp_path)
+    assert done.stderr == ''
+    results = json.loads((tmp_path / 'out' / 'results.json').read_text())
+    optimal = [one for one in results['choices'] if one['method'] == 'optimal']
+    assert [round(one['total'], 9) for one in optimal] == [0.9, 0.6]
+    done = launch(
+        '--networks=mine.csv', '--budget=1', '--score_on=nothing', '--maximize', cwd=tmp_path
+    )
+    assert 'Total score on validation' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ('flags', 'sentence'),
+    [
+        (['--budget=0.5'], "no candidate that costs 0.5 or less may serve 'depth'"),
+        (['--budget=two'], "--budget needs numbers, not 'two'"),
+        (['--select_on=x'], "there is no split called 'x': choose validation or test"),
+        (['--networks=no.csv'], "[Errno 2] No such file or directory: 'no.csv'"),
+        (['--workdir=mine.csv'], 'cannot write to the workdir mine.csv'),
+    ],
+)
+def test_bad_input_ends_with_one_sentence(tmp_path, flags, sentence):
+    (tmp_path / 'mine.csv').write_text(NETWORKS)
+    done = launch('--networks=mine.csv', *flags, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ''
+    assert done.stderr.startswith(f'error: {sentence}')
+    assert done.stderr.count('\n') == 1
+    assert [path.name for path in tmp_path.iterdir()] == ['mine.csv']

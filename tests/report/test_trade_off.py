@@ -1,0 +1,116 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from tag_jax import report, selection
+
+NAN = np.nan
+LETTERS = ('semantic', 'depth', 'edges')
+
+
+@pytest.fixture(scope='module')
+def candidates():
+    return selection.Candidates(
+        [[1, 1, 1], [1, 0, 0], [0, 1, 1], [1, 1, 0], [1, 0, 1]],
+        [[3, 3, 3], [2, NAN, NAN], [NAN, 1, 2], [1, 4, NAN], [4, NAN, 1]],
+        [1, 0.5, 1, 1, 1],
+        LETTERS,
+    )
+
+
+@pytest.fixture(scope='module')
+def choices(candidates):
+    return selection.trade_off(candidates, [1, 1.5, 2])
+
+
+def test_notation(candidates):
+    selected = selection.select_networks(candidates, 1.5)
+    assert report.notation(selected, candidates) == 'S(0.5), DE'
+    served = selection.serve(candidates, [3, 2])
+    assert report.notation(served, candidates) == 'Sd, DE'
+
+
+@pytest.mark.parametrize(
+    ('names', 'signs'),
+    [
+        (('depth', 'edges'), ['D', 'E']),
+        (('edges', 'Edge maps', 'depth'), ['Edges', 'Edge ', 'Depth']),
+        (('left_digit', 'left_even'), ['T0', 'T1']),
+        (('a1', 'a2'), ['T0', 'T1']),
+    ],
+)
+def test_letters_tell_tasks_apart(names, signs):
+    found = report.trade_off.letters(names)
+    assert len(set(found)) == len(names)
+    if ' ' not in ''.join(signs):
+        assert found == signs
+
+
+def test_methods_and_totals(candidates, choices):
+    totals = {(choice.method, choice.budget): choice.total for choice in choices}
+    assert totals['optimal', 1] == totals['all_in_one', 2] == totals['hoa', 1] == 9
+    assert totals['optimal', 1.5] == 5
+    assert totals['optimal', 2] == 4
+    assert not any(method in ('esa', 'independent') for method, _ in totals)
+    early = candidates.replace(scores=-candidates.scores)
+    found = selection.trade_off(candidates, 2, early=early)
+    assert [choice.total for choice in found if choice.method == 'esa'] == [7]
+
+
+def test_tables(candidates, choices):
+    text = report.totals_table(choices)
+    assert text.splitlines()[0].split() == ['budget', '1', '1.5', '2']
+    assert 'optimal                     9.00000  5.00000  4.00000' in text
+    text = report.choices_table(choices, candidates)
+    assert '1.5     S(0.5), DE' in text
+
+
+def test_files(candidates, choices, tmp_path):
+    text = report.write_trade_off(tmp_path, choices, candidates, {'budget': [1, 1.5, 2]})
+    assert 'optimal' in text
+    with (tmp_path / 'choices.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(choices)
+    assert rows[1] == {
+        'method': 'optimal',
+        'budget': '1.5',
+        'cost': '1.5',
+        'networks': 'S(0.5), DE',
+        'semantic': '2.0',
+        'depth': '1.0',
+        'edges': '2.0',
+        'total': '5.0',
+    }
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert results['task_names'] == list(LETTERS)
+    best = results['choices'][1]
+    assert best['networks'][1] == {
+        'name': 'network 2',
+        'cost': 1.0,
+        'tasks': ['depth', 'edges'],
+        'serves': ['depth', 'edges'],
+    }
+    assert best['scores'] == {'semantic': 2, 'depth': 1, 'edges': 2}
+    for name in ('trade_off.png', 'choices.png'):
+        assert (tmp_path / name).read_bytes().startswith(b'\x89PNG')
+
+
+def test_pictures_hold_every_method_and_choice(candidates, choices):
+    (axes,) = report.trade_off_figure(choices).axes
+    methods = {choice.method for choice in choices}
+    assert len(axes.get_lines()) == len(methods)
+    lines = {line.get_label(): line.get_ydata().tolist() for line in axes.get_lines()}
+    assert lines['optimal'] == [9, 5, 4]
+    figure = report.choices_figure(choices, candidates)
+    assert len(figure.axes) == 3 * 3
+    served = [line for line in figure.axes[3].get_lines() if line.get_linestyle() == '-']
+    assert len(served) == 3
+
+
+def test_other_networks_are_refused(candidates):
+    with pytest.raises(ValueError, match='outcomes must be scores of the same networks'):
+        selection.trade_off(candidates, 1, candidates.take([0, 1]))
+    with pytest.raises(ValueError, match='no selection within|or less may serve'):
+        selection.trade_off(candidates, [0.5, 1])

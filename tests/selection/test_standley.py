@@ -1,0 +1,160 @@
+"""Figures that Standley et al. 2020 print, from the losses that they published.
+
+The losses ship with the launcher (experiments/examples): Tables 8 and 9 of the paper, and the
+half-size and early-stopping rows published with the authors' MIT-licensed code.
+"""
+
+import csv
+import pathlib
+
+import numpy as np
+import pytest
+
+from tag_jax import report, selection
+
+EXAMPLES = pathlib.Path(__file__).parents[2] / 'experiments' / 'examples'
+BUDGETS = [1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5]
+
+# Table 7, to five places as the published losses give them; HOA at 4 is 0.444 in print.
+TOTALS = {
+    'optimal': [0.50278, 0.46132, 0.45224, 0.44612, 0.44235, 0.43932, 0.43555, 0.43555, 0.43481],
+    'esa': [0.50278, 0.48732, 0.46727, 0.46063, 0.45722, 0.45058, 0.45058, 0.44742, 0.44742],
+    'hoa': [0.50278, 0.46132, 0.45474, 0.45050, 0.44875, 0.44489, 0.44112, 0.44532, 0.44176],
+}
+
+# Table 6. Networks in any order, half-size ones with their cost.
+OPTIMAL = [
+    'SDNKE',
+    'DNKE, S(0.5)',
+    'nKE, SDN',
+    'nKE, SDn, N(0.5)',
+    'nKE, SDn, N',
+    'nKE, Snk, Dnk, N(0.5)',
+    'nKE, Snk, Dnk, N',
+    'nKE, Snk, Dnk, N',
+    'nkE, Snk, Dnk, N, K',
+]
+HIGHER_ORDER = [
+    'SDNKE',
+    'DNKE, S(0.5)',
+    'DNKE, Sn',
+    'DnKE, Sn, N(0.5)',
+    'DNK, E, Sn',
+    'DnK, E, Sn, N(0.5)',
+    'Sn, DnK, E, N',
+    'Sn, E, K(0.5), Dn, N',
+    'Sn, E, K, Dn, N',
+]
+# Of early stopping the networks that it selects, whichever serve in the end.
+EARLY_STOPPING = [
+    {'SDNKE'},
+    {'SDNK', 'E'},
+    {'SDKE', 'NKE'},
+    {'SDKE', 'NKE', 'N'},
+    {'SDNE', 'SDKE', 'NKE'},
+    {'SDNE', 'SDKE', 'NKE', 'N'},
+    {'SDNE', 'SDKE', 'NKE', 'N'},
+    {'SDNE', 'SDKE', 'NKE', 'N', 'SNK'},
+    {'SDNE', 'SDKE', 'NKE', 'N', 'SNK'},
+]
+
+
+@pytest.fixture(scope='module')
+def splits():
+    return selection.read_candidates(EXAMPLES / 'standley2020_setting1.csv')
+
+
+@pytest.fixture(scope='module')
+def choices(splits):
+    found = selection.trade_off(
+        splits['validation'], BUDGETS, splits['test'], splits['validation_early_stopped']
+    )
+    return {(choice.method, choice.budget): choice for choice in found}
+
+
+def networks(text):
+    return sorted(text.split(', '))
+
+
+@pytest.mark.parametrize('method', TOTALS)
+def test_totals_of_table_7(choices, method):
+    totals = [choices[method, budget].total for budget in BUDGETS]
+    np.testing.assert_allclose(totals, TOTALS[method], atol=1e-5)
+
+
+@pytest.mark.parametrize(('method', 'printed'), [('optimal', OPTIMAL), ('hoa', HIGHER_ORDER)])
+def test_networks_of_table_6(splits, choices, method, printed):
+    found = [choices[method, budget].selected for budget in BUDGETS]
+    found = [networks(report.notation(one, splits['validation'])) for one in found]
+    assert found == [networks(line) for line in printed]
+
+
+def test_early_stopping_selects_the_networks_of_table_6(splits):
+    early = splits['validation_early_stopped']
+    for selected, printed in zip(
+        selection.select_networks(early, BUDGETS), EARLY_STOPPING, strict=True
+    ):
+        assert {early.network_names[n].split(' ')[0] for n in selected.networks} == printed
+
+
+def test_baselines_of_table_7(choices):
+    """Random and pessimal as far as the paper's definition goes.
+
+    Its random row is met to 1.4e-3 but for budget 1.5 (0.483 in print, 0.487 over the eleven valid
+    selections there are). Its pessimal row is met up to 3.5; from there on it improves, though
+    the all-in-one network stays within the budget.
+    """
+    random = [0.503, 0.483, 0.475, 0.471, 0.467, 0.464, 0.462, 0.460, 0.459]
+    found = [choices['random', budget].total for budget in BUDGETS]
+    difference = np.abs(np.subtract(found, random))
+    assert np.delete(difference, 1).max() < 1.4e-3
+    assert difference[1] < 4e-3
+    pessimal = [choices['pessimal', budget].total for budget in BUDGETS]
+    np.testing.assert_allclose(pessimal[:6], [0.503] * 5 + [0.502], atol=1e-3)
+    np.testing.assert_allclose(pessimal, 0.50278, atol=1e-5)
+    np.testing.assert_allclose(choices['independent', 2.5].total, 0.465, atol=5e-4)
+    np.testing.assert_allclose(choices['all_in_one', 1].total, 0.503, atol=5e-4)
+    assert ('independent', 2.0) not in choices
+
+
+def test_pair_gains_of_tables_2_and_3(splits):
+    gains = selection.pair_gains(splits['test'])
+    printed = [
+        [np.nan, -5.41, -11.29, -4.32, -34.64],
+        [4.17, np.nan, -3.55, 3.49, 3.76],
+        [8.50, 2.48, np.nan, 1.37, 12.33],
+        [4.82, 1.38, -0.02, np.nan, -5.26],
+        [3.07, -0.92, -4.42, 1.37, np.nan],
+    ]
+    np.testing.assert_allclose(gains, printed, atol=0.005)
+    np.testing.assert_allclose(
+        np.nanmean(gains, axis=1), [-13.92, 1.97, 6.17, 0.23, -0.23], atol=0.006
+    )
+    mutual = selection.mutual_gains(gains)
+    # Segmentation with keypoints is -0.25 in print; half of 4.82 - 4.32 is 0.25.
+    printed = [-0.62, -1.39, 0.25, -15.78, -0.54, 2.43, 1.42, 0.67, 3.95, -1.95]
+    np.testing.assert_allclose(mutual[np.triu_indices(5, 1)], printed, atol=0.006)
+
+
+def test_correlation_of_figure_5(splits):
+    """Transfer affinity against multi-task affinity; the outlier is segmentation with edges."""
+    names = splits['test'].task_names
+    with (EXAMPLES / 'taskonomy_transfer_affinity.csv').open() as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith('#')))
+    mutual = selection.mutual_gains(selection.pair_gains(splits['test']))
+    pairs = np.array(
+        [
+            (float(row['affinity']), mutual[names.index(row['first']), names.index(row['second'])])
+            for row in rows
+        ]
+    )
+    outlier = pairs[:, 1].argmin()
+    assert (rows[outlier]['first'], rows[outlier]['second']) == ('semantic_segmentation', 'edges')
+    kept = np.delete(pairs, outlier, axis=0)
+    assert np.corrcoef(kept.T)[0, 1] == pytest.approx(-0.54, abs=0.005)
+
+
+def test_early_losses_correlate_with_final_ones(splits):
+    """Section 3.3.1: r = 0.49."""
+    r = selection.correlation(splits['validation_early_stopped'], splits['test'])
+    assert r == pytest.approx(0.49, abs=0.005)
