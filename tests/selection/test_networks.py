@@ -297,7 +297,7 @@ def test_a_hard_limit_of_a_task():
 
 
 def test_serving_by_other_scores():
-    final = small().replace(scores=[[2, np.nan, np.nan]] + small().scores.tolist()[1:])
+    final = small().replace(scores=[[2, np.nan, np.nan], *small().scores.tolist()[1:]])
     served = selection.serve(final, [0, 1, 3])
     assert served.networks == (0, 1, 3)
     assert served.serves == ((0,), (1,), (2,))
