@@ -16,8 +16,10 @@ import numpy as np
 
 # Nodes of branch and bound after the first try: by default, and for a closer look.
 _LOOK, CLOSER_LOOK = 20_000, 60_000
-# For one try, for a first look, and at once.
-_LONG, _SHORT, _BATCH = 8_000, 1_500, 256
+# For one try, and for a first look.
+_LONG, _SHORT = 8_000, 1_500
+# Nodes that are looked at together, and effects of tasks on tasks that are held for them at most.
+_BATCH, _HELD = 256, 5_000_000
 _SHARES = np.concatenate([[0], 1.25 ** np.arange(-30, 15)])
 _PROMISING = slice(9, 33, 3)
 _PROJECTIONS, _RELAXATION, _STALLED = 500, 1.6, 20
@@ -112,11 +114,12 @@ def largest_price(groups, multipliers, floor, max_nodes):
       above the floor, bool `[T]`, or None; and the number of nodes.
     """
     units, clashes = groups.units, groups.clashes
+    batch = int(np.clip(_HELD / len(multipliers) ** 2, 1, _BATCH))
     nobody = np.zeros((1, len(multipliers)), bool)
     inside, free, bounds = nobody, ~nobody, np.array([np.inf])
     group, nodes, largest_size = None, 0, groups.rules.largest
     while len(bounds) and nodes < max_nodes:
-        chosen = np.argpartition(-bounds, min(_BATCH, len(bounds)) - 1)[:_BATCH]
+        chosen = np.argpartition(-bounds, min(batch, len(bounds)) - 1)[:batch]
         within, rest = inside[chosen], free[chosen]
         nodes += len(chosen)
         found = _price_bounds(groups, multipliers, within, rest, largest_size)
