@@ -19,7 +19,7 @@ from tag_jax.selection.result import Selection
 _ENUMERATED = 1_000_000  # Affordable sets of networks, at most, that are gone through one by one.
 _DRAWS = 5_000_000
 _AT_ONCE = 50_000
-_NODES = 100_000
+_NODES, _HEAP = 100_000, 1_000_000
 
 
 class Spread(NamedTuple):
@@ -91,6 +91,8 @@ def pessimal(candidates: Candidates, budget, maximize=False, max_nodes: int = _N
     order = itertools.count()
     heap = [(-ceiling.sum(), next(order), (), nobody, budget * (1 + 1e-9))]
     for _ in range(max_nodes):
+        if len(heap) > _HEAP:
+            break
         bound, _, networks, served, left = heapq.heappop(heap)
         missing = np.isinf(served)
         if not missing.any():

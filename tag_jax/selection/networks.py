@@ -27,6 +27,7 @@ from tag_jax.selection.rules import rules_of
 # Most additions that partitions may take; beyond it, branch and bound.
 _MAX_WORK = 2e8
 _MAX_WAYS = 500
+_MOST_SCORES = 20_000_000
 
 
 def select_networks(
@@ -75,6 +76,11 @@ def select_networks(
         links mean nothing.
     """
     num_tasks = len(candidates.task_names)
+    if candidates.scores.size > _MOST_SCORES:
+        raise ValueError(
+            f'{len(candidates)} networks over {num_tasks} tasks do not fit into memory: networks x '
+            f'tasks must be {_MOST_SCORES:,} at most'
+        )
     rules = rules_of(candidates.task_names, min_size, max_size, must_link, cannot_link)
     weights = _checked_weights(task_weights, num_tasks)
     num_solutions = checked_count('num_solutions', num_solutions)

@@ -11,8 +11,9 @@ import itertools
 
 import numpy as np
 
-# Below this many values a convolution is done on all its halves at once, above it half by half.
-_BATCHED_VALUES = 1 << 21
+# Up to so many values, which fit into a processor's cache, a convolution is done on all its halves
+# at once; above it half by half.
+_BATCHED_VALUES = 1 << 15
 
 
 class Partitions:

@@ -13,7 +13,8 @@ from tag_jax.selection.group_scores import groups_of_members
 
 _FIRST, _LATER = 3, 15  # Rounds before and after the first try at a proof.
 _STEPS = 80
-_VALUES = 200_000  # Scores that are looked at at once, about.
+# Scores that are looked at together: about so many, and at most (above 1 GB).
+_VALUES, _MOST = 200_000, 20_000_000
 _TENURE = (4, 12)
 _COVER_NODES = 50
 
@@ -31,6 +32,12 @@ def search(groups, budget, num_solutions=1, seed=0):
       Selections, best first, each a tuple of tuples of tasks; none if none was found; and the
       bound, equal to the gain of the first where that is proven to be the best.
     """
+    num_tasks = len(groups.affinity)
+    if budget * num_tasks**2 > _MOST:
+        raise ValueError(
+            f'{budget} groups of {num_tasks} tasks do not fit into memory: groups x tasks x tasks '
+            f'must be {_MOST:,} at most'
+        )
     rng = np.random.default_rng(seed)
     pool, best = _improve(
         groups, budget, np.zeros((0, len(groups.affinity)), bool), None, _FIRST, rng
@@ -92,7 +99,7 @@ def _places(selection, pool):
 def _starts(groups, budget, best, rng):
     """Selections to start from, bool `[R, k, T]`: random ones, and changes of the best one."""
     num_units, num_tasks = groups.units.shape
-    runs = int(np.clip(_VALUES / (budget * num_units * num_tasks), 4, 32))
+    runs = int(np.clip(_VALUES / (budget * num_units * num_tasks), 1, 32))
     starts = [_random_selection(groups, budget, rng) for _ in range(runs)]
     if best is not None:
         for start in starts[::2]:
