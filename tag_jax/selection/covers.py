@@ -138,7 +138,13 @@ class _Node(NamedTuple):
 
 
 class _Search:
-    """Branch and bound; the head of the file explains it."""
+    """Branch and bound; the head of the file explains it.
+
+    Attributes:
+      covers: `{networks: regret}`, the best known.
+      target: the regret that a cover has to beat to be of use.
+      heap: `(bound, order, network to branch on, node)`, the nodes that are not settled.
+    """
 
     def __init__(self, regrets, costs, budget, num_solutions):
         self.regrets = regrets
@@ -233,13 +239,9 @@ class _Search:
         regrets = self.regrets[list(networks)]
         server = regrets.argmin(axis=0)
         served = np.bincount(server, minlength=len(networks))[server]
-        scale = value / len(networks) or 1.0
-        starts = [regrets.min(axis=0) + scale * start / served for start in _STARTS]
-        caps = np.full(len(served), np.inf)
-        bounds = [
-            self.bound_at(start, self.regrets[free], free, self.budget)[0] for start in starts
-        ]
-        return np.minimum(starts[int(np.argmax(bounds))], caps)
+        starts = [regrets.min(axis=0) + value / len(networks) * x / served for x in _STARTS]
+        bounds = [self.bound_at(x, self.regrets[free], free, self.budget)[0] for x in starts]
+        return starts[int(np.argmax(bounds))]
 
     def bound_at(self, multipliers, regrets, free, left):
         """Bound, worth of each network, tasks that it serves, and purchase at some multipliers."""
@@ -282,7 +284,7 @@ class _Search:
             direction = gradient + 0.5 * direction
             if direction @ direction < 1e-6:
                 direction = gradient
-            aim = self.target if np.isfinite(self.target) else 1.1 * abs(best) + 1
+            aim = min(self.target, 2 * max(self.covers.values()))
             step = pace * (aim - value) / (direction @ direction)
             multipliers = np.clip(multipliers + step * direction, 0, node.caps)
         keep = self.keep(node, worth, kept)

@@ -378,3 +378,8 @@ def test_forty_tasks_of_noise_have_a_certified_gap():
         )
         assert one.objective == pytest.approx(total)
         assert sorted(itertools.chain(*one.serves)) == list(range(24))
+
+
+def test_what_does_not_fit_into_memory_is_refused_at_once():
+    with pytest.raises(ValueError, match='200 groups of 400 tasks do not fit into memory'):
+        selection.select_groups(np.zeros((400, 400)), 200)

@@ -357,3 +357,9 @@ def test_a_task_that_no_candidate_solves_is_named():
 def test_bad_input_is_named(budget, settings, message):
     with pytest.raises(ValueError, match=message):
         selection.select_networks(small(), budget, **settings)
+
+
+def test_what_does_not_fit_into_memory_is_refused_at_once(monkeypatch):
+    monkeypatch.setattr(solver, '_MOST_SCORES', 10)
+    with pytest.raises(ValueError, match='5 networks over 3 tasks do not fit into memory'):
+        selection.select_networks(small(), 1)
