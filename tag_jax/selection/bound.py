@@ -82,7 +82,7 @@ def upper_bound(groups, budget, chosen, pool, effort=_LOOK) -> float:
 
 def closed(bound, gain):
     """Whether a bound proves a gain, none above 0, to be the best, but for rounding."""
-    return bound - gain <= -_CLOSED * gain
+    return bound - gain <= _CLOSED * abs(gain)
 
 
 def _even_multipliers(scores):
@@ -282,13 +282,15 @@ def _descend(scores, multipliers, budget, aim):
             aim, multipliers, stalled = (aim + best) / 2, kept, 0
             continue
         violation = bounds - aim
-        violated = violation > -_ROUNDING * aim
+        violated = violation > _ROUNDING * abs(aim)
         if not violated.any():
             break
         violation = violation[violated]
         slopes = 1.0 - budget * (profit[violated] > 0)
         weights = violation / (slopes**2).sum(axis=1)
         direction = (weights * violation) @ slopes
+        if not direction.any():
+            break
         step = _RELAXATION * (weights * violation) @ violation / (direction @ direction)
         multipliers = multipliers - step * direction
     return kept

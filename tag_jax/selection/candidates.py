@@ -81,6 +81,10 @@ class Candidates:
     def __repr__(self):
         return f'Candidates({len(self)} networks over {len(self.task_names)} tasks)'
 
+    def gains(self, maximize) -> np.ndarray:
+        """Scores turned so that high ones are good, `[N, T]`; -inf where there is none."""
+        return np.where(np.isnan(self.scores), -np.inf, self.scores if maximize else -self.scores)
+
     def replace(self, **fields) -> 'Candidates':
         """The same candidates with other fields: other scores, say."""
         return dataclasses.replace(self, **fields)
@@ -113,6 +117,9 @@ class Candidates:
         rows = list(rows)
         if not rows:
             raise ValueError('there is no network in the table')
+        for n, row in enumerate(rows):
+            if not isinstance(row, Mapping) or not isinstance(row.get('scores'), Mapping):
+                raise ValueError(f"row {n} of the table has no 'scores' {{task: score}}")
         trained = [list(row.get('tasks', row['scores'])) for row in rows]
         if task_names is None:
             task_names = list(dict.fromkeys(task for tasks in trained for task in tasks))
@@ -159,7 +166,7 @@ def read_candidates(path) -> dict[str, Candidates]:
         has no row for a split.
       OSError: if the file cannot be read.
     """
-    with pathlib.Path(path).open(newline='') as file:
+    with pathlib.Path(path).open(newline='', encoding='utf-8-sig') as file:
         reader = csv.reader(line for line in file if not line.startswith('#'))
         header = [name.strip() for name in next(reader, [])]
         rows = [row for row in reader if any(cell.strip() for cell in row)]
@@ -170,6 +177,8 @@ def read_candidates(path) -> dict[str, Candidates]:
             'cost_snt, split and one for each task, and a row a network must follow'
         )
     tasks = [name for name in header if name not in ('network', cost_column, 'split')]
+    if not tasks or '' in tasks:
+        raise ValueError(f'{path} needs a column with a name for each task')
     table = {}
     for n, row in enumerate(rows, 1):
         if len(row) != len(header):

@@ -175,9 +175,10 @@ class _Search:
             nodes += 1
             for child in self.children(node, branch):
                 self.explore(child, bound, _LATER)
-        covers = sorted((value, networks) for networks, value in self.covers.items())
+        covers = sorted((value, len(nets), nets) for nets, value in self.covers.items())
+        covers = tuple((value, nets) for value, _, nets in covers[: self.num_solutions])
         settled = not self.heap or self.heap[0][0] >= self.target
-        return Found(tuple(covers[: self.num_solutions]), np.inf if settled else self.heap[0][0])
+        return Found(covers, np.inf if settled else float(self.heap[0][0]))
 
     def record(self, networks):
         """Keeps a cover, without the networks that it does not need."""
@@ -312,9 +313,9 @@ class _Purse:
 
     def slots(self, left):
         """How many networks some money can buy."""
-        if left < self.prices[0]:
-            return 0
-        return self.most if self.prices[0] == 0 else min(self.most, int(left / self.prices[0]))
+        if left >= self.most * self.prices[0]:
+            return self.most
+        return int(left / self.prices[0])
 
     def spend(self, worth, networks, left):
         """The most that networks within a budget are worth together, and their places `[p]`.
@@ -389,44 +390,35 @@ def first_cover(regrets, costs, budget, free, max_nodes=_COVER_NODES):
       Indices of networks, or None; and whether the search came to its end.
     """
     serves = np.isfinite(regrets)
-    nodes = 0
-
-    def extend(chosen, missing, left, free):
-        nonlocal nodes
+    stack = [((), np.ones(regrets.shape[1], bool), budget, free)]
+    for _ in range(max_nodes):
+        if not stack:
+            return None, True
+        chosen, missing, left, free = stack.pop()
         if not missing.any():
-            return chosen
-        nodes += 1
-        free = free[costs[free] <= left]
+            return chosen, True
         gains = serves[free][:, missing].sum(axis=1)
-        free, gains = free[gains > 0], gains[gains > 0]
-        if nodes > max_nodes or not len(free):
-            return None
-        by_value = np.argsort(costs[free] / gains)
-        spent = np.cumsum(costs[free][by_value])
-        whole = np.searchsorted(spent, left, side='right')
-        reach = gains[by_value[:whole]].sum()
-        if whole < len(free):
-            rest = left - (spent[whole - 1] if whole else 0.0)
-            reach += gains[by_value[whole]] * rest / costs[free[by_value[whole]]]
-        if reach < missing.sum() - 1e-6:
-            return None
+        useful = (gains > 0) & (costs[free] <= left)
+        free, gains = free[useful], gains[useful]
         options = serves[free][:, missing].sum(axis=0)
+        if not options.min() or _reach(gains, costs[free], left) < missing.sum() - 1e-6:
+            continue
         task = np.flatnonzero(missing)[np.argmin(options)]
-        if not options.min():
-            return None
         able = np.flatnonzero(serves[free, task])
         mean = np.where(serves[free[able]], regrets[free[able]], 0).sum(axis=1) / gains[able]
-        for place in able[np.lexsort((mean, costs[free[able]] / gains[able]))]:
-            network = free[place]
-            found = extend(
-                (*chosen, int(network)),
-                missing & ~serves[network],
-                left - costs[network],
-                free[free != network],
-            )
-            if found is not None:
-                return found
-        return None
+        able = able[np.lexsort((mean, costs[free[able]] / gains[able]))]
+        for n in free[able[::-1]].tolist():
+            stack.append(((*chosen, n), missing & ~serves[n], left - costs[n], free))
+    return None, False
 
-    found = extend((), np.ones(regrets.shape[1], bool), budget, free)
-    return found, found is not None or nodes <= max_nodes
+
+def _reach(gains, costs, left):
+    """How many more tasks some money can serve at most, where a part of a network may be bought."""
+    order = np.argsort(costs / gains)
+    spent = np.cumsum(costs[order])
+    whole = int(np.searchsorted(spent, left, side='right'))
+    reach = gains[order[:whole]].sum()
+    if whole < len(order):
+        rest = left - (spent[whole - 1] if whole else 0.0)
+        reach += gains[order[whole]] * rest / costs[order[whole]]
+    return reach

@@ -4,7 +4,7 @@ import numpy as np
 
 
 class GroupScores:
-    """The score of any group onto any task, relative to the best that each task could have.
+    """The score of any group onto any task, relative to the best that the rules let the task have.
 
     A constant added to all scores of one task changes no decision. With the best of them at 0 and
     the rest below, sums hold no cancellation, and a difference from rounding is one that is small
@@ -16,7 +16,8 @@ class GroupScores:
       rules: `Rules`.
 
     Attributes:
-      affinity, singleton_scores: relative to the best of each task: none above 0.
+      affinity, singleton_scores: relative to the best score that a group could have onto each task;
+        so that no group scores above 0.
       rules: as given.
       units: bool `[Q, T]`, the tasks that join or leave a group together.
       unit_of: `[T]`, the unit of each task.
@@ -26,9 +27,6 @@ class GroupScores:
     def __init__(self, affinity, singleton_scores, rules):
         num_tasks = len(affinity)
         own, tasks = np.eye(num_tasks, dtype=bool), np.arange(num_tasks)
-        best = np.where(own, singleton_scores, affinity).max(axis=0)
-        self.affinity = np.where(own, 0, affinity - best)
-        self.singleton_scores = singleton_scores - best
         self.rules = rules
         linked = np.array([link >> tasks & 1 for link in rules.linked], bool)
         linked = linked.reshape(-1, num_tasks)
@@ -39,6 +37,14 @@ class GroupScores:
             first, second = np.flatnonzero(pair >> tasks & 1)
             apart[first, second] = apart[second, first] = True
         self.clashes = self.units @ apart @ self.units.T @ self.units
+        clashes = self.clashes[self.unit_of]
+        mates = self.units[self.unit_of] & ~own
+        best = _reachable(np.where(own, 0, affinity), singleton_scores, mates, clashes, rules)
+        self.singleton_scores = singleton_scores - best
+        self.affinity = np.where(own, 0, affinity - best)
+        # No group holds tasks that clash: the lower, the tighter are bounds that overlook it.
+        lowest = np.where(clashes, np.inf, self.affinity).min(axis=0)
+        self.affinity = np.where(clashes, lowest, self.affinity)
 
     def of(self, members) -> np.ndarray:
         """The score of groups onto every task.
@@ -68,6 +74,27 @@ class GroupScores:
         changed = (members[:, None] ^ self.units).reshape(-1, members.shape[1])
         changed = changed[self.rules.allow(changed)]
         return np.concatenate([members, changed[changed.any(axis=1)]])
+
+
+def _reachable(affinity, singleton_scores, mates, clashes, rules):
+    """The best score `[T]` that any group could have onto each task.
+
+    Args:
+      affinity: `[T, T]`, source task first, its diagonal 0.
+      singleton_scores: `[T]`.
+      mates, clashes: bool `[T, T]`, the tasks that a task trains with always, and never.
+      rules: `Rules`.
+    """
+    num_tasks = len(affinity)
+    others = ~mates & ~clashes & ~np.eye(num_tasks, dtype=bool)
+    helpers = np.sort(np.where(others, affinity, -np.inf), axis=0)[::-1]  # [rank, T]
+    sums = np.concatenate([np.zeros((1, num_tasks)), np.cumsum(helpers, axis=0)])
+    sums += np.where(mates, affinity, 0).sum(axis=0)
+    sizes = 1 + mates.sum(axis=0) + np.arange(num_tasks + 1)[:, None]
+    scores = np.where(sizes == 1, singleton_scores, sums / np.maximum(sizes - 1, 1))
+    fits = (sizes >= rules.smallest) & (sizes <= rules.largest)
+    best = np.where(fits, scores, -np.inf).max(axis=0)
+    return np.where(np.isfinite(best), best, 0.0)  # A task that no group may hold: no matter.
 
 
 def members_of_groups(groups, num_tasks) -> np.ndarray:

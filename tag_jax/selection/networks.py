@@ -5,19 +5,20 @@ sets; else by branch and bound with a Lagrangian bound. Both prove it.
 """
 
 import math
-import numbers
 import operator
 import time
 from collections.abc import Mapping
 
 import numpy as np
 
-from tag_jax.selection.candidates import Candidates
+from tag_jax.selection.candidates import LARGEST, Candidates
 from tag_jax.selection.covers import MAX_NODES, Found, best_covers, irredundant, undominated
-from tag_jax.selection.partitions import Partitions, affordable_counts
+from tag_jax.selection.partitions import Partitions, affordable, affordable_counts
 from tag_jax.selection.result import (
+    Infeasible,
     Selection,
     as_good,
+    checked_budget,
     checked_count,
     in_order,
     per_budget,
@@ -48,14 +49,15 @@ def select_networks(
 
     Every task is served by the best of the chosen networks on it, and the objective is the
     weighted sum of these scores (Standley et al. 2020, Section 3). No chosen network could be left
-    out without loss. Of equal networks the one that trains more tasks is chosen, then the first in
-    the list; the same choice is made always.
+    out without loss. Of networks that are equal on every task the one that trains more tasks is
+    chosen, then the first in the list (where one selection is asked for); the same choice is made
+    always.
 
     Args:
       candidates: N networks over T tasks.
       budget: what the chosen networks may cost together; a number, or a sequence of them.
       maximize: whether scores are to be high (accuracies), and not low (losses).
-      task_weights: `[T]`, not negative; by default 1 for each task.
+      task_weights: `[T]` or `{task: weight}`, not negative; by default 1 for each task.
       limits: scores that must be reached, `[T]` (NaN for a task without) or `{task: score}`: a
         network beyond the limit of a task does not serve it.
       min_size, max_size: bounds of the number of tasks that a chosen network trains.
@@ -71,53 +73,54 @@ def select_networks(
       more. For a sequence of budgets, a tuple with an answer for each.
 
     Raises:
-      ValueError: if no selection within a budget covers every task, with the task that none serves
-        where there is one; if a budget is not positive and finite; if weights, limits, sizes or
-        links mean nothing.
+      Infeasible: if no selection within a budget covers every task, with the task that none serves
+        where there is one. It is a ValueError.
+      ValueError: if a budget is negative or not finite; if weights, limits, sizes or links mean
+        nothing.
     """
-    num_tasks = len(candidates.task_names)
-    if candidates.scores.size > _MOST_SCORES:
-        raise ValueError(
-            f'{len(candidates)} networks over {num_tasks} tasks do not fit into memory: networks x '
-            f'tasks must be {_MOST_SCORES:,} at most'
-        )
-    rules = rules_of(candidates.task_names, min_size, max_size, must_link, cannot_link)
-    weights = _checked_weights(task_weights, num_tasks)
+    start = time.perf_counter()
+    gains = _allowed_gains(
+        candidates,
+        maximize,
+        limits,
+        rules_of(_names(candidates), min_size, max_size, must_link, cannot_link),
+    )
+    weights = _checked_weights(task_weights, candidates)
     num_solutions = checked_count('num_solutions', num_solutions)
-    sign = 1 if maximize else -1
-    gains = np.where(np.isnan(candidates.scores), -np.inf, sign * candidates.scores)
-    for task in np.flatnonzero(np.isinf(gains).all(axis=0)):
-        raise ValueError(f'no candidate solves the task {candidates.task_names[task]!r}')
-    gains[~_within_limits(candidates, limits, maximize)] = -np.inf
-    gains[~rules.allow(candidates.members)] = -np.inf
-    for task in np.flatnonzero(np.isinf(gains).all(axis=0)):
-        raise ValueError(
-            f'no candidate may serve {candidates.task_names[task]!r}: none keeps the rules '
-            f'({rules}) and the limits'
-        )
-    ideal = gains.max(axis=0)
-    able = np.isfinite(gains)
-    gains = np.where(able, weights * np.where(able, gains - ideal, 0), -np.inf)
-    solve = _solver(gains, candidates, num_solutions, max_nodes)
+    sign, solvers = 1 if maximize else -1, {}
 
     def select(amount):
-        start = time.perf_counter()
-        amount = _checked_budget(amount)
-        found = solve(amount)
+        nonlocal start
+        amount = checked_budget(amount)
+        paid = np.flatnonzero(affordable(candidates.costs, amount))
+        for task in np.flatnonzero(~np.isfinite(gains[paid]).any(axis=0)):
+            raise Infeasible(
+                f'no candidate that costs {amount:g} or less may serve '
+                f'{candidates.task_names[task]!r}'
+            )
+        if len(paid) not in solvers:
+            solvers[len(paid)] = _Solver(
+                gains[paid], weights, candidates.take(paid), num_solutions, max_nodes
+            )
+        solver = solvers[len(paid)]
+        found = solver.solve(amount)
         if not found.covers:
-            raise ValueError(_why_infeasible(candidates, gains, amount, found))
-        bound = sign * (math.fsum(weights * ideal) - min(found.proven, found.covers[0][0]))
-        elapsed = time.perf_counter() - start
+            raise Infeasible(
+                f'no selection within a budget of {amount:g} covers every task: allow a larger one'
+                if found.proven == np.inf
+                else f'the search found no selection within a budget of {amount:g}, nor that there '
+                'is none: allow a larger one, or more nodes'
+            )
+        bound = sign * (solver.ideal - min(found.proven, found.covers[0][0]))
         selections = []
         for regret, networks in found.covers:
-            one = _selection(candidates, gains[list(networks)], weights, networks)
-            proven = regret <= found.proven
-            selections.append(
-                one._replace(
-                    bound=one.objective if proven else bound, optimal=proven, elapsed=elapsed
-                )
-            )
-        return selections
+            networks = paid[list(networks)].tolist()
+            one = _selection(candidates, gains[networks], weights, networks)
+            if regret > found.proven:
+                one = one._replace(bound=float(bound), optimal=False)
+            selections.append(one)
+        elapsed, start = time.perf_counter() - start, time.perf_counter()
+        return [one._replace(elapsed=elapsed) for one in selections]
 
     return per_budget(select, budget, num_solutions)
 
@@ -141,17 +144,26 @@ def serve(candidates: Candidates, networks, maximize: bool = False, *, task_weig
     Raises:
       ValueError: if no network serves some task, or one is not among the candidates.
     """
-    networks = [operator.index(n) for n in networks]
+    networks = _indices(networks)
     for n in networks:
         if not 0 <= n < len(candidates):
             raise ValueError(f'there is no network {n} among {len(candidates)} candidates')
-    weights = _checked_weights(task_weights, len(candidates.task_names))
+    weights = _checked_weights(task_weights, candidates)
     scores = candidates.scores[networks]
     for task in np.flatnonzero(np.isnan(scores).all(axis=0)):
         raise ValueError(f'none of the networks serves {candidates.task_names[task]!r}')
-    gains = np.where(np.isnan(scores), -np.inf, scores if maximize else -scores)
-    gains = gains - gains.max(axis=0)
+    gains = candidates.gains(maximize)[networks]
     return _selection(candidates, gains, weights, networks)
+
+
+def _indices(networks):
+    """Indices of networks as a list."""
+    try:
+        if np.asarray(networks).dtype == bool:
+            raise TypeError
+        return [operator.index(n) for n in networks]
+    except TypeError:
+        raise ValueError(f'networks must be a list of indices, not {networks!r}') from None
 
 
 def served_scores(selected: Selection, candidates: Candidates) -> np.ndarray:
@@ -161,6 +173,8 @@ def served_scores(selected: Selection, candidates: Candidates) -> np.ndarray:
       selected: a selection of networks.
       candidates: the same networks, with the scores to look up: those on a test set, say.
     """
+    if selected.networks is None or max(selected.networks) >= len(candidates):
+        raise ValueError('the selection is not one of these candidates')
     scores = np.full(len(candidates.task_names), np.nan)
     for network, tasks in zip(selected.networks, selected.serves, strict=True):
         scores[list(tasks)] = candidates.scores[network, list(tasks)]
@@ -179,41 +193,81 @@ def _selection(candidates, gains, weights, networks):
     return Selection(groups, serves, objective, objective, True, networks, 0.0)
 
 
-def _solver(gains, candidates, num_solutions, max_nodes):
-    """The function budget -> `Found`."""
-    sizes = candidates.members.sum(axis=1)
-    kept = np.flatnonzero(np.isfinite(gains).any(axis=1))
-    if num_solutions == 1:
-        kept = kept[undominated(-gains[kept], candidates.costs[kept], sizes[kept])]
-    costs, regrets = candidates.costs[kept], -gains[kept]
-    num_tasks = gains.shape[1]
-    prices = np.unique(costs)
-    ways = math.comb(num_tasks + len(prices), num_tasks)
-    few = ways <= _MAX_WAYS and ways * len(prices) * 3**num_tasks / 4 <= _MAX_WORK
-    few = few and len(kept) * 2**num_tasks <= _MAX_WORK
-    if num_solutions == 1 and few:
-        solve = _by_partitions(-regrets, costs, prices)
-    else:
-
-        def solve(budget):
-            return best_covers(regrets, costs, budget, num_solutions, max_nodes=max_nodes)
-
-    def among_all(budget):
-        covers, proven = solve(budget)
-        return Found(
-            tuple((regret, tuple(kept[list(networks)].tolist())) for regret, networks in covers),
-            proven,
+def _names(candidates):
+    """The names of the tasks. Raises ValueError for what is no `Candidates`, or too many."""
+    if not isinstance(candidates, Candidates):
+        hint = ': take one split of it' if isinstance(candidates, Mapping) else ''
+        raise ValueError(f'candidates must be Candidates, not a {type(candidates).__name__}{hint}')
+    if candidates.scores.size > _MOST_SCORES:
+        raise ValueError(
+            f'{len(candidates)} networks over {len(candidates.task_names)} tasks do not fit into '
+            f'memory: networks x tasks must be {_MOST_SCORES:,} at most'
         )
+    return candidates.task_names
 
-    return among_all
+
+def _allowed_gains(candidates, maximize, limits, rules):
+    """Scores, high ones good, of the networks that may serve a task, `[N, T]`; -inf elsewhere."""
+    names = candidates.task_names
+    gains = candidates.gains(maximize)
+    for task in np.flatnonzero(np.isinf(gains).all(axis=0)):
+        raise Infeasible(f'no candidate solves the task {names[task]!r}')
+    gains[~_within_limits(candidates, limits, maximize)] = -np.inf
+    gains[~rules.allow(candidates.members)] = -np.inf
+    for task in np.flatnonzero(np.isinf(gains).all(axis=0)):
+        raise Infeasible(
+            f'no candidate may serve {names[task]!r}: none keeps the rules ({rules}) and the limits'
+        )
+    return gains
 
 
-def _by_partitions(gains, costs, prices):
+class _Solver:
+    """The best sets of some networks, for any budget that pays for each of them.
+
+    Attributes:
+      ideal: the weighted sum of the best score of every task.
+      solve: budget -> `Found`.
+    """
+
+    def __init__(self, gains, weights, candidates, num_solutions, max_nodes):
+        best = gains.max(axis=0)
+        self.ideal = math.fsum(weights * best)
+        able = np.isfinite(gains)
+        regrets = np.where(able, weights * np.where(able, best - gains, 0), np.inf)
+        sizes = candidates.members.sum(axis=1)
+        kept = np.flatnonzero(able.any(axis=1))
+        if num_solutions == 1:
+            kept = kept[undominated(regrets[kept], candidates.costs[kept], sizes[kept])]
+        regrets, costs = regrets[kept], candidates.costs[kept]
+        if num_solutions == 1 and _few(costs, regrets.shape[1]):
+            solve = _by_partitions(-regrets, costs)
+        else:
+
+            def solve(budget):
+                return best_covers(regrets, costs, budget, num_solutions, max_nodes=max_nodes)
+
+        def among_all(budget):
+            covers, proven = solve(budget)
+            covers = ((regret, tuple(kept[list(nets)].tolist())) for regret, nets in covers)
+            return Found(tuple(covers), proven)
+
+        self.solve = among_all
+
+
+def _few(costs, num_tasks):
+    """Whether there are so few tasks and prices that partitions are the shorter way."""
+    prices = len(np.unique(costs))
+    ways = math.comb(num_tasks + prices, num_tasks)
+    work = max(ways * prices * 3**num_tasks / 4, len(costs) * 2**num_tasks)
+    return ways <= _MAX_WAYS and work <= _MAX_WORK
+
+
+def _by_partitions(gains, costs):
     """A solver for few tasks and few prices: the best partition into served sets.
 
     Of equal selections it takes one of the lowest cost, then of the fewest networks.
     """
-    num_tasks = gains.shape[1]
+    num_tasks, prices = gains.shape[1], np.unique(costs)
     of_price = [np.flatnonzero(costs == price) for price in prices]
     partitions = Partitions(np.stack([_best_over_sets(gains[rows]) for rows in of_price]))
 
@@ -229,7 +283,7 @@ def _by_partitions(gains, costs, prices):
             totals = gains[of_price[kind]][:, members].sum(axis=1)
             networks.add(int(of_price[kind][np.argmax(as_good(totals, totals.max()))]))
         networks = irredundant(-gains, networks)
-        return Found(((-values.max(), networks),), np.inf)
+        return Found(((float(-values.max()), networks),), np.inf)
 
     return solve
 
@@ -249,53 +303,37 @@ def _best_over_sets(gains):
 
 def _within_limits(candidates, limits, maximize):
     """Which scores reach the limits of their tasks, bool `[N, T]`."""
-    if limits is None:
-        return np.ones(candidates.scores.shape, bool)
-    if isinstance(limits, Mapping):
-        for task in limits:
-            if task not in candidates.task_names:
-                raise ValueError(
-                    f'limits name {task!r}, which is not among {", ".join(candidates.task_names)}'
-                )
-        limits = [limits.get(task, np.nan) for task in candidates.task_names]
-    limits = _vector('limits', limits, len(candidates.task_names))
+    limits = np.nan if limits is None else limits
+    limits = _of_tasks('limits', limits, candidates.task_names, np.nan)
     with np.errstate(invalid='ignore'):
         missed = candidates.scores < limits if maximize else candidates.scores > limits
     return ~missed
 
 
-def _checked_weights(weights, num_tasks):
-    if weights is None:
-        return np.ones(num_tasks)
-    weights = _vector('task_weights', weights, num_tasks)
+def _checked_weights(weights, candidates):
+    names = candidates.task_names
+    weights = _of_tasks('task_weights', 1.0 if weights is None else weights, names, 1.0)
     for weight in weights[~(np.isfinite(weights) & (weights >= 0))]:
         raise ValueError(f'task_weights must be 0 or more, but one is {weight}')
+    largest = np.nan_to_num(np.abs(candidates.scores)).max(axis=0)
+    with np.errstate(over='ignore'):
+        if not (weights * largest < LARGEST).all():
+            raise ValueError('task_weights times scores are too large to be added')
     return weights
 
 
-def _vector(name, values, num_tasks):
+def _of_tasks(name, values, task_names, default):
+    """Values `[T]`, from an array, one number for all, or `{task: value}`."""
+    if isinstance(values, Mapping):
+        for task in values:
+            if task not in task_names:
+                raise ValueError(
+                    f'{name} name {task!r}, which is not among {", ".join(task_names)}'
+                )
+        values = [values.get(task, default) for task in task_names]
     values = np.asarray(values, np.float64)
-    if values.shape != (num_tasks,):
-        raise ValueError(f'{num_tasks} tasks need {num_tasks} {name}, not {values.shape}')
-    return values
-
-
-def _checked_budget(budget):
-    if isinstance(budget, bool) or not isinstance(budget, numbers.Real):
-        raise ValueError(f'budget must be a number, not {budget!r}')
-    if not math.isfinite(budget) or budget < 0:
-        raise ValueError(f'budget must be finite and not negative, not {budget}')
-    return float(budget)
-
-
-def _why_infeasible(candidates, gains, budget, found):
-    """A sentence about a budget that no selection keeps."""
-    affordable_ones = candidates.costs <= budget * (1 + 1e-9)
-    for task in np.flatnonzero(~np.isfinite(gains[affordable_ones]).any(axis=0)):
-        name = candidates.task_names[task]
-        return f'no candidate that costs {budget:g} or less may serve {name!r}'
-    if found.proven < np.inf:
-        return (
-            f'the search found no selection within a budget of {budget:g}, nor that there is none'
+    if values.shape not in ((), (len(task_names),)):
+        raise ValueError(
+            f'{len(task_names)} tasks need {len(task_names)} {name}, not {values.shape}'
         )
-    return f'no selection within a budget of {budget:g} covers every task: allow a larger one'
+    return np.broadcast_to(values, len(task_names))

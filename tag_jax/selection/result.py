@@ -16,8 +16,9 @@ class Selection(NamedTuple):
         Every task is in exactly one entry.
       objective: the value of the selection.
       bound: what no selection can exceed (or fall below, when minimising).
-      optimal: whether the selection is proven to be the best, or the next best after those before
-        it where several are asked for; then `bound` equals `objective`.
+      optimal: whether the selection is proven to be the best (to 1e-9 of what tasks miss of the best
+        that each could have), or the next best after those before it where several are asked for;
+        then `bound` equals `objective`.
       networks: indices into the candidates, where it was a choice among candidates; else None.
       elapsed: seconds that the search took.
     """
@@ -32,8 +33,8 @@ class Selection(NamedTuple):
 
 
 def as_good(gains, best):
-    """Which gains, none above 0, equal the best of them but for rounding."""
-    return gains >= best * (1 + 1e-13)
+    """Which gains equal the best of them but for rounding."""
+    return gains >= best - 1e-13 * np.abs(best)
 
 
 def served_best(gains) -> list[int]:
@@ -73,6 +74,23 @@ def per_budget(select, budget, num_solutions):
         return tuple(per_budget(select, one, num_solutions) for one in budget)
     found = select(budget)
     return tuple(found) if num_solutions > 1 else found[0]
+
+
+class Infeasible(ValueError):
+    """There is no selection within the budget and the rules, or none was found."""
+
+
+def checked_budget(budget) -> float:
+    """A finite number of at least 0. Raises ValueError if it is none."""
+    try:
+        if isinstance(budget, bool | str) or np.ndim(budget):
+            raise TypeError
+        budget = float(budget)
+    except (TypeError, ValueError):
+        raise ValueError(f'budget must be a number, not {budget!r}') from None
+    if not 0 <= budget < np.inf:
+        raise ValueError(f'budget must be finite and not negative, not {budget}')
+    return budget
 
 
 def checked_count(name, value) -> int:
