@@ -40,25 +40,32 @@ def main():
     budgets = [_number(budget) for budget in FLAGS.budget]
     splits = selection.read_candidates(FLAGS.networks)
     candidates = launch.choose('split', FLAGS.select_on, splits)
+    score_on, early = (_present(flag, splits) for flag in ('score_on', 'early'))
     choices = selection.trade_off(
-        candidates,
-        budgets,
-        splits.get(FLAGS.score_on),
-        splits.get(FLAGS.early),
-        FLAGS.maximize,
+        candidates, budgets, splits.get(score_on), splits.get(early), FLAGS.maximize
     )
-    counted = FLAGS.score_on if FLAGS.score_on in splits else FLAGS.select_on
+    counted = score_on or FLAGS.select_on
     settings = {
         'networks': FLAGS.networks,
         'budget': budgets,
         'select_on': FLAGS.select_on,
         'score_on': counted,
+        'early': early,
         'maximize': FLAGS.maximize,
     }
     folder = workdir.open_run(launch.run_folder('network_selection'), settings)
     tables = report.write_trade_off(folder, choices, candidates, settings, FLAGS.maximize)
     print(f'Total score on {counted}, of networks selected on {FLAGS.select_on}\n\n{tables}')
     print(f'\ntables and pictures: {folder}')
+
+
+def _present(flag, splits):
+    """The split that a flag names; None if the file lacks it and nobody asked for it."""
+    name = FLAGS[flag].value
+    if name not in splits and not FLAGS[flag].present:
+        return None
+    launch.choose('split', name, splits)
+    return name
 
 
 def _number(budget):

@@ -213,15 +213,16 @@ def _row(choice, candidates):
     """A line of the CSV file."""
     chosen = choice.selected
     cost = '' if chosen is None else candidates.costs[list(chosen.networks)].sum()
-    outcomes = [''] * len(candidates.task_names) if chosen is None else choice.outcomes.tolist()
-    return {
+    row = {
         'method': choice.method,
         'budget': choice.budget,
         'cost': cost,
         'networks': '' if chosen is None else notation(chosen, candidates),
-        **dict(zip(candidates.task_names, outcomes, strict=True)),
         'total': choice.total,
     }
+    outcomes = [''] * len(candidates.task_names) if chosen is None else choice.outcomes.tolist()
+    names = [f'task {name}' if name in row else name for name in candidates.task_names]
+    return row | dict(zip(names, outcomes, strict=True))
 
 
 def _record(choice, candidates):

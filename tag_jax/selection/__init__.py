@@ -20,13 +20,14 @@ from tag_jax.selection.groups import MAX_EXACT_TASKS, select_groups
 from tag_jax.selection.networks import select_networks, serve, served_scores
 from tag_jax.selection.predictors import affinity_candidates, all_groups, higher_order_approximation
 from tag_jax.selection.relations import correlation, mutual_gains, pair_gains
-from tag_jax.selection.result import Selection
+from tag_jax.selection.result import Infeasible, Selection
 from tag_jax.selection.trade_off import Choice, trade_off
 
 __all__ = [
     'MAX_EXACT_TASKS',
     'Candidates',
     'Choice',
+    'Infeasible',
     'Selection',
     'Spread',
     'affinity_candidates',

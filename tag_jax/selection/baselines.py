@@ -14,10 +14,11 @@ import numpy as np
 
 from tag_jax.selection.candidates import Candidates
 from tag_jax.selection.networks import select_networks, serve
-from tag_jax.selection.result import Selection
+from tag_jax.selection.partitions import affordable
+from tag_jax.selection.result import Infeasible, Selection, checked_budget, checked_count
 
 _ENUMERATED = 1_000_000  # Affordable sets of networks, at most, that are gone through one by one.
-_DRAWS = 5_000_000
+_KEYS, _BATCHES = 2_000_000, 100  # Random numbers drawn at once, and how often.
 _AT_ONCE = 50_000
 _NODES, _HEAP = 100_000, 1_000_000
 
@@ -48,12 +49,11 @@ def all_in_one(candidates: Candidates, budget=math.inf, maximize=False) -> Selec
     Raises:
       ValueError: if no network within the budget serves every task.
     """
-    complete = np.isfinite(candidates.scores).all(axis=1) & (candidates.costs <= budget)
+    complete = np.isfinite(candidates.scores).all(axis=1) & affordable(candidates.costs, budget)
     if not complete.any():
-        raise ValueError(f'no network that costs {budget:g} or less serves every task')
-    totals = np.where(complete, candidates.scores.sum(axis=1), np.nan)
-    best = np.nanargmax(totals) if maximize else np.nanargmin(totals)
-    return serve(candidates, [int(best)], maximize)
+        raise Infeasible(f'no network that costs {budget:g} or less serves every task')
+    totals = np.where(complete, candidates.gains(maximize).sum(axis=1), -np.inf)
+    return serve(candidates, [int(totals.argmax())], maximize)
 
 
 def independent(candidates: Candidates, budget, maximize=False) -> Selection:
@@ -81,39 +81,49 @@ def pessimal(candidates: Candidates, budget, maximize=False, max_nodes: int = _N
     Raises:
       ValueError: if no selection within the budget covers every task.
     """
-    select_networks(candidates, budget, maximize)  # Raises if there is none.
-    losses = -candidates.scores if maximize else candidates.scores
-    losses = np.where(np.isnan(losses), np.inf, losses)
-    affordable = np.flatnonzero(candidates.costs <= budget * (1 + 1e-9))
-    ceiling = np.where(np.isinf(losses[affordable]), -np.inf, losses[affordable]).max(axis=0)
-    options = np.isfinite(losses[affordable]).sum(axis=0)
-    nobody = np.full(len(ceiling), np.inf)
+    budget, max_nodes = checked_budget(budget), checked_count('max_nodes', max_nodes)
+    best = select_networks(candidates, budget, maximize).networks
+    losses = -candidates.gains(maximize)
+    networks, bound, optimal = _worst_cover(losses, candidates.costs, budget, max_nodes)
+    worst = serve(candidates, best if networks is None else networks, maximize)
+    bound = worst.objective if optimal else float(-bound if maximize else bound)
+    return worst._replace(bound=bound, optimal=optimal)
+
+
+def _worst_cover(losses, costs, budget, max_nodes):
+    """The affordable cover with the greatest total loss, by branch and bound on tasks.
+
+    Args:
+      losses: `[N, T]`, inf where a network cannot serve a task.
+      costs: `[N]`.
+      budget: at least one cover is within it.
+      max_nodes: the search ends after so many.
+
+    Returns:
+      Indices of networks, or None if none was found in time; a bound; whether it is the worst.
+    """
+    paid = np.flatnonzero(affordable(costs, budget))
+    serves = np.isfinite(losses)
+    ceiling = np.where(serves[paid], losses[paid], -np.inf).max(axis=0)
+    options = serves[paid].sum(axis=0)
     order = itertools.count()
-    heap = [(-ceiling.sum(), next(order), (), nobody, budget * (1 + 1e-9))]
+    start = ((), np.full(len(ceiling), np.inf), budget * (1 + 1e-9))
+    heap = [(-ceiling.sum(), next(order), *start)]
     for _ in range(max_nodes):
         if len(heap) > _HEAP:
             break
         bound, _, networks, served, left = heapq.heappop(heap)
         missing = np.isinf(served)
         if not missing.any():
-            break
+            return networks, -bound, True
         task = np.flatnonzero(missing)[np.argmin(options[missing])]
-        able = affordable[np.isfinite(losses[affordable, task])]
-        able = able[candidates.costs[able] <= left]
+        able = paid[serves[paid, task] & (costs[paid] <= left)]
         together = np.minimum(served, losses[able])
         bounds = np.where(np.isinf(together), ceiling, together).sum(axis=1)
         for n, row, total in zip(able.tolist(), together, bounds.tolist(), strict=True):
-            entry = (-total, next(order), (*networks, n), row, left - candidates.costs[n])
-            heapq.heappush(heap, entry)
-    optimal = not np.isinf(served).any()
-    if not optimal:
-        networks = next(
-            (entry[2] for entry in heapq.nsmallest(len(heap), heap) if np.isfinite(entry[3]).all()),
-            select_networks(candidates, budget, maximize).networks,
-        )
-    worst = serve(candidates, networks, maximize)
-    bound = worst.objective if optimal else (bound if maximize else -bound)
-    return worst._replace(bound=bound, optimal=optimal)
+            heapq.heappush(heap, (-total, next(order), (*networks, n), row, left - costs[n]))
+    whole = [entry for entry in heap if np.isfinite(entry[3]).all()]
+    return (min(whole)[2] if whole else None), -heap[0][0], False
 
 
 def random_selections(
@@ -141,7 +151,10 @@ def random_selections(
     Raises:
       ValueError: if there is no valid selection, or drawing finds none.
     """
+    budget, num_samples = checked_budget(budget), checked_count('num_samples', num_samples)
     outcomes = candidates if outcomes is None else outcomes
+    if outcomes.scores.shape != candidates.scores.shape:
+        raise ValueError('outcomes must be scores of the same networks and tasks as candidates')
     rng = np.random.default_rng(seed)
     batches = [_affordable_sets(candidates.costs, budget)]
     exact = batches[0] is not None
@@ -155,11 +168,11 @@ def random_selections(
             totals = totals[:num_samples]
             break
     if not len(totals):
-        raise ValueError(
+        raise Infeasible(
             f'no selection within a budget of {budget:g} covers every task'
             if exact
-            else f'none of {_DRAWS} random sets of networks within a budget of {budget:g} serves '
-            'every task: valid ones are too rare to be drawn'
+            else f'no selection was found among random sets of networks within a budget of '
+            f'{budget:g}: valid ones are too rare to be drawn'
         )
     std = totals.std()
     return Spread(
@@ -175,16 +188,14 @@ def random_selections(
 
 def _totals(candidates, outcomes, sets, maximize):
     """The total outcome of those sets of networks `[S, K]` that serve every task."""
-    losses = -candidates.scores if maximize else candidates.scores
-    losses = np.where(np.isnan(losses), np.inf, losses)[sets]
-    covers = np.isfinite(losses.min(axis=1)).all(axis=1)
-    servers = np.take_along_axis(sets[covers], losses[covers].argmin(axis=1), axis=1)
+    gains = candidates.gains(maximize)[sets]
+    covers = np.isfinite(gains.max(axis=1)).all(axis=1)
+    servers = np.take_along_axis(sets[covers], gains[covers].argmax(axis=1), axis=1)
     return outcomes.scores[servers, np.arange(servers.shape[1])].sum(axis=1)
 
 
 def _affordable_sets(costs, budget):
     """All sets of networks within a budget, as arrays `[S, K]` of sets of K; None if too many."""
-    budget = budget * (1 + 1e-9)
     sets, spent = np.zeros((1, 0), np.int32), np.zeros(1)
     found, count = [], 0
     while len(sets):
@@ -196,7 +207,7 @@ def _affordable_sets(costs, budget):
         offset = np.arange(len(row)) - np.repeat(np.cumsum(following) - following, following)
         network = last[row] + 1 + offset
         paid = spent[row] + costs[network]
-        keep = paid <= budget
+        keep = affordable(paid, budget)
         sets = np.concatenate([sets[row[keep]], network[keep, None].astype(np.int32)], axis=1)
         spent = paid[keep]
         count += len(sets)
@@ -209,18 +220,17 @@ def _affordable_sets(costs, budget):
 def _drawn_sets(costs, budget, rng):
     """Sets of networks within a budget, all equally likely: batches of arrays `[S, K]`.
 
-    A set of K networks is drawn as K numbers, in K! ways of N^K; so K is drawn in proportion to
-    N^K / K!, and what holds a network twice or costs too much is thrown away.
+    A set has K networks with a chance in proportion to the number of sets of K.
     """
-    budget = budget * (1 + 1e-9)
-    sizes = range(1, int((np.cumsum(np.sort(costs)) <= budget).sum()) + 1)
-    logs = np.array([size * math.log(len(costs)) - math.lgamma(size + 1) for size in sizes])
-    chances = np.exp(logs - logs.max())
-    for _ in range(_DRAWS // _AT_ONCE):
+    size = len(costs)
+    most = int(affordable(np.cumsum(np.sort(costs)), budget).sum())
+    logs = [-math.lgamma(k + 1) - math.lgamma(size - k + 1) for k in range(1, most + 1)]
+    chances = np.exp(np.array(logs) - max(logs))
+    batch_size = max(_KEYS // size, 1)
+    for _ in range(_BATCHES):
         batch = []
-        counts = rng.multinomial(_AT_ONCE, chances / chances.sum())
-        for size, count in zip(sizes, counts.tolist(), strict=True):
-            sets = np.sort(rng.integers(len(costs), size=(count, size)), axis=1)
-            sets = sets[(np.diff(sets, axis=1) > 0).all(axis=1)]
-            batch.append(sets[costs[sets].sum(axis=1) <= budget])
+        for k, count in enumerate(rng.multinomial(batch_size, chances / chances.sum()), 1):
+            keys = rng.random((count, size))
+            sets = np.argpartition(keys, min(k, size - 1), axis=1)[:, :k]
+            batch.append(np.sort(sets, axis=1)[affordable(costs[sets].sum(axis=1), budget)])
         yield batch

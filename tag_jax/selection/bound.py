@@ -247,7 +247,7 @@ def _with_one_of(values, added):
     """The largest sum of d values, one of them given, `[B, D + 1, T]`, for d = 0 to D."""
     largest = np.cumsum(np.sort(values, axis=2)[:, :, ::-1], axis=2)
     full = largest[:, added, added - 1]
-    fewer = np.where(added > 1, largest[:, added, added - 2], 0)
+    fewer = np.where(added > 1, largest[:, added, np.maximum(added - 2, 0)], 0)
     return np.minimum(full[..., None], fewer[..., None] + values)
 
 

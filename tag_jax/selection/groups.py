@@ -21,7 +21,14 @@ from tag_jax.selection.candidates import LARGEST
 from tag_jax.selection.covers import best_covers, irredundant
 from tag_jax.selection.group_scores import GroupScores, groups_of_members, members_of_groups
 from tag_jax.selection.partitions import Partitions, members_of, subsets
-from tag_jax.selection.result import Selection, as_good, checked_count, in_order, per_budget
+from tag_jax.selection.result import (
+    Infeasible,
+    Selection,
+    as_good,
+    checked_count,
+    in_order,
+    per_budget,
+)
 from tag_jax.selection.rules import rules_of
 from tag_jax.selection.search import search
 
@@ -48,8 +55,9 @@ def select_groups(
     The score of a group onto one of its tasks is the mean affinity onto that task from the others
     in the group (Fifty et al. 2021, Section 4.2). A task may be trained in several groups; it is
     served by the one with the best score onto it. The objective is the sum over tasks of the score
-    from the group that serves them. Among selections that are equal but for rounding, one with the
-    fewest groups is returned, and always the same one.
+    from the group that serves them. No chosen group could be left out without loss, and the answer
+    is always the same one; for one solution of up to MAX_EXACT_TASKS tasks, among selections that
+    are equal but for rounding, one with the fewest groups.
 
     Args:
       affinity: `[T, T]`, `affinity[i, j]` the effect of source task i on target task j: inter-task
@@ -59,7 +67,7 @@ def select_groups(
       singleton_scores: `[T]`, the score of a task that trains alone. None: a task never trains
         alone, except where there is only one, which then scores 0.
       num_solutions: M, how many selections to return, best first. Two selections differ if their
-        groups do; no group of a selection could be left out without loss.
+        groups do.
       min_size, max_size: bounds of the number of tasks in a group.
       must_link: sets of tasks, by index, of which a group holds all or none.
       cannot_link: sets of tasks, by index, of which a group holds one at most.
@@ -68,14 +76,16 @@ def select_groups(
     Returns:
       A `Selection`: up to MAX_EXACT_TASKS tasks an optimal one, beyond that the best one found and
       a certified `bound`, equal to the objective where it could be proven optimal. For
-      `num_solutions` above 1, a tuple of up to M of them, fewer if there are no more. For a
-      sequence of budgets, a tuple with an answer for each.
+      `num_solutions` above 1, a tuple of up to M of them, fewer if no more were found; each says
+      for itself whether it is proven to be next. For a sequence of budgets, a tuple with an answer
+      for each.
 
     Raises:
+      Infeasible: if no selection that keeps the rules was found. It is a ValueError.
       ValueError: if the matrix is not square or holds NaN or infinities, if there are no tasks, if
-        a budget is not an integer of at least 1, if there are not T singleton scores, or if no
-        groups keep the rules.
+        a budget is not an integer of at least 1, or if there are not T singleton scores.
     """
+    start = time.perf_counter()
     affinity = _checked_affinity(affinity)
     num_tasks = len(affinity)
     singleton_scores = _checked_singleton_scores(singleton_scores, num_tasks)
@@ -87,7 +97,7 @@ def select_groups(
         partitions = Partitions(best_network_gains(groups)[None])
 
     def select(amount):
-        start = time.perf_counter()
+        nonlocal start
         amount = min(checked_count('budget', amount), num_tasks)
         if num_tasks > MAX_EXACT_TASKS:
             found, bound = search(groups, amount, num_solutions, seed)
@@ -96,11 +106,12 @@ def select_groups(
         else:
             found, bound = _best_selections(groups, partitions, amount, num_solutions)
         if not found:
-            raise ValueError(
-                f'no selection of at most {amount} groups keeps the rules ({rules}) and holds '
+            missing = 'no selection' if num_tasks <= MAX_EXACT_TASKS else 'the search found none'
+            raise Infeasible(
+                f'{missing} of at most {amount} groups that keeps the rules ({rules}) and holds '
                 'every task: allow more groups, or mend the rules'
             )
-        elapsed = time.perf_counter() - start
+        elapsed, start = time.perf_counter() - start, time.perf_counter()
         return _selections(affinity, singleton_scores, groups, found, bound, elapsed)
 
     return per_budget(select, budget, num_solutions)
@@ -267,7 +278,7 @@ def _selections(affinity, singleton_scores, groups, found, bound, elapsed):
         )
         optimal = bool(as_good(_gain(groups, chosen), bound))
         selections.append(Selection(ordered, serves, objective, objective, optimal, None, elapsed))
-    top = selections[0].objective + max(bound - best, 0.0)
+    top = float(selections[0].objective + max(bound - best, 0.0))
     return [one if one.optimal else one._replace(bound=top) for one in selections]
 
 

@@ -258,7 +258,7 @@ def _few(costs, num_tasks):
     """Whether there are so few tasks and prices that partitions are the shorter way."""
     prices = len(np.unique(costs))
     ways = math.comb(num_tasks + prices, num_tasks)
-    work = max(ways * prices * 3**num_tasks / 4, len(costs) * 2**num_tasks)
+    work = max(ways * prices * 3**num_tasks // 4, len(costs) * 2**num_tasks)
     return ways <= _MAX_WAYS and work <= _MAX_WORK
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tag_jax.selection.candidates import Candidates
+from tag_jax.selection.candidates import LARGEST, Candidates
 from tag_jax.selection.group_scores import members_of_groups
 from tag_jax.selection.partitions import members_of
 
@@ -35,7 +35,8 @@ def higher_order_approximation(candidates: Candidates, groups=None) -> Candidate
 
     Args:
       candidates: trained networks over T tasks, with every pair of tasks among them. Networks of
-        three tasks and more are left out: to this approximation they are not known.
+        three tasks and more are left out: to this approximation they are not known. Of several
+        networks of the same pair the first counts.
       groups: sets of three or more tasks to predict, as indices; by default all of them.
 
     Returns:
@@ -48,12 +49,14 @@ def higher_order_approximation(candidates: Candidates, groups=None) -> Candidate
     """
     num_tasks = len(candidates.task_names)
     sizes = candidates.members.sum(axis=1)
+    if not (sizes <= 2).any():
+        raise ValueError('there is no network of one or two tasks to predict larger ones from')
     known = candidates.take(sizes <= 2)
     pairs = candidates.take(sizes == 2) if (sizes == 2).any() else None
     members = (
         all_groups(num_tasks, min_size=3)
         if groups is None
-        else members_of_groups([tuple(group) for group in groups], num_tasks)
+        else _checked_groups(groups, num_tasks, min_size=3)
     )
     if not len(members):
         return known
@@ -99,9 +102,20 @@ def affinity_candidates(
     members = (
         all_groups(num_tasks, min_size=1 if singleton_scores is not None else 2)
         if groups is None
-        else members_of_groups([tuple(group) for group in groups], num_tasks)
+        else _checked_groups(groups, num_tasks, min_size=1)
     )
     np.fill_diagonal(affinity, 0)
+    for source, target in np.argwhere(~(np.abs(affinity) < LARGEST)):
+        raise ValueError(
+            f'affinity[{source}, {target}] is {affinity[source, target]}: every pair of tasks '
+            'needs a finite affinity'
+        )
+    if singleton_scores is not None and np.shape(singleton_scores) != (num_tasks,):
+        raise ValueError(
+            f'{num_tasks} tasks need {num_tasks} singleton scores, not {np.shape(singleton_scores)}'
+        )
+    if not len(members):
+        raise ValueError('there is no group of two tasks: give singleton_scores')
     sizes = members.sum(axis=1, keepdims=True)
     scores = (members @ affinity) / np.maximum(sizes - 1, 1)
     if singleton_scores is not None:
@@ -119,7 +133,7 @@ def _scores_in_pairs(pairs, members):
     """`[T, T]`: the score of the second task in a network with the first, for the pairs needed."""
     names = pairs.task_names
     onto = np.full((len(names), len(names)), np.nan)
-    for row, scores in zip(pairs.members, pairs.scores, strict=True):
+    for row, scores in zip(pairs.members[::-1], pairs.scores[::-1], strict=True):
         first, second = np.flatnonzero(row)
         onto[first, second], onto[second, first] = scores[second], scores[first]
     needed = (members.T.astype(int) @ members > 0) & ~np.eye(len(names), dtype=bool)
@@ -129,6 +143,19 @@ def _scores_in_pairs(pairs, members):
             f'{names[second]!r}: every pair of tasks is needed'
         )
     return onto
+
+
+def _checked_groups(groups, num_tasks, min_size):
+    """Groups `[G, T]` of known tasks, from indices."""
+    groups = [tuple(group) for group in groups]
+    for group in groups:
+        known = all(isinstance(t, int | np.integer) and 0 <= t < num_tasks for t in group)
+        if not known or len(set(group)) < min_size:
+            raise ValueError(
+                f'a group is {min_size} or more different tasks, by index below {num_tasks}, not '
+                f'{group}'
+            )
+    return members_of_groups(groups, num_tasks)
 
 
 def _extended(candidates, members, scores, cost):

@@ -31,7 +31,7 @@ def pair_gains(candidates: Candidates) -> np.ndarray:
         first, second = np.flatnonzero(candidates.members[n])
         gains[first, second] = candidates.scores[n, second]
         gains[second, first] = candidates.scores[n, first]
-    return 100 * (1 - gains / alone)
+    return 100 * (1 - gains / np.where(alone == 0, np.nan, alone))
 
 
 def mutual_gains(gains) -> np.ndarray:

@@ -16,9 +16,9 @@ class Selection(NamedTuple):
         Every task is in exactly one entry.
       objective: the value of the selection.
       bound: what no selection can exceed (or fall below, when minimising).
-      optimal: whether the selection is proven to be the best (to 1e-9 of what tasks miss of the best
-        that each could have), or the next best after those before it where several are asked for;
-        then `bound` equals `objective`.
+      optimal: whether the selection is proven to be the best (to 1e-9 of what tasks miss of the
+        best that each could have), or the next best after those before it where several are asked
+        for; then `bound` equals `objective`.
       networks: indices into the candidates, where it was a choice among candidates; else None.
       elapsed: seconds that the search took.
     """

@@ -2,6 +2,7 @@
 
 import itertools
 import operator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -103,8 +104,8 @@ def rules_of(task_names, min_size=1, max_size=None, must_link=(), cannot_link=()
 
 def _links(what, links, task_names):
     found = []
-    for link in links:
-        if isinstance(link, str):
+    for link in () if links is None else links:
+        if isinstance(link, str) or not isinstance(link, Iterable):
             raise ValueError(f'{what} is a list of sets of tasks, not of single tasks: {link!r}')
         tasks = {_task(what, task, task_names) for task in link}
         if len(tasks) < 2:

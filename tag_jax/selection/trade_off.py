@@ -8,7 +8,7 @@ from tag_jax.selection import baselines
 from tag_jax.selection.candidates import Candidates
 from tag_jax.selection.networks import select_networks, serve, served_scores
 from tag_jax.selection.predictors import higher_order_approximation
-from tag_jax.selection.result import Selection
+from tag_jax.selection.result import Infeasible, Selection, checked_budget
 
 
 class Choice(NamedTuple):
@@ -55,14 +55,22 @@ def trade_off(
       A `Choice` for every method and budget at which it has a valid selection, by method.
 
     Raises:
-      ValueError: if outcomes or early scores are of other networks, or if the smallest budget pays
-        for no selection that covers every task.
+      ValueError: if outcomes or early scores are of other networks, if outcomes lack a score that
+        the candidates have, if a budget is negative or not finite, or if the smallest one pays for
+        no selection that covers every task.
     """
     outcomes = candidates if outcomes is None else outcomes
+    budgets = [checked_budget(budget) for budget in np.atleast_1d(budgets).tolist()]
+    if not budgets:
+        raise ValueError('budgets is empty: name one or more')
     for name, others in (('outcomes', outcomes), ('early', early)):
         if others is not None and not _same_networks(candidates, others):
             raise ValueError(f'{name} must be scores of the same networks and tasks as candidates')
-    budgets = np.atleast_1d(np.asarray(budgets, np.float64)).tolist()
+    for n, task in np.argwhere(np.isnan(outcomes.scores) & ~np.isnan(candidates.scores)):
+        raise ValueError(
+            f'outcomes lack a score of {candidates.network_names[n]!r} on '
+            f'{candidates.task_names[task]!r}'
+        )
     select_networks(candidates, min(budgets), maximize)  # Raises if there is no selection.
 
     def choice(method, budget, networks):
@@ -83,10 +91,13 @@ def trade_off(
         for budget in budgets if networks else ():
             try:
                 found.append(choice(method, budget, networks(budget)))
-            except ValueError:
+            except Infeasible:
                 continue  # No valid selection of this kind within the budget.
     for budget in budgets:
-        spread = baselines.random_selections(candidates, budget, maximize, outcomes)
+        try:
+            spread = baselines.random_selections(candidates, budget, maximize, outcomes)
+        except Infeasible:
+            continue
         found.append(Choice('random', budget, None, None, spread.mean))
     return found
 
@@ -100,19 +111,17 @@ def _by_approximation(candidates, maximize):
         predicted = higher_order_approximation(candidates)
     except ValueError:
         return None
+    known = np.flatnonzero(candidates.members.sum(axis=1) <= 2).tolist()
     place = {}
     for n, (members, cost) in enumerate(zip(candidates.members, candidates.costs, strict=True)):
         place.setdefault((members.tobytes(), float(cost)), n)
-    keys = [
-        (members.tobytes(), float(cost))
-        for members, cost in zip(predicted.members, predicted.costs, strict=True)
-    ]
-    trained = np.array([key in place for key in keys])
-    predicted, keys = predicted.take(trained), [key for key in keys if key in place]
+    larger = zip(predicted.members[len(known) :], predicted.costs[len(known) :], strict=True)
+    places = known + [place.get((members.tobytes(), float(cost))) for members, cost in larger]
+    trained = [n for n, where in enumerate(places) if where is not None]
+    predicted, places = predicted.take(trained), [places[n] for n in trained]
 
     def networks(budget):
-        chosen = select_networks(predicted, budget, maximize).networks
-        return [place[keys[n]] for n in chosen]
+        return [places[n] for n in select_networks(predicted, budget, maximize).networks]
 
     return networks
 
@@ -122,4 +131,5 @@ def _same_networks(first, second):
         first.task_names == second.task_names
         and first.network_names == second.network_names
         and np.array_equal(first.costs, second.costs)
+        and np.array_equal(first.members, second.members)
     )

@@ -53,9 +53,8 @@ def test_networks_of_your_own(tmp_path):
     results = json.loads((tmp_path / 'out' / 'results.json').read_text())
     optimal = [one for one in results['choices'] if one['method'] == 'optimal']
     assert [round(one['total'], 9) for one in optimal] == [0.9, 0.6]
-    done = launch(
-        '--networks=mine.csv', '--budget=1', '--score_on=nothing', '--maximize', cwd=tmp_path
-    )
+    (tmp_path / 'plain.csv').write_text('network,cost,depth,edges\nDE,1,0.3,0.3\n')
+    done = launch('--networks=plain.csv', '--budget=1', '--maximize', cwd=tmp_path)
     assert 'Total score on validation' in done.stdout
 
 
@@ -64,6 +63,9 @@ def test_networks_of_your_own(tmp_path):
     [
         (['--budget=0.5'], "no candidate that costs 0.5 or less may serve 'depth'"),
         (['--budget=two'], "--budget needs numbers, not 'two'"),
+        (['--budget=1,inf'], 'budget must be finite and not negative, not inf'),
+        (['--budget='], 'budgets is empty: name one or more'),
+        (['--score_on=x'], "there is no split called 'x': choose validation or test"),
         (['--select_on=x'], "there is no split called 'x': choose validation or test"),
         (['--networks=no.csv'], "[Errno 2] No such file or directory: 'no.csv'"),
         (['--workdir=mine.csv'], 'cannot write to the workdir mine.csv'),

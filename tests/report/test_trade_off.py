@@ -114,3 +114,29 @@ def test_other_networks_are_refused(candidates):
         selection.trade_off(candidates, 1, candidates.take([0, 1]))
     with pytest.raises(ValueError, match='no selection within|or less may serve'):
         selection.trade_off(candidates, [0.5, 1])
+
+
+def test_of_networks_with_the_same_tasks_the_chosen_one_counts():
+    members = np.array([[1, 0], [1, 0], [0, 1], [1, 1]], bool)
+    scores = np.where(members, [[1.0, 1], [0.1, 1], [1, 1], [5, 5]], NAN)
+    found = selection.trade_off(selection.Candidates(members, scores, np.ones(4), ('a', 'b')), 2)
+    totals = {choice.method: choice.total for choice in found}
+    assert totals['hoa'] == totals['optimal'] == pytest.approx(1.1)
+
+
+def test_missing_outcomes_are_named(candidates):
+    scores = candidates.scores.copy()
+    scores[0, 1] = NAN
+    with pytest.raises(ValueError, match="outcomes lack a score of 'network 0' on 'depth'"):
+        selection.trade_off(candidates, 1, candidates.replace(scores=scores))
+    for budgets, message in (([], 'budgets is empty'), ([1, np.inf], 'must be finite')):
+        with pytest.raises(ValueError, match=message):
+            selection.trade_off(candidates, budgets)
+
+
+def test_a_task_may_be_called_like_a_column(tmp_path):
+    odd = selection.Candidates([[1, 1]], [[1.0, 2.0]], [1], ('budget', 'total'))
+    report.write_trade_off(tmp_path, selection.trade_off(odd, 1), odd, {})
+    with (tmp_path / 'choices.csv').open() as file:
+        row = next(csv.DictReader(file))
+    assert (row['budget'], row['task budget'], row['total']) == ('1.0', '1.0', '3.0')

@@ -96,3 +96,19 @@ def test_all_in_one_and_independent_networks():
         selection.random_selections(candidates, 0.5)
     with pytest.raises(ValueError, match='no selection within a budget of 0.5 covers every task'):
         selection.pessimal(candidates, 0.5)
+
+
+def test_selections_are_drawn_also_where_most_networks_are_affordable(monkeypatch):
+    scores = np.random.default_rng(0).random((40, 3))
+    candidates = selection.Candidates(np.ones((40, 3)), scores, np.ones(40), ('a', 'b', 'c'))
+    spread = selection.random_selections(candidates, 35, num_samples=200)
+    assert not spread.exact
+    assert spread.count == 200
+    assert spread.least >= scores.min(axis=0).sum()
+
+
+def test_sums_of_rounded_costs_are_within_the_budget():
+    candidates = selection.Candidates([[1]], [[2.0]], [0.1 + 0.2], ('a',))
+    assert selection.all_in_one(candidates, 0.3).objective == 2
+    assert selection.pessimal(candidates, 0.3).objective == 2
+    assert selection.random_selections(candidates, 0.3).mean == 2

@@ -73,6 +73,8 @@ def test_from_a_table_of_trained_networks():
     np.testing.assert_array_equal(found.scores, [[0.1, NAN], [NAN, 0.2]])
     with pytest.raises(ValueError, match="'network 0' names the task 'x', which is not among y"):
         Candidates.from_table([{'scores': {'x': 1}}], ['y'])
+    with pytest.raises(ValueError, match="row 0 of the table has no 'scores'"):
+        Candidates.from_table([{'tasks': ['a']}])
     with pytest.raises(ValueError, match='there is no network in the table'):
         Candidates.from_table([])
 
@@ -101,6 +103,12 @@ def test_from_csv(tmp_path):
         Candidates.from_csv(path, 'early')
 
 
+def test_a_csv_file_as_spreadsheets_save_it(tmp_path):
+    path = tmp_path / 'networks.csv'
+    path.write_bytes(b'\xef\xbb\xbfnetwork,cost,a\r\nN,1,0.5\r\n')
+    assert Candidates.from_csv(path).scores.tolist() == [[0.5]]
+
+
 def test_a_csv_file_without_splits(tmp_path):
     path = write(tmp_path, 'network,cost,a\nN,1,0.5\n')
     assert Candidates.from_csv(path).scores.tolist() == [[0.5]]
@@ -112,6 +120,8 @@ def test_a_csv_file_without_splits(tmp_path):
         ('', 'is no table of networks'),
         ('name,cost,a\nN,1,2\n', 'is no table of networks'),
         ('network,cost,a\n', 'is no table of networks'),
+        ('network,cost\nN,1\n', 'needs a column with a name for each task'),
+        ('network,cost,a,\nN,1,2,\n', 'needs a column with a name for each task'),
         ('network,cost,a\nN,1\n', 'network row 1 has 2 cells, not 3'),
         ('network,cost,a\nN,one,2\n', "network 'N', cost: 'one' is not a number"),
         ('network,cost,a\nN,,2\n', "the cost of 'N' is nan"),

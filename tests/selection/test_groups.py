@@ -335,7 +335,7 @@ def test_linked_tasks_train_together_and_others_apart():
         ({'must_link': [(0, 1)], 'max_size': 1}, 'are linked, but a network may train 1 at most'),
         (
             {'max_size': 2},
-            'at most 1 groups keeps the rules .at most 2 tasks. and holds every task',
+            'at most 1 groups that keeps the rules .at most 2 tasks. and holds every task',
         ),
         ({'num_solutions': 0}, 'num_solutions must be at least 1, not 0'),
     ],
@@ -383,3 +383,17 @@ def test_forty_tasks_of_noise_have_a_certified_gap():
 def test_what_does_not_fit_into_memory_is_refused_at_once():
     with pytest.raises(ValueError, match='200 groups of 400 tasks do not fit into memory'):
         selection.select_groups(np.zeros((400, 400)), 200)
+
+
+@pytest.mark.parametrize('size', [6, 22])
+def test_a_forbidden_value_blurs_nothing(size):
+    """However large an affinity is that no allowed group holds, the rest is decided exactly."""
+    for seed in range(3):
+        affinity = np.random.default_rng(seed).normal(size=(size, size))
+        plain = selection.select_groups(affinity, 2, cannot_link=[(0, 1)])
+        affinity[1, 0] = 1e12
+        selected = selection.select_groups(affinity, 2, cannot_link=[(0, 1)])
+        assert selected.groups == plain.groups
+        assert selected.objective == pytest.approx(plain.objective, rel=1e-12)
+        assert selected.optimal == plain.optimal
+        assert selected.bound == pytest.approx(plain.bound, rel=1e-6)

@@ -1,5 +1,7 @@
 """Selection among candidate networks, against every set of networks and against a MILP."""
 
+import json
+
 import numpy as np
 import pytest
 from brute_force import selections
@@ -363,3 +365,70 @@ def test_what_does_not_fit_into_memory_is_refused_at_once(monkeypatch):
     monkeypatch.setattr(solver, '_MOST_SCORES', 10)
     with pytest.raises(ValueError, match='5 networks over 3 tasks do not fit into memory'):
         selection.select_networks(small(), 1)
+
+
+def test_a_network_that_no_budget_pays_for_blurs_nothing():
+    rng = np.random.default_rng(0)
+    scores = rng.random((25, 5))
+    scores[:, 4] = 1e11
+    scores[-1] = [9, 9, 9, 9, 0]
+    costs = np.ones(25)
+    costs[-1] = 100
+    candidates = selection.Candidates(np.ones((25, 5), bool), scores, costs, tuple('abcde'))
+    expected = selections(-scores[:-1, :4], costs[:-1], 3)
+    for wanted in (1, 3):
+        answer = selection.select_networks(candidates, [3, 3], num_solutions=wanted)[0]
+        for one, (gain, _) in zip((answer,) if wanted == 1 else answer, expected, strict=False):
+            total = scores[list(one.networks), :4].min(axis=0).sum()
+            assert total == pytest.approx(-gain, rel=1e-9)
+
+
+def test_answers_are_plain_numbers():
+    for one in (
+        selection.select_networks(small(), 2),
+        *selection.select_networks(small(), 2, num_solutions=2),
+        selection.pessimal(small(), 2),
+        selection.select_groups(np.eye(3), 2),
+        selection.select_groups(np.random.default_rng(0).normal(size=(21, 21)), 2),
+    ):
+        json.dumps(one._asdict())
+
+
+def test_a_thousand_tasks_with_a_network_each():
+    size = 1100
+    candidates = selection.Candidates(
+        np.eye(size), np.where(np.eye(size), 1.0, np.nan), np.ones(size), [*map(str, range(size))]
+    )
+    assert selection.select_networks(candidates, size).objective == size
+
+
+@pytest.mark.parametrize(
+    ('call', 'message'),
+    [
+        (lambda: selection.select_networks({'validation': small()}, 1), 'take one split of it'),
+        (lambda: selection.serve(small(), [0.0, 1.0]), 'networks must be a list of indices'),
+        (lambda: selection.serve(small(), [True, False]), 'networks must be a list of indices'),
+        (
+            lambda: selection.served_scores(selection.select_groups(np.zeros((3, 3)), 1), small()),
+            'the selection is not one of these candidates',
+        ),
+        (lambda: selection.pessimal(small(), '1'), "budget must be a number, not '1'"),
+        (lambda: selection.pessimal(small(), 2, max_nodes=0), 'max_nodes must be at least 1'),
+        (
+            lambda: selection.random_selections(small(), 2, outcomes=small().take([0, 1])),
+            'outcomes must be scores of the same networks',
+        ),
+        (lambda: selection.select_networks(small(), 1, must_link=[0, 1]), 'not of single tasks: 0'),
+        (
+            lambda: selection.select_networks(small(), 1, task_weights={'d': 1}),
+            "task_weights name 'd'",
+        ),
+        (
+            lambda: selection.select_networks(small(), 1, task_weights=[1e300, 1, 1]),
+            'too large to be added',
+        ),
+    ],
+)
+def test_slips_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

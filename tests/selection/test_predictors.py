@@ -71,3 +71,17 @@ def test_affinity_candidates_give_the_groups_of_select_groups(alone):
         assert by_networks.objective == pytest.approx(by_groups.objective)
     with pytest.raises(ValueError, match='square matrix'):
         selection.affinity_candidates(np.zeros((2, 3)))
+
+
+def test_bad_groups_and_affinities_are_named():
+    for groups in ([(0, 1)], [(0, 1, 3)], [(0, 1, -1)], [('a', 'b', 'c')]):
+        with pytest.raises(ValueError, match='a group is 3 or more different tasks'):
+            selection.higher_order_approximation(pairs(), groups=groups)
+    with pytest.raises(ValueError, match='there is no network of one or two tasks'):
+        selection.higher_order_approximation(pairs().take([5]))
+    with pytest.raises(ValueError, match=r'affinity\[0, 1\] is nan'):
+        selection.affinity_candidates([[0, NAN], [1, 0]])
+    with pytest.raises(ValueError, match='2 tasks need 2 singleton scores'):
+        selection.affinity_candidates(np.zeros((2, 2)), singleton_scores=[1])
+    with pytest.raises(ValueError, match='there is no group of two tasks'):
+        selection.affinity_candidates([[0.0]])
