@@ -112,7 +112,7 @@ def subset_convolution(left, right) -> np.ndarray:
     """
     if len(left) == 1:
         return left + right
-    (left0, left1), (right0, right1) = np.split(left, 2), np.split(right, 2)
+    (left0, left1), (right0, right1) = _halves(left), _halves(right)
     if left.size > _BATCHED_VALUES:
         without = subset_convolution(left0, right0)
         on_left, on_right = subset_convolution(left1, right0), subset_convolution(left0, right1)
@@ -121,7 +121,9 @@ def subset_convolution(left, right) -> np.ndarray:
             np.concatenate([left0, left1, left0], axis=1),
             np.concatenate([right0, right0, right1], axis=1),
         )
-        without, on_left, on_right = np.split(together, 3, axis=1)
+        size = left.shape[1]
+        without, on_left = together[:, :size], together[:, size : 2 * size]
+        on_right = together[:, 2 * size :]
     return np.concatenate([without, np.maximum(on_left, on_right)])
 
 
@@ -147,9 +149,14 @@ def _with_another_set(up_to, best):
     """
     if len(best) == 1:
         return up_to + best
-    (without, _), (best0, best1) = np.split(up_to, 2), np.split(best, 2)
+    (without, _), (best0, best1) = _halves(up_to), _halves(best)
     with_highest = subset_convolution(without[:, None], best1[:, None])[:, 0]
     return np.concatenate([_with_another_set(without, best0), with_highest])
+
+
+def _halves(array):
+    """An array over sets of tasks without and with the highest task."""
+    return array[: len(array) // 2], array[len(array) // 2 :]
 
 
 def _half(counts):
