@@ -20,10 +20,12 @@ _LOOK, CLOSER_LOOK = 20_000, 60_000
 _LONG, _SHORT = 8_000, 1_500
 # Nodes that are looked at together, and effects of tasks on tasks that are held for them at most.
 _BATCH, _HELD = 256, 5_000_000
+# The p's to start from, as shares of the mean regret of a group, and the middle ones among them.
 _SHARES = np.concatenate([[0], 1.25 ** np.arange(-30, 15)])
 _PROMISING = slice(9, 33, 3)
+# Steps on the multipliers, how far they reach beyond a projection, and when the aim is raised.
 _PROJECTIONS, _RELAXATION, _STALLED = 500, 1.6, 20
-_PATIENCE = 3
+_PATIENCE = 3  # Tries that bring nothing before the bound is left as it is.
 _ROUNDING, _CLOSED = 1e-10, 1e-9
 
 
