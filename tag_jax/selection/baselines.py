@@ -14,7 +14,7 @@ import numpy as np
 
 from tag_jax.selection.candidates import Candidates
 from tag_jax.selection.networks import select_networks, serve
-from tag_jax.selection.partitions import affordable
+from tag_jax.selection.partitions import affordable, with_rounding
 from tag_jax.selection.result import Infeasible, Selection, checked_budget, checked_count
 
 _ENUMERATED = 1_000_000  # Affordable sets of networks, at most, that are gone through one by one.
@@ -69,7 +69,7 @@ def pessimal(candidates: Candidates, budget, maximize=False, max_nodes: int = _N
     """The valid selection with the worst total, every task still served by its best network.
 
     Adding a network never makes it worse, so a budget need not be used up. (The pessimal row of the
-    paper's Table 7 improves from a budget of 3.5 on; it does not say what its selections had to
+    paper's Table 7 improves from a budget of 4 on; it does not say what its selections had to
     keep.)
 
     Args:
@@ -107,7 +107,7 @@ def _worst_cover(losses, costs, budget, max_nodes):
     ceiling = np.where(serves[paid], losses[paid], -np.inf).max(axis=0)
     options = serves[paid].sum(axis=0)
     order = itertools.count()
-    start = ((), np.full(len(ceiling), np.inf), budget * (1 + 1e-9))
+    start = ((), np.full(len(ceiling), np.inf), with_rounding(budget))
     heap = [(-ceiling.sum(), next(order), *start)]
     for _ in range(max_nodes):
         if len(heap) > _HEAP:

@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tag_jax.selection.partitions import with_rounding
+
 MAX_NODES = 20_000
 
 _STARTS = 2.0 ** np.arange(-8, 3)
@@ -150,7 +152,7 @@ class _Search:
         self.regrets = regrets
         self.costs = costs
         self.purse = _Purse(costs, most=regrets.shape[1])
-        self.budget = budget * (1 + 1e-9)
+        self.budget = with_rounding(budget)
         self.num_solutions = num_solutions
         self.covers = {}
         self.target = np.inf

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from tag_jax.selection.candidates import LARGEST
+
 
 class GroupScores:
     """The score of any group onto any task, relative to the best that the rules let the task have.
@@ -60,10 +62,8 @@ class GroupScores:
 
     def from_sums(self, sums, sizes, members) -> np.ndarray:
         """The same from sums of affinities onto the tasks `[..., T]` and sizes `[..., 1]`."""
-        scores = sums / np.maximum(sizes - 1, 1)
-        scores = np.where(sizes == 1, self.singleton_scores, scores)
         fits = (sizes >= self.rules.smallest) & (sizes <= self.rules.largest)
-        return np.where(members & fits, scores, -np.inf)
+        return _scores(sums, sizes, members & fits, self.singleton_scores)
 
     def gain(self, members) -> float:
         """What a selection of groups `[K, T]` gains, every task served by the best."""
@@ -74,6 +74,28 @@ class GroupScores:
         changed = (members[:, None] ^ self.units).reshape(-1, members.shape[1])
         changed = changed[self.rules.allow(changed)]
         return np.concatenate([members, changed[changed.any(axis=1)]])
+
+
+def scores_of(affinity, singleton_scores, members) -> np.ndarray:
+    """The mean affinity onto each task from the others in its group.
+
+    Args:
+      affinity: `[T, T]`, source task first, its diagonal 0.
+      singleton_scores: `[T]`, for groups of one task.
+      members: bool `[G, T]`.
+
+    Returns:
+      `[G, T]`, -inf outside the group.
+    """
+    return _scores(
+        members @ affinity, members.sum(axis=1, keepdims=True), members, singleton_scores
+    )
+
+
+def _scores(sums, sizes, members, singleton_scores):
+    """Scores from sums of affinities onto the tasks `[..., T]` and group sizes `[..., 1]`."""
+    scores = np.where(sizes == 1, singleton_scores, sums / np.maximum(sizes - 1, 1))
+    return np.where(members, scores, -np.inf)
 
 
 def _reachable(affinity, singleton_scores, mates, clashes, rules):
@@ -108,3 +130,35 @@ def members_of_groups(groups, num_tasks) -> np.ndarray:
 def groups_of_members(members) -> tuple[tuple[int, ...], ...]:
     """Bool `[G, T]` -> groups as tuples of tasks, in ascending order."""
     return tuple(sorted(tuple(np.flatnonzero(row).tolist()) for row in members))
+
+
+def checked_affinity(affinity) -> np.ndarray:
+    """Affinities `[T, T]` with a diagonal of 0. Raises ValueError if they will not do."""
+    affinity = np.asarray(affinity, np.float64)
+    if affinity.ndim != 2 or affinity.shape[0] != affinity.shape[1]:
+        raise ValueError(f'affinity must be a square matrix [T, T], not of shape {affinity.shape}')
+    num_tasks = len(affinity)
+    if not num_tasks:
+        raise ValueError('an affinity matrix needs at least one task')
+    affinity = np.where(np.eye(num_tasks, dtype=bool), 0, affinity)
+    sound = np.abs(affinity) < LARGEST
+    if not sound.all():
+        source, target = np.argwhere(~sound)[0]
+        raise ValueError(
+            f'affinity[{source}, {target}] is {affinity[source, target]}: every pair of tasks '
+            'needs a finite affinity'
+        )
+    return affinity
+
+
+def checked_singleton_scores(scores, num_tasks) -> np.ndarray:
+    """`[T]`, -inf for tasks that never go alone. Raises ValueError if they will not do."""
+    if scores is None:
+        return np.full(num_tasks, 0.0 if num_tasks == 1 else -np.inf)
+    scores = np.asarray(scores, np.float64)
+    if scores.shape != (num_tasks,):
+        raise ValueError(f'{num_tasks} tasks need {num_tasks} singleton scores, not {scores.shape}')
+    sound = np.abs(scores) < LARGEST
+    if not sound.all():
+        raise ValueError(f'singleton_scores must be finite, but one is {scores[~sound][0]}')
+    return scores

@@ -17,9 +17,15 @@ import time
 
 import numpy as np
 
-from tag_jax.selection.candidates import LARGEST
 from tag_jax.selection.covers import best_covers, irredundant
-from tag_jax.selection.group_scores import GroupScores, groups_of_members, members_of_groups
+from tag_jax.selection.group_scores import (
+    GroupScores,
+    checked_affinity,
+    checked_singleton_scores,
+    groups_of_members,
+    members_of_groups,
+    scores_of,
+)
 from tag_jax.selection.partitions import Partitions, members_of, subsets
 from tag_jax.selection.result import (
     Infeasible,
@@ -86,9 +92,9 @@ def select_groups(
         a budget is not an integer of at least 1, or if there are not T singleton scores.
     """
     start = time.perf_counter()
-    affinity = _checked_affinity(affinity)
+    affinity = checked_affinity(affinity)
     num_tasks = len(affinity)
-    singleton_scores = _checked_singleton_scores(singleton_scores, num_tasks)
+    singleton_scores = checked_singleton_scores(singleton_scores, num_tasks)
     names = [f'task {task}' for task in range(num_tasks)]
     rules = rules_of(names, min_size, max_size, must_link, cannot_link)
     num_solutions = checked_count('num_solutions', num_solutions)
@@ -117,24 +123,6 @@ def select_groups(
     return per_budget(select, budget, num_solutions)
 
 
-def group_scores(affinity, group, singleton_scores) -> np.ndarray:
-    """The score of a group onto each of its tasks.
-
-    Args:
-      affinity: `[T, T]`, source task first.
-      group: indices of G tasks.
-      singleton_scores: `[T]`, used where the group is one task.
-
-    Returns:
-      `[G]`: for each task, the mean affinity onto it from the rest of the group.
-    """
-    group = list(group)
-    if len(group) == 1:
-        return singleton_scores[group]
-    within = affinity[np.ix_(group, group)]
-    return (within.sum(axis=0) - within.diagonal()) / (len(group) - 1)
-
-
 def best_network_gains(groups) -> np.ndarray:
     """The gain of the best network that serves U, for every set U of tasks, `[2^T]`.
 
@@ -144,8 +132,8 @@ def best_network_gains(groups) -> np.ndarray:
       groups: `GroupScores`.
     """
     rules, num_tasks = groups.rules, len(groups.affinity)
-    unlinked = (2**num_tasks - 1) & ~rules.special
-    patterns = subsets(rules.special)
+    unlinked = (2**num_tasks - 1) & ~rules.with_links
+    patterns = subsets(rules.with_links)
     no_sizes = rules._replace(smallest=0, largest=num_tasks)
     best = np.full(2**num_tasks, -np.inf)
     for pattern in patterns[no_sizes.allow(members_of(patterns, num_tasks))].tolist():
@@ -271,11 +259,8 @@ def _selections(affinity, singleton_scores, groups, found, bound, elapsed):
     selections = []
     for chosen in found:
         ordered, serves = in_order(chosen, groups.of(members_of_groups(chosen, num_tasks)))
-        objective = math.fsum(
-            group_scores(affinity, group, singleton_scores)[group.index(task)]
-            for group, served in zip(ordered, serves, strict=True)
-            for task in served
-        )
+        scores = scores_of(affinity, singleton_scores, members_of_groups(ordered, num_tasks))
+        objective = math.fsum(scores[n, task] for n, served in enumerate(serves) for task in served)
         optimal = bool(as_good(_gain(groups, chosen), bound))
         selections.append(Selection(ordered, serves, objective, objective, optimal, None, elapsed))
     top = float(selections[0].objective + max(bound - best, 0.0))
@@ -284,33 +269,3 @@ def _selections(affinity, singleton_scores, groups, found, bound, elapsed):
 
 def _gain(groups, chosen):
     return groups.gain(members_of_groups(chosen, len(groups.affinity)))
-
-
-def _checked_affinity(affinity):
-    affinity = np.asarray(affinity, np.float64)
-    if affinity.ndim != 2 or affinity.shape[0] != affinity.shape[1]:
-        raise ValueError(f'affinity must be a square matrix [T, T], not of shape {affinity.shape}')
-    num_tasks = len(affinity)
-    if not num_tasks:
-        raise ValueError('select_groups needs at least one task')
-    affinity = np.where(np.eye(num_tasks, dtype=bool), 0, affinity)
-    sound = np.abs(affinity) < LARGEST
-    if not sound.all():
-        source, target = np.argwhere(~sound)[0]
-        raise ValueError(
-            f'affinity[{source}, {target}] is {affinity[source, target]}: every pair of tasks '
-            'needs a finite affinity'
-        )
-    return affinity
-
-
-def _checked_singleton_scores(scores, num_tasks):
-    if scores is None:
-        return np.full(num_tasks, 0.0 if num_tasks == 1 else -np.inf)
-    scores = np.asarray(scores, np.float64)
-    if scores.shape != (num_tasks,):
-        raise ValueError(f'{num_tasks} tasks need {num_tasks} singleton scores, not {scores.shape}')
-    sound = np.abs(scores) < LARGEST
-    if not sound.all():
-        raise ValueError(f'singleton_scores must be finite, but one is {scores[~sound][0]}')
-    return scores

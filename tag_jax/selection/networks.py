@@ -79,12 +79,9 @@ def select_networks(
         nothing.
     """
     start = time.perf_counter()
-    gains = _allowed_gains(
-        candidates,
-        maximize,
-        limits,
-        rules_of(_names(candidates), min_size, max_size, must_link, cannot_link),
-    )
+    _check_candidates(candidates)
+    rules = rules_of(candidates.task_names, min_size, max_size, must_link, cannot_link)
+    gains = _allowed_gains(candidates, maximize, limits, rules)
     weights = _checked_weights(task_weights, candidates)
     num_solutions = checked_count('num_solutions', num_solutions)
     sign, solvers = 1 if maximize else -1, {}
@@ -193,8 +190,8 @@ def _selection(candidates, gains, weights, networks):
     return Selection(groups, serves, objective, objective, True, networks, 0.0)
 
 
-def _names(candidates):
-    """The names of the tasks. Raises ValueError for what is no `Candidates`, or too many."""
+def _check_candidates(candidates):
+    """Raises ValueError for what is no `Candidates`, or too many of them."""
     if not isinstance(candidates, Candidates):
         hint = ': take one split of it' if isinstance(candidates, Mapping) else ''
         raise ValueError(f'candidates must be Candidates, not a {type(candidates).__name__}{hint}')
@@ -203,7 +200,6 @@ def _names(candidates):
             f'{len(candidates)} networks over {len(candidates.task_names)} tasks do not fit into '
             f'memory: networks x tasks must be {_MOST_SCORES:,} at most'
         )
-    return candidates.task_names
 
 
 def _allowed_gains(candidates, maximize, limits, rules):

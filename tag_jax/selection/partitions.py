@@ -95,7 +95,12 @@ def affordable_counts(costs, budget, most) -> list[tuple[int, ...]]:
 
 def affordable(cost, budget):
     """Whether a cost is within a budget, sums of rounded numbers included."""
-    return cost <= budget + 1e-9 * abs(budget)
+    return cost <= with_rounding(budget)
+
+
+def with_rounding(budget):
+    """A budget, and what sums of rounded numbers may exceed it by."""
+    return budget * (1 + 1e-9)
 
 
 def subset_convolution(left, right) -> np.ndarray:

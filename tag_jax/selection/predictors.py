@@ -2,8 +2,13 @@
 
 import numpy as np
 
-from tag_jax.selection.candidates import LARGEST, Candidates
-from tag_jax.selection.group_scores import members_of_groups
+from tag_jax.selection.candidates import Candidates
+from tag_jax.selection.group_scores import (
+    checked_affinity,
+    checked_singleton_scores,
+    members_of_groups,
+    scores_of,
+)
 from tag_jax.selection.partitions import members_of
 
 # All groups of more tasks would not fit.
@@ -93,9 +98,7 @@ def affinity_candidates(
     Raises:
       ValueError: if the matrix is not square, or there are too many groups to list them all.
     """
-    affinity = np.array(affinity, np.float64)
-    if affinity.ndim != 2 or affinity.shape[0] != affinity.shape[1]:
-        raise ValueError(f'affinity must be a square matrix [T, T], not of shape {affinity.shape}')
+    affinity = checked_affinity(affinity)
     num_tasks = len(affinity)
     if task_names is None:
         task_names = [f'task {task}' for task in range(num_tasks)]
@@ -104,25 +107,12 @@ def affinity_candidates(
         if groups is None
         else _checked_groups(groups, num_tasks, min_size=1)
     )
-    np.fill_diagonal(affinity, 0)
-    for source, target in np.argwhere(~(np.abs(affinity) < LARGEST)):
-        raise ValueError(
-            f'affinity[{source}, {target}] is {affinity[source, target]}: every pair of tasks '
-            'needs a finite affinity'
-        )
-    if singleton_scores is not None and np.shape(singleton_scores) != (num_tasks,):
-        raise ValueError(
-            f'{num_tasks} tasks need {num_tasks} singleton scores, not {np.shape(singleton_scores)}'
-        )
     if not len(members):
         raise ValueError('there is no group of two tasks: give singleton_scores')
-    sizes = members.sum(axis=1, keepdims=True)
-    scores = (members @ affinity) / np.maximum(sizes - 1, 1)
-    if singleton_scores is not None:
-        scores = np.where(sizes == 1, np.asarray(singleton_scores, np.float64), scores)
+    scores = scores_of(affinity, checked_singleton_scores(singleton_scores, num_tasks), members)
     return Candidates(
         members,
-        np.where(members & ((sizes > 1) | (singleton_scores is not None)), scores, np.nan),
+        np.where(np.isfinite(scores), scores, np.nan),
         np.broadcast_to(np.asarray(costs, np.float64), len(members)),
         tuple(task_names),
         _names(members, task_names),

@@ -23,7 +23,7 @@ class Rules(NamedTuple):
     apart: tuple[int, ...]
 
     @property
-    def special(self) -> int:
+    def with_links(self) -> int:
         """Bit mask of the tasks in any link."""
         mask = 0
         for link in (*self.linked, *self.apart):

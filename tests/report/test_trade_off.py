@@ -36,16 +36,13 @@ def test_notation(candidates):
     ('names', 'signs'),
     [
         (('depth', 'edges'), ['D', 'E']),
-        (('edges', 'Edge maps', 'depth'), ['Edges', 'Edge ', 'Depth']),
+        (('edges', 'Edge maps', 'depth'), ['T0', 'T1', 'T2']),
         (('left_digit', 'left_even'), ['T0', 'T1']),
         (('a1', 'a2'), ['T0', 'T1']),
     ],
 )
 def test_letters_tell_tasks_apart(names, signs):
-    found = report.trade_off.letters(names)
-    assert len(set(found)) == len(names)
-    if ' ' not in ''.join(signs):
-        assert found == signs
+    assert report.trade_off.letters(names) == signs
 
 
 def test_methods_and_totals(candidates, choices):
