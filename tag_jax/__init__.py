@@ -10,12 +10,14 @@ import importlib
 __version__ = '0.1.0'
 
 _SUBMODULES = (
+    'active_set',
     'affinity',
     'checkpoint',
     'data',
     'evaluation',
     'gradients',
     'grouping',
+    'min_norm',
     'models',
     'objectives',
     'optim',

@@ -43,34 +43,57 @@ class TaskGradients:
     pullback: Callable
     task_names: tuple[str, ...]
 
-    def combine(self, weights, scale_heads=False):
+    def combine(self, weights, scale_heads=False, shared=None):
         """The gradient of a weighted sum of losses, for one backward pass of the encoder.
 
         Args:
           weights: `[T]`, the weight of each task's gradient in the shared parameters.
           scale_heads: whether to weight the heads' gradients too. Sener & Koltun's Algorithm 2
             leaves them as they are; their code scales them.
+          shared: what `shared()` returned, if it was called: then no backward pass is needed.
 
         Returns:
           A gradient shaped like the params, `{'shared': ..., 'heads': {task: ...}}`.
         """
         weights = jnp.asarray(weights)
-        (shared,) = self.pullback(
-            jax.tree.map(lambda g: _weighted_sum(weights, g), self.representation)
-        )
+        if shared is None:
+            (combined,) = self.pullback(weighted_sum(weights, self.representation))
+        else:
+            combined = weighted_sum(weights, shared)
         heads = dict(self.heads)
         if scale_heads:
             for weight, task in zip(weights, self.task_names, strict=True):
                 heads[task] = jax.tree.map(lambda g, w=weight: w.astype(g.dtype) * g, heads[task])
-        return {'shared': shared, 'heads': heads}
+        return {'shared': combined, 'heads': heads}
 
-    def shared(self, batching='vmap'):
+    def shared(self, batching=None):
         """The gradient of each loss with respect to the shared parameters, `[T, *param]`.
 
         Args:
-          batching: see `map_stacked`.
+          batching: see `map_stacked`; None for the faster one.
         """
-        return map_stacked(lambda g: self.pullback(g)[0], self.representation, batching)
+        pull = lambda cotangent: self.pullback(cotangent)[0]
+        if batching is None:
+            batching = faster_batching(pull, jax.tree.map(lambda g: g[0], self.representation))
+        return map_stacked(pull, self.representation, batching)
+
+    def descent(self, direction):
+        """The inner product of each task's shared gradient with a direction, `[T]`.
+
+        If the shared parameters move by -eta times the direction, the loss of task t falls by
+        eta times this, to first order. It costs one forward-mode pass through the encoder, however
+        many tasks there are: the direction is pushed forward to the representation, where every
+        task's gradient is at hand.
+
+        Args:
+          direction: shaped like the shared parameters.
+        """
+        pull = lambda cotangent: self.pullback(cotangent)[0]
+        cotangent = jax.tree.map(
+            lambda g: jax.ShapeDtypeStruct(g.shape[1:], g.dtype), self.representation
+        )
+        (moved,) = jax.linear_transpose(pull, cotangent)(direction)
+        return products(self.representation, jax.tree.map(lambda z: z[None], moved))[:, 0]
 
     def mask(self, task_mask):
         """The same gradients with the tasks outside `task_mask`, bool `[T]`, made inactive."""
@@ -173,6 +196,27 @@ def products(left, right):
     return sum(jax.tree.leaves(jax.tree.map(leaf_product, left, right)))
 
 
+def weighted_sum(weights, stack):
+    """The sum over tasks of weight x gradient, accumulated in float32 or better.
+
+    Args:
+      weights: `[T]`.
+      stack: pytree of arrays `[T, ...]`.
+
+    Returns:
+      A pytree of arrays `[...]`, of the same dtypes.
+    """
+
+    # Written as a sum and not as a matrix product, so that XLA fuses it with what made the
+    # gradients and never lays out the stack.
+    def sum_of(gradients):
+        dtype = _at_least_float32(gradients)
+        terms = [w.astype(dtype) * g.astype(dtype) for w, g in zip(weights, gradients, strict=True)]
+        return functools.reduce(jnp.add, terms).astype(gradients.dtype)
+
+    return jax.tree.map(sum_of, stack)
+
+
 def cosines(left, right):
     """Cosines between two stacks of gradients, whatever their scales.
 
@@ -222,25 +266,34 @@ def map_stacked(function, stacked, batching):
 
 
 def preferred_batching(problem, params, model_state, inputs):
-    """The faster way to batch encoder passes over tasks: 'unroll' or 'vmap'.
-
-    XLA's convolutions on CPU are slow when they are grouped (vmap over kernels) or stand inside a
-    loop, so convolutional encoders are unrolled there. Everything else is vmapped.
+    """The faster way to batch passes of a problem's encoder: 'unroll' or 'vmap'.
 
     Args:
       problem: a `MultiTaskProblem`.
       params, model_state, inputs: arrays or shapes; only shapes matter.
     """
-    if jax.default_backend() != 'cpu':
-        return 'vmap'
-    encode = lambda shared, state, x, key: problem.encode(shared, state, x, True, key)
-    traced = jax.make_jaxpr(encode)(
-        *jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)),
-            (params['shared'], model_state['shared'], inputs),
-        ),
+    return faster_batching(
+        lambda shared, state, x, key: problem.encode(shared, state, x, True, key),
+        params['shared'],
+        model_state['shared'],
+        inputs,
         jax.eval_shape(lambda: jax.random.key(0)),
     )
+
+
+def faster_batching(function, *arguments):
+    """The faster way to batch calls of a function: 'unroll' or 'vmap'.
+
+    XLA's convolutions on CPU are slow when they are grouped (vmap over kernels) or stand inside a
+    loop, so what contains convolutions is unrolled there. Everything else is vmapped.
+
+    Args:
+      function: a traceable function.
+      *arguments: its arguments, as arrays or shapes; only shapes matter.
+    """
+    if jax.default_backend() != 'cpu':
+        return 'vmap'
+    traced = jax.make_jaxpr(function)(*arguments)
     return 'unroll' if _contains_convolution(traced.jaxpr) else 'vmap'
 
 
@@ -287,17 +340,6 @@ def _task_loss(problem, task, head, model_state, representation, batch, key, tra
 
 def _encoder_key(key):
     return task_key(key, 'shared')
-
-
-def _weighted_sum(weights, gradients):
-    """Sum over tasks of weight x gradient `[T, ...]`, accumulated in float32, in its own dtype.
-
-    Written as a sum and not as a matrix product, so that XLA fuses it with what made the
-    gradients and never lays out the stack.
-    """
-    dtype = _at_least_float32(gradients)
-    terms = [w.astype(dtype) * g.astype(dtype) for w, g in zip(weights, gradients, strict=True)]
-    return functools.reduce(jnp.add, terms).astype(gradients.dtype)
 
 
 def _at_least_float32(array):

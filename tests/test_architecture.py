@@ -23,6 +23,8 @@ FLOORS = {
     'affinity': 3,
     'gradients': 2,
     'problem': 1,
+    'min_norm': 1,
+    'active_set': 0,
     'selection': 0,
     'models': 0,
     'data': 0,

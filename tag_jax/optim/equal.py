@@ -1,31 +1,44 @@
-"""Equal weights: the gradient of the plain sum of the task losses."""
+"""Equal and fixed weights: the gradient of a weighted sum of the task losses."""
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from tag_jax.gradients import TaskGradients
+from tag_jax.optim.weighting import by_task_array, stateless, weighting
 
 
-def equal() -> optax.GradientTransformationExtraArgs:
+def equal(num_tasks=None) -> optax.GradientTransformationExtraArgs:
     """Sums the tasks with weight one: `L_total` of Fifty et al. 2021, Section 4.1.
 
+    Args:
+      num_tasks: see `weighting.weighting`.
+
     Returns:
-      A transform from `TaskGradients` to a gradient shaped like the params, for one backward pass
-      of the encoder. It has no state. `update` raises TypeError unless it is given TaskGradients
-      that no other transform has altered: scaling or clipping them would break their vjp.
+      A transform of `TaskGradients`, for one backward pass of the encoder.
     """
+    return weighting('equal', stateless(lambda tasks: tasks.active), num_tasks=num_tasks)
 
-    def init_fn(params):
-        del params
-        return optax.EmptyState()
 
-    def update_fn(updates, state, params=None, **extra_args):
-        del params, extra_args
-        if not isinstance(updates, TaskGradients) or updates.active.dtype != bool:
-            raise TypeError(
-                'equal() takes TaskGradients just as tag_jax.gradients.task_gradients makes them: '
-                'let it stand first in the chain'
-            )
-        return updates.combine(jnp.ones_like(updates.losses)), state
+def fixed(weights, num_tasks=None) -> optax.GradientTransformationExtraArgs:
+    """Weighs each loss by a constant: Equation 1 of Sener & Koltun 2018 with static c^t.
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    Args:
+      weights: c, T numbers or `{task: number}`, finite and at least 0.
+      num_tasks: see `weighting.weighting`.
+
+    Returns:
+      A transform of `TaskGradients`, for one backward pass of the encoder. Heads' gradients are
+      weighted too, as those of the weighted sum are.
+
+    Raises:
+      ValueError: if a weight is negative or not finite; at update if there is not one a task.
+    """
+    values = weights.values() if hasattr(weights, 'values') else weights
+    for value in np.ravel(np.asarray(list(values), float)):
+        if not 0 <= value < np.inf:
+            raise ValueError(f'weights must be finite and at least 0, not {value}')
+
+    def weigh(tasks):
+        return by_task_array('weights', weights, tasks.names, len(tasks.active), jnp.float32)
+
+    return weighting('fixed', stateless(weigh), num_tasks=num_tasks)

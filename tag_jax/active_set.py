@@ -1,0 +1,204 @@
+"""Convex quadratic programs in a few variables, solved exactly, under jit and vmap.
+
+    minimise 1/2 x'Gx + c'x   over x >= 0, or over the simplex x >= 0, sum(x) = 1
+
+where G is the Gram matrix of T gradients. This is the active-set method of Lawson & Hanson (1974,
+Chapter 23) and, on the simplex, of Wolfe (1976): find the minimum over the span of the tasks in
+use; if a weight would turn negative, go as far as possible and drop its task; else add the task
+that violates the optimality conditions most. Each pass solves one linear system, and there are
+usually fewer passes than tasks. It stops when no violation exceeds rounding, which proves the
+answer optimal for a matrix equal to G but for rounding; never because a step was small.
+
+Everything is computed for gradients of unit norm, so that tasks of any scales mix.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+# A violation counts from this many times the rounding error of its own computation.
+SIGNIFICANT = 4
+# Passes without a lower objective or a smaller violation, after which only rounding is left.
+PATIENCE = 4
+
+
+def minimize_on_simplex(gram, linear=None, active=None, start=None):
+    """The minimum over the simplex.
+
+    Args:
+      gram: G, `[T, T]`, symmetric and positive semidefinite but for rounding.
+      linear: c, `[T]`; None for zero.
+      active: bool `[T]`, the variables that may differ from zero; None for all.
+      start: `[T]`, where to begin: a point of the simplex, zero where inactive. None for its best
+        vertex. It changes the time taken, and the answer only where several are optimal.
+
+    Returns:
+      x, `[T]`; all zero if nothing is active. Variables whose row of G is zero are left out
+      unless c makes them worth it, which `min_norm.min_norm_weights` relies on.
+    """
+    problem = _scaled(gram, linear, active)
+    objectives = 0.5 * jnp.diagonal(gram) + problem.linear * problem.norms
+    best = jnp.argmin(jnp.where(problem.active, objectives, jnp.inf))
+    if start is None:
+        start = jnp.zeros_like(problem.norms).at[best].set(1)
+    smallest = jnp.min(jnp.where(problem.active, problem.norms, jnp.inf))
+    border = jnp.where(problem.active, smallest / problem.norms, 0)
+    solution = _solve(problem, border, smallest, start * problem.norms)
+    weights = jnp.where(problem.active, solution / problem.norms, 0)
+    total = jnp.sum(weights)
+    return jnp.where(total > 0, weights / jnp.where(total > 0, total, 1), 0)
+
+
+def minimize_on_cone(gram, linear, active=None):
+    """The minimum over x >= 0.
+
+    Args:
+      gram: G, `[T, T]`, symmetric and positive semidefinite but for rounding.
+      linear: c, `[T]`, in the range of G (else there is no minimum).
+      active: bool `[T]`, the variables that may differ from zero; None for all.
+
+    Returns:
+      x, `[T]`. Where G is singular there may be several; Gx is the same for all of them.
+    """
+    problem = _scaled(gram, linear, active)
+    zero = jnp.zeros_like(problem.norms)
+    return jnp.where(problem.active, _solve(problem, zero, zero[0], zero) / problem.norms, 0)
+
+
+class _Scaled(NamedTuple):
+    """A program in x_i |g_i|, so that the matrix holds cosines.
+
+    Attributes:
+      cosines: `[T, T]`.
+      linear: `[T]`.
+      norms: `[T]`, |g_i|; 1 where inactive.
+      active: bool `[T]`.
+    """
+
+    cosines: jax.Array
+    linear: jax.Array
+    norms: jax.Array
+    active: jax.Array
+
+
+class _Progress(NamedTuple):
+    """Where the method stands; arrays `[T]` in scaled variables.
+
+    Attributes:
+      point: feasible.
+      used: bool, the tasks in use.
+      added: bool, the task added last.
+      refused: bool, tasks that cannot be told from those in use; until there is progress.
+      best: the point with the smallest violation so far.
+      violation: of that point, in units of its rounding error.
+      objective: the lowest so far.
+      stale: passes without progress.
+      passes: linear systems solved.
+      done: whether nothing is left to improve.
+    """
+
+    point: jax.Array
+    used: jax.Array
+    added: jax.Array
+    refused: jax.Array
+    best: jax.Array
+    violation: jax.Array
+    objective: jax.Array
+    stale: jax.Array
+    passes: jax.Array
+    done: jax.Array
+
+
+def _scaled(gram, linear, active):
+    size = gram.shape[0]
+    norms = jnp.sqrt(jnp.maximum(jnp.diagonal(gram), 0))
+    active = (norms > 0) if active is None else active & (norms > 0)
+    norms = jnp.where(active, norms, 1)
+    cosines = jnp.clip(gram / norms[:, None] / norms[None, :], -1, 1)
+    cosines = jnp.where(jnp.eye(size, dtype=bool), 1, cosines)
+    linear = jnp.zeros_like(norms) if linear is None else linear / norms
+    return _Scaled(cosines, linear, norms, active)
+
+
+def _solve(problem, border, total, start):
+    """Minimises 1/2 x'Cx + c'x over x >= 0 and border'x = total; without a border if it is 0."""
+    size = start.shape[0]
+    epsilon = jnp.finfo(start.dtype).eps
+    magnitudes = jnp.abs(problem.cosines)
+    tasks = jnp.arange(size)
+    bordered = jnp.any(border > 0)
+
+    def advance(now):
+        target = _minimum_over_span(problem, border, total, now.used)
+        sound = jnp.all(jnp.isfinite(target))
+        target = jnp.where(sound, target, now.point)
+        # In exact arithmetic the task added last gets a positive weight. If it does not, it is
+        # all but dependent on the others, and descent goes the other way along the same line.
+        backwards = sound & jnp.any(now.added & (target < 0) & (now.point == 0))
+        target = jnp.where(backwards, now.point + (now.point - target) / epsilon, target)
+        negative = now.used & (target <= 0)
+        feasible = sound & ~jnp.any(negative)
+        ratios = jnp.where(negative, now.point / (now.point - target), jnp.inf)
+        reach = jnp.minimum(jnp.min(ratios), 1)
+        dropped = jnp.where(sound, negative & (ratios <= reach), now.added)
+        point = jnp.where(feasible, target, now.point + reach * (target - now.point))
+        point = jnp.where(now.used & ~dropped, point, 0)
+
+        slopes = problem.cosines @ point + problem.linear
+        errors = epsilon * (magnitudes @ jnp.abs(point) + jnp.abs(problem.linear))
+        multiplier = jnp.where(bordered, point @ slopes / jnp.where(bordered, total, 1), 0)
+        slack = slopes - multiplier * border
+        errors += epsilon * jnp.abs(multiplier) * border
+        relative = jnp.where(errors > 0, -slack / jnp.where(errors > 0, errors, 1), 0)
+        violation = jnp.max(jnp.where(problem.active, relative, -jnp.inf))
+        objective = 0.5 * point @ (slopes + problem.linear)
+        better = feasible & (violation < now.violation)
+        progress = better | (objective < now.objective)
+        stale = jnp.where(feasible, jnp.where(progress, 0, now.stale + 1), now.stale)
+
+        open_ = problem.active & ~now.used & ~(now.refused & ~better) & (relative > SIGNIFICANT)
+        worst = tasks == jnp.argmin(jnp.where(open_, slack, jnp.inf))
+        added = jnp.where(feasible, open_ & worst, now.added)
+        return _Progress(
+            point=point,
+            used=jnp.where(feasible, now.used | added, now.used & ~dropped),
+            added=added,
+            refused=(now.refused & ~better) | (dropped & now.added),
+            best=jnp.where(better, point, now.best),
+            violation=jnp.where(better, violation, now.violation),
+            objective=jnp.where(feasible, jnp.minimum(objective, now.objective), now.objective),
+            stale=stale,
+            passes=now.passes + 1,
+            done=feasible & (~jnp.any(open_) | (stale > PATIENCE)),
+        )
+
+    nobody = jnp.zeros(size, bool)
+    infinity = jnp.full((), jnp.inf, start.dtype)
+    none = jnp.zeros((), jnp.int32)
+    begin = _Progress(
+        *(start, start > 0, nobody, nobody, start, infinity, infinity, none, none),
+        done=~jnp.any(problem.active),
+    )
+    limit = 4 * size + 20
+    end = jax.lax.while_loop(lambda now: ~now.done & (now.passes < limit), advance, begin)
+    return end.best
+
+
+def _minimum_over_span(problem, border, total, used):
+    """The minimum with weights of any sign on the tasks in use, once refined; NaN if singular."""
+    largest = jnp.max(jnp.where(used, border, 0))
+    bordered = largest > 0
+    border = jnp.where(used & bordered, border / jnp.where(bordered, largest, 1), 0)
+    size = used.shape[0]
+    identity = jnp.eye(size + 1, dtype=border.dtype)
+    both = used[:, None] & used[None, :]
+    matrix = identity.at[1:, 1:].set(jnp.where(both, problem.cosines, identity[1:, 1:]))
+    matrix = matrix.at[0, 0].set(jnp.where(bordered, 0, 1))
+    matrix = matrix.at[0, 1:].set(border).at[1:, 0].set(border)
+    right = jnp.where(used, -problem.linear, 0)
+    right = jnp.concatenate([jnp.where(bordered, total / largest, 0)[None], right])
+    factors = jax.scipy.linalg.lu_factor(matrix)
+    solution = jax.scipy.linalg.lu_solve(factors, right)
+    solution += jax.scipy.linalg.lu_solve(factors, right - matrix @ solution)
+    return jnp.where(used, solution[1:], 0)

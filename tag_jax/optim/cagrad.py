@@ -1,0 +1,70 @@
+"""CAGrad: conflict-averse gradient descent (Liu, Liu, Jin, Stone & Liu 2021)."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tag_jax import active_set
+from tag_jax.optim.weighting import check_number, norms_and_cosines, shares, stateless, weighting
+
+# Halvings of the interval in which log(tau) lies, and how wide it is at first.
+HALVINGS = 24
+WIDTH = 16.0
+
+
+def cagrad(
+    c=0.4, rescale=False, space='shared', scale_heads=False, num_tasks=None, batching=None
+) -> optax.GradientTransformationExtraArgs:
+    """Finds the direction near the mean gradient that serves the worst task best.
+
+    With g_0 the mean of the task gradients, maximises min_t g_t . d over |d - g_0| <= c |g_0|:
+    d = g_0 + c |g_0| / |g_w| g_w, where g_w = sum_t w_t g_t minimises g_w . g_0 + c |g_0| |g_w|
+    over the simplex (Liu et al. 2021, "Conflict-Averse Gradient Descent", Equations 3 and 4,
+    Algorithm 1). With tau = |g_w| / (c |g_0|) given, the weights minimise |g_w|^2 / 2 +
+    tau g_w . g_0, a quadratic program that is solved exactly; tau is found by bisection, since
+    |g_w| - tau c |g_0| changes its sign once.
+
+    Args:
+      c: how far d may be from the mean gradient, at least 0: 0 is the mean; at 1 and above no task
+        conflicts with d, and from 1 on d tends to MGDA's direction. The paper takes 0.2 to 0.5.
+      rescale: whether d is divided by 1 + c^2, as in the authors' code.
+      space: 'shared' (the paper) or 'representation', see `weighting`.
+      scale_heads: whether heads' gradients are weighted too.
+      num_tasks, batching: see `weighting.weighting`.
+
+    Returns:
+      A transform of `TaskGradients` or stacked gradients.
+    """
+    check_number('c', c, 0)
+
+    def weigh(tasks):
+        gram = tasks.gram
+        mean = shares(tasks.active, gram.dtype)
+        toward_mean = gram @ mean
+        radius = c * jnp.sqrt(jnp.maximum(mean @ toward_mean, 0))
+        norms, _, _ = norms_and_cosines(tasks)
+        longest = jnp.max(jnp.where(tasks.active, norms, 0))
+
+        def best(log_tau, start):
+            tau = jnp.exp(log_tau)
+            weights = active_set.minimize_on_simplex(
+                gram, tau * toward_mean, tasks.active & (jnp.diagonal(gram) > 0), start
+            )
+            return weights, jnp.sqrt(jnp.maximum(weights @ gram @ weights, 0))
+
+        def halve(_, now):
+            low, high, weights = now
+            middle = 0.5 * (low + high)
+            weights, length = best(middle, weights)
+            above = length > jnp.exp(middle) * radius
+            return jnp.where(above, middle, low), jnp.where(above, high, middle), weights
+
+        possible = (radius > 0) & (longest > 0)
+        high = jnp.log(jnp.where(possible, longest / jnp.where(possible, radius, 1), 1))
+        start, _ = best(high, None)
+        low, high, weights = jax.lax.fori_loop(0, HALVINGS, halve, (high - WIDTH, high, start))
+        extra = jnp.where(possible, weights / jnp.exp(0.5 * (low + high)), 0)
+        scale = 1 / (1 + c**2) if rescale else 1
+        return scale * (mean + extra)
+
+    return weighting('cagrad', stateless(weigh), space, scale_heads, num_tasks, batching)

@@ -1,0 +1,180 @@
+"""MGDA and MGDA-UB: the min-norm point of the task gradients (Sener & Koltun 2018).
+
+MGDA is due to Desideri (2012), "Multiple-gradient descent algorithm (MGDA) for multiobjective
+optimization"; the paper brought it to networks, Algorithm 2, and its upper bound, MGDA-UB, to the
+price of a plain step, Section 3.3.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tag_jax import gradients, min_norm
+from tag_jax.optim.weighting import stateless, static_integer, weighting
+
+NORMALIZATIONS = ('none', 'l2', 'loss', 'loss+')
+
+
+def mgda(
+    normalization='none',
+    rescale=False,
+    solver=min_norm.min_norm_weights,
+    scale_heads=False,
+    num_tasks=None,
+    batching=None,
+) -> optax.GradientTransformationExtraArgs:
+    """Moves the shared parameters along the min-norm point of their task gradients.
+
+    Either the combined gradient is zero, and the parameters are Pareto stationary, or no task's
+    loss rises to first order along it (Desideri 2012; Equation 3 of the paper). It costs a
+    backward pass of the encoder for each task; `mgda_ub` costs one in all.
+
+    Args:
+      normalization: what each task's gradient g_t is divided by before the min-norm point is
+        looked for: 'none' (the paper), 'l2' its norm, 'loss' the loss, 'loss+' the product of both
+        (the options of the authors' code, which uses 'loss+' for CelebA).
+      rescale: whether the combined gradient is that of the divided gradients, for which the
+        guarantee above holds. The authors' code, and the default, weighs the undivided ones, for
+        which it holds with 'none' only.
+      solver: (gram, active) -> weights; `min_norm.frank_wolfe_weights` for the paper's.
+      scale_heads: whether heads' gradients are weighted too, as in the authors' code; Algorithm 2
+        leaves them as they are.
+      num_tasks, batching: see `weighting.weighting`.
+
+    Returns:
+      A transform of `TaskGradients` or stacked gradients. Weights sum to one: beside `equal`, which
+      sums the tasks, the learning rate of the shared parameters is worth T times less.
+
+    Limits: a task whose gradient is zero makes every point Pareto stationary, and the shared
+    parameters stand still; a task with a small gradient takes most of the weight.
+    """
+    rule = _rule(normalization, rescale, solver)
+    return weighting('mgda', rule, 'shared', scale_heads, num_tasks, batching)
+
+
+def mgda_ub(
+    normalization='none',
+    rescale=False,
+    solver=min_norm.min_norm_weights,
+    scale_heads=False,
+    report_every=0,
+    safeguard=0,
+    num_tasks=None,
+) -> optax.GradientTransformationExtraArgs:
+    """MGDA with the gradients with respect to the representation: problem (MGDA-UB) of the paper.
+
+    It costs one backward pass of the encoder, whatever the number of tasks. The combined gradient
+    is zero only where the parameters are Pareto stationary (Theorem 1 (a), for a Jacobian of full
+    rank). In the space of the representation it is a common descent direction; in the space of
+    the shared parameters it need not be one: Theorem 1 (b) does not hold as printed, since from
+    x'y >= 0 it does not follow that x'My >= 0 for a positive definite M. It does hold if the rows
+    of the Jacobian are orthogonal and of equal norm.
+
+    Args:
+      normalization, rescale, solver, scale_heads: see `mgda`.
+      report_every: n > 0 measures every n steps what the step does to each task in the space of
+        the shared parameters, for one forward-mode pass: `shared_descent` of the state, the inner
+        product of the task's shared gradient with the combined one, is negative where the loss
+        rises to first order.
+      safeguard: n > 0 restores common descent there. While the loss of some task rises, and at
+        most n times, the gradient of the task that rises most joins the hull in which the min-norm
+        point is looked for. Each check costs a forward-mode pass, each repair a backward pass
+        more. With n = T descent is certain; one or two nearly always do. Under vmap all n are
+        paid for. It also sets `shared_descent`, at every step. It needs normalization='none', or
+        rescale.
+      num_tasks: see `weighting.weighting`.
+
+    Returns:
+      A transform of `TaskGradients`. Weights sum to one, see `mgda`.
+    """
+    static_integer('report_every', report_every, 0)
+    static_integer('safeguard', safeguard, 0)
+    rule = _rule(normalization, rescale, solver)
+    correction = None
+    if safeguard:
+        correction = _safeguard(safeguard)
+    elif report_every:
+        correction = _report(report_every)
+    return weighting(
+        'mgda_ub', rule, 'representation', scale_heads, num_tasks, correction=correction
+    )
+
+
+def _rule(normalization, rescale, solver):
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(
+            f'normalization must be one of {", ".join(NORMALIZATIONS)}, not {normalization!r}'
+        )
+
+    def weigh(tasks):
+        scales = _scales(normalization, tasks)
+        weights = solver(tasks.gram / scales[:, None] / scales[None, :], tasks.active)
+        return weights / scales if rescale else weights
+
+    return stateless(weigh)._replace(needs_losses=normalization in ('loss', 'loss+'))
+
+
+def _scales(normalization, tasks):
+    """What each gradient is divided by, `[T]`; 1 where that would be zero."""
+    scales = jnp.ones_like(tasks.gram[0])
+    if normalization in ('l2', 'loss+'):
+        scales = scales * jnp.sqrt(jnp.maximum(jnp.diagonal(tasks.gram), 0))
+    if normalization in ('loss', 'loss+'):
+        scales = scales * jnp.abs(tasks.losses)
+    return jnp.where(scales > 0, scales, 1)
+
+
+def _report(every):
+    def correct(by_task, weights, combined, step, shared_descent):
+        measured = jax.lax.cond(
+            step % every == 0,
+            lambda: by_task.descent(combined['shared']).astype(shared_descent.dtype),
+            lambda: shared_descent,
+        )
+        return weights, combined, measured
+
+    return correct
+
+
+def _safeguard(rounds):
+    """Repairs by column generation over the hull of the combined gradient and single tasks'.
+
+    The inner products of a combination of gradients with every task's follow from its push
+    forward (`TaskGradients.descent`), so neither the other tasks' gradients nor their Gram matrix
+    are needed.
+    """
+
+    def correct(by_task, weights, combined, step, shared_descent):
+        del step
+        size, dtype = len(weights), shared_descent.dtype
+        norms = jnp.sqrt(jnp.diagonal(gradients.products(*[by_task.representation] * 2)))
+
+        def column(mix):
+            direction = by_task.combine(mix)['shared']
+            return direction, by_task.descent(direction).astype(dtype)
+
+        mixes, directions = [weights], [combined['shared']]
+        descents = [by_task.descent(combined['shared']).astype(dtype)]
+        used, parts = [jnp.any(by_task.active)], jnp.ones(1, dtype)
+        for _ in range(rounds):
+            now = parts @ jnp.stack(descents)
+            relative = jnp.where(by_task.active & (norms > 0), now / norms, 0)
+            worst = jnp.argmin(relative)
+            rises = relative[worst] < 0
+            mix = jnp.zeros(size, dtype).at[worst].set(1)
+            nothing = jax.tree.map(jnp.zeros_like, (combined['shared'], descents[0]))
+            direction, descent = jax.lax.cond(
+                rises, lambda mix=mix: column(mix), lambda nothing=nothing: nothing
+            )
+            mixes.append(mix)
+            directions.append(direction)
+            descents.append(descent)
+            used.append(rises)
+            hull = jnp.stack(mixes) @ jnp.stack(descents).T
+            hull = 0.5 * (hull + hull.T)
+            parts = min_norm.min_norm_weights(hull, jnp.stack(used)).astype(dtype)
+        stack = jax.tree.map(lambda *leaves: jnp.stack(leaves), *directions)
+        combined = {**combined, 'shared': gradients.weighted_sum(parts, stack)}
+        return parts @ jnp.stack(mixes), combined, parts @ jnp.stack(descents)
+
+    return correct

@@ -1,0 +1,67 @@
+"""Nash-MTL: multi-task learning as a bargaining game (Navon et al. 2022)."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tag_jax.optim.weighting import check_number, norms_and_cosines, stateless, weighting
+
+# Newton steps; from far away each lowers the objective by a constant, nearby digits double.
+MAX_STEPS = 50
+
+
+def nash_mtl(
+    max_norm=None, space='shared', scale_heads=False, num_tasks=None, batching=None
+) -> optax.GradientTransformationExtraArgs:
+    """Takes the Nash bargaining solution of the tasks: weights a > 0 with G a = 1 / a.
+
+    (Navon, Shamsian, Achituve, Maron, Kawaguchi, Chechik & Fetaya 2022, "Multi-Task Learning as a
+    Bargaining Game", Claim 3.1.) The weights minimise a'Ga / 2 - sum_t log a_t, which is
+    self-concordant, so a damped Newton method finds them to rounding; the authors approximate them
+    by a sequence of convex programs.
+
+    Args:
+      max_norm: the most that the norm of the combined gradient may be; None for the paper's, whose
+        norm is always sqrt(T). The authors' code takes 1.
+      space: 'shared' (the paper) or 'representation', see `weighting`.
+      scale_heads: whether heads' gradients are weighted too.
+      num_tasks, batching: see `weighting.weighting`.
+
+    Returns:
+      A transform of `TaskGradients` or stacked gradients. No task conflicts with the result, and
+      the scales of the tasks do not matter. Tasks of gradient zero have no say.
+
+    Limits: at Pareto stationary points there is no solution and weights grow without limit: they
+    are those after 50 Newton steps.
+    """
+    if max_norm is not None:
+        check_number('max_norm', max_norm, 0)
+
+    def weigh(tasks):
+        norms, cosines, nonzero = norms_and_cosines(tasks)
+        cosines = jnp.where(jnp.diag(~nonzero), 1, cosines)
+        enough = 4 * jnp.finfo(norms.dtype).eps
+
+        def newton(now):
+            weights, _, n = now
+            slope = cosines @ weights - 1 / weights
+            curvature = cosines + jnp.diag(weights**-2)
+            # In the metric of the weights, so that the system is well scaled.
+            move = weights * jnp.linalg.solve(
+                weights[:, None] * curvature * weights[None, :], weights * slope
+            )
+            decrement = jnp.sqrt(jnp.maximum(slope @ move, 0))
+            length = jnp.where(decrement > 0.25, 1 / (1 + decrement), 1)
+            return weights - length * move, decrement, n + 1
+
+        start = jnp.ones_like(norms), jnp.full((), jnp.inf, norms.dtype), 0
+        weights, _, _ = jax.lax.while_loop(
+            lambda now: (now[1] > enough) & (now[2] < MAX_STEPS), newton, start
+        )
+        weights = jnp.where(nonzero, weights / norms, 0)
+        if max_norm is None:
+            return weights
+        length = jnp.sqrt(jnp.maximum(weights @ tasks.gram @ weights, 0))
+        return weights * jnp.minimum(1, max_norm / jnp.where(length > 0, length, 1))
+
+    return weighting('nash_mtl', stateless(weigh), space, scale_heads, num_tasks, batching)

@@ -1,0 +1,62 @@
+"""Uncertainty weighting (Kendall, Gal & Cipolla 2018)."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tag_jax.optim.weighting import Rule, by_task_array, check_number, weighting
+
+
+class UncertaintyState(NamedTuple):
+    """What is learned.
+
+    Attributes:
+      log_variances: s_t = log sigma_t^2, `[T]`.
+      optimizer: the state of Adam.
+    """
+
+    log_variances: jax.Array
+    optimizer: Any
+
+
+def uncertainty(
+    factors=1.0, learning_rate=0.025, num_tasks=None
+) -> optax.GradientTransformationExtraArgs:
+    """Learns the noise of each task and weighs its loss by the inverse variance.
+
+    Minimises sum_t f_t exp(-s_t) L_t + s_t / 2 over the parameters and s_t = log sigma_t^2
+    (Kendall et al. 2018, "Multi-Task Learning Using Uncertainty to Weigh Losses", Equations 7 and
+    10). Where s has settled, task t has the weight 1 / (2 L_t) whatever f is.
+
+    Args:
+      factors: f, a number, T numbers or `{task: number}`: 1 for cross entropies (Equation 10), 1/2
+        for squared errors (Equation 7). The weights begin at f.
+      learning_rate: of Adam for s, which begins at 0.
+      num_tasks: see `weighting.weighting`.
+
+    Returns:
+      A transform of `TaskGradients`, for one backward pass; s is in its state.
+
+    Limits: losses must be positive. A task that is nearly solved gets a large weight, which needs a
+    lower learning rate or clipping behind it.
+    """
+    check_number('learning_rate', learning_rate, 0)
+    adam = optax.adam(learning_rate)
+
+    def init(size):
+        zeros = jnp.zeros(size)
+        return UncertaintyState(zeros, adam.init(zeros))
+
+    def weigh(tasks, state, step):
+        del step
+        dtype = state.log_variances.dtype
+        scale = by_task_array('factors', factors, tasks.names, len(tasks.active), dtype)
+        weights = scale * jnp.exp(-state.log_variances)
+        slopes = jnp.where(tasks.active, 0.5 - weights * tasks.losses.astype(dtype), 0)
+        updates, optimizer = adam.update(slopes, state.optimizer)
+        moved = state.log_variances + jnp.where(tasks.active, updates, 0)
+        return weights, UncertaintyState(moved.astype(dtype), optimizer)
+
+    return weighting('uncertainty', Rule(init, weigh, needs_losses=True), num_tasks=num_tasks)

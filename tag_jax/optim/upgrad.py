@@ -1,0 +1,39 @@
+"""UPGrad (Quinton & Rey 2024)."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tag_jax import active_set
+from tag_jax.optim.weighting import by_task_array, shares, stateless, weighting
+
+
+def upgrad(
+    preference=None, space='shared', scale_heads=False, num_tasks=None, batching=None
+) -> optax.GradientTransformationExtraArgs:
+    """Projects each task's gradient onto the cone that no task conflicts with, and adds them up.
+
+    The weights are sum_i argmin_v { v'Gv : v >= p_i e_i } (Quinton & Rey 2024, "Jacobian Descent
+    for Multi-Objective Optimization", Proposition 1 and Equation 6). The result conflicts with no
+    task, and grows linearly with each task's gradient. The quadratic programs are solved exactly.
+
+    Args:
+      preference: p, a number, T numbers or `{task: number}`; None for 1 / T each, the mean.
+      space: 'shared' (the paper) or 'representation', see `weighting`.
+      scale_heads: whether heads' gradients are weighted too.
+      num_tasks, batching: see `weighting.weighting`.
+
+    Returns:
+      A transform of `TaskGradients` or stacked gradients.
+    """
+
+    def weigh(tasks):
+        gram = tasks.gram
+        wanted = shares(tasks.active, gram.dtype)
+        if preference is not None:
+            wanted = by_task_array('preference', preference, tasks.names, len(gram), gram.dtype)
+        wanted = jnp.where(tasks.active, wanted, 0)
+        raised = jax.vmap(lambda row: active_set.minimize_on_cone(gram, row, tasks.active))(gram)
+        return wanted + wanted @ raised
+
+    return weighting('upgrad', stateless(weigh), space, scale_heads, num_tasks, batching)

@@ -1,0 +1,388 @@
+"""The one mechanism behind every method: a rule turns what is known of the tasks into weights.
+
+A rule sees the losses, the Gram matrix of the task gradients, which tasks are active, and a state
+of its own. It returns the weight of each task. The transform made from it combines the tasks'
+gradients with these weights and keeps diagnostics in its optax state.
+
+There are two spaces to take the Gram matrix in:
+
+- 'representation': gradients with respect to the representation. One backward pass of the encoder
+  in all, whatever the number of tasks (Sener & Koltun 2018, Section 3.3).
+- 'shared': gradients with respect to the shared parameters. A backward pass for each task.
+"""
+
+import numbers
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from tag_jax import gradients, min_norm
+from tag_jax.gradients import TaskGradients
+
+SPACES = ('representation', 'shared')
+
+
+class Tasks(NamedTuple):
+    """What a rule sees of the T tasks at one step.
+
+    Attributes:
+      names: T names, or None for stacked gradients.
+      losses: `[T]`, 0 where inactive; None for stacked gradients without `losses=`.
+      active: bool `[T]`. Whatever a rule gives an inactive task is replaced by 0.
+      gram: `[T, T]`, zero where inactive; None if the rule works in no space.
+      extra: the extra arguments that `update` was given.
+    """
+
+    names: tuple[str, ...] | None
+    losses: jax.Array | None
+    active: jax.Array
+    gram: jax.Array | None
+    extra: Mapping[str, Any]
+
+
+class Rule(NamedTuple):
+    """How weights follow.
+
+    Attributes:
+      init: number of tasks T -> state, a pytree.
+      weigh: (`Tasks`, state, step) -> (weights `[T]`, state). The step counts from 0.
+      needs_losses: whether it reads the losses.
+    """
+
+    init: Callable[[int], Any]
+    weigh: Callable[[Tasks, Any, jax.Array], tuple[jax.Array, Any]]
+    needs_losses: bool = False
+
+
+class WeightingState(NamedTuple):
+    """The state of a weighting: diagnostics of the last step, and the rule's own state.
+
+    Attributes:
+      step: updates so far.
+      weights: `[T]`.
+      active: bool `[T]`.
+      gram: `[T, T]`, the Gram matrix in the space of the method; None if it has none.
+      cosines: `[T, T]`, its cosines, 0 beside a zero gradient; None without a Gram matrix.
+      gap: the duality gap of the weights scaled to sum to one (`min_norm.duality_gap`): 0 where
+        they give the min-norm point; None without a Gram matrix.
+      descent: `[T]`, inner product of each task's gradient with the combined one in the space of
+        the method: negative where the loss rises to first order; None without a Gram matrix.
+      shared_descent: `[T]`, the same in the space of the shared parameters; NaN before it was
+        measured; None if it is not asked for.
+      rule: the rule's own state.
+    """
+
+    step: jax.Array
+    weights: jax.Array
+    active: jax.Array
+    gram: jax.Array | None
+    cosines: jax.Array | None
+    gap: jax.Array | None
+    descent: jax.Array | None
+    shared_descent: jax.Array | None
+    rule: Any
+
+
+def stateless(weigh):
+    """A `Rule` without a state, from `Tasks -> weights`."""
+    return Rule(lambda size: (), lambda tasks, state, step: (weigh(tasks), state))
+
+
+def weighting(
+    name, rule, space=None, scale_heads=True, num_tasks=None, batching=None, correction=None
+):
+    """The optax transform of a rule.
+
+    It stands first in a chain and takes `TaskGradients` as its updates, or as the extra argument
+    `task_gradients=` where something in between unpacks the updates (`nnx.Optimizer`). It also
+    takes arrays stacked over tasks, `[T, *param]` for every parameter, unless it works in
+    'representation' space; then every parameter counts as shared, `num_tasks` is required, and the
+    extra arguments `losses=` `[T]` and `active=` bool `[T]` say what TaskGradients would.
+
+    Args:
+      name: of the method, for error messages.
+      rule: a `Rule`.
+      space: where its Gram matrix is taken, 'representation' or 'shared'; None if it needs none.
+      scale_heads: whether the heads' gradients are weighted too, as they are where weights are
+        those of a sum of losses.
+      num_tasks: T; None to count the heads of the params.
+      batching: of the T backward passes of 'shared', see `gradients.map_stacked`; None for the
+        faster one.
+      correction: (`TaskGradients`, weights, combined, step, shared_descent) -> (weights, combined,
+        shared_descent), called last; what `mgda_ub` does in the space of the shared parameters.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs` with a `WeightingState`, whose updates are shaped
+      like the params. `update` raises TypeError for anything that is not TaskGradients just as
+      they were made: a transform in front of it would alter their vjp.
+
+    Raises:
+      ValueError: if the space or num_tasks is none.
+    """
+    if space is not None and space not in SPACES:
+        raise ValueError(f"space must be 'representation' or 'shared', not {space!r}")
+    if num_tasks is not None:
+        static_integer('num_tasks', num_tasks, 1)
+
+    def init_fn(params):
+        size = _count_tasks(name, params, num_tasks)
+        dtype = jnp.promote_types(optax.tree.dtype(params, 'highest'), jnp.float32)
+        square = None if space is None else jnp.zeros((size, size), dtype)
+        return WeightingState(
+            step=jnp.zeros((), jnp.int32),
+            weights=jnp.zeros(size, dtype),
+            active=jnp.zeros(size, bool),
+            gram=square,
+            cosines=square,
+            gap=None if space is None else jnp.zeros((), dtype),
+            descent=None if space is None else jnp.zeros(size, dtype),
+            shared_descent=None if correction is None else jnp.full(size, jnp.nan, dtype),
+            rule=rule.init(size),
+        )
+
+    def update_fn(
+        updates, state, params=None, *, task_gradients=None, losses=None, active=None, **extra_args
+    ):
+        by_task = updates if task_gradients is None else task_gradients
+        if isinstance(by_task, TaskGradients):
+            by_task = _checked(name, by_task, state)
+        else:
+            by_task = _stacked(name, by_task, params, num_tasks, space, losses, active)
+        if rule.needs_losses and by_task.losses is None:
+            raise ValueError(f'{name}() needs losses: pass losses= to update, one for each task')
+
+        dtype = state.weights.dtype
+        stack = by_task.shared(batching) if space == 'shared' else None
+        gram = None
+        if space is not None:
+            stacked = by_task.representation if stack is None else stack
+            gram = gradients.products(stacked, stacked).astype(dtype)
+            gram = jnp.where(by_task.active[:, None] & by_task.active[None, :], gram, 0)
+        known = None if by_task.losses is None else by_task.losses.astype(dtype)
+        tasks = Tasks(by_task.task_names, known, by_task.active, gram, extra_args)
+        weights, rule_state = rule.weigh(tasks, state.rule, state.step)
+        weights = jnp.where(tasks.active, weights, 0).astype(dtype)
+        combined = by_task.combine(weights, scale_heads, stack)
+        shared_descent = state.shared_descent
+        if correction is not None:
+            weights, combined, shared_descent = correction(
+                by_task, weights, combined, state.step, shared_descent
+            )
+        state = WeightingState(
+            step=optax.safe_increment(state.step),
+            weights=weights,
+            active=tasks.active,
+            **_diagnostics(tasks, weights),
+            shared_descent=shared_descent,
+            rule=rule_state,
+        )
+        return _shaped_like(params, combined), state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def diagnostics(opt_state):
+    """What a weighting knows of its last step, for logging.
+
+    Args:
+      opt_state: an optax state that holds a `WeightingState` anywhere: that of a chain, inside
+        `inject_hyperparams`, `MultiSteps`, `apply_if_finite`, or stacked over networks.
+
+    Returns:
+      A dict of NumPy arrays: 'weights', 'active', and as far as the method has them 'gram',
+      'cosines', 'gap', 'descent' and 'shared_descent' (see `WeightingState`).
+
+    Raises:
+      ValueError: if there is no such state in it, or more than one.
+    """
+    is_weighting = lambda node: isinstance(node, WeightingState)
+    found = [n for n in jax.tree.leaves(opt_state, is_leaf=is_weighting) if is_weighting(n)]
+    if len(found) != 1:
+        raise ValueError(f'the optax state holds {len(found)} task weightings, not one')
+    kept = {k: v for k, v in found[0]._asdict().items() if k not in ('step', 'rule')}
+    return {name: np.asarray(value) for name, value in kept.items() if value is not None}
+
+
+def mean_over(active, values):
+    """The mean of values `[T]` over the active tasks; 0 if there is none."""
+    count = jnp.maximum(jnp.sum(active), 1).astype(values.dtype)
+    return jnp.sum(jnp.where(active, values, 0)) / count
+
+
+def shares(active, dtype):
+    """Equal weights over the active tasks that sum to one, `[T]`."""
+    return active.astype(dtype) / jnp.maximum(jnp.sum(active), 1).astype(dtype)
+
+
+def norms_and_cosines(tasks):
+    """Norms `[T]` of the task gradients (1 where zero), cosines, and where they are not zero.
+
+    The cosines are exactly one on the diagonal and zero beside a zero gradient.
+    """
+    norms = jnp.sqrt(jnp.maximum(jnp.diagonal(tasks.gram), 0))
+    nonzero = tasks.active & (norms > 0)
+    norms = jnp.where(nonzero, norms, 1)
+    cosines = jnp.clip(tasks.gram / norms[:, None] / norms[None, :], -1, 1)
+    cosines = jnp.where(jnp.eye(len(norms), dtype=bool), 1, cosines)
+    return norms, jnp.where(nonzero[:, None] & nonzero[None, :], cosines, 0), nonzero
+
+
+def by_task_array(name, values, names, size, dtype):
+    """Values for the tasks as an array `[T]`.
+
+    Args:
+      name: of the argument, for error messages.
+      values: a number for all, T numbers, or `{task: number}`.
+      names: the task names, or None where they are unknown.
+      size: T.
+      dtype: of the array.
+
+    Raises:
+      ValueError: if there is no value for each task.
+    """
+    if isinstance(values, Mapping):
+        if names is None:
+            raise ValueError(f'{name} must be {size} numbers: stacked gradients have no task names')
+        if set(values) != set(names):
+            raise ValueError(
+                f'{name} needs an entry for each of the tasks {", ".join(names)}: '
+                f'it has {", ".join(values)}'
+            )
+        values = jnp.stack([jnp.asarray(values[task], dtype) for task in names])
+    values = jnp.asarray(values, dtype)
+    if values.ndim and values.shape != (size,):
+        raise ValueError(
+            f'{name} needs one number for each of the {size} tasks: its shape is '
+            f'{list(values.shape)}'
+        )
+    return jnp.broadcast_to(values, (size,))
+
+
+def check_number(name, value, low, high=np.inf):
+    """Raises ValueError at a number outside [low, high]; traced ones pass (inject_hyperparams)."""
+    if isinstance(value, jax.core.Tracer):
+        return
+    if not isinstance(value, numbers.Real | jax.Array | np.ndarray) or not low <= value <= high:
+        limits = f'at least {low}' if high == np.inf else f'between {low} and {high}'
+        raise ValueError(f'{name} must be a number {limits}, not {value!r}')
+
+
+def static_integer(name, value, low):
+    """Raises ValueError unless the value is an integer of at least `low`, and not traced."""
+    if isinstance(value, jax.Array):
+        raise ValueError(
+            f"{name} must be static: use inject_hyperparams(..., static_args='{name}')"
+        )
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < low:
+        raise ValueError(f'{name} must be an integer of at least {low}, not {value!r}')
+
+
+class _Stacked(NamedTuple):
+    """Gradients stacked over tasks, with the face of `TaskGradients`."""
+
+    stack: Any
+    losses: jax.Array | None
+    active: jax.Array
+    task_names: None = None
+
+    def shared(self, batching=None):
+        del batching
+        return self.stack
+
+    def combine(self, weights, scale_heads=False, shared=None):
+        del scale_heads, shared
+        return gradients.weighted_sum(weights, self.stack)
+
+
+def _diagnostics(tasks, weights):
+    """gram, cosines, gap and descent of a `WeightingState`."""
+    if tasks.gram is None:
+        return dict.fromkeys(('gram', 'cosines', 'gap', 'descent'))
+    total = jnp.sum(weights)
+    on_simplex = weights / jnp.where(total != 0, total, 1)
+    return {
+        'gram': tasks.gram,
+        'cosines': norms_and_cosines(tasks)[1],
+        'gap': min_norm.duality_gap(tasks.gram, on_simplex, tasks.active),
+        'descent': tasks.gram @ weights,
+    }
+
+
+def _count_tasks(name, params, num_tasks):
+    if num_tasks is not None:
+        return num_tasks
+    try:
+        return len(params['heads'])
+    except (TypeError, KeyError, IndexError):
+        raise ValueError(
+            f"{name}() cannot count the tasks: its params are no {{'shared': ..., 'heads': {{task: "
+            '...}}, so pass num_tasks='
+        ) from None
+
+
+def _checked(name, by_task, state):
+    if by_task.active.dtype != bool:
+        raise TypeError(
+            f'{name}() takes TaskGradients just as tag_jax.gradients.task_gradients makes them: '
+            'let it stand first in the chain'
+        )
+    if by_task.active.shape != state.active.shape:
+        raise ValueError(
+            f'{name}() was initialised for {state.active.shape[0]} tasks, and was given the '
+            f'gradients of {by_task.active.shape[0]}'
+        )
+    return by_task
+
+
+def _stacked(name, stack, params, num_tasks, space, losses, active):
+    """Stacked arrays as `_Stacked`, if that is what they are."""
+    if num_tasks is None or space == 'representation':
+        way_out = (
+            'let it stand first in the chain'
+            if space == 'representation'
+            else 'let it stand first in the chain, or pass num_tasks= for stacked arrays'
+        )
+        raise TypeError(
+            f'{name}() takes TaskGradients just as tag_jax.gradients.task_gradients makes them: '
+            + way_out
+        )
+    leaves = jax.tree_util.tree_leaves_with_path(stack)
+    wanted = [None] * len(leaves) if params is None else jax.tree.leaves(params)
+    if len(wanted) != len(leaves):
+        raise TypeError(f'{name}() takes gradients of the structure of the params')
+    for (path, leaf), param in zip(leaves, wanted, strict=True):
+        shape = leaf.shape[1:] if param is None else param.shape
+        if leaf.shape != (num_tasks, *shape):
+            raise TypeError(
+                f'{name}() takes gradients stacked over {num_tasks} tasks: '
+                f'{jax.tree_util.keystr(path) or "the gradient"} has shape {list(leaf.shape)}, '
+                f'not {[num_tasks, *shape]}'
+            )
+    active = jnp.ones(num_tasks, bool) if active is None else jnp.asarray(active, bool)
+    losses = None if losses is None else jnp.asarray(losses)
+    for what, array in (('active', active), ('losses', losses)):
+        if array is not None and array.shape != (num_tasks,):
+            raise ValueError(
+                f'{what}= needs one entry for each of the {num_tasks} tasks: its shape is '
+                f'{list(array.shape)}'
+            )
+    where = lambda g: jnp.where(active.reshape(-1, *[1] * (g.ndim - 1)), g, 0)
+    losses = None if losses is None else jnp.where(active, losses, 0)
+    return _Stacked(jax.tree.map(where, stack), losses, active)
+
+
+def _shaped_like(params, combined):
+    """The combined gradient in the containers of the params (`nnx.State`, say)."""
+    if params is None or jax.tree.structure(params) == jax.tree.structure(combined):
+        return combined
+    paths = lambda tree: [
+        jax.tree_util.keystr(path, simple=True, separator='/')
+        for path, _ in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+    if paths(params) != paths(combined):
+        return combined
+    return jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(combined))
