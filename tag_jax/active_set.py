@@ -17,8 +17,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-# A violation counts from this many times the rounding error of its own computation.
-SIGNIFICANT = 4
+# Exchanges with which a start is guessed.
+EXCHANGES = 5
+# The guess is taken only if its tasks are independent: pivots of at least this size.
+LEAST_PIVOT = 1e-3
+# A violation counts from this many times the bound on its own rounding error.
+SIGNIFICANT = 1
 # Passes without a lower objective or a smaller violation, after which only rounding is left.
 PATIENCE = 4
 
@@ -130,7 +134,7 @@ def _solve(problem, border, total, start):
     bordered = jnp.any(border > 0)
 
     def advance(now):
-        target = _minimum_over_span(problem, border, total, now.used)
+        target, _ = _minimum_over_span(problem, border, total, now.used)
         sound = jnp.all(jnp.isfinite(target))
         target = jnp.where(sound, target, now.point)
         # In exact arithmetic the task added last gets a positive weight. If it does not, it is
@@ -140,16 +144,17 @@ def _solve(problem, border, total, start):
         negative = now.used & (target <= 0)
         feasible = sound & ~jnp.any(negative)
         ratios = jnp.where(negative, now.point / (now.point - target), jnp.inf)
-        reach = jnp.minimum(jnp.min(ratios), 1)
+        reach = jnp.where(sound, jnp.minimum(jnp.min(ratios), 1), 0)
         dropped = jnp.where(sound, negative & (ratios <= reach), now.added)
         point = jnp.where(feasible, target, now.point + reach * (target - now.point))
         point = jnp.where(now.used & ~dropped, point, 0)
 
         slopes = problem.cosines @ point + problem.linear
         errors = epsilon * (magnitudes @ jnp.abs(point) + jnp.abs(problem.linear))
-        multiplier = jnp.where(bordered, point @ slopes / jnp.where(bordered, total, 1), 0)
+        per_total = 1 / jnp.where(bordered, total, 1)
+        multiplier = jnp.where(bordered, point @ slopes * per_total, 0)
         slack = slopes - multiplier * border
-        errors += epsilon * jnp.abs(multiplier) * border
+        errors += (epsilon * jnp.abs(multiplier) + point @ errors * per_total) * border
         relative = jnp.where(errors > 0, -slack / jnp.where(errors > 0, errors, 1), 0)
         violation = jnp.max(jnp.where(problem.active, relative, -jnp.inf))
         objective = 0.5 * point @ (slopes + problem.linear)
@@ -173,6 +178,7 @@ def _solve(problem, border, total, start):
             done=feasible & (~jnp.any(open_) | (stale > PATIENCE)),
         )
 
+    start = _guess(problem, border, total, start)
     nobody = jnp.zeros(size, bool)
     infinity = jnp.full((), jnp.inf, start.dtype)
     none = jnp.zeros((), jnp.int32)
@@ -185,8 +191,33 @@ def _solve(problem, border, total, start):
     return end.best
 
 
+def _guess(problem, border, total, start):
+    """A point to start from, near the solution more often than not.
+
+    Exchanges all tasks at once that are in use but should not be, or the other way round (block
+    principal pivoting, Kim & Park 2011), a few times. This may go in circles, and may use tasks
+    that depend on each other, from which the method could not go on: then `start` stays.
+    """
+    bordered = jnp.any(border > 0)
+
+    def exchange(_, now):
+        point, used = now
+        target, pivot = _minimum_over_span(problem, border, total, used)
+        slopes = problem.cosines @ target + problem.linear
+        multiplier = jnp.where(bordered, target @ slopes / jnp.where(bordered, total, 1), 0)
+        wanted = jnp.where(used, target > 0, problem.active & (slopes < multiplier * border))
+        clipped = jnp.maximum(target, 0)
+        reached = clipped @ border
+        clipped *= jnp.where(bordered, total / jnp.where(reached > 0, reached, 1), 1)
+        usable = (pivot > LEAST_PIVOT) & jnp.all(jnp.isfinite(target)) & (~bordered | (reached > 0))
+        return jnp.where(usable, clipped, point), jnp.where(usable, wanted, used)
+
+    point, _ = jax.lax.fori_loop(0, EXCHANGES, exchange, (start, start > 0))
+    return point
+
+
 def _minimum_over_span(problem, border, total, used):
-    """The minimum with weights of any sign on the tasks in use, once refined; NaN if singular."""
+    """The minimum with weights of any sign on the tasks in use, and the smallest pivot met."""
     largest = jnp.max(jnp.where(used, border, 0))
     bordered = largest > 0
     border = jnp.where(used & bordered, border / jnp.where(bordered, largest, 1), 0)
@@ -201,4 +232,4 @@ def _minimum_over_span(problem, border, total, used):
     factors = jax.scipy.linalg.lu_factor(matrix)
     solution = jax.scipy.linalg.lu_solve(factors, right)
     solution += jax.scipy.linalg.lu_solve(factors, right - matrix @ solution)
-    return jnp.where(used, solution[1:], 0)
+    return jnp.where(used, solution[1:], 0), jnp.min(jnp.abs(jnp.diagonal(factors[0])))

@@ -1,0 +1,158 @@
+"""What task weighting costs: time and compiled FLOPs of a training step, beside the plain sum.
+
+    python -m experiments.benchmarks.optim [--tasks=2,9,40] [--rounds=31]
+
+One process; a small convolutional encoder, batches of 64 pictures of 32 x 32 x 3, a classifier of
+ten classes for each task, Adam. The plain step is `jax.grad` of the summed losses. Every round
+takes one step with each method in turn, and a method's ratio is the median over rounds of its time
+over the plain step's of the same round. Methods in parameter space need a backward pass for each
+task and are measured up to --most_shared tasks. TorchJD's MGDA stands beside them, each against
+its own framework's plain step, where torch and torchjd are installed (`pip install -e '.[bench]'`).
+"""
+
+import functools
+import importlib.util
+import time
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import flags
+
+from experiments import launch
+from tag_jax import gradients, objectives, optim
+from tag_jax.data import TaskKind
+from tag_jax.problem import Batch, from_linen
+
+flags.DEFINE_list('tasks', ['2', '9', '40'], 'Numbers of tasks.')
+flags.DEFINE_integer('rounds', 31, 'Steps timed for each method.')
+flags.DEFINE_integer('most_shared', 40, 'Most tasks for methods in parameter space.')
+flags.DEFINE_list('only', [], 'Methods to measure; all if empty.')
+
+FLAGS = flags.FLAGS
+
+IN_ONE_PASS = {
+    'equal': optim.equal,
+    'mgda_ub': optim.mgda_ub,
+    'mgda_ub, Frank-Wolfe': functools.partial(
+        optim.mgda_ub, solver=optim.mgda_ub.__globals__['min_norm'].frank_wolfe_weights
+    ),
+    'mgda_ub, reported every 10': functools.partial(optim.mgda_ub, report_every=10),
+    'mgda_ub, safeguard of 1': functools.partial(optim.mgda_ub, safeguard=1),
+    'uncertainty': optim.uncertainty,
+    'gradnorm': optim.gradnorm,
+    'dwa': functools.partial(optim.dwa, 100),
+    'rlw': optim.rlw,
+    'famo': optim.famo,
+    **{
+        name: functools.partial(getattr(optim, name), space='representation')
+        for name in ('pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'aligned_mtl', 'nash_mtl')
+    },
+}
+SHARED = {'mgda': optim.mgda}
+
+
+class Encoder(nn.Module):
+    """Two convolutions and a dense layer."""
+
+    @nn.compact
+    def __call__(self, images):
+        for channels in (16, 32):
+            images = nn.relu(nn.Conv(channels, (3, 3))(images))
+            images = nn.max_pool(images, (2, 2), (2, 2))
+        return nn.relu(nn.Dense(64)(images.reshape(len(images), -1)))
+
+
+def main():
+    print(f'{jax.devices()[0].device_kind}, {jax.default_backend()}')
+    for size in map(int, FLAGS.tasks):
+        problem, batch = make_problem(size)
+        methods = dict(IN_ONE_PASS)
+        if size <= FLAGS.most_shared:
+            methods |= SHARED
+        if FLAGS.only:
+            methods = {name: make for name, make in methods.items() if name in FLAGS.only}
+        measure(problem, batch, methods)
+        if importlib.util.find_spec('torchjd') and not FLAGS.only:
+            from experiments.benchmarks import torchjd_step
+
+            ratio = torchjd_step.ratio(size, batch, FLAGS.rounds)
+            print(f'{"TorchJD, MGDA on the representation":34} {ratio:6.2f}')
+
+
+def make_problem(size):
+    """A problem of `size` tasks, and a batch of noise."""
+    names = [f'task_{n:02}' for n in range(size)]
+    goals = objectives.for_tasks(dict.fromkeys(names, TaskKind('classification', 10)))
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(64, 32, 32, 3)).astype(np.float32)
+    targets = {name: rng.integers(10, size=64).astype(np.int32) for name in names}
+    problem = from_linen(
+        Encoder(),
+        {name: nn.Dense(10) for name in names},
+        *objectives.losses_and_metrics(goals),
+        images[:1],
+    )
+    return problem, Batch(jnp.asarray(images), jax.tree.map(jnp.asarray, targets))
+
+
+def measure(problem, batch, methods):
+    """Prints the ratios of one number of tasks."""
+    params, model_state = problem.init(jax.random.key(0))
+    steps = {'plain sum': plain_step(problem, model_state)}
+    for name, make in methods.items():
+        steps[name] = weighted_step(problem, model_state, make())
+    runs = {}
+    for name, (transform, step) in steps.items():
+        state = transform.init(params)
+        began = time.perf_counter()
+        compiled = jax.jit(step).lower(params, state, batch).compile()
+        compiling = time.perf_counter() - began
+        jax.block_until_ready(compiled(params, state, batch))
+        runs[name] = compiled, state, compiling
+    seconds = {name: [] for name in runs}
+    for _ in range(FLAGS.rounds):
+        for name, (compiled, state, _) in runs.items():
+            began = time.perf_counter()
+            jax.block_until_ready(compiled(params, state, batch))
+            seconds[name].append(time.perf_counter() - began)
+    plain = np.array(seconds['plain sum'])
+    flops = {name: run[0].cost_analysis()['flops'] for name, run in runs.items()}
+    print(f'\n{len(problem.task_names)} tasks; plain step {1e3 * np.median(plain):.1f} ms')
+    print(f'{"method":34} {"time":>6} {"FLOPs":>6} {"compile, s":>10}')
+    for name, (_, _, compiling) in runs.items():
+        ratio = np.median(np.array(seconds[name]) / plain)
+        print(
+            f'{name:34} {ratio:6.2f} {flops[name] / flops["plain sum"]:6.2f} {compiling:10.1f}',
+            flush=True,
+        )
+
+
+def plain_step(problem, model_state):
+    """Adam on the summed losses, without task gradients."""
+    adam = optax.adam(1e-3)
+
+    def step(params, state, batch):
+        total = lambda p: jnp.sum(gradients.task_losses(problem, p, model_state, batch)[0])
+        updates, state = adam.update(jax.grad(total)(params), state, params)
+        return optax.apply_updates(params, updates), state
+
+    return adam, step
+
+
+def weighted_step(problem, model_state, weighting):
+    """Adam behind a task weighting."""
+    transform = optax.chain(weighting, optax.adam(1e-3))
+
+    def step(params, state, batch):
+        by_task, _ = gradients.task_gradients(problem, params, model_state, batch)
+        updates, state = transform.update(by_task, state, params)
+        return optax.apply_updates(params, updates), state
+
+    return transform, step
+
+
+if __name__ == '__main__':
+    launch.launch(main)
