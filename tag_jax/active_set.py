@@ -27,33 +27,35 @@ SIGNIFICANT = 1
 PATIENCE = 4
 
 
-def minimize_on_simplex(gram, linear=None, active=None, start=None):
+@jax.jit
+def minimize_on_simplex(gram, linear=None, active=None, hint=None):
     """The minimum over the simplex.
 
     Args:
       gram: G, `[T, T]`, symmetric and positive semidefinite but for rounding.
       linear: c, `[T]`; None for zero.
       active: bool `[T]`, the variables that may differ from zero; None for all.
-      start: `[T]`, where to begin: a point of the simplex, zero where inactive. None for its best
-        vertex. It changes the time taken, and the answer only where several are optimal.
+      hint: bool `[T]`, the tasks that the solution may use, such as those of a solution nearby. It
+        changes the time taken, and the answer only where several are optimal.
 
     Returns:
-      x, `[T]`; all zero if nothing is active. Variables whose row of G is zero are left out
-      unless c makes them worth it, which `min_norm.min_norm_weights` relies on.
+      x, `[T]`; all zero if nothing is active. Tasks whose gradient is zero are left out.
     """
     problem = _scaled(gram, linear, active)
-    objectives = 0.5 * jnp.diagonal(gram) + problem.linear * problem.norms
-    best = jnp.argmin(jnp.where(problem.active, objectives, jnp.inf))
-    if start is None:
-        start = jnp.zeros_like(problem.norms).at[best].set(1)
     smallest = jnp.min(jnp.where(problem.active, problem.norms, jnp.inf))
-    border = jnp.where(problem.active, smallest / problem.norms, 0)
-    solution = _solve(problem, border, smallest, start * problem.norms)
+    # Weights in units of one over the smallest norm.
+    problem = problem._replace(norms=problem.norms / smallest, linear=problem.linear / smallest)
+    objectives = 0.5 * problem.norms**2 + problem.linear * problem.norms
+    objectives = jnp.where(problem.active, objectives, jnp.inf)
+    vertex = jnp.arange(len(objectives)) == jnp.argmin(objectives)
+    border = jnp.where(problem.active, 1 / problem.norms, 0)
+    solution = _solve(problem, border, vertex * problem.norms, hint)
     weights = jnp.where(problem.active, solution / problem.norms, 0)
     total = jnp.sum(weights)
     return jnp.where(total > 0, weights / jnp.where(total > 0, total, 1), 0)
 
 
+@jax.jit
 def minimize_on_cone(gram, linear, active=None):
     """The minimum over x >= 0.
 
@@ -67,7 +69,7 @@ def minimize_on_cone(gram, linear, active=None):
     """
     problem = _scaled(gram, linear, active)
     zero = jnp.zeros_like(problem.norms)
-    return jnp.where(problem.active, _solve(problem, zero, zero[0], zero) / problem.norms, 0)
+    return jnp.where(problem.active, _solve(problem, zero, zero, None) / problem.norms, 0)
 
 
 class _Scaled(NamedTuple):
@@ -125,8 +127,8 @@ def _scaled(gram, linear, active):
     return _Scaled(cosines, linear, norms, active)
 
 
-def _solve(problem, border, total, start):
-    """Minimises 1/2 x'Cx + c'x over x >= 0 and border'x = total; without a border if it is 0."""
+def _solve(problem, border, start, hint):
+    """Minimises 1/2 x'Cx + c'x over x >= 0 and border'x = 1; without a border if it is 0."""
     size = start.shape[0]
     epsilon = jnp.finfo(start.dtype).eps
     magnitudes = jnp.abs(problem.cosines)
@@ -134,7 +136,7 @@ def _solve(problem, border, total, start):
     bordered = jnp.any(border > 0)
 
     def advance(now):
-        target, _ = _minimum_over_span(problem, border, total, now.used)
+        target, _ = _minimum_over_span(problem, border, now.used)
         sound = jnp.all(jnp.isfinite(target))
         target = jnp.where(sound, target, now.point)
         # In exact arithmetic the task added last gets a positive weight. If it does not, it is
@@ -151,10 +153,9 @@ def _solve(problem, border, total, start):
 
         slopes = problem.cosines @ point + problem.linear
         errors = epsilon * (magnitudes @ jnp.abs(point) + jnp.abs(problem.linear))
-        per_total = 1 / jnp.where(bordered, total, 1)
-        multiplier = jnp.where(bordered, point @ slopes * per_total, 0)
+        multiplier = jnp.where(bordered, point @ slopes, 0)
         slack = slopes - multiplier * border
-        errors += (epsilon * jnp.abs(multiplier) + point @ errors * per_total) * border
+        errors += (epsilon * jnp.abs(multiplier) + point @ errors) * border
         relative = jnp.where(errors > 0, -slack / jnp.where(errors > 0, errors, 1), 0)
         violation = jnp.max(jnp.where(problem.active, relative, -jnp.inf))
         objective = 0.5 * point @ (slopes + problem.linear)
@@ -178,7 +179,7 @@ def _solve(problem, border, total, start):
             done=feasible & (~jnp.any(open_) | (stale > PATIENCE)),
         )
 
-    start = _guess(problem, border, total, start)
+    start = _guess(problem, border, start, hint)
     nobody = jnp.zeros(size, bool)
     infinity = jnp.full((), jnp.inf, start.dtype)
     none = jnp.zeros((), jnp.int32)
@@ -191,7 +192,7 @@ def _solve(problem, border, total, start):
     return end.best
 
 
-def _guess(problem, border, total, start):
+def _guess(problem, border, start, hint):
     """A point to start from, near the solution more often than not.
 
     Exchanges all tasks at once that are in use but should not be, or the other way round (block
@@ -202,21 +203,22 @@ def _guess(problem, border, total, start):
 
     def exchange(_, now):
         point, used = now
-        target, pivot = _minimum_over_span(problem, border, total, used)
+        target, pivot = _minimum_over_span(problem, border, used)
         slopes = problem.cosines @ target + problem.linear
-        multiplier = jnp.where(bordered, target @ slopes / jnp.where(bordered, total, 1), 0)
+        multiplier = jnp.where(bordered, target @ slopes, 0)
         wanted = jnp.where(used, target > 0, problem.active & (slopes < multiplier * border))
         clipped = jnp.maximum(target, 0)
         reached = clipped @ border
-        clipped *= jnp.where(bordered, total / jnp.where(reached > 0, reached, 1), 1)
+        clipped /= jnp.where(bordered & (reached > 0), reached, 1)
         usable = (pivot > LEAST_PIVOT) & jnp.all(jnp.isfinite(target)) & (~bordered | (reached > 0))
         return jnp.where(usable, clipped, point), jnp.where(usable, wanted, used)
 
-    point, _ = jax.lax.fori_loop(0, EXCHANGES, exchange, (start, start > 0))
+    first = start > 0 if hint is None else hint & problem.active
+    point, _ = jax.lax.fori_loop(0, EXCHANGES, exchange, (start, first))
     return point
 
 
-def _minimum_over_span(problem, border, total, used):
+def _minimum_over_span(problem, border, used):
     """The minimum with weights of any sign on the tasks in use, and the smallest pivot met."""
     largest = jnp.max(jnp.where(used, border, 0))
     bordered = largest > 0
@@ -228,7 +230,9 @@ def _minimum_over_span(problem, border, total, used):
     matrix = matrix.at[0, 0].set(jnp.where(bordered, 0, 1))
     matrix = matrix.at[0, 1:].set(border).at[1:, 0].set(border)
     right = jnp.where(used, -problem.linear, 0)
-    right = jnp.concatenate([jnp.where(bordered, total / largest, 0)[None], right])
+    right = jnp.concatenate(
+        [jnp.where(bordered, 1 / jnp.where(bordered, largest, 1), 0)[None], right]
+    )
     factors = jax.scipy.linalg.lu_factor(matrix)
     solution = jax.scipy.linalg.lu_solve(factors, right)
     solution += jax.scipy.linalg.lu_solve(factors, right - matrix @ solution)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from tag_jax import active_set
 
 
+@jax.jit
 def min_norm_weights(gram, active=None):
     """The weights of the min-norm point, exactly: argmin w'Gw over the simplex.
 
@@ -37,6 +38,7 @@ def min_norm_weights(gram, active=None):
     return jnp.where(jnp.all(jnp.isfinite(gram)), weights, jnp.nan)
 
 
+@jax.jit
 def frank_wolfe_weights(gram, active=None, max_steps=250, tolerance=1e-4):
     """The weights of the min-norm point by the paper's Frank-Wolfe solver (Algorithm 2).
 

@@ -45,24 +45,24 @@ def cagrad(
         norms, _, _ = norms_and_cosines(tasks)
         longest = jnp.max(jnp.where(tasks.active, norms, 0))
 
-        def best(log_tau, start):
-            tau = jnp.exp(log_tau)
-            weights = active_set.minimize_on_simplex(
-                gram, tau * toward_mean, tasks.active & (jnp.diagonal(gram) > 0), start
-            )
+        usable = tasks.active & (jnp.diagonal(gram) > 0)
+
+        def best(log_tau, hint):
+            linear = jnp.exp(log_tau) * toward_mean
+            weights = active_set.minimize_on_simplex(gram, linear, usable, hint)
             return weights, jnp.sqrt(jnp.maximum(weights @ gram @ weights, 0))
 
         def halve(_, now):
             low, high, weights = now
             middle = 0.5 * (low + high)
-            weights, length = best(middle, weights)
+            weights, length = best(middle, weights > 0)
             above = length > jnp.exp(middle) * radius
             return jnp.where(above, middle, low), jnp.where(above, high, middle), weights
 
         possible = (radius > 0) & (longest > 0)
         high = jnp.log(jnp.where(possible, longest / jnp.where(possible, radius, 1), 1))
-        start, _ = best(high, None)
-        low, high, weights = jax.lax.fori_loop(0, HALVINGS, halve, (high - WIDTH, high, start))
+        first, _ = best(high, None)
+        low, high, weights = jax.lax.fori_loop(0, HALVINGS, halve, (high - WIDTH, high, first))
         extra = jnp.where(possible, weights / jnp.exp(0.5 * (low + high)), 0)
         scale = 1 / (1 + c**2) if rescale else 1
         return scale * (mean + extra)

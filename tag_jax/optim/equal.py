@@ -1,5 +1,6 @@
 """Equal and fixed weights: the gradient of a weighted sum of the task losses."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -23,7 +24,7 @@ def fixed(weights, num_tasks=None) -> optax.GradientTransformationExtraArgs:
     """Weighs each loss by a constant: Equation 1 of Sener & Koltun 2018 with static c^t.
 
     Args:
-      weights: c, T numbers or `{task: number}`, finite and at least 0.
+      weights: c, a number, T numbers or `{task: number}`, finite and at least 0.
       num_tasks: see `weighting.weighting`.
 
     Returns:
@@ -33,9 +34,10 @@ def fixed(weights, num_tasks=None) -> optax.GradientTransformationExtraArgs:
     Raises:
       ValueError: if a weight is negative or not finite; at update if there is not one a task.
     """
-    values = weights.values() if hasattr(weights, 'values') else weights
-    for value in np.ravel(np.asarray(list(values), float)):
-        if not 0 <= value < np.inf:
+    for value in jax.tree.leaves(weights):
+        if isinstance(value, jax.core.Tracer):
+            continue
+        if not np.all(np.isfinite(value)) or np.any(np.asarray(value) < 0):
             raise ValueError(f'weights must be finite and at least 0, not {value}')
 
     def weigh(tasks):

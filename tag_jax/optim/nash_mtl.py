@@ -31,8 +31,8 @@ def nash_mtl(
       A transform of `TaskGradients` or stacked gradients. No task conflicts with the result, and
       the scales of the tasks do not matter. Tasks of gradient zero have no say.
 
-    Limits: at Pareto stationary points there is no solution and weights grow without limit: they
-    are those after 50 Newton steps.
+    Limits: at Pareto stationary points there is no solution, and weights grow until 1 / a^2 is
+    lost to rounding, where the method stops.
     """
     if max_norm is not None:
         check_number('max_norm', max_norm, 0)
@@ -41,6 +41,7 @@ def nash_mtl(
         norms, cosines, nonzero = norms_and_cosines(tasks)
         cosines = jnp.where(jnp.diag(~nonzero), 1, cosines)
         enough = 4 * jnp.finfo(norms.dtype).eps
+        most = jnp.finfo(norms.dtype).eps ** -0.5  # 1 / a^2 is lost beside the cosines from there
 
         def newton(now):
             weights, _, n = now
@@ -56,7 +57,9 @@ def nash_mtl(
 
         start = jnp.ones_like(norms), jnp.full((), jnp.inf, norms.dtype), 0
         weights, _, _ = jax.lax.while_loop(
-            lambda now: (now[1] > enough) & (now[2] < MAX_STEPS), newton, start
+            lambda now: (now[1] > enough) & (jnp.max(now[0]) < most) & (now[2] < MAX_STEPS),
+            newton,
+            start,
         )
         weights = jnp.where(nonzero, weights / norms, 0)
         if max_norm is None:

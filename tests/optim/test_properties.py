@@ -1,0 +1,268 @@
+"""The properties of every method, over random gradients; see properties.py for what they are."""
+
+import functools
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from optim.properties import METHODS, PROPERTIES, having
+
+from tag_jax import optim
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+
+
+@functools.cache
+def _update(name, size, width):
+    transform = METHODS[name](num_tasks=size)
+    params = jnp.zeros(width)
+
+    @jax.jit
+    def update(gradients, losses, active):
+        return transform.update(
+            gradients, transform.init(params), params, losses=losses, active=active
+        )
+
+    return update
+
+
+def combine(name, gradients, losses=None, active=None):
+    """The combined gradient and the weights that a method gives at its first step, in float64."""
+    gradients = jnp.asarray(gradients, jnp.float32)
+    size, width = gradients.shape
+    losses = jnp.ones(size) if losses is None else jnp.asarray(losses, jnp.float32)
+    active = jnp.ones(size, bool) if active is None else jnp.asarray(active)
+    combined, state = _update(name, size, width)(gradients, losses, active)
+    return np.asarray(combined, np.float64), np.asarray(state.weights, np.float64)
+
+
+def matrices(stationary=False):
+    """Gradients `[T, P]` of several shapes, wide, square and rank-deficient.
+
+    Args:
+      stationary: whether a combination of them with positive weights is zero.
+    """
+    for seed, (size, width) in enumerate([(2, 3), (3, 8), (5, 3), (9, 20), (9, 9)] * 2):
+        rng = np.random.default_rng(seed)
+        found = rng.normal(size=(size, width))
+        if stationary:
+            weights = rng.uniform(0.5, 1.5, size=size)
+            found -= np.outer(weights, weights @ found) / (weights @ weights)
+        yield found
+
+
+def assert_close(found, expected, tolerance=1e-4):
+    scale = max(np.abs(expected).max(), np.abs(found).max(), 1e-300)
+    np.testing.assert_allclose(found / scale, expected / scale, atol=tolerance)
+
+
+def test_every_method_has_its_row():
+    assert set(METHODS) == set(PROPERTIES)
+
+
+def test_the_documentation_shows_this_table():
+    text = (ROOT / 'docs' / 'methods.md').read_text()
+    header, *rows = re.findall(r'^\| (.*) \|$', text.split('## Properties')[1], re.MULTILINE)
+    columns = [column.strip() for column in header.split('|')][1:]
+    shown = {}
+    for row in rows[1:]:
+        name, *marks = [cell.strip() for cell in row.split('|')]
+        shown[name.strip('`')] = {c for c, mark in zip(columns, marks, strict=True) if mark}
+    assert shown == {name: set(found) for name, found in PROPERTIES.items()}
+
+
+@pytest.mark.parametrize('name', METHODS)
+@pytest.mark.parametrize('scale', [0, 1e-10, 1e-3, 1e5, 1e10])
+def test_results_are_finite_at_any_scale(name, scale):
+    for found in matrices():
+        combined, weights = combine(name, scale * found)
+        assert np.isfinite(combined).all()
+        assert np.isfinite(weights).all()
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_degenerate_gradients_give_finite_results(name):
+    rng = np.random.default_rng(0)
+    found = rng.normal(size=(6, 5))
+    duplicated = found[[0, 0, 0, 1, 1, 2]]
+    opposed = np.concatenate([found[:3], -found[:3]])
+    with_zero = found * np.array([1, 0, 1, 1, 0, 1])[:, None]
+    spread = found * 10.0 ** np.array([-10, -5, 0, 0, 5, 10])[:, None]
+    for gradients in (duplicated, opposed, with_zero, spread):
+        combined, weights = combine(name, gradients)
+        assert np.isfinite(combined).all()
+        assert np.isfinite(weights).all()
+
+
+@pytest.mark.parametrize('name', METHODS)
+@pytest.mark.parametrize('size', [1, 40])
+def test_one_task_and_forty(name, size):
+    gradients = np.random.default_rng(1).normal(size=(size, 50))
+    combined, weights = combine(name, gradients)
+    assert np.isfinite(combined).all()
+    assert_close(combined, weights @ gradients)
+    if size == 1:
+        assert weights[0] > 0
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_no_task_gives_zero(name):
+    combined, weights = combine(name, np.ones((3, 4)), active=np.zeros(3, bool))
+    assert not combined.any()
+    assert not weights.any()
+
+
+@pytest.mark.parametrize('name', [name for name in METHODS if name not in ('pcgrad', 'rlw')])
+def test_a_masked_task_is_no_task(name):
+    for found in matrices():
+        active = np.arange(len(found)) != 1
+        losses = np.random.default_rng(2).uniform(0.1, 2, size=len(found))
+        masked, weights = combine(name, found, losses, active)
+        removed, kept = combine(name, found[active], losses[active])
+        assert weights[1] == 0
+        assert_close(masked, removed)
+        assert_close(weights[active], kept, 1e-3)
+
+
+def test_a_task_masked_for_pcgrad_is_no_task_in_distribution():
+    """The order is drawn among all tasks, so only the mean over seeds is the same."""
+    found = np.random.default_rng(3).normal(size=(4, 3))
+    active = np.array([True, True, False, True])
+
+    def mean(gradients, **arguments):
+        size = len(gradients)
+        params = jnp.zeros(3)
+
+        @jax.vmap
+        def draw(seed):
+            transform = optim.pcgrad(seed=seed, num_tasks=size)
+            stack = jnp.asarray(gradients, jnp.float32)
+            return transform.update(stack, transform.init(params), params, **arguments)[0]
+
+        draws = draw(jnp.arange(4000))
+        return draws.mean(axis=0), draws.std(axis=0) / np.sqrt(4000)
+
+    masked, error = mean(found, active=active)
+    removed, _ = mean(found[active])
+    assert (np.abs(masked - removed) <= 5 * error + 1e-6).all()
+    assert (error > 0).any()
+
+
+@pytest.mark.parametrize('name', having('permutation'))
+def test_permutation(name):
+    for found in matrices():
+        rng = np.random.default_rng(4)
+        losses = rng.uniform(0.1, 2, size=len(found))
+        expected, weights = combine(name, found, losses)
+        for _ in range(3):
+            order = rng.permutation(len(found))
+            combined, permuted = combine(name, found[order], losses[order])
+            assert_close(combined, expected, 1e-3)
+            if len(found) <= found.shape[1]:
+                assert_close(permuted, weights[order], 1e-3)
+
+
+@pytest.mark.parametrize('name', having('homogeneous'))
+def test_homogeneous(name):
+    for found in matrices():
+        assert_close(combine(name, 7 * found)[0], 7 * combine(name, found)[0])
+
+
+@pytest.mark.parametrize('name', having('scale-free'))
+def test_scale_free(name):
+    for found in matrices():
+        scales = np.random.default_rng(5).uniform(0.1, 10, size=(len(found), 1))
+        expected = combine(name, found)[0]
+        if np.linalg.norm(expected) > 1e-4:
+            assert_close(combine(name, scales * found)[0], expected, 1e-3)
+
+
+@pytest.mark.parametrize('name', having('linear'))
+def test_linear_under_scaling(name):
+    """(Quinton & Rey 2024, Definition 3.)"""
+    for found in matrices():
+        first, second = np.random.default_rng(6).uniform(0.1, 2, size=(2, len(found), 1))
+        parts = [combine(name, scales * found)[0] for scales in (first, second)]
+        whole = combine(name, (3 * first + 2 * second) * found)[0]
+        assert_close(whole, 3 * parts[0] + 2 * parts[1], 1e-3)
+
+
+@pytest.mark.parametrize('name', having('descent'))
+def test_no_loss_rises(name):
+    for found in matrices():
+        combined, _ = combine(name, found)
+        assert (found @ combined >= -1e-4 * np.abs(found @ found.T).max()).all()
+
+
+@pytest.mark.parametrize('name', [name for name in METHODS if 'descent' not in PROPERTIES[name]])
+def test_the_others_can_raise_a_loss(name):
+    """Else the table would say too little."""
+    worst = 0
+    rng = np.random.default_rng(7)
+    for _ in range(40):
+        found = rng.normal(size=(5, 6)) * rng.uniform(0.1, 3, size=(5, 1))
+        worst = min(worst, (found @ combine(name, found)[0]).min())
+    assert worst < -1e-3
+
+
+@pytest.mark.parametrize('name', having('stationary'))
+def test_zero_where_stationary(name):
+    if name in ('equal', 'fixed'):
+        return  # with the weights of their own, see the next test
+    for found in matrices(stationary=True):
+        assert np.abs(combine(name, found)[0]).max() < 2e-3 * np.abs(found).max()
+
+
+@pytest.mark.parametrize('name', ['equal', 'fixed'])
+def test_constant_weights_stop_where_their_sum_does(name):
+    found = np.random.default_rng(8).normal(size=(4, 6))
+    found[-1] = -found[:-1].sum(axis=0)
+    assert np.abs(combine(name, found)[0]).max() < 1e-5
+
+
+@pytest.mark.parametrize('name', having('convex'))
+def test_weights_are_not_negative(name):
+    for found in matrices():
+        weights = combine(name, found)[1]
+        assert (weights >= 0).all()
+        if 'simplex' in PROPERTIES[name]:
+            np.testing.assert_allclose(weights.sum(), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_jit_and_eager_agree(name):
+    found = jnp.asarray(np.random.default_rng(9).normal(size=(4, 6)), jnp.float32)
+    transform = METHODS[name](num_tasks=4)
+    params, losses = jnp.zeros(6), jnp.arange(1.0, 5.0)
+    eager, _ = transform.update(found, transform.init(params), params, losses=losses)
+    assert_close(combine(name, found, losses)[0], np.asarray(eager, np.float64), 1e-5)
+
+
+@pytest.mark.parametrize('name', [name for name in METHODS if name != 'rlw'])
+def test_float32_is_close_to_float64(name):
+    for found in matrices():
+        if len(found) > found.shape[1] and name in ('nash_mtl', 'aligned_mtl'):
+            continue  # no solution, or a threshold on rank that depends on the precision
+        losses = np.linspace(0.5, 2, len(found))
+        single, _ = combine(name, found, losses)
+        with jax.enable_x64(True):
+            transform = METHODS[name](num_tasks=len(found))
+            params = jnp.zeros(found.shape[1])
+            double, _ = transform.update(
+                jnp.asarray(found), transform.init(params), params, losses=jnp.asarray(losses)
+            )
+            assert double.dtype == jnp.float64
+        assert_close(single, np.asarray(double), 1e-3)
+
+
+def test_pcgrad_is_upgrad_of_the_sum_for_two_tasks():
+    rng = np.random.default_rng(10)
+    for _ in range(20):
+        found = rng.normal(size=(2, 4))
+        transform, params = optim.upgrad(preference=1.0, num_tasks=2), jnp.zeros(4)
+        stack = jnp.asarray(found, jnp.float32)
+        expected, _ = transform.update(stack, transform.init(params), params)
+        assert_close(combine('pcgrad', found)[0], np.asarray(expected, np.float64))
