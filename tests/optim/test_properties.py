@@ -251,9 +251,9 @@ def test_float32_is_close_to_float64(name):
         with jax.enable_x64(True):
             transform = METHODS[name](num_tasks=len(found))
             params = jnp.zeros(found.shape[1])
-            double, _ = transform.update(
-                jnp.asarray(found), transform.init(params), params, losses=jnp.asarray(losses)
-            )
+            update = jax.jit(transform.update)
+            state = transform.init(params)
+            double, _ = update(jnp.asarray(found), state, params, losses=jnp.asarray(losses))
             assert double.dtype == jnp.float64
         assert_close(single, np.asarray(double), 1e-3)
 
