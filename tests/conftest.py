@@ -20,6 +20,7 @@ from tag_jax.data import Dataset
 from tag_jax.problem import Batch, from_linen, from_nnx
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+jax.config.update('jax_num_cpu_devices', 8)
 hypothesis.settings.register_profile('repeatable', deadline=None, derandomize=True)
 hypothesis.settings.load_profile('repeatable')
 

@@ -13,12 +13,13 @@ from tag_jax import gradients, min_norm
 from tag_jax.optim.weighting import stateless, static_integer, weighting
 
 NORMALIZATIONS = ('none', 'l2', 'loss', 'loss+')
+SOLVERS = {'exact': min_norm.min_norm_weights, 'frank_wolfe': min_norm.frank_wolfe_weights}
 
 
 def mgda(
     normalization='none',
     rescale=False,
-    solver=min_norm.min_norm_weights,
+    solver='exact',
     scale_heads=False,
     num_tasks=None,
     batching=None,
@@ -36,7 +37,8 @@ def mgda(
       rescale: whether the combined gradient is that of the divided gradients, for which the
         guarantee above holds. The authors' code, and the default, weighs the undivided ones, for
         which it holds with 'none' only.
-      solver: (gram, active) -> weights; `min_norm.frank_wolfe_weights` for the paper's.
+      solver: of the min-norm problem: 'exact', or 'frank_wolfe' (the paper's Algorithm 2), which
+        leaves a gap of some percent on real gradients.
       scale_heads: whether heads' gradients are weighted too, as in the authors' code; Algorithm 2
         leaves them as they are.
       num_tasks, batching: see `weighting.weighting`.
@@ -55,10 +57,10 @@ def mgda(
 def mgda_ub(
     normalization='none',
     rescale=False,
-    solver=min_norm.min_norm_weights,
+    solver='exact',
     scale_heads=False,
-    report_every=0,
-    safeguard=0,
+    report_every=None,
+    safeguard=None,
     num_tasks=None,
 ) -> optax.GradientTransformationExtraArgs:
     """MGDA with the gradients with respect to the representation: problem (MGDA-UB) of the paper.
@@ -72,11 +74,11 @@ def mgda_ub(
 
     Args:
       normalization, rescale, solver, scale_heads: see `mgda`.
-      report_every: n > 0 measures every n steps what the step does to each task in the space of
+      report_every: n measures every n steps what the step does to each task in the space of
         the shared parameters, for one forward-mode pass: `shared_descent` of the state, the inner
         product of the task's shared gradient with the combined one, is negative where the loss
         rises to first order.
-      safeguard: n > 0 restores common descent there. While the loss of some task rises, and at
+      safeguard: n restores common descent there. While the loss of some task rises, and at
         most n times, the gradient of the task that rises most joins the hull in which the min-norm
         point is looked for. Each check costs a forward-mode pass, each repair a backward pass
         more. With n = T descent is certain; one or two nearly always do. Under vmap all n are
@@ -87,8 +89,9 @@ def mgda_ub(
     Returns:
       A transform of `TaskGradients`. Weights sum to one, see `mgda`.
     """
-    static_integer('report_every', report_every, 0)
-    static_integer('safeguard', safeguard, 0)
+    for name, value in (('report_every', report_every), ('safeguard', safeguard)):
+        if value is not None:
+            static_integer(name, value, 1)
     rule = _rule(normalization, rescale, solver)
     correction = None
     if safeguard:
@@ -105,10 +108,12 @@ def _rule(normalization, rescale, solver):
         raise ValueError(
             f'normalization must be one of {", ".join(NORMALIZATIONS)}, not {normalization!r}'
         )
+    if solver not in SOLVERS:
+        raise ValueError(f'solver must be one of {", ".join(SOLVERS)}, not {solver!r}')
 
     def weigh(tasks):
         scales = _scales(normalization, tasks)
-        weights = solver(tasks.gram / scales[:, None] / scales[None, :], tasks.active)
+        weights = SOLVERS[solver](tasks.gram / scales[:, None] / scales[None, :], tasks.active)
         return weights / scales if rescale else weights
 
     return stateless(weigh)._replace(needs_losses=normalization in ('loss', 'loss+'))

@@ -1,0 +1,383 @@
+"""The mechanism: what goes in, what comes out, and what it composes with."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
+from optim.properties import METHODS
+from small import TASKS, make_problem, make_split
+
+from tag_jax import gradients, min_norm, optim
+from tag_jax.problem import Batch
+
+# Every method in the representation space where it has one, as launchers use it.
+IN_ONE_PASS = {
+    'equal': optim.equal,
+    'fixed': functools.partial(optim.fixed, {'sign': 1.0, 'octant': 0.5, 'radius': 2.0}),
+    'mgda_ub': optim.mgda_ub,
+    'mgda_ub, loss+': functools.partial(optim.mgda_ub, 'loss+'),
+    'mgda_ub, safe': functools.partial(optim.mgda_ub, safeguard=2),
+    'uncertainty': optim.uncertainty,
+    'gradnorm': optim.gradnorm,
+    'dwa': functools.partial(optim.dwa, 5),
+    'rlw': optim.rlw,
+    'famo': optim.famo,
+    **{
+        name: functools.partial(getattr(optim, name), space='representation')
+        for name in ('pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'aligned_mtl', 'nash_mtl')
+    },
+}
+
+
+def assert_trees_close(found, expected, rtol=1e-4, atol=1e-6):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), found, expected
+    )
+
+
+def one_step(problem, point, batch, transform, opt_state=None, **extra):
+    """Updates and optax state after one jitted step."""
+    params, state = point
+    opt_state = transform.init(params) if opt_state is None else opt_state
+
+    @jax.jit
+    def step(params, opt_state):
+        by_task, _ = gradients.task_gradients(problem, params, state, batch)
+        return transform.update(by_task, opt_state, params, **extra)
+
+    return step(params, opt_state)
+
+
+@pytest.mark.parametrize('name', IN_ONE_PASS)
+def test_a_chain_trains(problem, point, batch, name):
+    schedule = optax.cosine_decay_schedule(1e-2, 60)
+    transform = optax.chain(
+        IN_ONE_PASS[name](), optax.clip_by_global_norm(1.0), optax.adamw(schedule)
+    )
+
+    @jax.jit
+    def step(params, state, opt_state):
+        by_task, state = gradients.task_gradients(problem, params, state, batch)
+        updates, opt_state = transform.update(by_task, opt_state, params, value=0.0)
+        return optax.apply_updates(params, updates), state, opt_state, by_task.losses
+
+    params, state = point
+    opt_state, losses = transform.init(params), []
+    for _ in range(60):
+        params, state, opt_state, now = step(params, state, opt_state)
+        losses.append(now.sum())
+    assert np.isfinite(losses).all()
+    assert losses[-1] < 0.8 * losses[0]
+    found = optim.diagnostics(opt_state)
+    assert found['weights'].shape == (3,)
+    assert found['active'].all()
+
+
+@pytest.mark.parametrize('name', ['mgda', 'pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'nash_mtl'])
+def test_the_gram_route_is_the_stacked_route(problem, point, batch, name):
+    """TaskGradients in 'shared' space against the same gradients stacked by hand."""
+    params, state = point
+    by_task, _ = gradients.task_gradients(problem, params, state, batch)
+    transform = METHODS[name]()
+    updates, _ = transform.update(by_task, transform.init(params), params)
+    stacked = METHODS[name](num_tasks=3)
+    expected, _ = stacked.update(
+        by_task.shared(), stacked.init(params['shared']), params['shared'], losses=by_task.losses
+    )
+    assert_trees_close(updates['shared'], expected, 1e-3, 1e-5)
+    assert_trees_close(updates['heads'], by_task.heads)
+
+
+def test_representation_space_needs_one_backward_pass(problem, point, batch):
+    """The compiled FLOPs of MGDA-UB are those of the plain sum but for matrices of T x T."""
+    params, state = point
+
+    def flops(transform):
+        def step(params, opt_state):
+            by_task, _ = gradients.task_gradients(problem, params, state, batch)
+            return transform.update(by_task, opt_state, params)
+
+        return jax.jit(step).lower(params, transform.init(params)).cost_analysis()['flops']
+
+    assert flops(optim.mgda_ub()) < flops(optim.mgda())
+
+
+def test_heads_are_plain_or_scaled(problem, point, batch):
+    params, state = point
+    by_task, _ = gradients.task_gradients(problem, params, state, batch)
+    plain, opt_state = one_step(problem, point, batch, optim.mgda_ub())
+    scaled, _ = one_step(problem, point, batch, optim.mgda_ub(scale_heads=True))
+    assert_trees_close(plain['heads'], by_task.heads)
+    assert_trees_close(plain['shared'], scaled['shared'])
+    for weight, task in zip(opt_state.weights, by_task.task_names, strict=True):
+        expected = jax.tree.map(lambda g, w=weight: w * g, by_task.heads[task])
+        assert_trees_close(scaled['heads'][task], expected)
+
+
+def test_diagnostics_of_a_step(problem, point, batch):
+    params, state = point
+    by_task, _ = gradients.task_gradients(problem, params, state, batch)
+    for transform, stack in (
+        (optim.mgda_ub(), by_task.representation),
+        (optim.mgda(), by_task.shared()),
+    ):
+        _, opt_state = one_step(problem, point, batch, optax.chain(transform, optax.sgd(0.1)))
+        found = optim.diagnostics(opt_state)
+        gram = np.asarray(gradients.products(stack, stack))
+        np.testing.assert_allclose(found['gram'], gram, rtol=1e-3, atol=1e-7)
+        np.testing.assert_allclose(found['cosines'], gradients.cosines(stack, stack), atol=1e-4)
+        np.testing.assert_allclose(found['descent'], gram @ found['weights'], rtol=1e-2, atol=1e-6)
+        weights = min_norm.min_norm_weights(gram)
+        np.testing.assert_allclose(found['weights'], weights, atol=1e-3)
+        assert abs(found['gap']) <= 1e-4 * np.abs(gram).max()
+
+
+def test_diagnostics_are_found_wherever_they_are(problem, point, batch):
+    params, _ = point
+    for transform in (
+        optim.mgda_ub(),
+        optax.chain(optim.mgda_ub(), optax.adam(1e-3)),
+        optax.inject_hyperparams(optim.cagrad)(c=0.3),
+    ):
+        assert optim.diagnostics(transform.init(params))['weights'].shape == (3,)
+    with pytest.raises(ValueError, match='holds 0 task weightings, not one'):
+        optim.diagnostics(optax.adam(1e-3).init(params))
+
+
+def test_a_masked_task_is_no_task(problem, point, batch):
+    """Where labels of a task are missing, the others are combined as if it did not exist."""
+    params, state = point
+    hidden = batch._replace(mask={'octant': jnp.zeros(32, bool)})
+    two = make_problem({task: TASKS[task] for task in ('sign', 'radius')})
+    _, opt_state = one_step(problem, point, hidden, optim.mgda_ub())
+    fewer = (
+        {**params, 'heads': {t: params['heads'][t] for t in two.task_names}},
+        {**state, 'heads': {t: state['heads'][t] for t in two.task_names}},
+    )
+    _, expected = one_step(two, fewer, batch, optim.mgda_ub())
+    assert opt_state.weights[1] == 0
+    np.testing.assert_allclose(opt_state.weights[jnp.array([0, 2])], expected.weights, atol=1e-5)
+
+
+def test_inject_hyperparams(problem, point, batch):
+    """Numbers may be injected, and scheduled; what must be static says so."""
+    transform = optax.inject_hyperparams(optim.cagrad)(c=optax.linear_schedule(0.0, 0.8, 2))
+    _, state = one_step(problem, point, batch, transform)
+    again, state = one_step(problem, point, batch, transform, state)
+    assert float(state.hyperparams['c']) == pytest.approx(0.4)
+    expected, _ = one_step(problem, point, batch, optim.cagrad(c=0.4))
+    assert_trees_close(again, expected, 1e-3, 1e-5)
+    chain = lambda rate: optax.chain(optim.mgda_ub(), optax.sgd(rate))
+    whole = optax.inject_hyperparams(chain)(0.1)
+    updates, _ = one_step(problem, point, batch, whole)
+    direction, _ = one_step(problem, point, batch, optim.mgda_ub())
+    assert_trees_close(updates, jax.tree.map(lambda g: -0.1 * g, direction))
+    updates, _ = one_step(problem, point, batch, optax.inject_hyperparams(optim.mgda_ub)())
+    assert_trees_close(updates, direction)
+    with pytest.raises(ValueError, match="safeguard must be static: .* static_args='safeguard'"):
+        optax.inject_hyperparams(optim.mgda_ub)(safeguard=1).init(point[0])
+    static = optax.inject_hyperparams(optim.mgda_ub, static_args='safeguard')(safeguard=1)
+    one_step(problem, point, batch, static)
+
+
+def test_multi_steps_inside_the_chain(problem, point):
+    """Accumulation after the weighting: the mean of the combined gradients of two batches."""
+    batches = [Batch(*make_split(32, seed)) for seed in (1, 2)]
+    accumulate = optax.MultiSteps(optax.sgd(1.0), every_k_schedule=2)
+    transform = optax.chain(optim.mgda_ub(), accumulate.gradient_transformation())
+    first, state = one_step(problem, point, batches[0], transform)
+    second, _ = one_step(problem, point, batches[1], transform, state)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(first))
+    singles = [one_step(problem, point, batch, optim.mgda_ub())[0] for batch in batches]
+    expected = jax.tree.map(lambda a, b: -(a + b) / 2, *singles)
+    assert_trees_close(second, expected)
+
+
+def test_apply_if_finite_after_it(problem, point, batch):
+    transform = optax.chain(optim.mgda_ub(), optax.apply_if_finite(optax.adam(1e-2), 3))
+    updates, state = one_step(problem, point, batch, transform)
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(updates))
+    bad = batch._replace(targets={**batch.targets, 'radius': jnp.full(32, jnp.nan)})
+    updates, state = one_step(problem, point, bad, transform, state)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(updates))
+    updates, _ = one_step(problem, point, batch, transform, state)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(updates))
+
+
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda inner: optax.chain(optax.adam(1e-3), inner),
+        lambda inner: optax.chain(optax.trace(0.9), inner),
+        lambda inner: optax.chain(optax.add_decayed_weights(0.1), inner),
+        lambda inner: optax.chain(optax.clip_by_global_norm(1e-3), inner),
+        lambda inner: optax.chain(optax.scale(0.5), inner),
+        lambda inner: optax.chain(optax.clip(1e-3), inner),
+        lambda inner: optax.MultiSteps(inner, 2).gradient_transformation(),
+        lambda inner: optax.apply_if_finite(inner, 3),
+        lambda inner: optax.masked(inner, {'shared': True, 'heads': False}),
+    ],
+    ids=['adam', 'trace', 'decay', 'norm', 'scale', 'clip', 'MultiSteps', 'if_finite', 'masked'],
+)
+def test_nothing_in_front_or_around_it_passes_silently(problem, point, batch, wrap):
+    """Some fail in our words, some in optax's."""
+    transform = wrap(optim.mgda_ub())
+    with pytest.raises((TypeError, ValueError, AttributeError)):
+        one_step(problem, point, batch, transform)
+
+
+def test_networks_side_by_side(problem, batch):
+    """vmap over K networks gives each what it gives alone, the weightings' states included."""
+    keys = jax.random.split(jax.random.key(3), 4)
+    for name in ('mgda_ub', 'gradnorm', 'upgrad', 'mgda_ub, safe'):
+        transform = optax.chain(IN_ONE_PASS[name](), optax.sgd(0.1))
+
+        def step(key, transform=transform):
+            params, state = problem.init(key)
+            by_task, _ = gradients.task_gradients(problem, params, state, batch)
+            return transform.update(by_task, transform.init(params), params)
+
+        together, states = jax.jit(jax.vmap(step))(keys)
+        for k, key in enumerate(keys):
+            alone, state = jax.jit(step)(key)
+            assert_trees_close(jax.tree.map(lambda x, k=k: x[k], together), alone, 1e-3, 1e-5)
+            found = optim.diagnostics(states)['weights'][k]
+            np.testing.assert_allclose(found, optim.diagnostics(state)['weights'], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    'make', [optim.mgda_ub, optim.mgda, optim.upgrad], ids=['ub', 'mgda', 'up']
+)
+def test_sharded_over_the_batch(problem, point, batch, make):
+    """The Gram matrix is reduced over devices before it is used."""
+    devices = jax.devices()
+    if len(devices) < 8:
+        pytest.skip('needs 8 devices')
+    mesh = jax.make_mesh((8,), ('data',), axis_types=(jax.sharding.AxisType.Auto,))
+    place = lambda spec: lambda x: jax.device_put(x, NamedSharding(mesh, spec))
+    spread = jax.tree.map(place(PartitionSpec('data')), batch)
+    copied = jax.tree.map(place(PartitionSpec()), point)
+    transform = optax.chain(make(), optax.sgd(0.1))
+    found, states = one_step(problem, copied, spread, transform)
+    expected, state = one_step(problem, point, batch, transform)
+    assert_trees_close(found, expected, 1e-5, 1e-6)
+    weights = [optim.diagnostics(s)['weights'] for s in (states, state)]
+    np.testing.assert_allclose(*weights, atol=1e-5)
+
+
+def test_task_gradients_as_an_extra_argument_for_nnx_optimizers(problem, batch):
+    """`nnx.Optimizer.update` unpacks its gradients, so they go in by name."""
+
+    class Model(nnx.Module):
+        def __init__(self, params):
+            self.shared = nnx.data(jax.tree.map(nnx.Param, params['shared']))
+            self.heads = nnx.data(jax.tree.map(nnx.Param, params['heads']))
+
+    params, state = make_problem().init(jax.random.key(0))
+    by_task, _ = gradients.task_gradients(problem, params, state, batch)
+    transform = optax.chain(optim.mgda_ub(), optax.adam(1e-2))
+    updates, _ = transform.update(by_task, transform.init(params), params)
+    expected = optax.apply_updates(params, updates)
+
+    model = Model(params)
+    optimizer = nnx.Optimizer(model, transform, wrt=nnx.Param)
+    optimizer.update(model, nnx.state(model, nnx.Param), task_gradients=by_task)
+    found = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    assert_trees_close(found, expected)
+
+
+def test_the_number_of_tasks_must_be_known(problem, point, batch):
+    with pytest.raises(ValueError, match=r'mgda\(\) cannot count the tasks: .* pass num_tasks='):
+        optim.mgda().init({'w': jnp.zeros(3)})
+    params, state = point
+    by_task, _ = gradients.task_gradients(problem, params, state, batch)
+    other = optim.mgda_ub(num_tasks=2)
+    with pytest.raises(ValueError, match='initialised for 2 tasks, and .* gradients of 3'):
+        other.update(by_task, other.init(params), params)
+
+
+@pytest.mark.parametrize(
+    ('stack', 'sentence'),
+    [
+        (
+            {'w': jnp.zeros((3, 4))},
+            r"over 2 tasks: \['w'\] has shape \[3, 4\], not \[2, 4\]",
+        ),
+        ({'w': jnp.zeros(4)}, r'has shape \[4\], not \[2, 4\]'),
+        ({'w': jnp.zeros((2, 4)), 'b': jnp.zeros(2)}, 'of the structure of the params'),
+    ],
+)
+def test_stacked_gradients_are_checked_against_the_params(stack, sentence):
+    params, transform = {'w': jnp.zeros(4)}, optim.mgda(num_tasks=2)
+    with pytest.raises(TypeError, match=sentence):
+        transform.update(stack, transform.init(params), params)
+
+
+def test_stacked_gradients_say_what_they_lack():
+    params, stack = {'w': jnp.zeros(4)}, {'w': jnp.ones((2, 4))}
+    needs = optim.mgda('loss', num_tasks=2)
+    with pytest.raises(ValueError, match=r'mgda\(\) needs losses: pass losses= to update'):
+        needs.update(stack, needs.init(params), params)
+    wrong = optim.mgda(num_tasks=2)
+    with pytest.raises(ValueError, match='active= needs one entry for each of the 2 tasks'):
+        wrong.update(stack, wrong.init(params), params, active=jnp.ones(3, bool))
+    named = optim.fixed({'a': 1.0, 'b': 2.0}, num_tasks=2)
+    with pytest.raises(ValueError, match='stacked gradients have no task names'):
+        named.update(stack, named.init(params), params)
+    by_representation, uncounted = optim.mgda_ub(num_tasks=2), optim.mgda()
+    state = wrong.init(params)
+    with pytest.raises(TypeError, match=r'mgda_ub\(\) takes TaskGradients .* first in the chain'):
+        by_representation.update(stack, state, params)
+    with pytest.raises(TypeError, match='or pass num_tasks= for stacked arrays'):
+        uncounted.update(stack, state, params)
+
+
+def test_fixed_weights_by_name(problem, point, batch):
+    _, state = one_step(
+        problem, point, batch, optim.fixed({'radius': 3.0, 'sign': 1.0, 'octant': 2.0})
+    )
+    np.testing.assert_array_equal(state.weights, [1, 2, 3])
+    with pytest.raises(ValueError, match='weights needs an entry for each of the tasks sign'):
+        one_step(problem, point, batch, optim.fixed({'radius': 3.0}))
+    with pytest.raises(ValueError, match='weights needs one number for each of the 3 tasks'):
+        one_step(problem, point, batch, optim.fixed([1.0, 2.0]))
+
+
+def test_a_rule_of_ones_own(problem, point, batch):
+    """Inverse losses in four lines."""
+    rule = optim.Rule(
+        init=lambda size: (),
+        weigh=lambda tasks, state, step: (1 / (tasks.losses + 1e-8), state),
+        needs_losses=True,
+    )
+    updates, state = one_step(problem, point, batch, optim.weighting('inverse', rule))
+    params, model_state = point
+    by_task, _ = gradients.task_gradients(problem, params, model_state, batch)
+    np.testing.assert_allclose(state.weights, 1 / by_task.losses, rtol=1e-5)
+    assert_trees_close(updates, by_task.combine(1 / by_task.losses, scale_heads=True))
+
+
+def test_descent_is_the_shared_gradients_times_the_direction(problem, batch):
+    check_descent(problem, batch)
+
+
+def test_descent_through_batch_norm_and_dropout(noisy_problem, batch):
+    check_descent(noisy_problem, batch)
+
+
+def test_descent_through_convolutions(convolutional_problem, batch):
+    check_descent(convolutional_problem, batch)
+
+
+def check_descent(problem, batch):
+    params, state = problem.init(jax.random.key(0))
+    by_task, _ = gradients.task_gradients(problem, params, state, batch, jax.random.key(1))
+    direction = by_task.combine(jnp.array([0.2, 0.5, 0.3]))['shared']
+    expected = gradients.products(by_task.shared(), jax.tree.map(lambda g: g[None], direction))
+    np.testing.assert_allclose(by_task.descent(direction), expected[:, 0], rtol=1e-3, atol=1e-5)
