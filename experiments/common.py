@@ -1,5 +1,7 @@
 """What launchers that train share: flags, and the way from a dataset to a problem."""
 
+import functools
+
 from absl import flags
 from flax import nnx
 
@@ -10,7 +12,24 @@ from tag_jax.problem import from_nnx
 from tag_jax.training import TrainingConfig
 
 DATASETS = {'multi_digits': data.multi_digits}
-WEIGHTINGS = {'equal': optim.equal}
+# Named once each: what is compiled is kept by their identity.
+WEIGHTINGS = {
+    'equal': optim.equal,
+    'mgda_ub': optim.mgda_ub,
+    'mgda_ub_loss+': functools.partial(optim.mgda_ub, 'loss+'),
+    'mgda': optim.mgda,
+    'uncertainty': optim.uncertainty,
+    'gradnorm': optim.gradnorm,
+    'pcgrad': optim.pcgrad,
+    'cagrad': optim.cagrad,
+    'upgrad': optim.upgrad,
+    'imtl_g': optim.imtl_g,
+    'aligned_mtl': optim.aligned_mtl,
+    'nash_mtl': functools.partial(optim.nash_mtl, max_norm=1.0),
+    'dwa': functools.partial(optim.dwa, 100),
+    'rlw': optim.rlw,
+    'famo': optim.famo,
+}
 
 MLP_WIDTHS = (128, 32)
 
@@ -21,6 +40,7 @@ flags.DEFINE_integer('seed', TrainingConfig.seed, 'Of initial parameters and bat
 flags.DEFINE_integer('steps', TrainingConfig.steps, 'Most training steps of a network.')
 flags.DEFINE_integer('batch_size', TrainingConfig.batch_size, 'Examples a step.')
 flags.DEFINE_float('learning_rate', TrainingConfig.learning_rate, 'Learning rate.')
+flags.DEFINE_list('widths', None, 'Units of each layer of the encoder, from the first to the last.')
 flags.DEFINE_string('weighting', 'equal', f'Task weighting, one of: {", ".join(WEIGHTINGS)}.')
 flags.DEFINE_integer('eval_every', TrainingConfig.eval_every, 'Steps between evaluations.')
 flags.DEFINE_integer(
@@ -61,14 +81,27 @@ def load_dataset():
     return choose('dataset', FLAGS.dataset, DATASETS)()
 
 
-def dense_problem(dataset):
+def widths(default=MLP_WIDTHS):
+    """Units of each layer of the encoder: --widths, or a default."""
+    if FLAGS.widths is None:
+        return default
+    try:
+        found = tuple(map(int, FLAGS.widths))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 1:
+        raise ValueError(f'--widths needs positive integers, not {",".join(FLAGS.widths)!r}')
+    return found
+
+
+def dense_problem(dataset, widths):
     """A problem for a dataset of flat inputs: an MLP encoder, a linear head for each task."""
     example = dataset.train.inputs[:1]
     goals = objectives.for_tasks(dataset.tasks)
     return from_nnx(
-        lambda rngs: models.MLP(example.size, MLP_WIDTHS, rngs=rngs),
+        lambda rngs: models.MLP(example.size, widths, rngs=rngs),
         {
-            task: lambda rngs, width=goal.width: nnx.Linear(MLP_WIDTHS[-1], width, rngs=rngs)
+            task: lambda rngs, width=goal.width: nnx.Linear(widths[-1], width, rngs=rngs)
             for task, goal in goals.items()
         },
         *objectives.losses_and_metrics(goals),

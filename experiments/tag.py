@@ -31,7 +31,7 @@ def main():
     folder = common.run_folder(f'{FLAGS.method}_{FLAGS.dataset}')
     with launch.resumable(folder):
         method(
-            common.dense_problem(dataset),
+            common.dense_problem(dataset, common.widths()),
             dataset,
             FLAGS.budget,
             config,

@@ -19,6 +19,7 @@ _SUBMODULES = (
     'grouping',
     'min_norm',
     'models',
+    'multi_objective',
     'objectives',
     'optim',
     'prediction',

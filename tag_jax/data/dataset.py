@@ -44,3 +44,23 @@ class Dataset(NamedTuple):
     train: Split
     validation: Split
     test: Split
+
+    def only(self, tasks):
+        """The same examples with some of the tasks. Raises ValueError if one does not exist."""
+        for task in tasks:
+            if task not in self.tasks:
+                raise ValueError(
+                    f'{self.name} has no task {task!r}: choose from {", ".join(self.tasks)}'
+                )
+        if not tasks or len(set(tasks)) < len(tasks):
+            raise ValueError(f'name at least one task, and none twice: not {list(tasks)}')
+        split = lambda s: Split(
+            s.inputs,
+            {task: s.targets[task] for task in tasks},
+            s.mask and {task: s.mask[task] for task in tasks if task in s.mask},
+        )
+        return Dataset(
+            self.name,
+            {task: self.tasks[task] for task in tasks},
+            *map(split, (self.train, self.validation, self.test)),
+        )

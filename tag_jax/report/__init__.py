@@ -1,9 +1,17 @@
-"""Tables and pictures: of a finished run, and of selections over a range of budgets.
+"""Tables and pictures: of a finished run, of selections over budgets, of weightings side by side.
 
 from tag_jax import report
 print(report.write('runs/mine'))      # affinity.png, groups.png, curves.png, report.html
 """
 
+from tag_jax.report.multi_objective import (
+    RADAR,
+    SCATTER,
+    multi_objective_table,
+    radar_figure,
+    scatter_figure,
+    write_multi_objective,
+)
 from tag_jax.report.run import (
     CURVES,
     DIAGRAM,
@@ -31,7 +39,9 @@ __all__ = [
     'CURVES',
     'DIAGRAM',
     'HEAT_MAP',
+    'RADAR',
     'REPORT',
+    'SCATTER',
     'affinity_figure',
     'choices_figure',
     'choices_table',
@@ -40,10 +50,14 @@ __all__ = [
     'group_lines',
     'groups_figure',
     'html_page',
+    'multi_objective_table',
     'notation',
+    'radar_figure',
+    'scatter_figure',
     'text_table',
     'totals_table',
     'trade_off_figure',
     'write',
+    'write_multi_objective',
     'write_trade_off',
 ]

@@ -1,0 +1,90 @@
+"""Ways of weighting tasks side by side (Sener & Koltun 2018, Section 4.1).
+
+    python -m experiments.multi_objective
+
+trains networks for the two digits of MultiDigits, with an encoder so narrow that they compete: each
+task alone, a grid of static weights, and weightings that adapt, five seeds each. It prints the
+errors of both digits (the paper's Table 3) and draws the scatter of accuracies (its Figure 3). A
+few minutes on two CPU cores.
+
+    python -m experiments.multi_objective --tasks=all --methods=equal,mgda_ub,uncertainty
+
+does it for all eight tasks, with the radar chart (Figure 2). --methods=all takes every weighting.
+"""
+
+from absl import flags
+
+from experiments import common, launch
+from tag_jax import multi_objective, report, workdir
+
+flags.DEFINE_list('tasks', 'left_digit,right_digit', 'Tasks of the dataset, or all.')
+flags.DEFINE_list(
+    'methods',
+    'equal,uncertainty,gradnorm,mgda_ub,mgda,pcgrad,cagrad,upgrad',
+    f'Weightings, or all: {", ".join(common.WEIGHTINGS)}.',
+)
+flags.DEFINE_integer('seeds', 5, 'Networks for each weighting.')
+flags.DEFINE_integer('grid', 7, 'Static weights between two tasks; 0 for none.')
+flags.DEFINE_list(
+    'learning_rates', None, 'To choose from on validation, for each way; else --learning_rate.'
+)
+flags.adopt_module_key_flags(launch)
+for name in ('dataset', 'seed', 'steps', 'batch_size', 'learning_rate', 'eval_every', 'patience'):
+    flags.declare_key_flag(name)
+flags.declare_key_flag('widths')
+
+FLAGS = flags.FLAGS
+
+# Of the encoder, unless --widths says otherwise: narrow, so that two tasks compete.
+NARROW = (16, 8)
+
+
+def main():
+    config = common.training_config()
+    methods = list(common.WEIGHTINGS) if FLAGS.methods == ['all'] else FLAGS.methods
+    weightings = {name: launch.choose('method', name, common.WEIGHTINGS) for name in methods}
+    rates = FLAGS.learning_rates and [_rate(rate) for rate in FLAGS.learning_rates]
+    dataset = common.load_dataset()
+    if FLAGS.tasks != ['all']:
+        dataset = dataset.only(FLAGS.tasks)
+    names = tuple(dataset.tasks)
+    if FLAGS.grid and len(names) == 2:
+        weightings = multi_objective.static_weights(names, FLAGS.grid) | weightings
+    problem = common.dense_problem(dataset, common.widths(NARROW))
+    settings = {
+        'dataset': dataset.name,
+        'tasks': list(names),
+        'weightings': list(weightings),
+        'seeds': FLAGS.seeds,
+        'seed': config.seed,
+        'steps': config.steps,
+        'batch_size': config.batch_size,
+        'learning_rates': rates or [config.learning_rate],
+        'widths': list(common.widths(NARROW)),
+        'eval_every': config.eval_every,
+        'patience': config.patience,
+    }
+    folder = workdir.open_run(launch.run_folder(f'multi_objective_{dataset.name}'), settings)
+
+    def on_outcome(outcome):
+        mean, _ = outcome.mean_and_error()
+        errors = dict(zip(names, mean.tolist(), strict=True))
+        record = {'name': outcome.name, 'learning_rate': outcome.learning_rate, 'error': errors}
+        workdir.append_record(folder / workdir.METRICS, record)
+
+    outcomes = multi_objective.compare(
+        problem, dataset, weightings, config, FLAGS.seeds, rates, on_outcome
+    )
+    print(report.write_multi_objective(folder, outcomes, names, settings))
+    print(f'\nresults and picture: {folder}')
+
+
+def _rate(text):
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f'--learning_rates needs numbers, not {text!r}') from None
+
+
+if __name__ == '__main__':
+    launch.launch(main)

@@ -1,0 +1,117 @@
+"""Ways of weighting tasks side by side: a table, the scatter for two tasks, the radar for many."""
+
+import pathlib
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from tag_jax import workdir as workdirs
+
+SCATTER, RADAR = 'accuracies.png', 'errors.png'
+
+
+def write_multi_objective(path, outcomes, task_names, settings) -> str:
+    """Writes results.json and the picture of a comparison.
+
+    Args:
+      path: the folder, which exists.
+      outcomes: from `multi_objective.compare`.
+      task_names: T names.
+      settings: what was asked for, for results.json.
+
+    Returns:
+      The table as text.
+    """
+    path = pathlib.Path(path)
+    results = {
+        'settings': settings,
+        'task_names': list(task_names),
+        'outcomes': [
+            {
+                'name': outcome.name,
+                'learning_rate': outcome.learning_rate,
+                'validation_error': outcome.validation_error.tolist(),
+                'test_error': outcome.test_error.tolist(),
+                'seconds': outcome.seconds,
+            }
+            for outcome in outcomes
+        ],
+    }
+    workdirs.write_json(path / workdirs.RESULTS, results)
+    if len(task_names) == 2:
+        scatter_figure(outcomes, task_names).savefig(path / SCATTER, dpi=150)
+    else:
+        radar_figure(outcomes, task_names).savefig(path / RADAR, dpi=150)
+    return multi_objective_table(outcomes, task_names)
+
+
+def multi_objective_table(outcomes, task_names) -> str:
+    """Mean test errors with their standard errors over seeds, and the mean over tasks, as text."""
+    width = max(len(outcome.name) for outcome in outcomes)
+    columns = [*task_names, 'mean']
+    wide = max(15, *(len(name) + 2 for name in columns))
+    header = f'{"test error (%)":{max(width, 14)}}' + ''.join(f'{name:>{wide}}' for name in columns)
+    lines = [header + f'{"rate":>9}']
+    for outcome in outcomes:
+        cells = [
+            _plus_minus(mean, error) for mean, error in zip(*outcome.mean_and_error(), strict=True)
+        ]
+        together = outcome.test_error.mean(axis=1)
+        error = together.std(ddof=1) / np.sqrt(len(together)) if len(together) > 1 else np.nan
+        cells.append(_plus_minus(together.mean(), error))
+        lines.append(
+            f'{outcome.name:{max(width, 14)}}'
+            + ''.join(f'{cell:>{wide}}' for cell in cells)
+            + f'{outcome.learning_rate:>9g}'
+        )
+    return '\n'.join(lines)
+
+
+def scatter_figure(outcomes, task_names) -> Figure:
+    """Accuracies of two tasks, with standard errors: Figure 3 of Sener & Koltun 2018."""
+    figure = Figure(figsize=(7, 6), layout='constrained')
+    axes = figure.add_subplot()
+    colours = iter(colormaps['tab20'].colors * 4)
+    for outcome in outcomes:
+        mean, error = outcome.mean_and_error()
+        x, y = 100 - mean
+        if outcome.name.startswith('static'):
+            style = {'color': '0.6', 'marker': '.', 'label': None}
+        elif outcome.name == 'single task':
+            style = {'color': 'black', 'marker': '*', 'markersize': 14, 'label': outcome.name}
+            for line in (axes.axvline, axes.axhline):
+                line(x if line == axes.axvline else y, color='0.8', linewidth=1, zorder=0)
+        else:
+            style = {'color': next(colours), 'marker': 'o', 'label': outcome.name}
+        axes.errorbar(x, y, xerr=error[0], yerr=error[1], linewidth=1, linestyle='', **style)
+    if any(outcome.name.startswith('static') for outcome in outcomes):
+        axes.plot([], [], color='0.6', marker='.', linestyle='', label='static weights')
+    axes.set_xlabel(f'{task_names[0]}: 100 - error (%)')
+    axes.set_ylabel(f'{task_names[1]}: 100 - error (%)')
+    axes.set_title('Top right is better')
+    axes.legend(fontsize=8)
+    return figure
+
+
+def radar_figure(outcomes, task_names) -> Figure:
+    """Mean error of every task as a radar chart: Figure 2 of Sener & Koltun 2018."""
+    figure = Figure(figsize=(8, 7), layout='constrained')
+    axes = figure.add_subplot(projection='polar')
+    angles = np.linspace(0, 2 * np.pi, len(task_names), endpoint=False)
+    closed = lambda values: np.append(values, values[:1])
+    colours = iter(colormaps['tab20'].colors * 4)
+    for outcome in outcomes:
+        mean, _ = outcome.mean_and_error()
+        style = {'color': 'black', 'linestyle': '--'}
+        if outcome.name != 'single task':
+            style = {'color': next(colours)}
+        axes.plot(closed(angles), closed(mean), linewidth=1.5, label=outcome.name, **style)
+    axes.set_xticks(angles, task_names, fontsize=8)
+    axes.set_title('Test error (%): smaller is better')
+    figure.legend(loc='outside right upper', fontsize=8)
+    return figure
+
+
+def _plus_minus(mean, error):
+    return f'{mean:.2f}' if np.isnan(error) else f'{mean:.2f} ± {error:.2f}'
