@@ -51,6 +51,7 @@ def main():
     if FLAGS.grid and len(names) == 2:
         weightings = multi_objective.static_weights(names, FLAGS.grid) | weightings
     problem = common.dense_problem(dataset, common.widths(NARROW))
+    multi_objective.check(problem, dataset, weightings, config, FLAGS.seeds, rates)
     settings = {
         'dataset': dataset.name,
         'tasks': list(names),

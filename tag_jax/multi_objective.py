@@ -68,18 +68,10 @@ def compare(
       The outcomes: the single tasks first, then the weightings in their order.
 
     Raises:
-      ValueError: if a number is out of its range, or the data does not fit the problem.
+      ValueError: see `check`.
       FloatingPointError: if a loss is not finite.
     """
-    if seeds < 1:
-        raise ValueError(f'seeds must be at least 1, not {seeds}')
-    if SINGLE_TASK in weightings:
-        raise ValueError(f'no weighting may be called {SINGLE_TASK!r}: it is a baseline')
-    rates = (config.learning_rate,) if learning_rates is None else tuple(learning_rates)
-    if not rates:
-        raise ValueError('learning_rates is empty: give at least one, or None')
-    for name in ('train', 'validation', 'test'):
-        evaluation.check_split(problem, getattr(dataset, name), name)
+    rates = check(problem, dataset, weightings, config, seeds, learning_rates)
     test = evaluation.prepare(problem, dataset.test)
     alone = [(task,) for task in problem.task_names]
     ways = {SINGLE_TASK: (optim.equal, alone)}
@@ -93,6 +85,27 @@ def compare(
         outcomes.append(min(results, key=lambda outcome: outcome.validation_error.mean()))
         on_outcome(outcomes[-1])
     return tuple(outcomes)
+
+
+def check(problem, dataset, weightings, config, seeds, learning_rates):
+    """Learning rates to choose from, if everything that `compare` is given can be used.
+
+    Raises:
+      ValueError: if a number is out of its range, a weighting has the name of the baseline, or the
+        data does not fit the problem.
+    """
+    if seeds < 1:
+        raise ValueError(f'seeds must be at least 1, not {seeds}')
+    if SINGLE_TASK in weightings:
+        raise ValueError(f'no weighting may be called {SINGLE_TASK!r}: it is a baseline')
+    rates = (config.learning_rate,) if learning_rates is None else tuple(learning_rates)
+    if not rates:
+        raise ValueError('learning_rates is empty: give at least one, or None')
+    for rate in rates:
+        dataclasses.replace(config, learning_rate=rate)
+    for name in ('train', 'validation', 'test'):
+        evaluation.check_split(problem, getattr(dataset, name), name)
+    return rates
 
 
 def static_weights(task_names, points):

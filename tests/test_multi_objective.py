@@ -1,0 +1,100 @@
+"""Weightings side by side, on the small problem."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from small import TASKS, make_problem
+
+from tag_jax import multi_objective, optim, report
+from tag_jax.training import TrainingConfig
+
+CONFIG = TrainingConfig(steps=40, batch_size=64, eval_every=20, learning_rate=1e-2)
+
+
+@pytest.fixture(scope='module')
+def outcomes(problem, dataset):
+    weightings = {'equal': optim.equal, 'mgda_ub': optim.mgda_ub}
+    return multi_objective.compare(problem, dataset, weightings, CONFIG, seeds=3)
+
+
+def test_every_way_has_errors_of_all_seeds_and_tasks(outcomes):
+    assert [outcome.name for outcome in outcomes] == ['single task', 'equal', 'mgda_ub']
+    for outcome in outcomes:
+        assert outcome.test_error.shape == outcome.validation_error.shape == (3, 3)
+        assert np.isfinite(outcome.test_error).all()
+        assert outcome.learning_rate == CONFIG.learning_rate
+        mean, error = outcome.mean_and_error()
+        np.testing.assert_allclose(mean, outcome.test_error.mean(axis=0))
+        np.testing.assert_allclose(error, outcome.test_error.std(axis=0, ddof=1) / np.sqrt(3))
+
+
+def test_weightings_differ(outcomes):
+    assert not np.array_equal(outcomes[1].test_error, outcomes[2].test_error)
+
+
+def test_the_learning_rate_is_chosen_on_validation(problem, dataset):
+    arguments = problem, dataset, {'equal': optim.equal}
+    rates = (1e-6, 1e-2)
+    chosen = multi_objective.compare(*arguments, CONFIG, 1, rates)[1]
+    alone = [
+        multi_objective.compare(*arguments, dataclasses.replace(CONFIG, learning_rate=rate), 1)[1]
+        for rate in rates
+    ]
+    best = min(alone, key=lambda outcome: outcome.validation_error.mean())
+    assert chosen.learning_rate == best.learning_rate == 1e-2
+    np.testing.assert_allclose(chosen.test_error, best.test_error, atol=1e-3)
+
+
+def test_static_weights_meet_in_the_plain_sum():
+    grid = multi_objective.static_weights(('a', 'b'), 3)
+    assert list(grid) == ['static 0.25', 'static 0.50', 'static 0.75']
+    with pytest.raises(ValueError, match='needs two tasks and at least one point'):
+        multi_objective.static_weights(('a', 'b', 'c'), 3)
+
+
+@pytest.mark.parametrize(
+    ('weightings', 'seeds', 'rates', 'sentence'),
+    [
+        ({}, 0, None, 'seeds must be at least 1'),
+        ({'single task': optim.equal}, 1, None, "no weighting may be called 'single task'"),
+        ({}, 1, (), 'learning_rates is empty'),
+    ],
+)
+def test_bad_input(problem, dataset, weightings, seeds, rates, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        multi_objective.compare(problem, dataset, weightings, CONFIG, seeds, rates)
+
+
+def test_some_tasks_of_a_dataset(dataset):
+    two = dataset.only(['radius', 'sign'])
+    assert list(two.tasks) == ['radius', 'sign']
+    assert set(two.train.targets) == {'radius', 'sign'}
+    problem = make_problem({task: TASKS[task] for task in two.tasks})
+    assert problem.task_names == ('radius', 'sign')
+    with pytest.raises(ValueError, match="points has no task 'x': choose from sign, octant"):
+        dataset.only(['x'])
+    with pytest.raises(ValueError, match='at least one task, and none twice'):
+        dataset.only(['sign', 'sign'])
+
+
+def test_table_and_pictures(outcomes, tmp_path):
+    table = report.write_multi_objective(tmp_path, outcomes, tuple(TASKS), {'seeds': 3})
+    assert [line.split('  ')[0] for line in table.splitlines()][1:] == [o.name for o in outcomes]
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert np.shape(results['outcomes'][0]['test_error']) == (3, 3)
+    assert (tmp_path / 'errors.png').exists()
+
+
+def test_two_tasks_make_a_scatter(outcomes, tmp_path):
+    two = [
+        o._replace(test_error=o.test_error[:, :2], validation_error=o.validation_error[:, :2])
+        for o in outcomes
+    ]
+    report.write_multi_objective(tmp_path, two, tuple(TASKS)[:2], {})
+    assert (tmp_path / 'accuracies.png').exists()
+    axes = report.scatter_figure(two, tuple(TASKS)[:2]).axes[0]
+    x, y = 100 - two[1].test_error.mean(axis=0)
+    points = [tuple(np.ravel(line.get_xydata())) for line in axes.lines]
+    assert any(np.allclose(point, (x, y)) for point in points if len(point) == 2)
