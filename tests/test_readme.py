@@ -1,15 +1,18 @@
-"""Every Python snippet of the README, in order, as one program."""
+"""Every Python snippet of the README and of docs/, in order, one program a page."""
 
 import pathlib
 import re
 
 import pytest
 
-README = (pathlib.Path(__file__).parent.parent / 'README.md').read_text()
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / 'README.md').read_text()
+METHODS = (ROOT / 'docs' / 'methods.md').read_text()
+PYTHON = re.compile(r'```python\n(.*?)```', re.DOTALL)
 
 
 def test_the_snippets_run(tmp_path, monkeypatch, capsys):
-    snippets = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+    snippets = PYTHON.findall(README)
     assert len(snippets) >= 5
     monkeypatch.chdir(tmp_path)
     names = {}
@@ -19,6 +22,15 @@ def test_the_snippets_run(tmp_path, monkeypatch, capsys):
     assert (tmp_path / 'runs' / 'wine' / 'report.html').exists()
     assert names['selected'].optimal
     assert 'report: runs/wine/report.html' in capsys.readouterr().out
+
+
+def test_the_examples_of_task_weighting_run():
+    """The first two snippets are lines out of the examples that follow."""
+    names = {}
+    chain, reading, *examples = PYTHON.findall(METHODS)
+    for snippet in [*examples[:1], chain, reading, *examples[1:]]:
+        exec(compile(snippet, 'docs/methods.md', 'exec'), names)
+    assert names['weights']['w'].shape == (4, 3)
 
 
 def test_bringing_a_model_takes_under_thirty_lines():

@@ -77,7 +77,7 @@ def main():
             from experiments.benchmarks import torchjd_step
 
             ratio = torchjd_step.ratio(size, batch, FLAGS.rounds)
-            print(f'{"TorchJD, MGDA on the representation":34} {ratio:6.2f}')
+            print(f'{"TorchJD, mgda (of its plain step)":34} {ratio:6.2f}')
 
 
 def make_problem(size):

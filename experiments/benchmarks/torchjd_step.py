@@ -1,0 +1,61 @@
+"""TorchJD's MGDA in the space of the shared parameters, beside PyTorch's own plain step.
+
+Needs torch and torchjd (`pip install -e '.[bench]'`). The network is that of the benchmark.
+"""
+
+import time
+
+import numpy as np
+import torch
+from torch import nn
+from torchjd.aggregation import MGDA
+from torchjd.autojac import jac_to_grad, mtl_backward
+
+
+def ratio(size, batch, rounds):
+    """Median time of a step with MGDA over that of the plain sum, round by round.
+
+    Args:
+      size: number of tasks.
+      batch: a `tag_jax.problem.Batch` of pictures `[B, 32, 32, 3]`.
+      rounds: steps timed of each kind.
+    """
+    torch.manual_seed(0)
+    images = torch.tensor(np.asarray(batch.inputs)).permute(0, 3, 1, 2).contiguous()
+    targets = [torch.tensor(np.asarray(target)).long() for target in batch.targets.values()]
+    encoder = nn.Sequential(
+        *(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(2048, 64), nn.ReLU()),
+    )
+    heads = nn.ModuleList(nn.Linear(64, 10) for _ in range(size))
+    optimizer = torch.optim.Adam([*encoder.parameters(), *heads.parameters()], lr=1e-3)
+    aggregator, cross_entropy = MGDA(), nn.CrossEntropyLoss()
+
+    def losses():
+        representation = encoder(images)
+        found = [
+            cross_entropy(head(representation), target)
+            for head, target in zip(heads, targets, strict=True)
+        ]
+        return representation, found
+
+    def plain():
+        optimizer.zero_grad()
+        sum(losses()[1]).backward()
+        optimizer.step()
+
+    def weighted():
+        optimizer.zero_grad()
+        representation, found = losses()
+        mtl_backward(found, features=representation)
+        jac_to_grad(encoder.parameters(), aggregator)
+        optimizer.step()
+
+    seconds = {plain: [], weighted: []}
+    for _ in range(rounds + 2):
+        for step, found in seconds.items():
+            began = time.perf_counter()
+            step()
+            found.append(time.perf_counter() - began)
+    return np.median(np.array(seconds[weighted])[2:] / np.array(seconds[plain])[2:])
