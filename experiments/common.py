@@ -12,7 +12,8 @@ from tag_jax.problem import from_nnx
 from tag_jax.training import TrainingConfig
 
 DATASETS = {'multi_digits': data.multi_digits}
-# Named once each: what is compiled is kept by their identity.
+# Named once each: what is compiled is kept by their identity. An epoch of dwa is 100 steps, and the
+# norm of nash_mtl is limited to 1, as in its authors' code.
 WEIGHTINGS = {
     'equal': optim.equal,
     'mgda_ub': optim.mgda_ub,
@@ -94,14 +95,14 @@ def widths(default=MLP_WIDTHS):
     return found
 
 
-def dense_problem(dataset, widths):
+def dense_problem(dataset, units):
     """A problem for a dataset of flat inputs: an MLP encoder, a linear head for each task."""
     example = dataset.train.inputs[:1]
     goals = objectives.for_tasks(dataset.tasks)
     return from_nnx(
-        lambda rngs: models.MLP(example.size, widths, rngs=rngs),
+        lambda rngs: models.MLP(example.size, units, rngs=rngs),
         {
-            task: lambda rngs, width=goal.width: nnx.Linear(widths[-1], width, rngs=rngs)
+            task: lambda rngs, width=goal.width: nnx.Linear(units[-1], width, rngs=rngs)
             for task, goal in goals.items()
         },
         *objectives.losses_and_metrics(goals),

@@ -68,9 +68,9 @@ def main():
     folder = workdir.open_run(launch.run_folder(f'multi_objective_{dataset.name}'), settings)
 
     def on_outcome(outcome):
-        mean, _ = outcome.mean_and_error()
+        mean, _ = multi_objective.mean_and_error(outcome.test_error)
         errors = dict(zip(names, mean.tolist(), strict=True))
-        record = {'name': outcome.name, 'learning_rate': outcome.learning_rate, 'error': errors}
+        record = {'name': outcome.name, 'learning_rates': outcome.learning_rates, 'error': errors}
         workdir.append_record(folder / workdir.METRICS, record)
 
     outcomes = multi_objective.compare(

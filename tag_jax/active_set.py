@@ -6,8 +6,10 @@ where G is the Gram matrix of T gradients. This is the active-set method of Laws
 Chapter 23) and, on the simplex, of Wolfe (1976): find the minimum over the span of the tasks in
 use; if a weight would turn negative, go as far as possible and drop its task; else add the task
 that violates the optimality conditions most. Each pass solves one linear system, and there are
-usually fewer passes than tasks. It stops when no violation exceeds rounding, which proves the
-answer optimal for a matrix equal to G but for rounding; never because a step was small.
+usually fewer passes than tasks. It stops when no violation exceeds its rounding error, which proves
+the answer optimal for a matrix equal to G but for rounding, or when several passes have improved
+neither the objective nor the violation, as happens at the level of rounding; never because a step
+was small.
 
 Everything is computed for gradients of unit norm, so that tasks of any scales mix.
 """
@@ -28,6 +30,7 @@ PATIENCE = 4
 
 
 @jax.jit
+@jax.default_matmul_precision('highest')
 def minimize_on_simplex(gram, linear=None, active=None, hint=None):
     """The minimum over the simplex.
 
@@ -56,6 +59,7 @@ def minimize_on_simplex(gram, linear=None, active=None, hint=None):
 
 
 @jax.jit
+@jax.default_matmul_precision('highest')
 def minimize_on_cone(gram, linear, active=None):
     """The minimum over x >= 0.
 

@@ -19,7 +19,7 @@ from tag_jax.problem import task_key, with_trailing_axes
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=['losses', 'active', 'representation', 'heads', 'pullback'],
+    data_fields=['losses', 'active', 'representation', 'heads', 'pullback', 'intact'],
     meta_fields=['task_names'],
 )
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,6 +34,7 @@ class TaskGradients:
       heads: `{task: gradient}` of each loss with respect to its own head, unweighted.
       pullback: vjp of the encoder, representation cotangent -> (shared gradient,).
       task_names: T names, static.
+      intact: bool `[1, 1]`. What arithmetic alters the gradients makes a number of it.
     """
 
     losses: jax.Array
@@ -42,6 +43,7 @@ class TaskGradients:
     heads: Mapping[str, Any]
     pullback: Callable
     task_names: tuple[str, ...]
+    intact: jax.Array = dataclasses.field(default_factory=lambda: jnp.ones((1, 1), bool))
 
     def combine(self, weights, scale_heads=False, shared=None):
         """The gradient of a weighted sum of losses, for one backward pass of the encoder.
@@ -63,7 +65,7 @@ class TaskGradients:
         heads = dict(self.heads)
         if scale_heads:
             for weight, task in zip(weights, self.task_names, strict=True):
-                heads[task] = jax.tree.map(lambda g, w=weight: w.astype(g.dtype) * g, heads[task])
+                heads[task] = jax.tree.map(lambda g, w=weight: _scaled(w, g), heads[task])
         return {'shared': combined, 'heads': heads}
 
     def shared(self, batching=None):
@@ -87,6 +89,9 @@ class TaskGradients:
 
         Args:
           direction: shaped like the shared parameters.
+
+        An encoder that alters gradients on their way back (by a `custom_vjp` that clips them, say)
+        has no push forward: JAX says that a transpose rule is missing.
         """
         pull = lambda cotangent: self.pullback(cotangent)[0]
         cotangent = jax.tree.map(
@@ -340,6 +345,12 @@ def _task_loss(problem, task, head, model_state, representation, batch, key, tra
 
 def _encoder_key(key):
     return task_key(key, 'shared')
+
+
+def _scaled(weight, gradient):
+    """Weight x gradient, multiplied in float32 or better, in the gradient's own dtype."""
+    dtype = _at_least_float32(gradient)
+    return (weight.astype(dtype) * gradient.astype(dtype)).astype(gradient.dtype)
 
 
 def _at_least_float32(array):

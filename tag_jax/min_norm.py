@@ -11,11 +11,12 @@ from tag_jax import active_set
 
 
 @jax.jit
+@jax.default_matmul_precision('highest')
 def min_norm_weights(gram, active=None):
     """The weights of the min-norm point, exactly: argmin w'Gw over the simplex.
 
-    Two tasks have a closed form; for more, `active_set.minimize_on_simplex` ends with a proof.
-    Both are exact but for rounding, whatever the scales of the tasks.
+    Two tasks have a closed form; for more there is `active_set.minimize_on_simplex`. Both are exact
+    but for rounding, whatever the scales of the tasks; `duality_gap` measures it.
 
     Args:
       gram: `[T, T]`, the Gram matrix of the task gradients, float32 or better.
@@ -32,13 +33,11 @@ def min_norm_weights(gram, active=None):
         weights = jnp.where(jnp.all(active), _two_tasks(gram), active)
     else:
         weights = active_set.minimize_on_simplex(gram, active=active)
-    zero = active & (jnp.diagonal(gram) <= 0)
-    shared = zero / jnp.maximum(jnp.sum(zero), 1).astype(gram.dtype)
-    weights = jnp.where(jnp.any(zero), shared, weights)
-    return jnp.where(jnp.all(jnp.isfinite(gram)), weights, jnp.nan)
+    return _settled(gram, active, weights)
 
 
 @jax.jit
+@jax.default_matmul_precision('highest')
 def frank_wolfe_weights(gram, active=None, max_steps=250, tolerance=1e-4):
     """The weights of the min-norm point by the paper's Frank-Wolfe solver (Algorithm 2).
 
@@ -72,12 +71,12 @@ def frank_wolfe_weights(gram, active=None, max_steps=250, tolerance=1e-4):
         moved = stay * weights + move * toward
         return jnp.where(enough, weights, moved), enough, n + 1
 
-    uniform = active / jnp.maximum(jnp.sum(active), 1).astype(gram.dtype)
-    begin = uniform, ~jnp.any(active), jnp.zeros((), jnp.int32)
+    begin = _equal_shares(active, gram.dtype), ~jnp.any(active), jnp.zeros((), jnp.int32)
     weights, _, _ = jax.lax.while_loop(lambda now: ~now[1] & (now[2] < max_steps), step, begin)
-    return weights
+    return _settled(gram, active, weights)
 
 
+@jax.default_matmul_precision('highest')
 def duality_gap(gram, weights, active=None):
     """How far weights may be from the optimum: w'Gw - min_t (Gw)_t over the active tasks.
 
@@ -109,6 +108,17 @@ def _two_tasks(gram):
     # Both by themselves: one minus a weight near one has lost its digits.
     weights = jnp.clip(toward / jnp.where(apart, difference, 1), 0, 1)
     return jnp.where(apart, weights / jnp.sum(weights), 0.5)
+
+
+def _settled(gram, active, weights):
+    """The weights, but where gradients are zero or not finite."""
+    zero = active & (jnp.diagonal(gram) <= 0)
+    weights = jnp.where(jnp.any(zero), _equal_shares(zero, gram.dtype), weights)
+    return jnp.where(jnp.all(jnp.isfinite(gram)), weights, jnp.nan)
+
+
+def _equal_shares(active, dtype):
+    return active.astype(dtype) / jnp.maximum(jnp.sum(active), 1).astype(dtype)
 
 
 def _checked(gram, active):

@@ -1,8 +1,8 @@
 """Ways of weighting tasks side by side (Sener & Koltun 2018, Section 4.1).
 
 Every way trains one network for all tasks, over several seeds and learning rates; beside them stand
-a network for each task alone. Learning rates are chosen on the validation split, and the test
-split is used once for each network that counts.
+a network for each task alone. Learning rates are chosen on the validation split; on the test split
+only the networks of the chosen ones are evaluated, once.
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ from tag_jax import evaluation, optim
 from tag_jax.training import NetworkPlan, TrainingConfig, train_networks
 
 SINGLE_TASK = 'single task'
+STATIC = 'static weight'  # how the names of static weightings begin
 
 
 class Outcome(NamedTuple):
@@ -23,25 +24,24 @@ class Outcome(NamedTuple):
 
     Attributes:
       name: of the way.
-      learning_rate: the one with the lowest mean validation error.
+      learning_rates: the one with the lowest mean validation error; for single tasks, one each.
       validation_error: `[S, T]`, percent, of S seeds and T tasks.
       test_error: `[S, T]`, percent.
-      seconds: wall time of training at that learning rate, all seeds together.
+      seconds: wall time of training, all seeds and learning rates together.
     """
 
     name: str
-    learning_rate: float
+    learning_rates: tuple[float, ...]
     validation_error: np.ndarray
     test_error: np.ndarray
     seconds: float
 
-    def mean_and_error(self):
-        """Mean test error of each task and its standard error over seeds (NaN for one), `[T]`."""
-        size = len(self.test_error)
-        spread = self.test_error.std(axis=0, ddof=1) if size > 1 else np.nan
-        return self.test_error.mean(axis=0), np.broadcast_to(
-            spread / np.sqrt(size), self.test_error.shape[1:]
-        )
+
+def mean_and_error(errors):
+    """Means `[T]` of `[S, T]` over seeds, and their standard errors; NaN for a single seed."""
+    size = len(errors)
+    spread = np.std(errors, axis=0, ddof=1) if size > 1 else np.full(np.shape(errors)[1:], np.nan)
+    return np.mean(errors, axis=0), spread / np.sqrt(size)
 
 
 def compare(
@@ -79,10 +79,8 @@ def compare(
     outcomes = []
     for name, (make, groups) in ways.items():
         now = dataclasses.replace(config, weighting=make)
-        results = [
-            _trained(problem, dataset, test, now, name, groups, seeds, rate) for rate in rates
-        ]
-        outcomes.append(min(results, key=lambda outcome: outcome.validation_error.mean()))
+        networks = _trained(problem, dataset, now, name, groups, seeds, rates)
+        outcomes.append(_outcome(problem, test, now, name, groups, networks))
         on_outcome(outcomes[-1])
     return tuple(outcomes)
 
@@ -119,13 +117,13 @@ def static_weights(task_names, points):
       `{name: () -> transform}`; the weights sum to two, so that the middle is the plain sum.
 
     Raises:
-      ValueError: if there are not two tasks, or no points.
+      ValueError: if there are not two tasks, or less than one point or more than 99.
     """
-    if len(task_names) != 2 or points < 1:
-        raise ValueError('a grid of static weights needs two tasks and at least one point')
+    if len(task_names) != 2 or not 1 <= points <= 99:
+        raise ValueError('a grid of static weights needs two tasks and 1 to 99 points')
     shares = np.arange(1, points + 1) / (points + 1)
     return {
-        f'static {share:.2f}': (
+        f'{STATIC} {share:.2f}': (
             lambda share=share: optim.fixed(
                 dict(zip(task_names, (2 * share, 2 - 2 * share), strict=True))
             )
@@ -134,24 +132,39 @@ def static_weights(task_names, points):
     }
 
 
-def _trained(problem, dataset, test, config, name, groups, seeds, rate) -> Outcome:
-    """The outcome of one way at one learning rate."""
-    plans = [
-        NetworkPlan(f'{name}, {"+".join(tasks)}, seed {seed}', tasks, config.seed + seed, rate)
-        for tasks, seed in itertools.product(groups, range(seeds))
-    ]
-    networks = train_networks(problem, dataset.train, dataset.validation, plans, config)
-    errors = {
-        split: np.full((seeds, len(problem.task_names)), np.nan) for split in ('validation', 'test')
-    }
-    for network in networks:
-        scores = evaluation.evaluate(
-            problem, network.params, network.model_state, test, config.batch_size
-        )
-        row = network.plan.seed - config.seed
-        for task in network.plan.tasks:
-            column = problem.task_names.index(task)
-            errors['validation'][row, column] = network.validation[task]['error']
-            errors['test'][row, column] = scores[task]['error']
-    seconds = sum(network.seconds for network in networks)
-    return Outcome(name, rate, errors['validation'], errors['test'], seconds)
+def _trained(problem, dataset, config, name, groups, seeds, rates):
+    """Networks of one way, `{(tasks, learning rate): [S TrainedNetworks]}`."""
+    found = {}
+    for rate in rates:
+        plans = [
+            NetworkPlan(f'{name}, {"+".join(tasks)}, seed {seed}', tasks, config.seed + seed, rate)
+            for tasks, seed in itertools.product(groups, range(seeds))
+        ]
+        for network in train_networks(problem, dataset.train, dataset.validation, plans, config):
+            found.setdefault((network.plan.tasks, rate), []).append(network)
+    return found
+
+
+def _outcome(problem, test, config, name, groups, networks) -> Outcome:
+    """Chooses a learning rate for each group of tasks, and evaluates its networks."""
+
+    def validation_error(key):
+        errors = [scores['error'] for n in networks[key] for scores in n.validation.values()]
+        return np.mean(errors)
+
+    columns = {task: n for n, task in enumerate(problem.task_names)}
+    seeds = len(next(iter(networks.values())))
+    validation, tested = np.empty((2, seeds, len(columns)))
+    chosen = []
+    for tasks in groups:
+        best = min((key for key in networks if key[0] == tasks), key=validation_error)
+        chosen.append(best[1])
+        for row, network in enumerate(networks[best]):
+            scores = evaluation.evaluate(
+                problem, network.params, network.model_state, test, config.batch_size
+            )
+            for task in tasks:
+                validation[row, columns[task]] = network.validation[task]['error']
+                tested[row, columns[task]] = scores[task]['error']
+    seconds = sum(network.seconds for found in networks.values() for network in found)
+    return Outcome(name, tuple(chosen), validation, tested, seconds)

@@ -24,8 +24,8 @@ def test_every_way_has_errors_of_all_seeds_and_tasks(outcomes):
     for outcome in outcomes:
         assert outcome.test_error.shape == outcome.validation_error.shape == (3, 3)
         assert np.isfinite(outcome.test_error).all()
-        assert outcome.learning_rate == CONFIG.learning_rate
-        mean, error = outcome.mean_and_error()
+        assert set(outcome.learning_rates) == {CONFIG.learning_rate}
+        mean, error = multi_objective.mean_and_error(outcome.test_error)
         np.testing.assert_allclose(mean, outcome.test_error.mean(axis=0))
         np.testing.assert_allclose(error, outcome.test_error.std(axis=0, ddof=1) / np.sqrt(3))
 
@@ -43,14 +43,14 @@ def test_the_learning_rate_is_chosen_on_validation(problem, dataset):
         for rate in rates
     ]
     best = min(alone, key=lambda outcome: outcome.validation_error.mean())
-    assert chosen.learning_rate == best.learning_rate == 1e-2
+    assert chosen.learning_rates == best.learning_rates == (1e-2,)
     np.testing.assert_allclose(chosen.test_error, best.test_error, atol=1e-3)
 
 
 def test_static_weights_meet_in_the_plain_sum():
     grid = multi_objective.static_weights(('a', 'b'), 3)
-    assert list(grid) == ['static 0.25', 'static 0.50', 'static 0.75']
-    with pytest.raises(ValueError, match='needs two tasks and at least one point'):
+    assert list(grid) == ['static weight 0.25', 'static weight 0.50', 'static weight 0.75']
+    with pytest.raises(ValueError, match='needs two tasks and 1 to 99 points'):
         multi_objective.static_weights(('a', 'b', 'c'), 3)
 
 

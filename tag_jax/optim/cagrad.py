@@ -8,8 +8,8 @@ from tag_jax import active_set
 from tag_jax.optim.weighting import check_number, norms_and_cosines, shares, stateless, weighting
 
 # Halvings of the interval in which log(tau) lies, and how wide it is at first.
-HALVINGS = 24
-WIDTH = 16.0
+HALVINGS = 28
+WIDTH = 40.0
 
 
 def cagrad(
@@ -33,7 +33,8 @@ def cagrad(
       num_tasks, batching: see `weighting.weighting`.
 
     Returns:
-      A transform of `TaskGradients` or stacked gradients.
+      A transform of `TaskGradients` or stacked gradients. A task whose gradient is zero counts
+      in the mean, but not as the worst task.
     """
     check_number('c', c, 0)
 

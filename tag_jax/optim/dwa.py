@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tag_jax.optim.weighting import Rule, check_number, weighting
+from tag_jax.optim.weighting import Rule, check_number, static_integer, weighting
 
 
 class DWAState(NamedTuple):
@@ -39,7 +39,8 @@ def dwa(steps_per_epoch, temperature=2.0, num_tasks=None) -> optax.GradientTrans
       A transform of `TaskGradients`, for one backward pass. The weights of the active tasks have
       mean one.
     """
-    check_number('steps_per_epoch', steps_per_epoch, 1)
+    if not isinstance(steps_per_epoch, jax.Array):
+        static_integer('steps_per_epoch', steps_per_epoch, 1)
     check_number('temperature', temperature, 1e-6)
 
     def init(size):

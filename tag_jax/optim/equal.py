@@ -1,11 +1,9 @@
 """Equal and fixed weights: the gradient of a weighted sum of the task losses."""
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from tag_jax.optim.weighting import by_task_array, stateless, weighting
+from tag_jax.optim.weighting import by_task_array, check_weights, stateless, weighting
 
 
 def equal(num_tasks=None) -> optax.GradientTransformationExtraArgs:
@@ -34,11 +32,7 @@ def fixed(weights, num_tasks=None) -> optax.GradientTransformationExtraArgs:
     Raises:
       ValueError: if a weight is negative or not finite; at update if there is not one a task.
     """
-    for value in jax.tree.leaves(weights):
-        if isinstance(value, jax.core.Tracer):
-            continue
-        if not np.all(np.isfinite(value)) or np.any(np.asarray(value) < 0):
-            raise ValueError(f'weights must be finite and at least 0, not {value}')
+    check_weights('weights', weights)
 
     def weigh(tasks):
         return by_task_array('weights', weights, tasks.names, len(tasks.active), jnp.float32)

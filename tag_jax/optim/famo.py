@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tag_jax.optim.weighting import Rule, check_number, weighting
+from tag_jax.optim.weighting import Rule, by_task_array, check_number, weighting
 
 # Added to losses before their logarithm, as in the authors' code.
 SMALL = 1e-8
@@ -59,9 +59,12 @@ def famo(learning_rate=0.025, decay=1e-3, num_tasks=None) -> optax.GradientTrans
         del step
         active, dtype = tasks.active, state.logits.dtype
         losses = jnp.maximum(tasks.losses.astype(dtype), 0) + SMALL
-        after = tasks.extra.get('losses_after')
-        after = losses if after is None else jnp.maximum(jnp.asarray(after, dtype), 0) + SMALL
-        known = active & ~jnp.isnan(state.losses)
+        known, after = ~jnp.isnan(state.losses), tasks.extra.get('losses_after')
+        if after is None:
+            known, after = known & active, losses
+        else:
+            after = jnp.maximum(by_task_array('losses_after', after, None, len(active), dtype), 0)
+            after = after + SMALL
         fell = jnp.where(known, jnp.log(state.losses) - jnp.log(after), 0)
         shares = lambda logits: jax.nn.softmax(jnp.where(known | ~jnp.any(known), logits, -jnp.inf))
         _, pullback = jax.vjp(shares, state.logits)

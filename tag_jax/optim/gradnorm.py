@@ -17,7 +17,7 @@ class GradNormState(NamedTuple):
 
     Attributes:
       weights: w, `[T]`, with mean one.
-      initial_losses: `[T]`, of the first step at which each task was active; NaN before.
+      initial_losses: `[T]`, of the first step at which each task had a positive loss; NaN before.
       optimizer: the state of Adam.
     """
 
@@ -27,7 +27,7 @@ class GradNormState(NamedTuple):
 
 
 def gradnorm(
-    alpha=1.5, learning_rate=0.025, space='representation', num_tasks=None
+    alpha=1.5, learning_rate=0.025, space='representation', num_tasks=None, batching=None
 ) -> optax.GradientTransformationExtraArgs:
     """Learns weights that let all tasks train at similar rates.
 
@@ -42,7 +42,7 @@ def gradnorm(
       space: where norms are taken. The paper takes the last shared layer, "to save on compute";
         so does 'representation', which needs no layer to be named. 'shared' takes all shared
         parameters, for T backward passes.
-      num_tasks: see `weighting.weighting`.
+      num_tasks, batching: see `weighting.weighting`.
 
     Returns:
       A transform of `TaskGradients`; the weights are in its state. At a step they are those learned
@@ -63,7 +63,7 @@ def gradnorm(
         del step
         weights, active = state.weights, tasks.active
         losses = tasks.losses.astype(weights.dtype)
-        seen = active & jnp.isnan(state.initial_losses)
+        seen = active & jnp.isnan(state.initial_losses) & (losses > 0)
         initial = jnp.where(seen, losses, state.initial_losses)
         known = active & (initial > 0)
         ratios = jnp.where(known, losses / jnp.where(known, initial, 1), 1)
@@ -78,4 +78,5 @@ def gradnorm(
         moved = jnp.where(active, moved, weights).astype(weights.dtype)
         return weights, GradNormState(moved, initial, optimizer)
 
-    return weighting('gradnorm', Rule(init, weigh, True), space, num_tasks=num_tasks)
+    rule = Rule(init, weigh, needs_losses=True)
+    return weighting('gradnorm', rule, space, num_tasks=num_tasks, batching=batching)

@@ -16,7 +16,7 @@ def imtl_g(
     cosines and n the norms, they are proportional to (C^+ 1) / n.
 
     Args:
-      space: 'shared' or 'representation'; the paper and its code take the latter, see `weighting`.
+      space: 'shared' or 'representation' (the paper, to save time), see `weighting`.
       scale_heads: whether heads' gradients are weighted too.
       num_tasks, batching: see `weighting.weighting`.
 

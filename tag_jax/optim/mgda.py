@@ -44,8 +44,9 @@ def mgda(
       num_tasks, batching: see `weighting.weighting`.
 
     Returns:
-      A transform of `TaskGradients` or stacked gradients. Weights sum to one: beside `equal`, which
-      sums the tasks, the learning rate of the shared parameters is worth T times less.
+      A transform of `TaskGradients` or stacked gradients. Without `rescale` weights sum to one:
+      beside `equal`, which sums the tasks, the learning rate of the shared parameters is worth T
+      times less.
 
     Limits: a task whose gradient is zero makes every point Pareto stationary, and the shared
     parameters stand still; a task with a small gradient takes most of the weight.
@@ -81,19 +82,22 @@ def mgda_ub(
       safeguard: n restores common descent there. While the loss of some task rises, and at
         most n times, the gradient of the task that rises most joins the hull in which the min-norm
         point is looked for. Each check costs a forward-mode pass, each repair a backward pass
-        more. With n = T descent is certain; one or two nearly always do. Under vmap all n are
-        paid for. It also sets `shared_descent`, at every step. It needs normalization='none', or
-        rescale.
+        more. With n = T descent is certain; docs/methods.md has how far fewer go. Under vmap all n
+        are paid for. It also sets `shared_descent`, at every step.
       num_tasks: see `weighting.weighting`.
 
     Returns:
-      A transform of `TaskGradients`. Weights sum to one, see `mgda`.
+      A transform of `TaskGradients`; weights as those of `mgda`.
     """
     for name, value in (('report_every', report_every), ('safeguard', safeguard)):
         if value is not None:
             static_integer(name, value, 1)
     rule = _rule(normalization, rescale, solver)
     correction = None
+    if safeguard and scale_heads:
+        raise ValueError(
+            'safeguard changes the weights of the shared gradients only: leave out scale_heads'
+        )
     if safeguard:
         correction = _safeguard(safeguard)
     elif report_every:
@@ -113,20 +117,25 @@ def _rule(normalization, rescale, solver):
 
     def weigh(tasks):
         scales = _scales(normalization, tasks)
-        weights = SOLVERS[solver](tasks.gram / scales[:, None] / scales[None, :], tasks.active)
+        # A common factor changes nothing, and keeps the quotients in range.
+        middle = jnp.sqrt(jnp.min(scales)) * jnp.sqrt(jnp.max(scales))
+        relative = scales / middle
+        divided = tasks.gram / relative[:, None] / relative[None, :]
+        weights = SOLVERS[solver](divided, tasks.active)
         return weights / scales if rescale else weights
 
     return stateless(weigh)._replace(needs_losses=normalization in ('loss', 'loss+'))
 
 
 def _scales(normalization, tasks):
-    """What each gradient is divided by, `[T]`; 1 where that would be zero."""
+    """What each gradient is divided by, `[T]`; the largest where it would be zero."""
     scales = jnp.ones_like(tasks.gram[0])
     if normalization in ('l2', 'loss+'):
         scales = scales * jnp.sqrt(jnp.maximum(jnp.diagonal(tasks.gram), 0))
     if normalization in ('loss', 'loss+'):
         scales = scales * jnp.abs(tasks.losses)
-    return jnp.where(scales > 0, scales, 1)
+    usable = tasks.active & (scales > 0)
+    return jnp.where(usable, scales, jnp.max(jnp.where(usable, scales, 0)) + ~jnp.any(usable))
 
 
 def _report(every):
@@ -152,7 +161,8 @@ def _safeguard(rounds):
     def correct(by_task, weights, combined, step, shared_descent):
         del step
         size, dtype = len(weights), shared_descent.dtype
-        norms = jnp.sqrt(jnp.diagonal(gradients.products(*[by_task.representation] * 2)))
+        z = by_task.representation
+        norms = jnp.sqrt(jnp.maximum(jnp.diagonal(gradients.products(z, z)), 0))
 
         def column(mix):
             direction = by_task.combine(mix)['shared']

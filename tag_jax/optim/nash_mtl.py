@@ -6,7 +6,7 @@ import optax
 
 from tag_jax.optim.weighting import check_number, norms_and_cosines, stateless, weighting
 
-# Newton steps; from far away each lowers the objective by a constant, nearby digits double.
+# Newton steps per sqrt(T): far away each lowers the objective by a constant, nearby digits double.
 MAX_STEPS = 50
 
 
@@ -17,7 +17,7 @@ def nash_mtl(
 
     (Navon, Shamsian, Achituve, Maron, Kawaguchi, Chechik & Fetaya 2022, "Multi-Task Learning as a
     Bargaining Game", Claim 3.1.) The weights minimise a'Ga / 2 - sum_t log a_t, which is
-    self-concordant, so a damped Newton method finds them to rounding; the authors approximate them
+    self-concordant, so a damped Newton method finds them; the authors approximate them
     by a sequence of convex programs.
 
     Args:
@@ -31,8 +31,9 @@ def nash_mtl(
       A transform of `TaskGradients` or stacked gradients. No task conflicts with the result, and
       the scales of the tasks do not matter. Tasks of gradient zero have no say.
 
-    Limits: at Pareto stationary points there is no solution, and weights grow until 1 / a^2 is
-    lost to rounding, where the method stops.
+    Limits: at Pareto stationary points there is no solution and weights grow without limit; the
+    method stops where 1 / a^2 would be lost to rounding beside G, or after 50 sqrt(T) steps. Near
+    them float32 keeps few digits.
     """
     if max_norm is not None:
         check_number('max_norm', max_norm, 0)
@@ -40,6 +41,7 @@ def nash_mtl(
     def weigh(tasks):
         norms, cosines, nonzero = norms_and_cosines(tasks)
         cosines = jnp.where(jnp.diag(~nonzero), 1, cosines)
+        limit = int(MAX_STEPS * len(norms) ** 0.5)
         enough = 4 * jnp.finfo(norms.dtype).eps
         most = jnp.finfo(norms.dtype).eps ** -0.5  # 1 / a^2 is lost beside the cosines from there
 
@@ -57,7 +59,7 @@ def nash_mtl(
 
         start = jnp.ones_like(norms), jnp.full((), jnp.inf, norms.dtype), 0
         weights, _, _ = jax.lax.while_loop(
-            lambda now: (now[1] > enough) & (jnp.max(now[0]) < most) & (now[2] < MAX_STEPS),
+            lambda now: (now[1] > enough) & (jnp.max(now[0]) < most) & (now[2] < limit),
             newton,
             start,
         )

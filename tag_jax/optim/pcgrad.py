@@ -41,7 +41,9 @@ def pcgrad(
             product = jnp.take_along_axis(products, j[:, None], axis=1)[:, 0]
             conflict = (product < 0) & (j != jnp.arange(size)) & nonzero[j]
             amount = jnp.where(conflict, product, 0)[:, None]
-            return parts - amount * jax.nn.one_hot(j, size), products - amount * cosines[j]
+            return parts - amount * jax.nn.one_hot(
+                j, size, dtype=norms.dtype
+            ), products - amount * cosines[j]
 
         parts, _ = jax.lax.fori_loop(0, size, project, (jnp.eye(size, dtype=norms.dtype), cosines))
         return (norms @ parts) / norms, state

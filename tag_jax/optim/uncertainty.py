@@ -8,6 +8,9 @@ import optax
 
 from tag_jax.optim.weighting import Rule, by_task_array, check_number, weighting
 
+# log sigma^2 stays within this of 0, so that a loss of zero cannot drive its weight to infinity.
+LARGEST = 10.0
+
 
 class UncertaintyState(NamedTuple):
     """What is learned.
@@ -39,8 +42,8 @@ def uncertainty(
     Returns:
       A transform of `TaskGradients`, for one backward pass; s is in its state.
 
-    Limits: losses must be positive. A task that is nearly solved gets a large weight, which needs a
-    lower learning rate or clipping behind it.
+    Limits: losses must be positive; s stays within -10 and 10. A task that is nearly solved gets a
+    large weight, which needs a lower learning rate or clipping behind it.
     """
     check_number('learning_rate', learning_rate, 0)
     adam = optax.adam(learning_rate)
@@ -57,6 +60,7 @@ def uncertainty(
         slopes = jnp.where(tasks.active, 0.5 - weights * tasks.losses.astype(dtype), 0)
         updates, optimizer = adam.update(slopes, state.optimizer)
         moved = state.log_variances + jnp.where(tasks.active, updates, 0)
-        return weights, UncertaintyState(moved.astype(dtype), optimizer)
+        moved = jnp.clip(moved, -LARGEST, LARGEST).astype(dtype)
+        return weights, UncertaintyState(moved, optimizer)
 
     return weighting('uncertainty', Rule(init, weigh, needs_losses=True), num_tasks=num_tasks)

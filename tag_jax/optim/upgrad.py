@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from tag_jax import active_set
-from tag_jax.optim.weighting import by_task_array, shares, stateless, weighting
+from tag_jax.optim.weighting import by_task_array, check_weights, shares, stateless, weighting
 
 
 def upgrad(
@@ -18,7 +18,8 @@ def upgrad(
     task, and grows linearly with each task's gradient. The quadratic programs are solved exactly.
 
     Args:
-      preference: p, a number, T numbers or `{task: number}`; None for 1 / T each, the mean.
+      preference: p, a number, T numbers or `{task: number}`, at least 0; None for the mean,
+        1 / T each.
       space: 'shared' (the paper) or 'representation', see `weighting`.
       scale_heads: whether heads' gradients are weighted too.
       num_tasks, batching: see `weighting.weighting`.
@@ -26,6 +27,8 @@ def upgrad(
     Returns:
       A transform of `TaskGradients` or stacked gradients.
     """
+
+    check_weights('preference', preference)
 
     def weigh(tasks):
         gram = tasks.gram

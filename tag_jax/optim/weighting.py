@@ -98,7 +98,8 @@ def weighting(
     """The optax transform of a rule.
 
     It stands first in a chain and takes `TaskGradients` as its updates, or as the extra argument
-    `task_gradients=` where something in between unpacks the updates (`nnx.Optimizer`). It also
+    `task_gradients=` where something in between unpacks the updates (`nnx.Optimizer`); the updates
+    then count for nothing, nor does what was done to them in front of or around it. It also
     takes arrays stacked over tasks, `[T, *param]` for every parameter, unless it works in
     'representation' space; then every parameter counts as shared, `num_tasks` is required, and the
     extra arguments `losses=` `[T]` and `active=` bool `[T]` say what TaskGradients would.
@@ -130,7 +131,7 @@ def weighting(
 
     def init_fn(params):
         size = _count_tasks(name, params, num_tasks)
-        dtype = jnp.promote_types(optax.tree.dtype(params, 'highest'), jnp.float32)
+        dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(params))
         square = None if space is None else jnp.zeros((size, size), dtype)
         return WeightingState(
             step=jnp.zeros((), jnp.int32),
@@ -164,7 +165,9 @@ def weighting(
             gram = jnp.where(by_task.active[:, None] & by_task.active[None, :], gram, 0)
         known = None if by_task.losses is None else by_task.losses.astype(dtype)
         tasks = Tasks(by_task.task_names, known, by_task.active, gram, extra_args)
-        weights, rule_state = rule.weigh(tasks, state.rule, state.step)
+        with jax.default_matmul_precision('highest'):
+            weights, rule_state = rule.weigh(tasks, state.rule, state.step)
+        rule_state = _unless_broken(tasks, rule_state, state.rule)
         weights = jnp.where(tasks.active, weights, 0).astype(dtype)
         combined = by_task.combine(weights, scale_heads, stack)
         shared_descent = state.shared_descent
@@ -262,6 +265,15 @@ def by_task_array(name, values, names, size, dtype):
     return jnp.broadcast_to(values, (size,))
 
 
+def check_weights(name, values):
+    """Raises ValueError at a weight that is negative or not finite; traced ones pass."""
+    for value in jax.tree.leaves(values):
+        if isinstance(value, jax.core.Tracer):
+            continue
+        if not np.all(np.isfinite(value)) or np.any(np.asarray(value) < 0):
+            raise ValueError(f'{name} must be finite and at least 0, not {value}')
+
+
 def check_number(name, value, low, high=np.inf):
     """Raises ValueError at a number outside [low, high]; traced ones pass (inject_hyperparams)."""
     if isinstance(value, jax.core.Tracer):
@@ -312,6 +324,19 @@ def _diagnostics(tasks, weights):
     }
 
 
+def _unless_broken(tasks, new, old):
+    """The rule's new state; the old one after losses or gradients that are not finite.
+
+    Behind a weighting, `apply_if_finite` can drop such a step. What was learned stands before it.
+    """
+    whole = jnp.bool_(True)
+    if tasks.losses is not None:
+        whole &= jnp.all(jnp.isfinite(tasks.losses))
+    if tasks.gram is not None:
+        whole &= jnp.all(jnp.isfinite(tasks.gram))
+    return jax.tree.map(lambda a, b: jnp.where(whole, a, b), new, old)
+
+
 def _count_tasks(name, params, num_tasks):
     if num_tasks is not None:
         return num_tasks
@@ -325,11 +350,8 @@ def _count_tasks(name, params, num_tasks):
 
 
 def _checked(name, by_task, state):
-    if by_task.active.dtype != bool:
-        raise TypeError(
-            f'{name}() takes TaskGradients just as tag_jax.gradients.task_gradients makes them: '
-            'let it stand first in the chain'
-        )
+    if by_task.active.dtype != bool or by_task.intact.dtype != bool:
+        raise TypeError(_not_task_gradients(name))
     if by_task.active.shape != state.active.shape:
         raise ValueError(
             f'{name}() was initialised for {state.active.shape[0]} tasks, and was given the '
@@ -338,18 +360,18 @@ def _checked(name, by_task, state):
     return by_task
 
 
+def _not_task_gradients(name):
+    return (
+        f'{name}() takes TaskGradients just as tag_jax.gradients.task_gradients makes them: '
+        'let it stand first in the chain'
+    )
+
+
 def _stacked(name, stack, params, num_tasks, space, losses, active):
     """Stacked arrays as `_Stacked`, if that is what they are."""
     if num_tasks is None or space == 'representation':
-        way_out = (
-            'let it stand first in the chain'
-            if space == 'representation'
-            else 'let it stand first in the chain, or pass num_tasks= for stacked arrays'
-        )
-        raise TypeError(
-            f'{name}() takes TaskGradients just as tag_jax.gradients.task_gradients makes them: '
-            + way_out
-        )
+        stacked = '' if space == 'representation' else ', or pass num_tasks= for stacked arrays'
+        raise TypeError(_not_task_gradients(name) + stacked)
     leaves = jax.tree_util.tree_leaves_with_path(stack)
     wanted = [None] * len(leaves) if params is None else jax.tree.leaves(params)
     if len(wanted) != len(leaves):

@@ -7,6 +7,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from tag_jax import workdir as workdirs
+from tag_jax.multi_objective import SINGLE_TASK, STATIC, mean_and_error
 
 SCATTER, RADAR = 'accuracies.png', 'errors.png'
 
@@ -30,7 +31,7 @@ def write_multi_objective(path, outcomes, task_names, settings) -> str:
         'outcomes': [
             {
                 'name': outcome.name,
-                'learning_rate': outcome.learning_rate,
+                'learning_rates': list(outcome.learning_rates),
                 'validation_error': outcome.validation_error.tolist(),
                 'test_error': outcome.test_error.tolist(),
                 'seconds': outcome.seconds,
@@ -52,18 +53,15 @@ def multi_objective_table(outcomes, task_names) -> str:
     columns = [*task_names, 'mean']
     wide = max(15, *(len(name) + 2 for name in columns))
     header = f'{"test error (%)":{max(width, 14)}}' + ''.join(f'{name:>{wide}}' for name in columns)
-    lines = [header + f'{"rate":>9}']
+    lines = [header + '  rate']
     for outcome in outcomes:
-        cells = [
-            _plus_minus(mean, error) for mean, error in zip(*outcome.mean_and_error(), strict=True)
-        ]
-        together = outcome.test_error.mean(axis=1)
-        error = together.std(ddof=1) / np.sqrt(len(together)) if len(together) > 1 else np.nan
-        cells.append(_plus_minus(together.mean(), error))
+        columns = np.column_stack([outcome.test_error, outcome.test_error.mean(axis=1)])
+        cells = [_plus_minus(*cell) for cell in zip(*mean_and_error(columns), strict=True)]
         lines.append(
             f'{outcome.name:{max(width, 14)}}'
             + ''.join(f'{cell:>{wide}}' for cell in cells)
-            + f'{outcome.learning_rate:>9g}'
+            + '  '
+            + ', '.join(f'{rate:g}' for rate in dict.fromkeys(outcome.learning_rates))
         )
     return '\n'.join(lines)
 
@@ -74,18 +72,18 @@ def scatter_figure(outcomes, task_names) -> Figure:
     axes = figure.add_subplot()
     colours = iter(colormaps['tab20'].colors * 4)
     for outcome in outcomes:
-        mean, error = outcome.mean_and_error()
+        mean, error = mean_and_error(outcome.test_error)
         x, y = 100 - mean
-        if outcome.name.startswith('static'):
+        if outcome.name.startswith(STATIC):
             style = {'color': '0.6', 'marker': '.', 'label': None}
-        elif outcome.name == 'single task':
+        elif outcome.name == SINGLE_TASK:
             style = {'color': 'black', 'marker': '*', 'markersize': 14, 'label': outcome.name}
-            for line in (axes.axvline, axes.axhline):
-                line(x if line == axes.axvline else y, color='0.8', linewidth=1, zorder=0)
+            axes.axvline(x, color='0.8', linewidth=1, zorder=0)
+            axes.axhline(y, color='0.8', linewidth=1, zorder=0)
         else:
             style = {'color': next(colours), 'marker': 'o', 'label': outcome.name}
         axes.errorbar(x, y, xerr=error[0], yerr=error[1], linewidth=1, linestyle='', **style)
-    if any(outcome.name.startswith('static') for outcome in outcomes):
+    if any(outcome.name.startswith(STATIC) for outcome in outcomes):
         axes.plot([], [], color='0.6', marker='.', linestyle='', label='static weights')
     axes.set_xlabel(f'{task_names[0]}: 100 - error (%)')
     axes.set_ylabel(f'{task_names[1]}: 100 - error (%)')
@@ -102,9 +100,9 @@ def radar_figure(outcomes, task_names) -> Figure:
     closed = lambda values: np.append(values, values[:1])
     colours = iter(colormaps['tab20'].colors * 4)
     for outcome in outcomes:
-        mean, _ = outcome.mean_and_error()
+        mean, _ = mean_and_error(outcome.test_error)
         style = {'color': 'black', 'linestyle': '--'}
-        if outcome.name != 'single task':
+        if outcome.name != SINGLE_TASK:
             style = {'color': next(colours)}
         axes.plot(closed(angles), closed(mean), linewidth=1.5, label=outcome.name, **style)
     axes.set_xticks(angles, task_names, fontsize=8)

@@ -19,12 +19,12 @@ def test_two_digits(tmp_path):
     folder = tmp_path / 'run'
     flags = ('--methods=equal,mgda_ub', '--grid=1', f'--workdir={folder}')
     printed = run(*SMALL, *flags).stdout
-    for name in ('single task', 'static 0.50', 'equal', 'mgda_ub'):
+    for name in ('single task', 'static weight 0.50', 'equal', 'mgda_ub'):
         assert name in printed
     results = json.loads((folder / 'results.json').read_text())
     assert results['task_names'] == ['left_digit', 'right_digit']
     errors = {o['name']: o['test_error'] for o in results['outcomes']}
-    assert errors['equal'] == errors['static 0.50']
+    assert errors['equal'] == errors['static weight 0.50']
     assert (folder / 'accuracies.png').exists()
 
 

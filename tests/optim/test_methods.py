@@ -318,7 +318,7 @@ def test_weights_learned_stay_where_a_task_is_inactive():
         (lambda: optim.pcgrad(space='head'), "space must be 'representation' or 'shared'"),
         (lambda: optim.cagrad(-1.0), 'c must be a number at least 0'),
         (lambda: optim.fixed([1.0, -1.0]), 'weights must be finite and at least 0, not -1'),
-        (lambda: optim.dwa(0), 'steps_per_epoch must be a number at least 1, not 0'),
+        (lambda: optim.dwa(0), 'steps_per_epoch must be an integer of at least 1, not 0'),
         (lambda: optim.mgda_ub(report_every=0), 'report_every must be an integer of at least 1'),
         (lambda: optim.mgda(solver='newton'), 'solver must be one of exact, frank_wolfe, not'),
         (lambda: optim.mgda(num_tasks=0), 'num_tasks must be an integer of at least 1, not 0'),

@@ -10,10 +10,10 @@ import pytest
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from optim.properties import METHODS
-from small import TASKS, make_problem, make_split
+from small import TASKS, make_split
 
-from tag_jax import gradients, min_norm, optim
-from tag_jax.problem import Batch
+from tag_jax import gradients, min_norm, objectives, optim
+from tag_jax.problem import Batch, from_functions
 
 # Every method in the representation space where it has one, as launchers use it.
 IN_ONE_PASS = {
@@ -32,6 +32,26 @@ IN_ONE_PASS = {
         for name in ('pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'aligned_mtl', 'nash_mtl')
     },
 }
+
+
+@pytest.fixture(scope='module')
+def problem():
+    """One layer and linear heads in plain functions, which compile fast."""
+    return make_functions(('sign', 'octant', 'radius'))
+
+
+def make_functions(tasks):
+    kinds = objectives.for_tasks({task: TASKS[task] for task in tasks})
+
+    def init(key):
+        draw = lambda n, *shape: 0.5 * jax.random.normal(jax.random.fold_in(key, n), shape)
+        order = list(TASKS)
+        heads = {t: {'w': draw(order.index(t), 8, kinds[t].width)} for t in tasks}
+        return {'shared': {'w': draw(9, 3, 8)}, 'heads': heads}
+
+    decode = dict.fromkeys(tasks, lambda head, representation: representation @ head['w'])
+    encode = lambda shared, inputs: jnp.tanh(inputs @ shared['w'])
+    return from_functions(init, encode, decode, *objectives.losses_and_metrics(kinds))
 
 
 def assert_trees_close(found, expected, rtol=1e-4, atol=1e-6):
@@ -94,18 +114,22 @@ def test_the_gram_route_is_the_stacked_route(problem, point, batch, name):
     assert_trees_close(updates['heads'], by_task.heads)
 
 
-def test_representation_space_needs_one_backward_pass(problem, point, batch):
-    """The compiled FLOPs of MGDA-UB are those of the plain sum but for matrices of T x T."""
-    params, state = point
+def test_representation_space_needs_one_backward_pass(convolutional_problem, batch):
+    """In compiled FLOPs: MGDA-UB takes little more than the plain sum, MGDA much more."""
+    problem = convolutional_problem
+    params, state = problem.init(jax.random.key(0))
 
     def flops(transform):
         def step(params, opt_state):
             by_task, _ = gradients.task_gradients(problem, params, state, batch)
             return transform.update(by_task, opt_state, params)
 
-        return jax.jit(step).lower(params, transform.init(params)).cost_analysis()['flops']
+        compiled = jax.jit(step).lower(params, transform.init(params)).compile()
+        return compiled.cost_analysis()['flops']
 
-    assert flops(optim.mgda_ub()) < flops(optim.mgda())
+    plain = flops(optim.equal())
+    assert flops(optim.mgda_ub()) < 1.2 * plain
+    assert flops(optim.mgda()) > 1.5 * plain
 
 
 def test_heads_are_plain_or_scaled(problem, point, batch):
@@ -154,7 +178,7 @@ def test_a_masked_task_is_no_task(problem, point, batch):
     """Where labels of a task are missing, the others are combined as if it did not exist."""
     params, state = point
     hidden = batch._replace(mask={'octant': jnp.zeros(32, bool)})
-    two = make_problem({task: TASKS[task] for task in ('sign', 'radius')})
+    two = make_functions(('sign', 'radius'))
     _, opt_state = one_step(problem, point, hidden, optim.mgda_ub())
     fewer = (
         {**params, 'heads': {t: params['heads'][t] for t in two.task_names}},
@@ -235,7 +259,7 @@ def test_nothing_in_front_or_around_it_passes_silently(problem, point, batch, wr
 def test_networks_side_by_side(problem, batch):
     """vmap over K networks gives each what it gives alone, the weightings' states included."""
     keys = jax.random.split(jax.random.key(3), 4)
-    for name in ('mgda_ub', 'gradnorm', 'upgrad', 'mgda_ub, safe'):
+    for name in ('gradnorm', 'mgda_ub, safe'):
         transform = optax.chain(IN_ONE_PASS[name](), optax.sgd(0.1))
 
         def step(key, transform=transform):
@@ -279,7 +303,7 @@ def test_task_gradients_as_an_extra_argument_for_nnx_optimizers(problem, batch):
             self.shared = nnx.data(jax.tree.map(nnx.Param, params['shared']))
             self.heads = nnx.data(jax.tree.map(nnx.Param, params['heads']))
 
-    params, state = make_problem().init(jax.random.key(0))
+    params, state = problem.init(jax.random.key(0))
     by_task, _ = gradients.task_gradients(problem, params, state, batch)
     transform = optax.chain(optim.mgda_ub(), optax.adam(1e-2))
     updates, _ = transform.update(by_task, transform.init(params), params)
