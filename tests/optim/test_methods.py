@@ -322,6 +322,8 @@ def test_weights_learned_stay_where_a_task_is_inactive():
         (lambda: optim.mgda_ub(report_every=0), 'report_every must be an integer of at least 1'),
         (lambda: optim.mgda(solver='newton'), 'solver must be one of exact, frank_wolfe, not'),
         (lambda: optim.mgda(num_tasks=0), 'num_tasks must be an integer of at least 1, not 0'),
+        (lambda: optim.upgrad([1.0, -1.0]), 'preference must be finite and at least 0, not -1'),
+        (lambda: optim.mgda_ub(safeguard=1, scale_heads=True), 'leave out scale_heads'),
         (lambda: optim.nash_mtl(max_norm='a'), 'max_norm must be a number'),
     ],
 )
@@ -444,3 +446,25 @@ def test_reports_of_mgda_ub_are_true():
     np.testing.assert_array_equal(between.shared_descent, state.shared_descent)
     _, again = transform.update(other, between, params)
     np.testing.assert_allclose(again.shared_descent, 4 * expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize('name', ['pcgrad', 'mgda', 'upgrad', 'cagrad', 'nash_mtl', 'imtl_g'])
+def test_float32_params_where_float64_is_enabled(name):
+    with jax.enable_x64(True):
+        combined, _ = combine(getattr(optim, name), np.random.default_rng(6).normal(size=(3, 4)))
+        assert combined.dtype == jnp.float32
+        assert np.isfinite(combined).all()
+
+
+def test_uncertainty_of_a_loss_of_zero_stays_finite():
+    weights, _ = run(optim.uncertainty(learning_rate=1.0, num_tasks=2), [[0.0, 1.0]] * 200)
+    assert np.isfinite(weights).all()
+
+
+@pytest.mark.parametrize('losses', [[1e-20, 1, 1], [1e-30, 1e-30, 1]])
+def test_normalizations_by_tiny_losses_stay_finite(losses):
+    found = np.random.default_rng(7).normal(size=(3, 5))
+    for normalization in ('loss', 'loss+'):
+        make = lambda num_tasks, n=normalization: optim.mgda(n, num_tasks=num_tasks)
+        _, state = combine(make, found, losses=jnp.array(losses))
+        assert np.isfinite(state.weights).all()

@@ -234,9 +234,32 @@ def test_apply_if_finite_after_it(problem, point, batch):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(updates))
 
 
+@pytest.mark.parametrize('name', ['uncertainty', 'gradnorm', 'famo', 'dwa'])
+def test_one_broken_batch_changes_nothing_learned(problem, point, batch, name):
+    transform = optax.chain(IN_ONE_PASS[name](), optax.apply_if_finite(optax.adam(1e-2), 3))
+    params, model_state = point
+    bad = batch._replace(targets={**batch.targets, 'radius': jnp.full(32, jnp.nan)})
+
+    @jax.jit
+    def step(params, state, batch):
+        by_task, _ = gradients.task_gradients(problem, params, model_state, batch)
+        updates, state = transform.update(by_task, state, params)
+        return optax.apply_updates(params, updates), state
+
+    state = transform.init(params)
+    for n in range(6):
+        before = state[0].rule
+        params, state = step(params, state, bad if n == 2 else batch)
+        if n == 2:
+            assert_trees_close(state[0].rule, before)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+    assert np.isfinite(optim.diagnostics(state)['weights']).all()
+
+
 @pytest.mark.parametrize(
     'wrap',
     [
+        lambda inner: optax.chain(optax.centralize(), inner),
         lambda inner: optax.chain(optax.adam(1e-3), inner),
         lambda inner: optax.chain(optax.trace(0.9), inner),
         lambda inner: optax.chain(optax.add_decayed_weights(0.1), inner),
@@ -247,7 +270,18 @@ def test_apply_if_finite_after_it(problem, point, batch):
         lambda inner: optax.apply_if_finite(inner, 3),
         lambda inner: optax.masked(inner, {'shared': True, 'heads': False}),
     ],
-    ids=['adam', 'trace', 'decay', 'norm', 'scale', 'clip', 'MultiSteps', 'if_finite', 'masked'],
+    ids=[
+        'centralize',
+        'adam',
+        'trace',
+        'decay',
+        'norm',
+        'scale',
+        'clip',
+        'MultiSteps',
+        'if_finite',
+        'masked',
+    ],
 )
 def test_nothing_in_front_or_around_it_passes_silently(problem, point, batch, wrap):
     """Some fail in our words, some in optax's."""
