@@ -121,7 +121,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path):
     [
         (['--dataset=celeba'], "there is no dataset called 'celeba': choose multi_digits"),
         (['--method=tagg'], "there is no method called 'tagg': choose tag"),
-        (['--weighting=pcgrad'], "there is no weighting called 'pcgrad': choose equal"),
+        (['--weighting=magic'], "there is no weighting called 'magic': choose equal or mgda_ub"),
         (['--budget=0'], 'budget must be an integer between 1 and the number of tasks, 8, not 0'),
         (['--budget=9'], 'budget must be an integer between 1 and the number of tasks, 8, not 9'),
         (['--steps=0'], 'steps must be an integer of at least 1, not 0'),
