@@ -36,6 +36,17 @@ def choose(kind, name, choices):
     return choices[name]
 
 
+def numbers(flag, texts):
+    """The numbers in a list flag. Raises ValueError at anything else."""
+    found = []
+    for text in texts:
+        try:
+            found.append(float(text))
+        except ValueError:
+            raise ValueError(f'--{flag} needs numbers, not {text!r}') from None
+    return found
+
+
 def run_folder(name):
     """The folder that --workdir names, or a new one under runs/."""
     if FLAGS.workdir == '':

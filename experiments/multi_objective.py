@@ -43,7 +43,7 @@ def main():
     config = common.training_config()
     methods = list(common.WEIGHTINGS) if FLAGS.methods == ['all'] else FLAGS.methods
     weightings = {name: launch.choose('method', name, common.WEIGHTINGS) for name in methods}
-    rates = FLAGS.learning_rates and [_rate(rate) for rate in FLAGS.learning_rates]
+    rates = FLAGS.learning_rates and launch.numbers('learning_rates', FLAGS.learning_rates)
     dataset = common.load_dataset()
     if FLAGS.tasks != ['all']:
         dataset = dataset.only(FLAGS.tasks)
@@ -78,13 +78,6 @@ def main():
     )
     print(report.write_multi_objective(folder, outcomes, names, settings))
     print(f'\nresults and picture: {folder}')
-
-
-def _rate(text):
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f'--learning_rates needs numbers, not {text!r}') from None
 
 
 if __name__ == '__main__':

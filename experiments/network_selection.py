@@ -37,7 +37,7 @@ FLAGS = flags.FLAGS
 
 
 def main():
-    budgets = [_number(budget) for budget in FLAGS.budget]
+    budgets = launch.numbers('budget', FLAGS.budget)
     splits = selection.read_candidates(FLAGS.networks)
     candidates = launch.choose('split', FLAGS.select_on, splits)
     score_on, early = (_present(flag, splits) for flag in ('score_on', 'early'))
@@ -66,13 +66,6 @@ def _present(flag, splits):
         return None
     launch.choose('split', name, splits)
     return name
-
-
-def _number(budget):
-    try:
-        return float(budget)
-    except ValueError:
-        raise ValueError(f'--budget needs numbers, not {budget!r}') from None
 
 
 if __name__ == '__main__':
