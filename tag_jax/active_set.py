@@ -76,6 +76,25 @@ def minimize_on_cone(gram, linear, active=None):
     return jnp.where(problem.active, _solve(problem, zero, zero, None) / problem.norms, 0)
 
 
+def norms_and_cosines(gram, active=None):
+    """What a Gram matrix says of lengths and angles.
+
+    Args:
+      gram: G, `[T, T]`.
+      active: bool `[T]`; None for all.
+
+    Returns:
+      Norms `[T]`, 1 where a gradient is zero or inactive; cosines `[T, T]`, exactly 1 on the
+      diagonal and 0 beside such a gradient; and which are neither, bool `[T]`.
+    """
+    norms = jnp.sqrt(jnp.maximum(jnp.diagonal(gram), 0))
+    usable = (norms > 0) if active is None else active & (norms > 0)
+    norms = jnp.where(usable, norms, 1)
+    cosines = jnp.clip(gram / norms[:, None] / norms[None, :], -1, 1)
+    cosines = jnp.where(jnp.eye(len(norms), dtype=bool), 1, cosines)
+    return norms, jnp.where(usable[:, None] & usable[None, :], cosines, 0), usable
+
+
 class _Scaled(NamedTuple):
     """A program in x_i |g_i|, so that the matrix holds cosines.
 
@@ -121,12 +140,7 @@ class _Progress(NamedTuple):
 
 
 def _scaled(gram, linear, active):
-    size = gram.shape[0]
-    norms = jnp.sqrt(jnp.maximum(jnp.diagonal(gram), 0))
-    active = (norms > 0) if active is None else active & (norms > 0)
-    norms = jnp.where(active, norms, 1)
-    cosines = jnp.clip(gram / norms[:, None] / norms[None, :], -1, 1)
-    cosines = jnp.where(jnp.eye(size, dtype=bool), 1, cosines)
+    norms, cosines, active = norms_and_cosines(gram, active)
     linear = jnp.zeros_like(norms) if linear is None else linear / norms
     return _Scaled(cosines, linear, norms, active)
 

@@ -71,7 +71,7 @@ def frank_wolfe_weights(gram, active=None, max_steps=250, tolerance=1e-4):
         moved = stay * weights + move * toward
         return jnp.where(enough, weights, moved), enough, n + 1
 
-    begin = _equal_shares(active, gram.dtype), ~jnp.any(active), jnp.zeros((), jnp.int32)
+    begin = equal_shares(active, gram.dtype), ~jnp.any(active), jnp.zeros((), jnp.int32)
     weights, _, _ = jax.lax.while_loop(lambda now: ~now[1] & (now[2] < max_steps), step, begin)
     return _settled(gram, active, weights)
 
@@ -113,11 +113,12 @@ def _two_tasks(gram):
 def _settled(gram, active, weights):
     """The weights, but where gradients are zero or not finite."""
     zero = active & (jnp.diagonal(gram) <= 0)
-    weights = jnp.where(jnp.any(zero), _equal_shares(zero, gram.dtype), weights)
+    weights = jnp.where(jnp.any(zero), equal_shares(zero, gram.dtype), weights)
     return jnp.where(jnp.all(jnp.isfinite(gram)), weights, jnp.nan)
 
 
-def _equal_shares(active, dtype):
+def equal_shares(active, dtype):
+    """Equal weights over the active tasks that sum to one, `[T]`; all zero if there is none."""
     return active.astype(dtype) / jnp.maximum(jnp.sum(active), 1).astype(dtype)
 
 

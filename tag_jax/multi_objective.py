@@ -96,7 +96,9 @@ def check(problem, dataset, weightings, config, seeds, learning_rates):
         raise ValueError(f'seeds must be at least 1, not {seeds}')
     if SINGLE_TASK in weightings:
         raise ValueError(f'no weighting may be called {SINGLE_TASK!r}: it is a baseline')
-    rates = (config.learning_rate,) if learning_rates is None else tuple(learning_rates)
+    rates = (
+        (config.learning_rate,) if learning_rates is None else tuple(dict.fromkeys(learning_rates))
+    )
     if not rates:
         raise ValueError('learning_rates is empty: give at least one, or None')
     for rate in rates:

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import optax
 
 from tag_jax import active_set
-from tag_jax.optim.weighting import check_number, norms_and_cosines, shares, stateless, weighting
+from tag_jax.active_set import norms_and_cosines
+from tag_jax.min_norm import equal_shares
+from tag_jax.optim.weighting import check_number, stateless, weighting
 
 # Halvings of the interval in which log(tau) lies, and how wide it is at first.
 HALVINGS = 28
@@ -40,13 +42,11 @@ def cagrad(
 
     def weigh(tasks):
         gram = tasks.gram
-        mean = shares(tasks.active, gram.dtype)
+        mean = equal_shares(tasks.active, gram.dtype)
         toward_mean = gram @ mean
         radius = c * jnp.sqrt(jnp.maximum(mean @ toward_mean, 0))
-        norms, _, _ = norms_and_cosines(tasks)
-        longest = jnp.max(jnp.where(tasks.active, norms, 0))
-
-        usable = tasks.active & (jnp.diagonal(gram) > 0)
+        norms, _, usable = norms_and_cosines(tasks.gram, tasks.active)
+        longest = jnp.max(jnp.where(usable, norms, 0))
 
         def best(log_tau, hint):
             linear = jnp.exp(log_tau) * toward_mean

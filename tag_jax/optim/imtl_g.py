@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 import optax
 
-from tag_jax.optim.weighting import norms_and_cosines, stateless, weighting
+from tag_jax.active_set import norms_and_cosines
+from tag_jax.optim.weighting import stateless, weighting
 
 
 def imtl_g(
@@ -28,7 +29,7 @@ def imtl_g(
     """
 
     def weigh(tasks):
-        norms, cosines, nonzero = norms_and_cosines(tasks)
+        norms, cosines, nonzero = norms_and_cosines(tasks.gram, tasks.active)
         # Tasks of gradient zero stand apart, so that they do not count as directions to find.
         cosines = jnp.where(jnp.diag(~nonzero), 1, cosines)
         inverse = jnp.linalg.pinv(cosines, hermitian=True)

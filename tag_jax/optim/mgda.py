@@ -38,7 +38,7 @@ def mgda(
         guarantee above holds. The authors' code, and the default, weighs the undivided ones, for
         which it holds with 'none' only.
       solver: of the min-norm problem: 'exact', or 'frank_wolfe' (the paper's Algorithm 2), which
-        leaves a gap of some percent on real gradients.
+        approaches it slowly.
       scale_heads: whether heads' gradients are weighted too, as in the authors' code; Algorithm 2
         leaves them as they are.
       num_tasks, batching: see `weighting.weighting`.

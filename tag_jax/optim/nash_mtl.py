@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tag_jax.optim.weighting import check_number, norms_and_cosines, stateless, weighting
+from tag_jax.active_set import norms_and_cosines
+from tag_jax.optim.weighting import check_number, stateless, weighting
 
 # Newton steps per sqrt(T): far away each lowers the objective by a constant, nearby digits double.
 MAX_STEPS = 50
@@ -39,7 +40,7 @@ def nash_mtl(
         check_number('max_norm', max_norm, 0)
 
     def weigh(tasks):
-        norms, cosines, nonzero = norms_and_cosines(tasks)
+        norms, cosines, nonzero = norms_and_cosines(tasks.gram, tasks.active)
         cosines = jnp.where(jnp.diag(~nonzero), 1, cosines)
         limit = int(MAX_STEPS * len(norms) ** 0.5)
         enough = 4 * jnp.finfo(norms.dtype).eps

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tag_jax.optim.weighting import Rule, norms_and_cosines, weighting
+from tag_jax.active_set import norms_and_cosines
+from tag_jax.optim.weighting import Rule, weighting
 
 
 def pcgrad(
@@ -30,7 +31,7 @@ def pcgrad(
     """
 
     def weigh(tasks, state, step):
-        norms, cosines, nonzero = norms_and_cosines(tasks)
+        norms, cosines, nonzero = norms_and_cosines(tasks.gram, tasks.active)
         size = len(norms)
         key = jax.random.fold_in(jax.random.key(seed), step)
         others = jax.vmap(lambda k: jax.random.permutation(k, size))(jax.random.split(key, size))

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import optax
 
 from tag_jax import active_set
-from tag_jax.optim.weighting import by_task_array, check_weights, shares, stateless, weighting
+from tag_jax.min_norm import equal_shares
+from tag_jax.optim.weighting import by_task_array, check_weights, stateless, weighting
 
 
 def upgrad(
@@ -32,7 +33,7 @@ def upgrad(
 
     def weigh(tasks):
         gram = tasks.gram
-        wanted = shares(tasks.active, gram.dtype)
+        wanted = equal_shares(tasks.active, gram.dtype)
         if preference is not None:
             wanted = by_task_array('preference', preference, tasks.names, len(gram), gram.dtype)
         wanted = jnp.where(tasks.active, wanted, 0)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from tag_jax import gradients, min_norm
+from tag_jax import active_set, gradients, min_norm
 from tag_jax.gradients import TaskGradients
 
 SPACES = ('representation', 'shared')
@@ -216,24 +216,6 @@ def mean_over(active, values):
     return jnp.sum(jnp.where(active, values, 0)) / count
 
 
-def shares(active, dtype):
-    """Equal weights over the active tasks that sum to one, `[T]`."""
-    return active.astype(dtype) / jnp.maximum(jnp.sum(active), 1).astype(dtype)
-
-
-def norms_and_cosines(tasks):
-    """Norms `[T]` of the task gradients (1 where zero), cosines, and where they are not zero.
-
-    The cosines are exactly one on the diagonal and zero beside a zero gradient.
-    """
-    norms = jnp.sqrt(jnp.maximum(jnp.diagonal(tasks.gram), 0))
-    nonzero = tasks.active & (norms > 0)
-    norms = jnp.where(nonzero, norms, 1)
-    cosines = jnp.clip(tasks.gram / norms[:, None] / norms[None, :], -1, 1)
-    cosines = jnp.where(jnp.eye(len(norms), dtype=bool), 1, cosines)
-    return norms, jnp.where(nonzero[:, None] & nonzero[None, :], cosines, 0), nonzero
-
-
 def by_task_array(name, values, names, size, dtype):
     """Values for the tasks as an array `[T]`.
 
@@ -318,7 +300,7 @@ def _diagnostics(tasks, weights):
     on_simplex = weights / jnp.where(total != 0, total, 1)
     return {
         'gram': tasks.gram,
-        'cosines': norms_and_cosines(tasks)[1],
+        'cosines': active_set.norms_and_cosines(tasks.gram, tasks.active)[1],
         'gap': min_norm.duality_gap(tasks.gram, on_simplex, tasks.active),
         'descent': tasks.gram @ weights,
     }
