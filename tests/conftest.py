@@ -25,6 +25,13 @@ hypothesis.settings.register_profile('repeatable', deadline=None, derandomize=Tr
 hypothesis.settings.load_profile('repeatable')
 
 
+@pytest.fixture(scope='module', autouse=True)
+def compiled_programs_are_dropped():
+    """Each maps some memory, and a process may have no more than 65,530 maps on Linux."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope='session')
 def problem():
     return make_problem()

@@ -97,6 +97,8 @@ def test_a_finished_run_is_resumed_at_once(finished):
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path):
+    # What ignores interrupts, as a suite in the background may, hands that down.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, '-m', 'experiments.tag', '--steps=1000000', '--patience=0'],
         cwd=tmp_path,
@@ -104,6 +106,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
+    signal.signal(signal.SIGINT, before)
     metrics = tmp_path / 'runs' / 'tag_multi_digits_001' / 'metrics.jsonl'
     while process.poll() is None and not (metrics.exists() and metrics.stat().st_size):
         time.sleep(0.1)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from optim.stacked import first_update
 from scipy.optimize import minimize
 
 from tag_jax import gradients, min_norm, optim
@@ -58,9 +59,7 @@ AS_TORCHJD = {
 
 def combine(make, found, **arguments):
     """The combined gradient and the state after one update with stacked gradients."""
-    found = jnp.asarray(found, jnp.float32)
-    transform, params = make(num_tasks=len(found)), jnp.zeros(found.shape[1])
-    return transform.update(found, transform.init(params), params, **arguments)
+    return first_update(make(num_tasks=len(found)), found, **arguments)
 
 
 def run(transform, losses, found=None, state=None):
@@ -201,11 +200,11 @@ def test_pcgrad_is_the_loop_of_its_paper():
 @pytest.mark.parametrize('c', [0.2, 0.5, 0.9, 2.0])
 def test_cagrad_solves_its_problem(c):
     """max_d min_t g_t . d over the ball, by a general solver in float64."""
+    transform = optim.cagrad(c, num_tasks=4)
     for seed in range(5):
         found = np.random.default_rng(seed).normal(size=(4, 6))
         mean = found.mean(axis=0)
-        combined, _ = combine(lambda num_tasks: optim.cagrad(c, num_tasks=num_tasks), found)
-        combined = np.asarray(combined, np.float64)
+        combined = np.asarray(first_update(transform, found)[0], np.float64)
         radius = c * np.linalg.norm(mean)
         assert np.linalg.norm(combined - mean) <= radius * (1 + 1e-4)
         best = minimize(
@@ -237,9 +236,10 @@ def test_cagrad_rescaled_is_divided_by_one_plus_c_squared():
 
 
 def test_imtl_g_projects_equally():
+    transform = optim.imtl_g(num_tasks=4)
     for seed in range(5):
         found = np.random.default_rng(seed).normal(size=(4, 6)) * [[1], [10], [0.1], [2]]
-        combined, state = combine(optim.imtl_g, found)
+        combined, state = first_update(transform, found)
         projections = found @ combined / np.linalg.norm(found, axis=1)
         np.testing.assert_allclose(projections, projections[0], rtol=2e-3)
         np.testing.assert_allclose(state.weights.sum(), 1, rtol=1e-4)
@@ -254,9 +254,10 @@ def test_aligned_gradients_are_orthogonal_and_equally_long():
 
 
 def test_nash_weights_solve_their_equation():
+    transform = optim.nash_mtl(num_tasks=4)
     for seed in range(5):
         found = np.random.default_rng(seed).normal(size=(4, 6)) * [[1], [10], [0.1], [2]]
-        combined, state = combine(optim.nash_mtl, found)
+        combined, state = first_update(transform, found)
         np.testing.assert_allclose(found @ combined * state.weights, 1, rtol=1e-3)
         np.testing.assert_allclose(np.linalg.norm(combined), 2, rtol=1e-3)
 
@@ -416,7 +417,7 @@ def test_mgda_is_a_common_descent_direction_where_mgda_ub_is_none():
         assert shared_descent(transform, *case)[0].min() >= -1e-3
 
 
-@pytest.mark.parametrize('size', [2, 3, 6])
+@pytest.mark.parametrize('size', [2, 4])
 def test_the_safeguard_restores_common_descent(size):
     rng = np.random.default_rng(3)
     plain, safe = optim.mgda_ub(), optim.mgda_ub(safeguard=size)
