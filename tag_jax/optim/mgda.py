@@ -5,6 +5,8 @@ optimization"; the paper brought it to networks, Algorithm 2, and its upper boun
 price of a plain step, Section 3.3.
 """
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -150,6 +152,22 @@ def _report(every):
     return correct
 
 
+class _Column(NamedTuple):
+    """A combination of task gradients, out of which the safeguard mixes its direction.
+
+    Attributes:
+      weights: `[T]`, of the tasks in it.
+      direction: the combined gradient, shaped like the shared parameters.
+      descent: `[T]`, its inner product with every task's shared gradient.
+      used: bool, whether it is one at all; else everything is zero.
+    """
+
+    weights: jax.Array
+    direction: Any
+    descent: jax.Array
+    used: jax.Array
+
+
 def _safeguard(rounds):
     """Repairs by column generation over the hull of the combined gradient and single tasks'.
 
@@ -160,36 +178,34 @@ def _safeguard(rounds):
 
     def correct(by_task, weights, combined, step, shared_descent):
         del step
-        size, dtype = len(weights), shared_descent.dtype
+        dtype = shared_descent.dtype
         z = by_task.representation
         norms = jnp.sqrt(jnp.maximum(jnp.diagonal(gradients.products(z, z)), 0))
 
-        def column(mix):
-            direction = by_task.combine(mix)['shared']
-            return direction, by_task.descent(direction).astype(dtype)
+        def column(weights, direction, used):
+            descent = by_task.descent(direction).astype(dtype)
+            return _Column(weights, direction, descent, used)
 
-        mixes, directions = [weights], [combined['shared']]
-        descents = [by_task.descent(combined['shared']).astype(dtype)]
-        used, parts = [jnp.any(by_task.active)], jnp.ones(1, dtype)
+        columns = [column(weights, combined['shared'], jnp.any(by_task.active))]
+        nothing = jax.tree.map(jnp.zeros_like, columns[0])
+        parts = jnp.ones(1, dtype)
         for _ in range(rounds):
-            now = parts @ jnp.stack(descents)
-            relative = jnp.where(by_task.active & (norms > 0), now / norms, 0)
+            descent = parts @ jnp.stack([c.descent for c in columns])
+            relative = jnp.where(by_task.active & (norms > 0), descent / norms, 0)
             worst = jnp.argmin(relative)
             rises = relative[worst] < 0
-            mix = jnp.zeros(size, dtype).at[worst].set(1)
-            nothing = jax.tree.map(jnp.zeros_like, (combined['shared'], descents[0]))
-            direction, descent = jax.lax.cond(
-                rises, lambda mix=mix: column(mix), lambda nothing=nothing: nothing
+            alone = jnp.zeros_like(weights).at[worst].set(1)
+            repair = lambda alone=alone: column(
+                alone, by_task.combine(alone)['shared'], jnp.bool_(True)
             )
-            mixes.append(mix)
-            directions.append(direction)
-            descents.append(descent)
-            used.append(rises)
-            hull = jnp.stack(mixes) @ jnp.stack(descents).T
-            hull = 0.5 * (hull + hull.T)
-            parts = min_norm.min_norm_weights(hull, jnp.stack(used)).astype(dtype)
-        stack = jax.tree.map(lambda *leaves: jnp.stack(leaves), *directions)
-        combined = {**combined, 'shared': gradients.weighted_sum(parts, stack)}
-        return parts @ jnp.stack(mixes), combined, parts @ jnp.stack(descents)
+            columns.append(jax.lax.cond(rises, repair, lambda: nothing))
+            hull = (
+                jnp.stack([c.weights for c in columns]) @ jnp.stack([c.descent for c in columns]).T
+            )
+            used = jnp.stack([c.used for c in columns])
+            parts = min_norm.min_norm_weights(0.5 * (hull + hull.T), used).astype(dtype)
+        stack = jax.tree.map(lambda *leaves: jnp.stack(leaves), *columns)
+        combined = {**combined, 'shared': gradients.weighted_sum(parts, stack.direction)}
+        return parts @ stack.weights, combined, parts @ stack.descent
 
     return correct
