@@ -5,6 +5,7 @@ optimization"; the paper brought it to networks, Algorithm 2, and its upper boun
 price of a plain step, Section 3.3.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -175,6 +176,7 @@ def _safeguard(rounds):
     forward (`TaskGradients.descent`), so neither the other tasks' gradients nor their Gram matrix
     are needed.
     """
+    multiply = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
     def correct(by_task, weights, combined, step, shared_descent):
         del step
@@ -187,10 +189,11 @@ def _safeguard(rounds):
             return _Column(weights, direction, descent, used)
 
         columns = [column(weights, combined['shared'], jnp.any(by_task.active))]
+        stacked = lambda field: jnp.stack([getattr(one, field) for one in columns])
         nothing = jax.tree.map(jnp.zeros_like, columns[0])
         parts = jnp.ones(1, dtype)
         for _ in range(rounds):
-            descent = parts @ jnp.stack([c.descent for c in columns])
+            descent = multiply(parts, stacked('descent'))
             relative = jnp.where(by_task.active & (norms > 0), descent / norms, 0)
             worst = jnp.argmin(relative)
             rises = relative[worst] < 0
@@ -199,13 +202,13 @@ def _safeguard(rounds):
                 alone, by_task.combine(alone)['shared'], jnp.bool_(True)
             )
             columns.append(jax.lax.cond(rises, repair, lambda: nothing))
-            hull = (
-                jnp.stack([c.weights for c in columns]) @ jnp.stack([c.descent for c in columns]).T
-            )
-            used = jnp.stack([c.used for c in columns])
-            parts = min_norm.min_norm_weights(0.5 * (hull + hull.T), used).astype(dtype)
-        stack = jax.tree.map(lambda *leaves: jnp.stack(leaves), *columns)
-        combined = {**combined, 'shared': gradients.weighted_sum(parts, stack.direction)}
-        return parts @ stack.weights, combined, parts @ stack.descent
+            hull = multiply(stacked('weights'), stacked('descent').T)
+            hull = 0.5 * (hull + hull.T)
+            parts = min_norm.min_norm_weights(hull, stacked('used')).astype(dtype)
+        directions = jax.tree.map(
+            lambda *leaves: jnp.stack(leaves), *(one.direction for one in columns)
+        )
+        combined = {**combined, 'shared': gradients.weighted_sum(parts, directions)}
+        return multiply(parts, stacked('weights')), combined, multiply(parts, stacked('descent'))
 
     return correct

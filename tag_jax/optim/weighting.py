@@ -167,22 +167,22 @@ def weighting(
         tasks = Tasks(by_task.task_names, known, by_task.active, gram, extra_args)
         with jax.default_matmul_precision('highest'):
             weights, rule_state = rule.weigh(tasks, state.rule, state.step)
-            rule_state = _unless_broken(tasks, rule_state, state.rule)
-            weights = jnp.where(tasks.active, weights, 0).astype(dtype)
-            combined = by_task.combine(weights, scale_heads, stack)
-            shared_descent = state.shared_descent
-            if correction is not None:
-                weights, combined, shared_descent = correction(
-                    by_task, weights, combined, state.step, shared_descent
-                )
-            state = WeightingState(
-                step=optax.safe_increment(state.step),
-                weights=weights,
-                active=tasks.active,
-                **_diagnostics(tasks, weights),
-                shared_descent=shared_descent,
-                rule=rule_state,
+        rule_state = _unless_broken(tasks, rule_state, state.rule)
+        weights = jnp.where(tasks.active, weights, 0).astype(dtype)
+        combined = by_task.combine(weights, scale_heads, stack)
+        shared_descent = state.shared_descent
+        if correction is not None:
+            weights, combined, shared_descent = correction(
+                by_task, weights, combined, state.step, shared_descent
             )
+        state = WeightingState(
+            step=optax.safe_increment(state.step),
+            weights=weights,
+            active=tasks.active,
+            **_diagnostics(tasks, weights),
+            shared_descent=shared_descent,
+            rule=rule_state,
+        )
         return _shaped_like(params, combined), state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
@@ -292,6 +292,7 @@ class _Stacked(NamedTuple):
         return gradients.weighted_sum(weights, self.stack)
 
 
+@jax.default_matmul_precision('highest')
 def _diagnostics(tasks, weights):
     """gram, cosines, gap and descent of a `WeightingState`."""
     if tasks.gram is None:
