@@ -7,6 +7,7 @@ of tasks, T for the gradients of all tasks.
 
 import dataclasses
 import functools
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -252,14 +253,15 @@ def map_stacked(function, stacked, batching):
     Args:
       function: pytree -> pytree.
       stacked: pytree of arrays `[T, ...]`, for T tasks or networks.
-      batching: 'vmap', all of them in one batched program, or 'unroll', one after another in
-        straight-line code.
+      batching: 'vmap', all of them in one batched program; 'unroll', one after another in
+        straight-line code, whose compile time grows with T; or an integer n, n at a time in a
+        batched program within a loop, which bounds memory.
 
     Returns:
       The results, stacked: pytree of arrays `[T, ...]`.
 
     Raises:
-      ValueError: if `batching` is neither.
+      ValueError: if `batching` is none of these.
     """
     if batching == 'vmap':
         return jax.vmap(function)(stacked)
@@ -267,7 +269,9 @@ def map_stacked(function, stacked, batching):
         size = jax.tree.leaves(stacked)[0].shape[0]
         results = [function(jax.tree.map(lambda x, n=n: x[n], stacked)) for n in range(size)]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
-    raise ValueError(f"batching must be 'vmap' or 'unroll', not {batching!r}")
+    if isinstance(batching, numbers.Integral) and batching > 0 and not isinstance(batching, bool):
+        return jax.lax.map(function, stacked, batch_size=int(batching))
+    raise ValueError(f"batching must be 'vmap', 'unroll' or a positive integer, not {batching!r}")
 
 
 def preferred_batching(problem, params, model_state, inputs):

@@ -1,0 +1,216 @@
+"""Inter-task affinities on one batch.
+
+Fifty et al. 2021, Section 4.1. For a batch, shared parameters theta and the heads theta_j,
+
+    Z[i, j] = 1 - L_j(theta - eta * g_i, theta_j) / L_j(theta, theta_j)        (Equation 1)
+
+where g_i is the gradient of task i's loss with respect to theta: the share of task j's loss that a
+step on task i alone takes away. `affinity[i, j]` is the effect of source task i on target task j.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tag_jax import gradients
+
+KINDS = ('exact', 'first_order', 'cosine')
+
+
+def inter_task_affinity(
+    problem,
+    params,
+    model_state,
+    batch,
+    learning_rate,
+    kind='exact',
+    key=None,
+    lookahead=None,
+    eval_batch=None,
+    **options,
+) -> jax.Array:
+    """The inter-task affinities of one kind on one batch, `[T, T]`.
+
+    The arguments are those of `inter_task_affinities`, with one kind.
+    """
+    return inter_task_affinities(
+        problem,
+        params,
+        model_state,
+        batch,
+        learning_rate,
+        (kind,),
+        key,
+        lookahead,
+        eval_batch,
+        **options,
+    )[kind]
+
+
+def inter_task_affinities(
+    problem,
+    params,
+    model_state,
+    batch,
+    learning_rate,
+    kinds=('exact',),
+    key=None,
+    lookahead=None,
+    eval_batch=None,
+    task_mask=None,
+    sources=None,
+    divide_by_learning_rate=False,
+    matrices_only=False,
+    batching=None,
+) -> dict[str, jax.Array]:
+    """Inter-task affinities of several kinds from the same passes.
+
+    * 'exact': Z as above, from one lookahead pass a source task.
+    * 'first_order': eta * g_i . g_j / L_j, its limit for a small step. No lookahead passes.
+    * 'cosine': the cosine between g_i and g_j. Symmetric.
+
+    The modules run in training mode, with batch statistics; the new model state is discarded. The
+    losses before and after the step are computed with the same key, hence the same dropout. The
+    step keeps the dtype of the parameters, and bfloat16 loses steps that are small beside them: to
+    compute in bfloat16, keep parameters in float32.
+
+    Args:
+      problem: a `MultiTaskProblem` with T tasks.
+      params: its parameters.
+      model_state: its state.
+      batch: the `Batch` on which each task takes its step. A part of the training batch will do.
+      learning_rate: eta. The step is plain SGD, as in the paper.
+      kinds: which kinds, of `KINDS`.
+      key: for dropout and the like.
+      lookahead: `gradient -> update` of the shared parameters (the update is added), in place of
+        -eta * gradient: the step that an optimizer would take, see `optimizer_step`. The cosine is
+        not affected.
+      eval_batch: the `Batch` on which losses are compared; None for `batch` itself, as in the
+        paper. On other data the diagonal, a task's effect on itself, can be compared with the rest.
+      task_mask: bool `[T]`; tasks outside it have no sample.
+      sources: `[S, T]`, what takes a step together: each row weighs the tasks' gradients in the
+        step of one source. None for each task by itself, the identity. Boolean rows are groups of
+        tasks (affinities of a higher order), a diagonal matrix gives loss weights.
+      divide_by_learning_rate: whether exact and first-order affinities are divided by eta, as in
+        the authors' code; eta is then the same for all steps or the scale of the affinities is not.
+      matrices_only: whether cosines leave out parameters of fewer than two axes (biases, and the
+        scales of normalisation), as in the authors' code.
+      batching: how passes are batched over sources, see `gradients.map_stacked`; None for the
+        faster one (`gradients.preferred_batching`). The result is the same. Where 'exact' is the
+        only kind, no more gradients are held at a time than are batched.
+
+    Returns:
+      `{kind: [T, T]}`, source task first; `[S, T]` with `sources`. NaN where there is no sample: a
+      task of the source, or the target task, has no labels, or the target's loss is not positive.
+
+    Raises:
+      ValueError: if a kind is unknown, the encoder has no parameters (or none with two axes, with
+        matrices_only), or the sources do not fit.
+    """
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise ValueError(f'kind must be one of {", ".join(KINDS)}, not {unknown[0]!r}')
+    if not jax.tree.leaves(params['shared']):
+        raise ValueError('the encoder has no parameters, so no step on a task affects another one')
+    if lookahead is None:
+        lookahead = lambda gradient: jax.tree.map(lambda g: -learning_rate * g, gradient)
+    if batching is None:
+        batching = gradients.preferred_batching(problem, params, model_state, batch.inputs)
+
+    source, _ = gradients.task_gradients(
+        problem, params, model_state, batch, key, task_mask=task_mask
+    )
+    stepping = source.active
+    cotangents = source.representation
+    if sources is not None:
+        sources = _checked_sources(sources, problem.task_names)
+        cotangents = jax.vmap(lambda row: gradients.weighted_sum(row, cotangents))(sources)
+        taking_part = sources != 0
+        stepping = jnp.any(taking_part, 1) & jnp.all(source.active | ~taking_part, 1)
+    target = source
+    if eval_batch is None:
+        eval_batch = batch
+    else:
+        target, _ = gradients.task_gradients(
+            problem, params, model_state, eval_batch, key, task_mask=task_mask
+        )
+
+    both_active = stepping[:, None] & target.active[None, :]
+    with_positive_loss = both_active & (target.losses > 0)[None, :]
+    losses = jnp.where(target.losses > 0, target.losses, 1)[None, :]
+    scale = 1 / learning_rate if divide_by_learning_rate else 1
+
+    pull = lambda cotangent: source.pullback(cotangent)[0]
+    stack, lookahead_from, starts = None, lambda start: lookahead(pull(start)), cotangents
+    if 'first_order' in kinds or 'cosine' in kinds:
+        stack = gradients.map_stacked(pull, cotangents, batching)
+        lookahead_from, starts = lookahead, stack
+        target_stack = stack
+        if sources is not None or target is not source:
+            target_stack = target.shared(batching)
+
+    result = {}
+    if 'exact' in kinds:
+
+        def lookahead_losses(start):
+            shared = optax.apply_updates(params['shared'], lookahead_from(start))
+            ahead = {'shared': shared, 'heads': params['heads']}
+            return gradients.task_losses(problem, ahead, model_state, eval_batch, key)[0]
+
+        ahead = gradients.map_stacked(lookahead_losses, starts, batching)
+        exact = scale * (losses - ahead) / losses
+        result['exact'] = jnp.where(with_positive_loss, exact, jnp.nan)
+    if 'first_order' in kinds:
+        updates = gradients.map_stacked(lookahead, stack, batching)
+        first_order = -scale * gradients.products(updates, target_stack) / losses
+        result['first_order'] = jnp.where(with_positive_loss, first_order, jnp.nan)
+    if 'cosine' in kinds:
+        if matrices_only:
+            stack, target_stack = _matrices(stack), _matrices(target_stack)
+        cosines = gradients.cosines(stack, target_stack)
+        result['cosine'] = jnp.where(both_active, cosines, jnp.nan)
+    return result
+
+
+def optimizer_step(optimizer, opt_state, params):
+    """The step that an optimizer would take from where it stands, as a `lookahead`.
+
+    Momentum, the moments of Adam and weight decay take part, in the step of every source alike: the
+    authors' code for CelebA looks ahead with its momentum.
+
+    Args:
+      optimizer: the optax transform behind the weighting, such as `optax.adam(1e-3)`.
+      opt_state: its state, over all parameters.
+      params: the parameters, `{'shared': ..., 'heads': {task: ...}}`.
+
+    Returns:
+      `gradient -> update` of the shared parameters. Heads have gradient zero in it, which matters
+      to what looks at all parameters together, such as a global norm.
+    """
+    heads = jax.tree.map(jnp.zeros_like, params['heads'])
+
+    def lookahead(gradient):
+        updates, _ = optimizer.update({'shared': gradient, 'heads': heads}, opt_state, params)
+        return updates['shared']
+
+    return lookahead
+
+
+def _checked_sources(sources, task_names):
+    sources = jnp.asarray(sources)
+    size = len(task_names)
+    if sources.ndim != 2 or sources.shape[1] != size or not sources.shape[0]:
+        raise ValueError(
+            f'sources must be [S, {size}], a row for each source and a column for each task: '
+            f'their shape is {list(sources.shape)}'
+        )
+    return sources.astype(jnp.promote_types(sources.dtype, jnp.float32))
+
+
+def _matrices(stack):
+    """The gradients of parameters with two axes or more, of a stack `[T, *param]`."""
+    found = [leaf for leaf in jax.tree.leaves(stack) if leaf.ndim > 2]
+    if not found:
+        raise ValueError(
+            'the encoder has no parameters with two axes or more: leave out matrices_only'
+        )
+    return found
