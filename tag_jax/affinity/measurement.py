@@ -125,7 +125,7 @@ def inter_task_affinities(
         sources = _checked_sources(sources, problem.task_names)
         cotangents = jax.vmap(lambda row: gradients.weighted_sum(row, cotangents))(sources)
         taking_part = sources != 0
-        stepping = jnp.any(taking_part, 1) & jnp.all(source.active | ~taking_part, 1)
+        stepping = jnp.any(taking_part, 1) & jnp.all(source.active[None, :] | ~taking_part, 1)
     target = source
     if eval_batch is None:
         eval_batch = batch

@@ -32,10 +32,10 @@ class AffinitySummary(NamedTuple):
       task_names: T names.
       mean: `[T, T]`, over the measurements in which the pair had a sample; NaN where it had none.
       variance: `[T, T]`, between measurements (divided by count - 1); NaN below two samples.
-      stderr: `[T, T]`, of the mean, by batch means: of the N measurements, about sqrt(N) blocks of
-        consecutive ones are averaged, and the blocks taken as independent. Their variance comes from
-        the differences of neighbouring blocks (von Neumann 1941), so that slow drift does not count
-        as noise. NaN below two blocks.
+      stderr: `[T, T]`, of the mean, by batch means: the N measurements are averaged in about
+        sqrt(N) blocks of consecutive ones, and the blocks taken as independent. Their variance
+        comes from the differences of neighbouring blocks (von Neumann 1941), so that slow drift
+        does not count as noise. NaN below two blocks.
       count: int `[T, T]`, the number of samples.
       history: `[N, T, T]` float32, every measurement; NaN where a pair had no sample.
       steps: int `[N]`, the training step of each.
@@ -79,11 +79,12 @@ def update(statistics, matrix, step) -> AffinityStatistics:
 
 
 def window(statistics, start, stop) -> AffinityStatistics:
-    """The statistics of a part of training, such as its first quarter, `window(statistics, 0, 0.25)`.
+    """The statistics of a part of training.
 
     Args:
-      statistics: of a whole run.
-      start, stop: shares of the measurements, 0 <= start < stop <= 1.
+      statistics: of a whole run, from `update`.
+      start, stop: shares of the measurements, 0 <= start < stop <= 1: 0 and 0.25 for the first
+        quarter.
 
     Raises:
       ValueError: if they are not.
@@ -120,8 +121,9 @@ def summary(statistics) -> AffinitySummary:
 def block_bootstrap(statistics, samples=1000, seed=0) -> np.ndarray:
     """Means as other runs might have given them: blocks of measurements drawn with replacement.
 
-    Blocks of about sqrt(N) consecutive measurements keep the correlation between neighbours (Carlstein
-    1986). How often a comparison of affinities holds among the samples is how far it can be trusted.
+    Blocks of about sqrt(N) consecutive measurements keep the correlation between neighbours
+    (Carlstein 1986). How often a comparison of affinities holds among the samples is how far it can
+    be trusted.
 
     Args:
       statistics: from `update`, with N measurements.
@@ -134,9 +136,10 @@ def block_bootstrap(statistics, samples=1000, seed=0) -> np.ndarray:
     history = _history(statistics)
     sampled = np.isfinite(history)
     sums, counts = _blocks(np.where(sampled, history, 0).astype(np.float64), sampled)
-    drawn = np.random.default_rng(seed).multinomial(
-        len(sums), np.full(len(sums), 1 / max(len(sums), 1)), size=samples
-    )
+    if not len(sums):
+        return np.full((samples, *history.shape[1:]), np.nan)
+    even = np.full(len(sums), 1 / len(sums))
+    drawn = np.random.default_rng(seed).multinomial(len(sums), even, size=samples)
     over_blocks = lambda values: np.tensordot(drawn.astype(np.float64), values, axes=1)
     return _divide(over_blocks(sums), over_blocks(counts))
 

@@ -8,6 +8,7 @@ import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jax.sharding import NamedSharding, PartitionSpec
 from small import make_problem, make_split
 
 from tag_jax import affinity, gradients, objectives
@@ -99,9 +100,15 @@ def test_closed_form_on_quadratics(seed):
     )
 
 
-def by_hand(problem, params, state, batch, eta, key=None, other=None):
-    """Exact affinities by an independent loop: perturb, evaluate, divide."""
+def by_hand(problem, params, state, batch, eta, key=None, other=None, step=None, sources=None):
+    """Exact affinities by an independent loop: perturb, evaluate, divide.
+
+    Args:
+      step: gradient -> update of one array of parameters, by name; None for -eta * gradient.
+      sources: `[S, T]`, see `inter_task_affinities`.
+    """
     other = batch if other is None else other
+    step = (lambda name, gradient: -eta * gradient) if step is None else step
 
     def loss(params, task, batch):
         def encoder_key():
@@ -114,10 +121,16 @@ def by_hand(problem, params, state, batch, eta, key=None, other=None):
         return jnp.mean(problem.losses[task](output[rows], batch.targets[task][rows]))
 
     names = problem.task_names
-    result = np.full((len(names), len(names)), np.nan)
-    for i, source in enumerate(names):
-        step = jax.grad(loss)(params, source, batch)['shared']
-        moved = jax.tree.map(lambda p, g: p - eta * g, params['shared'], step)
+    sources = np.eye(len(names)) if sources is None else np.asarray(sources, float)
+    result = np.full((len(sources), len(names)), np.nan)
+    for i, source in enumerate(sources):
+        total = lambda p, source=source: sum(
+            weight * loss(p, task, batch) for weight, task in zip(source, names, strict=True)
+        )
+        gradient = jax.grad(total)(params)['shared']
+        moved = jax.tree_util.tree_map_with_path(
+            lambda path, p, g: p + step(jax.tree_util.keystr(path), g), params['shared'], gradient
+        )
         for j, target in enumerate(names):
             before = loss(params, target, other)
             after = loss({**params, 'shared': moved}, target, other)
@@ -148,6 +161,80 @@ def test_equality_with_a_loop_by_hand_under_batch_norm_and_dropout(noisy_problem
         found = affinity.inter_task_affinity(noisy_problem, params, state, batch, 0.1, key=key)
         expected = by_hand(noisy_problem, params, state, batch, 0.1, key)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_equality_with_a_loop_by_hand_under_convolutions(convolutional_problem):
+    with jax.enable_x64(True):
+        params, state = in_float64(convolutional_problem.init(jax.random.key(0)))
+        batch = Batch(*in_float64(make_split(32)))
+        found = affinity.inter_task_affinity(convolutional_problem, params, state, batch, 0.1)
+        expected = by_hand(convolutional_problem, params, state, batch, 0.1)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_tasks_that_step_together_and_loss_weights(problem):
+    """Rows of `sources`: a group, a weighted sum, one task with a weight; and no task at all."""
+    sources = np.array([[1, 0, 1], [0.5, 2, 0.1], [0, 3, 0], [0, 0, 0]])
+    with jax.enable_x64(True):
+        params, state = in_float64(problem.init(jax.random.key(0)))
+        batch = Batch(*in_float64(make_split(32)))
+        measured = lambda **options: jax.device_get(
+            affinity.inter_task_affinities(
+                problem, params, state, batch, 0.01, affinity.KINDS, **options
+            )
+        )
+        found, plain = measured(sources=sources), measured()
+        expected = by_hand(problem, params, state, batch, 0.01, sources=sources[:3])
+        np.testing.assert_allclose(found['exact'][:3], expected, rtol=1e-6)
+        same = measured(sources=np.eye(3, dtype=bool))
+    np.testing.assert_allclose(
+        found['first_order'][:3], sources[:3] @ plain['first_order'], rtol=1e-9, atol=1e-12
+    )
+    np.testing.assert_allclose(found['cosine'][2], plain['cosine'][1], rtol=1e-9)
+    for kind in affinity.KINDS:
+        assert np.isnan(found[kind][3]).all()
+        np.testing.assert_allclose(same[kind], plain[kind], rtol=1e-9, atol=1e-12)
+
+
+def test_a_source_needs_all_its_tasks(problem, point, batch):
+    hidden = Batch(batch.inputs, batch.targets, {'octant': np.zeros(32, bool)})
+    sources = np.array([[1, 1, 0], [1, 0, 1]], bool)
+    found = affinity.inter_task_affinity(problem, *point, hidden, 0.1, sources=sources)
+    np.testing.assert_array_equal(np.isnan(found), [[True] * 3, [False, True, False]])
+
+
+@pytest.mark.parametrize('sources', [np.ones(3), np.ones((2, 2)), np.ones((0, 3))])
+def test_sources_that_do_not_fit_are_refused(problem, point, batch, sources):
+    with pytest.raises(ValueError, match=r'sources must be \[S, 3\], a row for each source'):
+        affinity.inter_task_affinity(problem, *point, batch, 0.1, sources=sources)
+
+
+def test_affinities_by_the_learning_rate(problem, point, batch):
+    plain, divided = (
+        affinity.inter_task_affinities(
+            problem, *point, batch, 0.05, affinity.KINDS, divide_by_learning_rate=divide
+        )
+        for divide in (False, True)
+    )
+    for kind, scale in (('exact', 20), ('first_order', 20), ('cosine', 1)):
+        np.testing.assert_allclose(divided[kind], scale * plain[kind], rtol=1e-5, atol=1e-7)
+
+
+def test_cosines_of_matrices_only(problem, point, batch):
+    """The authors' code leaves out gradients of one axis."""
+    by_task, _ = gradients.task_gradients(problem, *point, batch)
+    flat = np.concatenate(
+        [np.reshape(g, (3, -1)) for g in jax.tree.leaves(by_task.shared()) if g.ndim > 2], axis=1
+    )
+    units = flat / np.linalg.norm(flat, axis=1, keepdims=True)
+    found = affinity.inter_task_affinity(problem, *point, batch, 0.1, 'cosine', matrices_only=True)
+    np.testing.assert_allclose(found, units @ units.T, atol=1e-5)
+    assert not np.allclose(
+        found, affinity.inter_task_affinity(problem, *point, batch, 0.1, 'cosine'), atol=1e-4
+    )
+    vectors = functions_of_a_point({'a': quadratic, 'b': quadratic})
+    with pytest.raises(ValueError, match='no parameters with two axes or more'):
+        measure(vectors, np.ones(2, np.float32), 0.1, matrices_only=True)
 
 
 def test_float32_agrees_with_float64(problem, point, batch):
@@ -185,29 +272,56 @@ def test_first_order_is_the_limit_of_exact(problem):
         np.testing.assert_allclose(orders, 1, atol=0.1)
 
 
-def test_the_step_of_an_optimizer(problem, point, batch):
-    params, state = point
-    optimizer = optax.adam(1e-2)
-    optimizer_state = optimizer.init(params['shared'])
-    found = affinity.inter_task_affinities(
-        problem,
-        params,
-        state,
-        batch,
-        0.0,
-        ('exact', 'first_order'),
-        lookahead=lambda gradient: optimizer.update(gradient, optimizer_state)[0],
-    )
-    by_task, _ = gradients.task_gradients(problem, params, state, batch)
-    for n in range(3):
-        gradient = jax.tree.map(lambda g, n=n: g[n], by_task.shared())
-        update, _ = optimizer.update(gradient, optimizer_state)
-        moved = optax.apply_updates(params['shared'], update)
-        after, _ = gradients.task_losses(problem, {**params, 'shared': moved}, state, batch)
-        np.testing.assert_allclose(
-            found['exact'][n], 1 - after / by_task.losses, rtol=1e-3, atol=1e-5
+def momentum_by_hand(moments, params):
+    """0.9 momentum + gradient, and weight decay of 0.01, at a rate of 0.1."""
+    return lambda name, g: -0.1 * (0.9 * moments[name] + g + 0.01 * params[name])
+
+
+def adam_by_hand(moments, params):
+    """The fourth step of Adam at a rate of 0.01, after three with the gradient `moments`."""
+    del params
+
+    def step(name, g):
+        mean, square = (1 - 0.9**3) * moments[name], (1 - 0.999**3) * moments[name] ** 2
+        mean, square = 0.9 * mean + 0.1 * g, 0.999 * square + 0.001 * g**2
+        return -0.01 * (mean / (1 - 0.9**4)) / (np.sqrt(square / (1 - 0.999**4)) + 1e-8)
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ('optimizer', 'steps', 'hand'),
+    [
+        (optax.chain(optax.add_decayed_weights(0.01), optax.sgd(0.1, 0.9)), 1, momentum_by_hand),
+        (optax.adam(0.01), 3, adam_by_hand),
+    ],
+    ids=['momentum', 'adam'],
+)
+def test_the_step_of_an_optimizer_from_where_it_stands(problem, optimizer, steps, hand):
+    """Momentum and moments of steps before take part in the step of every task."""
+    with jax.enable_x64(True):
+        params, state = in_float64(problem.init(jax.random.key(0)))
+        batch = Batch(*in_float64(make_split(32)))
+        rng = np.random.default_rng(0)
+        before = jax.tree.map(lambda p: 0.01 * rng.normal(size=p.shape), params)
+        opt_state = optimizer.init(params)
+        for _ in range(steps):
+            _, opt_state = optimizer.update(before, opt_state, jax.tree.map(np.zeros_like, params))
+        found = affinity.inter_task_affinity(
+            problem,
+            params,
+            state,
+            batch,
+            0.1,
+            lookahead=affinity.optimizer_step(optimizer, opt_state, params),
         )
-    assert np.any(found['first_order'] != 0)
+        by_name = lambda tree: {
+            jax.tree_util.keystr(path): leaf
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree['shared'])
+        }
+        step = hand(by_name(before), by_name(params))
+        expected = by_hand(problem, params, state, batch, 0.1, step=step)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_a_masked_task_contributes_nothing(problem, point, batch):
@@ -254,11 +368,36 @@ def test_batchings_are_equal(convolutional_problem, batch):
         affinity.inter_task_affinities(
             convolutional_problem, params, state, batch, 0.1, affinity.KINDS, batching=batching
         )
-        for batching in ('vmap', 'unroll', None)
+        for batching in (None, 'unroll', 'vmap', 2, 1)
     ]
     for kind in affinity.KINDS:
-        np.testing.assert_allclose(found[0][kind], found[1][kind], rtol=1e-3, atol=1e-6)
-        np.testing.assert_array_equal(found[1][kind], found[2][kind])
+        np.testing.assert_array_equal(found[0][kind], found[1][kind])
+        for other in found[2:]:
+            np.testing.assert_allclose(other[kind], found[1][kind], rtol=1e-3, atol=1e-6)
+    # Alone, exact affinities never hold the gradients of all tasks.
+    for batching in ('unroll', 2):
+        alone = affinity.inter_task_affinity(
+            convolutional_problem, params, state, batch, 0.1, batching=batching
+        )
+        np.testing.assert_allclose(alone, found[0]['exact'], rtol=1e-3, atol=1e-6)
+    for wrong in ('chunk', 0, True):
+        with pytest.raises(ValueError, match="batching must be 'vmap', 'unroll' or a positive"):
+            affinity.inter_task_affinity(
+                convolutional_problem, params, state, batch, 0.1, batching=wrong
+            )
+
+
+def test_sharded_over_the_batch(problem, point, batch):
+    """Eight devices with an eighth of the batch each give what one gives."""
+    mesh = jax.make_mesh((8,), ('data',), axis_types=(jax.sharding.AxisType.Auto,))
+    place = lambda spec: lambda x: jax.device_put(x, NamedSharding(mesh, spec))
+    spread = jax.tree.map(place(PartitionSpec('data')), batch)
+    copied = jax.tree.map(place(PartitionSpec()), point)
+    measured = jax.jit(affinity.inter_task_affinities, static_argnums=(0, 5))
+    found = measured(problem, *copied, spread, 0.1, affinity.KINDS)
+    expected = measured(problem, *point, batch, 0.1, affinity.KINDS)
+    for kind in affinity.KINDS:
+        np.testing.assert_allclose(found[kind], expected[kind], rtol=1e-5, atol=1e-6)
 
 
 def test_one_task_and_duplicate_tasks():
@@ -277,38 +416,6 @@ def test_one_task_and_duplicate_tasks():
 def test_unknown_kinds_are_refused(problem, point, batch):
     with pytest.raises(ValueError, match="not 'exakt'"):
         affinity.inter_task_affinity(problem, *point, batch, 0.1, 'exakt')
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(0, 6))
-def test_statistics_against_numpy(seed, length):
-    rng = np.random.default_rng(seed)
-    history = rng.normal(size=(length, 3, 3)).astype(np.float32)
-    history[rng.random(history.shape) < 0.3] = np.nan
-    history[rng.random(history.shape) < 0.1] = np.inf
-    statistics = affinity.init(make_problem())
-    for step, matrix in enumerate(history):
-        statistics = affinity.update(statistics, jnp.asarray(matrix), 10 * step)
-    found = affinity.summary(statistics)
-
-    samples = np.where(np.isfinite(history), history, np.nan).astype(np.float64)
-    np.testing.assert_array_equal(found.count, np.isfinite(samples).sum(axis=0))
-    for i, j in np.ndindex(3, 3):
-        pair = samples[np.isfinite(samples[:, i, j]), i, j]
-        expected = [
-            pair.mean() if len(pair) else np.nan,
-            pair.var(ddof=1) if len(pair) > 1 else np.nan,
-            pair.std(ddof=1) / np.sqrt(len(pair)) if len(pair) > 1 else np.nan,
-        ]
-        summarised = [found.mean[i, j], found.variance[i, j], found.stderr[i, j]]
-        np.testing.assert_allclose(summarised, expected, rtol=1e-12, atol=1e-15)
-    np.testing.assert_array_equal(found.steps, 10 * np.arange(length))
-    np.testing.assert_array_equal(found.history, np.where(np.isfinite(history), history, np.nan))
-    assert found.task_names == ('sign', 'octant', 'radius')
-
-
-def test_statistics_refuse_another_shape(problem):
-    with pytest.raises(ValueError, match='3 tasks is 3 x 3'):
-        affinity.update(affinity.init(problem), np.zeros((2, 2)), 0)
 
 
 def test_an_encoder_without_parameters_has_no_affinities():

@@ -1,0 +1,150 @@
+"""Statistics over a run against NumPy, and standard errors against runs that are repeated."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from published import CELEBA_TAG
+from small import make_problem
+
+from tag_jax import affinity
+
+NAMES = ('a', 'b', 'c')
+
+
+def statistics_of(history, names=NAMES):
+    """Statistics with the given measurements `[N, T, T]`."""
+    history = np.asarray(history, np.float32)
+    return affinity.AffinityStatistics(names, tuple(range(len(history))), tuple(history))
+
+
+def correlated(rng, runs, length, memory):
+    """First-order autoregressive series of variance one, `[runs, length]`."""
+    found = rng.normal(size=(runs, length))
+    for n in range(1, length):
+        found[:, n] = memory * found[:, n - 1] + np.sqrt(1 - memory**2) * found[:, n]
+    return found
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 6))
+def test_statistics_against_numpy(seed, length):
+    rng = np.random.default_rng(seed)
+    history = rng.normal(size=(length, 3, 3)).astype(np.float32)
+    history[rng.random(history.shape) < 0.3] = np.nan
+    history[rng.random(history.shape) < 0.1] = np.inf
+    statistics = affinity.init(make_problem())
+    for step, matrix in enumerate(history):
+        statistics = affinity.update(statistics, jnp.asarray(matrix), 10 * step)
+    found = affinity.summary(statistics)
+
+    samples = np.where(np.isfinite(history), history, np.nan).astype(np.float64)
+    np.testing.assert_array_equal(found.count, np.isfinite(samples).sum(axis=0))
+    for i, j in np.ndindex(3, 3):
+        pair = samples[np.isfinite(samples[:, i, j]), i, j]
+        expected = [
+            pair.mean() if len(pair) else np.nan,
+            pair.var(ddof=1) if len(pair) > 1 else np.nan,
+        ]
+        summarised = [found.mean[i, j], found.variance[i, j]]
+        np.testing.assert_allclose(summarised, expected, rtol=1e-12, atol=1e-15)
+    np.testing.assert_array_equal(found.steps, 10 * np.arange(length))
+    np.testing.assert_array_equal(found.history, np.where(np.isfinite(history), history, np.nan))
+    assert found.task_names == ('sign', 'octant', 'radius')
+
+
+def test_statistics_refuse_another_shape(problem):
+    with pytest.raises(ValueError, match='3 tasks is 3 x 3'):
+        affinity.update(affinity.init(problem), np.zeros((2, 2)), 0)
+
+
+@pytest.mark.parametrize('memory', [0.0, 0.8])
+@pytest.mark.parametrize('drift', [0.0, 3.0])
+def test_standard_errors_see_correlation_and_overlook_drift(memory, drift):
+    """Over many runs, the error of the mean is what one run says of it."""
+    series = correlated(np.random.default_rng(0), 9 * 100, 900, memory)
+    series = series + drift * np.linspace(0, 1, 900)
+    history = series.reshape(100, 3, 3, 900).transpose(0, 3, 1, 2)
+    said = np.array([affinity.summary(statistics_of(run)).stderr for run in history])
+    true = series.mean(axis=1).std()
+    assert 0.85 * true < np.sqrt(np.mean(np.square(said))) < 1.15 * true
+    if memory:
+        alone = affinity.summary(statistics_of(history[0]))
+        assert np.median(alone.stderr / np.sqrt(alone.variance / alone.count)) > 2
+
+
+def test_standard_errors_need_two_blocks():
+    for length, known in ((0, False), (1, False), (3, False), (4, True)):
+        history = np.random.default_rng(1).normal(size=(length, 3, 3))
+        assert np.isfinite(affinity.summary(statistics_of(history)).stderr).all() == known
+
+
+def test_standard_errors_where_samples_are_missing():
+    rng = np.random.default_rng(2)
+    history = rng.normal(size=(400, 3, 3))
+    history[rng.random(history.shape) < 0.5] = np.nan
+    history[:, 0, 1] = np.nan
+    found = affinity.summary(statistics_of(history)).stderr
+    assert np.isnan(found[0, 1])
+    rest = found[np.isfinite(found)]
+    assert len(rest) == 8
+    assert np.mean(rest) == pytest.approx(1 / np.sqrt(200), rel=0.25)
+
+
+def test_windows_are_parts_of_training():
+    statistics = statistics_of(np.random.default_rng(3).normal(size=(8, 3, 3)))
+    first, middle = (affinity.window(statistics, *part) for part in ((0, 0.25), (0.375, 0.625)))
+    assert first.steps == (0, 1)
+    assert middle.steps == (3, 4)
+    np.testing.assert_allclose(
+        affinity.summary(first).mean, np.mean(statistics.history[:2], axis=0), rtol=1e-6
+    )
+    quarters = [affinity.window(statistics, n / 4, (n + 1) / 4).steps for n in range(4)]
+    assert sum(quarters, ()) == statistics.steps
+    for part in ((0.5, 0.5), (-0.1, 1), (0, 1.1), (0, np.nan)):
+        with pytest.raises(ValueError, match='a window has 0 <= start < stop <= 1, not'):
+            affinity.window(statistics, *part)
+
+
+def test_bootstrapped_means_spread_as_the_standard_error():
+    series = correlated(np.random.default_rng(4), 9, 2500, 0.5).reshape(3, 3, 2500)
+    statistics = statistics_of(series.transpose(2, 0, 1))
+    found = affinity.block_bootstrap(statistics, samples=2000)
+    summary = affinity.summary(statistics)
+    assert found.shape == (2000, 3, 3)
+    np.testing.assert_allclose(found.mean(axis=0), summary.mean, atol=5e-3)
+    np.testing.assert_allclose(found.std(axis=0), summary.stderr, rtol=0.4)
+    np.testing.assert_array_equal(found, affinity.block_bootstrap(statistics, samples=2000))
+    assert np.isnan(affinity.block_bootstrap(statistics_of(np.zeros((0, 3, 3))))).all()
+
+
+def test_margin_is_table_13_of_the_paper():
+    """Its "normalised" affinities are the published ones divided by about 111."""
+    printed = [0.35, 0.39, 0.16, 0.31, 0.47, 0.31, 0.43, 0.04, 0.17]
+    np.testing.assert_allclose(affinity.margin(CELEBA_TAG) / 111, printed, atol=0.01)
+
+
+def test_margin_of_what_is_missing():
+    matrix = [[9.0, 1, np.nan], [2, 9, np.nan], [np.nan, -4, 9]]
+    np.testing.assert_array_equal(affinity.margin(matrix), [0, 5, np.nan])
+
+
+def test_affinities_that_cannot_be_told_apart_are_named():
+    rng = np.random.default_rng(5)
+    history = rng.normal(size=(400, 3, 3))
+    assert affinity.indistinct(affinity.summary(statistics_of(history + 100 * np.eye(3)))) == NAMES
+    history[:, 0, 1] += 2
+    assert affinity.indistinct(affinity.summary(statistics_of(history))) == ('a', 'c')
+    alike = np.ones((16, 3, 3))
+    assert affinity.indistinct(affinity.summary(statistics_of(alike))) == NAMES
+    # Between two tasks there is nothing to tell apart.
+    assert affinity.indistinct(affinity.summary(statistics_of(history[:, :2, :2], 'ab'))) == ()
+
+
+def test_pairs_whose_labels_rarely_meet_are_named():
+    history = np.ones((20, 3, 3))
+    history[1:, 0, 2] = np.nan
+    history[:, 1, 1] = np.nan
+    summary = affinity.summary(statistics_of(history))
+    assert affinity.rarely_together(summary) == (('a', 'c'),)
+    assert affinity.rarely_together(summary, share=0.05) == ()
