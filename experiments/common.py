@@ -53,6 +53,32 @@ flags.DEFINE_integer(
     'affinity_every', TrainingConfig.affinity_every, 'Steps between affinity measurements.'
 )
 flags.DEFINE_string(
+    'affinity_kind',
+    TrainingConfig.affinity_kind,
+    'exact (lookahead losses), first_order (no lookahead passes) or cosine (of task gradients).',
+)
+flags.DEFINE_string(
+    'affinity_step',
+    TrainingConfig.affinity_step,
+    'sgd for lookahead steps of plain gradient descent, optimizer for those of the optimizer.',
+)
+flags.DEFINE_list(
+    'affinity_window',
+    [str(share) for share in TrainingConfig.affinity_window],
+    'Shares of --steps between which affinities are measured, such as 0,0.25.',
+)
+flags.DEFINE_integer(
+    'affinity_examples',
+    TrainingConfig.affinity_examples,
+    'Examples of each batch that take part in measurements; all if left out.',
+)
+flags.DEFINE_string(
+    'affinity_split',
+    TrainingConfig.affinity_split,
+    'train compares losses on the batch of the step; validation on one of that split, which lets '
+    'tasks train alone.',
+)
+flags.DEFINE_string(
     'affinity',
     None,
     'Select from the affinities in this file and measure none: affinity.npz of a run, or a .csv '
@@ -73,6 +99,11 @@ def training_config():
         eval_every=FLAGS.eval_every,
         patience=FLAGS.patience,
         affinity_every=FLAGS.affinity_every,
+        affinity_kind=FLAGS.affinity_kind,
+        affinity_step=FLAGS.affinity_step,
+        affinity_window=tuple(launch.numbers('affinity_window', FLAGS.affinity_window)),
+        affinity_examples=FLAGS.affinity_examples,
+        affinity_split=FLAGS.affinity_split,
         weighting=choose('weighting', FLAGS.weighting, WEIGHTINGS),
     )
 

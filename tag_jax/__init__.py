@@ -29,6 +29,7 @@ _SUBMODULES = (
     'slots',
     'store',
     'training',
+    'trust',
     'workdir',
 )
 

@@ -24,7 +24,7 @@ import optax
 
 import tag_jax
 from tag_jax import affinity as affinities
-from tag_jax import evaluation, selection, store, training
+from tag_jax import evaluation, selection, store, training, trust
 from tag_jax import workdir as workdirs
 from tag_jax.training import NetworkPlan, TrainedNetwork, TrainingConfig
 
@@ -91,6 +91,10 @@ class Result:
       affinity: `[T, T]`, the affinities that were selected from, source task first.
       cost: steps and seconds of search and training.
       objective, bound: of the selection.
+      confidence: how probable it is, as far as noise of measuring goes, that the chosen groups
+        score at least what the runner-up does (`trust.confidence`); None where nothing was
+        measured.
+      remarks: what else the measurements say of the choice, a sentence each.
       networks: a `Network` for each group.
     """
 
@@ -108,6 +112,8 @@ class Result:
     cost: Mapping[str, float]
     objective: float
     bound: float
+    confidence: float | None
+    remarks: tuple[str, ...]
     networks: tuple[Network, ...]
 
     def __repr__(self):
@@ -150,6 +156,8 @@ def tag(
 
     Trains all tasks together once, measuring inter-task affinities on the way; selects at most
     `budget` groups that maximise the affinity onto every task; trains a network for each group.
+    Where affinities are compared on the validation split (`affinity_split` of the config), a task
+    may be left alone: then its affinity onto itself is its score.
     Every network is kept at its lowest total validation error. The network for all tasks is the
     baseline 'mtl'. The test split is used once, at the end.
 
@@ -205,8 +213,9 @@ def tag(
             f'measured batch, or the loss of {target!r} was not positive. Measure more often or '
             f'in larger batches, or leave one of the tasks out{kept}'
         )
-    selected = selection.select_groups(summary.mean, budget)
-    return _train_selected(run, selected, trained, summary.mean, cost)
+    alone = np.diagonal(summary.mean) if config.affinity_split == 'validation' else None
+    selected = selection.select_groups(summary.mean, budget, alone)
+    return _train_selected(run, selected, trained, summary, alone, cost)
 
 
 def load(workdir, problem=None) -> Result:
@@ -235,8 +244,9 @@ def load(workdir, problem=None) -> Result:
     return Result(
         **{
             name: found[name]
-            for name in ('dataset', 'method', 'budget', 'seed', 'objective', 'bound')
+            for name in ('dataset', 'method', 'budget', 'seed', 'objective', 'bound', 'confidence')
         },
+        remarks=tuple(found['remarks']),
         **{name: found[name] for name in ('test_error', 'total_test_error', 'metrics', 'cost')},
         task_names=task_names,
         groups=groups,
@@ -259,17 +269,23 @@ class _Run(NamedTuple):
     path: pathlib.Path | None
 
 
-def _train_selected(run, selected, trained, affinity, cost) -> Result:
+def _train_selected(run, selected, trained, summary, alone, cost) -> Result:
     """Trains the networks of a selection and the all-in-one baseline, and evaluates them.
 
     Args:
       run: a `_Run`.
       selected: a `selection.Selection`.
       trained: `{tasks: TrainedNetwork}`, networks that exist already.
-      affinity: `[T, T]`, what was selected from.
+      summary: the `AffinitySummary` that was selected from.
+      alone: `[T]`, the scores of tasks that train alone; None if no task may.
       cost: of the search.
     """
     names = run.problem.task_names
+    other = trust.runner_up(summary.mean, run.budget, selected, alone)
+    confidence = None
+    if other is not None and len(summary.steps):
+        confidence = trust.confidence(summary, selected, other)
+        confidence = confidence if math.isfinite(confidence) else None
     groups = [tuple(names[n] for n in group) for group in selected.groups]
     serves = [tuple(names[n] for n in served) for served in selected.serves]
     plans = {tasks: _plan(run, f'network_{n}', tasks) for n, tasks in enumerate(groups, 1)}
@@ -306,7 +322,7 @@ def _train_selected(run, selected, trained, affinity, cost) -> Result:
         **_errors(metrics)._asdict(),
         metrics=metrics,
         baselines={ALL_IN_ONE: _errors(scores[names])},
-        affinity=affinity,
+        affinity=summary.mean,
         cost={
             **cost,
             'selection_seconds': selected.elapsed,
@@ -316,6 +332,8 @@ def _train_selected(run, selected, trained, affinity, cost) -> Result:
         },
         objective=selected.objective,
         bound=selected.bound,
+        confidence=confidence,
+        remarks=trust.remarks(summary, other, confidence),
         networks=tuple(_network(run, trained[tasks]) for tasks in groups),
     )
     if run.path is not None:

@@ -16,6 +16,25 @@ import optax
 from tag_jax import affinity, gradients
 from tag_jax.problem import with_trailing_axes
 
+# Where passes are unrolled: tasks up to which all lookaheads are one compiled call, and sources a
+# call beyond, which costs a forward pass more for each call and keeps compile time down.
+TASKS_IN_ONE_CALL = 9
+SOURCES_A_CALL = 4
+
+
+class Measurement(NamedTuple):
+    """How inter-task affinities are measured while training; hashable.
+
+    Attributes:
+      kind: of `affinity.KINDS`.
+      step: 'sgd', a step of plain gradient descent, or 'optimizer', that of the optimizer.
+      examples: how many examples of a batch take part; None for all.
+    """
+
+    kind: str = 'exact'
+    step: str = 'sgd'
+    examples: int | None = None
+
 
 class Program(NamedTuple):
     """What is compiled; hashable, static under jit.
@@ -27,7 +46,7 @@ class Program(NamedTuple):
       batching: 'vmap' for a scan over steps with the slots under vmap, 'unroll' for one step and
         one network after another (see `gradients.preferred_batching`).
       ragged: whether some slots may stand still in a step, which costs a copy of their state.
-      measures: whether affinities are measured at all.
+      measurement: how affinities are measured; None if they are not.
     """
 
     problem: Any
@@ -35,7 +54,7 @@ class Program(NamedTuple):
     optimizer: Callable
     batching: str
     ragged: bool
-    measures: bool
+    measurement: Measurement | None
 
     def transform(self, learning_rate):
         """The optimizer behind the weighting."""
@@ -69,12 +88,15 @@ class Schedule(NamedTuple):
 
     Attributes:
       rows: int `[C, S, B]`, the rows of the training split in each batch.
+      validation_rows: the same of the validation split, on which losses are compared for
+        affinities; None where they are compared on the training batch.
       live: bool `[C, S]`, whether a slot is to take the step. In a scan that is not ragged, empty
         slots take it all the same.
       measure: bool `[C]`, whether affinities are measured before the step, in all slots.
     """
 
     rows: Any
+    validation_rows: Any
     live: Any
     measure: Any
 
@@ -145,7 +167,8 @@ def advance(program, slots, data, schedule) -> tuple[Slot, Outputs]:
     Args:
       program: a `Program`.
       slots: a stacked `Slot`; it is consumed.
-      data: the training split as a `Batch` of N examples on the device.
+      data: the training and the validation split, each a `Batch` on the device; the second may be
+        None where nothing is measured on it.
       schedule: a `Schedule`.
 
     Returns:
@@ -157,13 +180,17 @@ def advance(program, slots, data, schedule) -> tuple[Slot, Outputs]:
     networks = [jax.tree.map(lambda x, n=n: x[n], slots) for n in range(num_slots)]
     reports = {}
     for step, n in np.argwhere(schedule.live):
-        rows, measure = schedule.rows[step, n], bool(schedule.measure[step])
-        networks[n], reports[step, n] = _step_alone(program, networks[n], data, rows, measure)
+        rows = jax.tree.map(lambda x, at=(step, n): x[at], schedule[:2])
+        matrix = None
+        if schedule.measure[step]:
+            matrix = _measured_alone(program, networks[n], data, rows)
+        networks[n], losses, active = _step_alone(program, networks[n], data[0], rows[0])
+        reports[step, n] = Outputs(losses, active, matrix)
     size = len(program.problem.task_names)
     outputs = Outputs(
         np.zeros((num_steps, num_slots, size)),
         np.zeros((num_steps, num_slots, size), bool),
-        np.full((num_steps, num_slots, size, size), np.nan) if program.measures else None,
+        np.full((num_steps, num_slots, size, size), np.nan) if program.measurement else None,
     )
     for place, report in reports.items():
         for all_, one in zip(outputs, report, strict=True):
@@ -177,30 +204,44 @@ def _scan(program, slots, data, schedule):
     """The steps of a schedule in one loop, all slots at once."""
 
     def step(slots, now):
-        rows, live, measure = now
-        batches = jax.tree.map(lambda x: x[rows], data)
-        over_slots = lambda function: jax.vmap(functools.partial(function, program))(slots, batches)
+        batches = _examples(data[0], now.rows)
         matrices = None
-        if program.measures:
-            measured = lambda: over_slots(_measure)
+        if program.measurement:
+            measured = lambda: jax.vmap(functools.partial(_measure, program))(
+                slots, batches, _examples(data[1], now.validation_rows)
+            )
             blank = jax.eval_shape(measured)
             nothing = lambda: jnp.full(blank.shape, jnp.nan, blank.dtype)
-            matrices = jax.lax.cond(measure, measured, nothing)
-        stepped, losses, active = over_slots(_step)
+            matrices = jax.lax.cond(now.measure, measured, nothing)
+        stepped, losses, active = jax.vmap(functools.partial(_step, program))(slots, batches)
         if program.ragged:
-            stepped = jax.tree.map(_where(live), stepped, slots)
+            stepped = jax.tree.map(_where(now.live), stepped, slots)
         return stepped, Outputs(losses, active, matrices)
 
     return jax.lax.scan(step, slots, schedule)
 
 
-@functools.partial(jax.jit, static_argnames=('program', 'measure'), donate_argnames='slot')
-def _step_alone(program, slot, data, rows, measure):
-    """One step of one network, with a measurement before it or None."""
-    batch = jax.tree.map(lambda x: x[rows], data)
-    matrix = _measure(program, slot, batch) if measure else None
-    slot, losses, active = _step(program, slot, batch)
-    return slot, Outputs(losses, active, matrix)
+@functools.partial(jax.jit, static_argnames='program', donate_argnames='slot')
+def _step_alone(program, slot, train, rows):
+    """One step of one network: (slot, losses [T], active [T])."""
+    return _step(program, slot, _examples(train, rows))
+
+
+def _measured_alone(program, slot, data, rows):
+    """The affinities of one network before its step, `[T, T]`, some source tasks a call."""
+    size = len(program.problem.task_names)
+    if program.measurement.kind != 'exact' or size <= TASKS_IN_ONE_CALL:
+        return _measure_alone(program, slot, data, rows)
+    sources = np.zeros((-(-size // SOURCES_A_CALL) * SOURCES_A_CALL, size), np.float32)
+    np.fill_diagonal(sources, 1)
+    pieces = np.split(sources, len(sources) // SOURCES_A_CALL)
+    found = [_measure_alone(program, slot, data, rows, piece) for piece in pieces]
+    return np.concatenate([np.asarray(piece) for piece in found])[:size]
+
+
+@functools.partial(jax.jit, static_argnames='program')
+def _measure_alone(program, slot, data, rows, sources=None):
+    return _measure(program, slot, *map(_examples, data, rows), sources)
 
 
 def _step(program, slot, batch):
@@ -227,18 +268,37 @@ def _step(program, slot, batch):
     return stepped, losses, active
 
 
-def _measure(program, slot, batch):
-    """The inter-task affinities of one network before its step, `[T, T]`."""
+def _measure(program, slot, batch, validation_batch=None, sources=None):
+    """The inter-task affinities of one network before its step, `[T, T]`; `[S, T]` of sources."""
+    measurement, lookahead = program.measurement, None
+    if measurement.step == 'optimizer':
+        # The state of a chain: that of the weighting, that of the optimizer.
+        lookahead = affinity.optimizer_step(
+            program.optimizer(slot.learning_rate), slot.opt_state[1], slot.params
+        )
     return affinity.inter_task_affinity(
         program.problem,
         slot.params,
         slot.model_state,
-        batch,
+        _first(batch, measurement.examples),
         slot.learning_rate,
+        measurement.kind,
         key=jax.random.fold_in(slot.key, slot.step),
+        lookahead=lookahead,
+        eval_batch=_first(validation_batch, measurement.examples),
         task_mask=slot.task_mask,
+        sources=sources,
         batching=program.batching,
     )
+
+
+def _examples(split, rows):
+    """The examples in some rows of a split, a `Batch`; None if there are none."""
+    return None if rows is None else jax.tree.map(lambda x: x[rows], split)
+
+
+def _first(batch, examples):
+    return batch if batch is None else jax.tree.map(lambda x: x[:examples], batch)
 
 
 def _trained_heads(program, task_mask, new, old):

@@ -44,6 +44,14 @@ class TrainingConfig:
       patience: evaluations without a better total validation error after which a network stops;
         0 for never.
       affinity_every: steps between measurements of inter-task affinity.
+      affinity_kind: 'exact', 'first_order' or 'cosine', see `affinity.inter_task_affinities`.
+      affinity_step: 'sgd' for lookahead steps of plain gradient descent (the paper), 'optimizer'
+        for those that the optimizer would take from where it stands.
+      affinity_window: shares of `steps` between which affinities are measured; (0, 1) for all.
+      affinity_examples: examples of each batch that take part; None for all.
+      affinity_split: where losses are compared, 'train', on the batch of the step (the paper), or
+        'validation', on a batch of that split. There a task's affinity onto itself can be compared
+        with the others', so that `grouping.tag` may leave a task alone.
       weighting: makes the optax transform that weighs the tasks, from `tag_jax.optim`.
       optimizer: learning rate (a traced number) -> optax transform, such as `optax.adam`. Put a
         schedule into it with `optax.scale_by_schedule`. What is compiled is kept by the identity
@@ -61,6 +69,11 @@ class TrainingConfig:
     eval_every: int = 100
     patience: int = 10
     affinity_every: int = 10
+    affinity_kind: str = 'exact'
+    affinity_step: str = 'sgd'
+    affinity_window: tuple[float, float] = (0.0, 1.0)
+    affinity_examples: int | None = None
+    affinity_split: str = 'train'
     weighting: Callable[[], optax.GradientTransformation] = optim.equal
     optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
     slots: int | None = None
@@ -70,8 +83,28 @@ class TrainingConfig:
             self._set_integer(name, 1)
         for name in ('seed', 'patience'):
             self._set_integer(name, 0, 2**32 - 1)
-        if self.slots is not None:
-            self._set_integer('slots', 1)
+        for name in ('slots', 'affinity_examples'):
+            if getattr(self, name) is not None:
+                self._set_integer(name, 1)
+        for name, known in (
+            ('affinity_kind', affinity.KINDS),
+            ('affinity_step', ('sgd', 'optimizer')),
+            ('affinity_split', ('train', 'validation')),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f'{name} must be one of {", ".join(known)}, not {getattr(self, name)!r}'
+                )
+        try:
+            start, stop = map(float, self.affinity_window)
+        except (TypeError, ValueError):
+            start, stop = math.nan, math.nan
+        if not 0 <= start < stop <= 1:
+            raise ValueError(
+                'affinity_window must be two shares of training, 0 <= start < stop <= 1, not '
+                f'{self.affinity_window!r}'
+            )
+        object.__setattr__(self, 'affinity_window', (start, stop))
         rate = self.learning_rate
         if not isinstance(rate, numbers.Real) or not 0 < rate < math.inf:
             raise ValueError(f'learning_rate must be positive and finite, not {rate!r}')
@@ -79,6 +112,11 @@ class TrainingConfig:
         for name, example in (('weighting', 'tag_jax.optim.equal'), ('optimizer', 'optax.adam')):
             if not callable(getattr(self, name)):
                 raise ValueError(f'{name} must be a function that makes a transform, as {example}')
+
+    def measures_at(self, steps):
+        """Whether affinities are measured before steps, given as an array of step numbers."""
+        start, stop = (share * self.steps for share in self.affinity_window)
+        return (steps % self.affinity_every == 0) & (steps >= start) & (steps < stop)
 
     def _set_integer(self, name, least, most=math.inf):
         value = getattr(self, name)
@@ -156,8 +194,8 @@ def train_networks(
     """
     if not plans:
         return ()
-    size = evaluation.num_examples(train_split)
-    batch_size = min(config.batch_size, size)
+    sizes = tuple(map(evaluation.num_examples, (train_split, validation_split)))
+    batch_size = min(config.batch_size, sizes[0])
     chunk = min(config.eval_every, config.steps)
     program = slots.Program(
         problem=problem,
@@ -165,10 +203,14 @@ def train_networks(
         optimizer=config.optimizer,
         batching=_batching(problem, train_split.inputs),
         ragged=config.steps % chunk != 0,
-        measures=any(plan.measures_affinity for plan in plans),
+        measurement=_measurement(plans, config),
     )
     num_slots = config.slots or default_slots(problem, len(plans), train_split.inputs)
-    data = jax.device_put(evaluation.as_batch(problem, train_split))
+    data = jax.device_put(
+        tuple(evaluation.as_batch(problem, split) for split in (train_split, validation_split))
+        if config.affinity_split == 'validation'
+        else (evaluation.as_batch(problem, train_split), None)
+    )
     validation = evaluation.prepare(problem, validation_split)
 
     waiting, finished = collections.deque(plans), {}
@@ -191,7 +233,7 @@ def train_networks(
                     state = slots.place(state, slot, n)
             occupied = [n for n in range(num_slots) if runs[n] is not None]
 
-            schedule = _schedule(runs, chunk, batch_size, size, config)
+            schedule = _schedule(runs, chunk, batch_size, sizes, config)
             state, outputs = slots.advance(program, state, data, schedule)
             networks = state.params, state.model_state
             scores = evaluation.scores(
@@ -283,18 +325,38 @@ def _initial_slot(program, plan):
     )
 
 
-def _schedule(runs, chunk, batch_size, num_examples, config):
-    """What all slots do in the next chunk; empty slots repeat their first batches."""
+def _measurement(plans, config):
+    """A `slots.Measurement`, or None if no plan asks for affinities."""
+    if not any(plan.measures_affinity for plan in plans):
+        return None
+    return slots.Measurement(config.affinity_kind, config.affinity_step, config.affinity_examples)
+
+
+def _schedule(runs, chunk, batch_size, sizes, config):
+    """What all slots do in the next chunk; empty slots repeat their first batches.
+
+    Args:
+      sizes: the numbers of examples in the training and the validation split.
+    """
     steps = np.array([run.step if run else 0 for run in runs]) + np.arange(chunk)[:, None]
     seeds = [run.plan.seed if run else 0 for run in runs]
     rows = [
-        [batch_rows(*slot, batch_size, num_examples) for slot in zip(seeds, now, strict=True)]
-        for now in steps.tolist()
+        np.array(
+            [
+                [
+                    batch_rows(*slot, min(batch_size, size), size)
+                    for slot in zip(seeds, now, strict=True)
+                ]
+                for now in steps.tolist()
+            ]
+        )
+        for size in (sizes if config.affinity_split == 'validation' else sizes[:1])
     ]
     live = (steps < config.steps) & np.array([run is not None for run in runs])
     asked = np.array([run is not None and run.plan.measures_affinity for run in runs])
-    measured = live & asked & (steps % config.affinity_every == 0)
-    return slots.Schedule(np.array(rows), live, measured.any(axis=1))
+    measured = live & asked & config.measures_at(steps)
+    validation_rows = rows[1] if len(rows) > 1 else None
+    return slots.Schedule(rows[0], validation_rows, live, measured.any(axis=1))
 
 
 def _observed(problem, run, outputs, scores, seconds, config):
@@ -323,10 +385,9 @@ def _observed(problem, run, outputs, scores, seconds, config):
         )
     affinities = run.affinities
     if run.plan.measures_affinity:
-        for now in range(run.step, step):
-            if now % config.affinity_every == 0:
-                matrix = outputs.affinity[now - run.step]
-                affinities = affinity.update(affinities, matrix, now)
+        taken = np.arange(run.step, step)
+        for now in taken[config.measures_at(taken)].tolist():
+            affinities = affinity.update(affinities, outputs.affinity[now - run.step], now)
     run = run._replace(
         affinities=affinities, step=step, stale=run.stale + 1, seconds=run.seconds + seconds
     )

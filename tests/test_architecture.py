@@ -19,6 +19,7 @@ FLOORS = {
     'store': 6,
     'training': 5,
     'slots': 4,
+    'trust': 4,
     'evaluation': 3,
     'optim': 3,
     'affinity': 3,

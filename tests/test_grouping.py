@@ -54,6 +54,11 @@ def test_the_result_holds_together(run, problem, dataset):
     assert result.cost['search_steps'] == 40
     assert result.cost['search_seconds'] > 0
     assert result.bound == result.objective
+    # Four measurements are two blocks: enough to say something, and to say that it is not much.
+    assert 0 <= result.confidence <= 1
+    assert any('score at least as high as the runner-up' in remark for remark in result.remarks)
+    loaded = grouping.load(run[0])
+    assert (loaded.confidence, loaded.remarks) == (result.confidence, result.remarks)
 
 
 def test_each_task_is_answered_by_the_network_that_serves_it(run, problem, dataset):
@@ -191,6 +196,17 @@ def test_settings_are_told_apart_by_the_arguments_of_their_functions(problem, da
     grouping.tag(problem, dataset, 1, config(momentum=0.5), tmp_path / 'run')
     with pytest.raises(ValueError, match=r'optimizer was sgd\(momentum=0.5\) and is sgd\(nest'):
         grouping.tag(problem, dataset, 1, config(nesterov=True), tmp_path / 'run', resume=True)
+
+
+def test_on_validation_a_task_may_be_left_alone(problem, dataset, tmp_path):
+    """Then its affinity onto itself is its score; on training data it never is."""
+    alone = GIVEN + np.diag([0.0, 9.0, 0.0])
+    for split, expected in (('train', False), ('validation', True)):
+        config = dataclasses.replace(CONFIG, affinity_split=split)
+        result = grouping.tag(problem, dataset, 2, config, tmp_path / split, affinity=alone)
+        assert (('octant',) in [group.tasks for group in result.groups]) == expected
+        assert result.confidence is None
+        assert result.remarks == ()
 
 
 def test_one_network_is_the_baseline_itself(problem, dataset, tmp_path):

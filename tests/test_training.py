@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import pytest
 from flax import nnx
 from small import TASKS, make_split
 
-from tag_jax import affinity, evaluation, objectives, training
+from tag_jax import affinity, evaluation, gradients, objectives, slots, training
 from tag_jax.problem import Batch, from_nnx
 from tag_jax.training import NetworkPlan, TrainingConfig
 
@@ -239,6 +240,55 @@ def test_the_first_affinities_are_those_of_the_first_batch(problem, dataset):
     np.testing.assert_allclose(network.affinities.history[0], expected, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize('road', ['vmap', 'unroll'])
+def test_how_affinities_are_measured_can_be_chosen(problem, dataset, monkeypatch, road):
+    """On both roads what the options say: here all of them at once, against a direct call."""
+    monkeypatch.setattr(gradients, 'preferred_batching', lambda *arguments: road)
+    config = dataclasses.replace(
+        CONFIG,
+        steps=20,
+        eval_every=10,
+        affinity_every=1,
+        affinity_kind='first_order',
+        affinity_step='optimizer',
+        affinity_window=(0.0, 0.1),
+        affinity_examples=16,
+        affinity_split='validation',
+    )
+    (network,) = train(problem, dataset, [plan('all', seed=4, measures_affinity=True)], config)
+    np.testing.assert_array_equal(network.affinities.steps, [0, 1])
+    init_key, _ = jax.random.split(jax.random.key(4))
+    params, state = problem.init(init_key)
+    batches = []
+    for split, size in ((dataset.train, 512), (dataset.validation, 200)):
+        rows = training.batch_rows(4, 0, 32, size)[:16]
+        batches.append(Batch(split.inputs[rows], {t: y[rows] for t, y in split.targets.items()}))
+    adam = optax.adam(1e-2)
+    expected = affinity.inter_task_affinity(
+        problem,
+        params,
+        state,
+        batches[0],
+        1e-2,
+        'first_order',
+        lookahead=affinity.optimizer_step(adam, adam.init(params), params),
+        eval_batch=batches[1],
+    )
+    np.testing.assert_allclose(network.affinities.history[0], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_affinities_of_many_tasks_in_pieces(convolutional_problem, dataset, monkeypatch):
+    """Where passes are unrolled, some sources a call give what one call gives."""
+    plans = [plan('all', measures_affinity=True)]
+    config = dataclasses.replace(CONFIG, steps=10, eval_every=10)
+    (whole,) = train(convolutional_problem, dataset, plans, config)
+    monkeypatch.setattr(slots, 'TASKS_IN_ONE_CALL', 2)
+    monkeypatch.setattr(slots, 'SOURCES_A_CALL', 2)
+    jax.clear_caches()
+    (pieces,) = train(convolutional_problem, dataset, plans, config)
+    np.testing.assert_allclose(whole.affinities.mean, pieces.affinities.mean, rtol=1e-3, atol=1e-6)
+
+
 def test_measuring_does_not_change_training(problem, dataset):
     config = dataclasses.replace(CONFIG, slots=1)
     (measured,) = train(problem, dataset, [plan('a', measures_affinity=True)], config)
@@ -337,6 +387,12 @@ def test_networks_report_when_they_finish(problem, dataset):
         ('seed', 2**32),
         ('patience', -1),
         ('slots', 0),
+        ('affinity_examples', 0),
+        ('affinity_kind', 'exakt'),
+        ('affinity_step', 'adam'),
+        ('affinity_split', 'test'),
+        ('affinity_window', (0.5, 0.5)),
+        ('affinity_window', 0.5),
         ('learning_rate', 0.0),
         ('learning_rate', -1e-3),
         ('learning_rate', float('nan')),
@@ -345,7 +401,7 @@ def test_networks_report_when_they_finish(problem, dataset):
     ],
 )
 def test_settings_out_of_range_are_named(name, value):
-    with pytest.raises(ValueError, match=f'{name} must be .*, not {value!r}'):
+    with pytest.raises(ValueError, match=f'{name} must be .*, not {re.escape(repr(value))}'):
         TrainingConfig(**{name: value})
 
 

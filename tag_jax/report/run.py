@@ -9,6 +9,7 @@ import html
 import io
 import math
 import pathlib
+import textwrap
 
 import numpy as np
 from matplotlib import colormaps
@@ -74,7 +75,10 @@ def text_table(results) -> str:
     rule = '-' * len(line(header))
     groups = [f'  {n}  {tasks}' for n, tasks in enumerate(group_lines(results), 1)]
     table = [line(header), rule, *map(line, rows[:-1]), rule, line(rows[-1])]
-    return '\n'.join(['Train together:', *groups, '', gain_sentence(results), '', *table])
+    remarks = [
+        line for remark in results.get('remarks', ()) for line in ('', *textwrap.wrap(remark, 100))
+    ]
+    return '\n'.join(['Train together:', *groups, '', gain_sentence(results), '', *table, *remarks])
 
 
 def group_lines(results) -> list[str]:
@@ -307,7 +311,9 @@ def html_page(results, config, pictures) -> str:
         gain=html.escape(gain_sentence(results)),
         head=head,
         body=body,
+        affinity_text=html.escape(_AFFINITY_KINDS[config.get('affinity_kind', 'exact')]),
         measured=html.escape(measured),
+        remarks=''.join(f'<p>{html.escape(remark)}</p>' for remark in results.get('remarks', ())),
         settings=settings,
         **{
             name.removesuffix('.png'): base64.b64encode(picture).decode()
@@ -315,6 +321,13 @@ def html_page(results, config, pictures) -> str:
         },
     )
 
+
+_SHARE = "The share of the target task's loss that one step on the source task alone takes away"
+_AFFINITY_KINDS = {
+    'exact': _SHARE,
+    'first_order': f'{_SHARE}, to first order',
+    'cosine': "The cosine between the gradients of the source task's and the target task's losses",
+}
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -352,9 +365,9 @@ th, td {{ padding: 0.25rem 0.8rem; text-align: left; border-bottom: 1px solid #8
 <h2>Networks</h2>
 <img alt="Which network trains and which serves each task" src="data:image/png;base64,{groups}">
 <h2>Inter-task affinity</h2>
-<p>The share of the target task's loss that one step on the source task alone takes away,
-{measured}. Blue helps, red harms.</p>
+<p>{affinity_text}, {measured}. Blue helps, red harms.</p>
 <img alt="Heat map of inter-task affinities" src="data:image/png;base64,{affinity}">
+{remarks}
 <h2>Training</h2>
 <img alt="Loss and validation error during training" src="data:image/png;base64,{curves}">
 <h2>Settings and cost</h2>

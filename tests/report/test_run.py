@@ -20,6 +20,7 @@ RESULTS = {
     'total_test_error': 6.25,
     'baselines': {'mtl': {'test_error': {'a': 2.0, 'b': 4.0, 'c': 4.0}, 'total_test_error': 10.0}},
     'cost': {'search_steps': 20, 'search_seconds': 1.25},
+    'remarks': ['It may be <chance>.'],
 }
 
 
@@ -112,6 +113,8 @@ def test_the_table(tmp_path):
             'c      2          3.25          4.00',
             '------------------------------------',
             'total             6.25         10.00',
+            '',
+            'It may be <chance>.',
         ]
     )
     worse = {**RESULTS, 'total_test_error': 12.0}
