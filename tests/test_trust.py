@@ -47,7 +47,7 @@ def test_a_clear_preference_is_certain_and_noise_is_not():
 
 
 def test_confidence_is_how_often_the_choice_would_be_right():
-    """Two rival groups with a known difference and a known error: the normal distribution's answer."""
+    """Rival groups with a known difference and a known error: the normal distribution's answer."""
     mean = blocks(1.0)
     mean[2, 0] = mean[2, 1] = 0.96
     found, expected = [], []

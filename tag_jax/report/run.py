@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 
 from tag_jax import workdir as workdirs
 
+LINE_LENGTH = 100
 HEAT_MAP, DIAGRAM, CURVES, REPORT = 'affinity.png', 'groups.png', 'curves.png', 'report.html'
 
 _BASELINE_NAMES = {'mtl': 'all together', 'stl': 'single tasks'}
@@ -76,7 +77,9 @@ def text_table(results) -> str:
     groups = [f'  {n}  {tasks}' for n, tasks in enumerate(group_lines(results), 1)]
     table = [line(header), rule, *map(line, rows[:-1]), rule, line(rows[-1])]
     remarks = [
-        line for remark in results.get('remarks', ()) for line in ('', *textwrap.wrap(remark, 100))
+        line
+        for remark in results.get('remarks', ())
+        for line in ('', *textwrap.wrap(remark, LINE_LENGTH))
     ]
     return '\n'.join(['Train together:', *groups, '', gain_sentence(results), '', *table, *remarks])
 
