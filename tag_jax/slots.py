@@ -19,7 +19,7 @@ from tag_jax.problem import with_trailing_axes
 # Where passes are unrolled: tasks up to which all lookaheads are one compiled call, and sources a
 # call beyond, which costs a forward pass more for each call and keeps compile time down.
 TASKS_IN_ONE_CALL = 9
-SOURCES_A_CALL = 4
+SOURCES_A_CALL = 3
 
 
 class Measurement(NamedTuple):
@@ -228,14 +228,30 @@ def _step_alone(program, slot, train, rows):
 
 
 def _measured_alone(program, slot, data, rows):
-    """The affinities of one network before its step, `[T, T]`, some source tasks a call."""
-    size = len(program.problem.task_names)
-    if program.measurement.kind != 'exact' or size <= TASKS_IN_ONE_CALL:
+    """The affinities of one network before its step, `[T, T]`."""
+    if program.measurement.kind != 'exact':
         return _measure_alone(program, slot, data, rows)
+    return in_pieces(
+        functools.partial(_measure_alone, program, slot, data, rows),
+        len(program.problem.task_names),
+    )
+
+
+def in_pieces(measure, size):
+    """Affinities with some source tasks a call, so that compile time does not grow with the tasks.
+
+    Args:
+      measure: `sources` (see `affinity.inter_task_affinities`), or None for all -> `[S, T]`.
+      size: T.
+
+    Returns:
+      `[T, T]`; from one call up to TASKS_IN_ONE_CALL tasks, else from calls with SOURCES_A_CALL.
+    """
+    if size <= TASKS_IN_ONE_CALL:
+        return measure(None)
     sources = np.zeros((-(-size // SOURCES_A_CALL) * SOURCES_A_CALL, size), np.float32)
     np.fill_diagonal(sources, 1)
-    pieces = np.split(sources, len(sources) // SOURCES_A_CALL)
-    found = [_measure_alone(program, slot, data, rows, piece) for piece in pieces]
+    found = [measure(piece) for piece in np.split(sources, len(sources) // SOURCES_A_CALL)]
     return np.concatenate([np.asarray(piece) for piece in found])[:size]
 
 

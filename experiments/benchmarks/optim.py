@@ -3,17 +3,15 @@
     python -m experiments.benchmarks.optim [--tasks=2,9,40] [--rounds=31]
 
 One process; a small convolutional encoder, batches of 64 pictures of 32 x 32 x 3, a classifier of
-ten classes for each task, Adam. The plain step is `jax.grad` of the summed losses. Every round
-takes two steps with each method in turn and times the second one, since the first one finds memory
-and caches as the method before left them; a method's ratio is the median over rounds of its time
-over the plain step's of the same round. Methods in parameter space need a backward pass for each
+ten classes for each task, Adam. The plain step is `jax.grad` of the summed losses. A
+method's ratio is the median over rounds of its time over the plain step's of the same round
+(`benchmarks.timing`). Methods in parameter space need a backward pass for each
 task and are measured up to --most_shared tasks. TorchJD's MGDA stands beside them, each against
 its own framework's plain step, where torch and torchjd are installed (`pip install -e '.[bench]'`).
 """
 
 import functools
 import importlib.util
-import time
 
 import flax.linen as nn
 import jax
@@ -23,6 +21,7 @@ import optax
 from absl import flags
 
 from experiments import launch
+from experiments.benchmarks import timing
 from tag_jax import gradients, objectives, optim
 from tag_jax.data import TaskKind
 from tag_jax.problem import Batch, from_linen
@@ -103,25 +102,18 @@ def measure(problem, batch, methods):
     steps = {'plain sum': plain_step(problem, model_state)}
     for name, make in methods.items():
         steps[name] = weighted_step(problem, model_state, make())
-    compiled, states, compiling, seconds = {}, {}, {}, {name: [] for name in steps}
+    compiled, compiling, calls = {}, {}, {}
     for name, (transform, step) in steps.items():
-        states[name] = transform.init(params)
-        began = time.perf_counter()
-        compiled[name] = jax.jit(step).lower(params, states[name], batch).compile()
-        compiling[name] = time.perf_counter() - began
-    for _ in range(FLAGS.rounds):
-        for name, step in compiled.items():
-            for _ in range(2):
-                began = time.perf_counter()
-                _, states[name] = jax.block_until_ready(step(params, states[name], batch))
-                last = time.perf_counter() - began
-            seconds[name].append(last)
-    plain = np.array(seconds['plain sum'])
+        arguments = params, transform.init(params), batch
+        compiled[name], compiling[name] = timing.compile_timed(step, *arguments)
+        calls[name] = functools.partial(compiled[name], *arguments)
+    seconds = timing.side_by_side(calls, FLAGS.rounds)
+    plain = seconds['plain sum']
     flops = {name: step.cost_analysis()['flops'] for name, step in compiled.items()}
     print(f'\n{len(problem.task_names)} tasks; plain step {1e3 * np.median(plain):.1f} ms')
     print(f'{"method":34} {"time":>6} {"FLOPs":>6} {"compile, s":>10}')
     for name in compiled:
-        ratio = np.median(np.array(seconds[name]) / plain)
+        ratio = np.median(seconds[name] / plain)
         share = flops[name] / flops['plain sum']
         print(f'{name:34} {ratio:6.2f} {share:6.2f} {compiling[name]:10.1f}', flush=True)
 

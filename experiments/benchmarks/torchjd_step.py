@@ -3,17 +3,17 @@
 Needs torch and torchjd (`pip install -e '.[bench]'`). The network is that of the benchmark.
 """
 
-import time
-
 import numpy as np
 import torch
 from torch import nn
 from torchjd.aggregation import MGDA
 from torchjd.autojac import jac_to_grad, mtl_backward
 
+from experiments.benchmarks import timing
+
 
 def measure(size, batch, rounds):
-    """Times a step with MGDA beside the plain sum; of two steps of each kind the second.
+    """Times a step with MGDA beside the plain sum.
 
     Args:
       size: number of tasks.
@@ -55,13 +55,5 @@ def measure(size, batch, rounds):
         jac_to_grad(encoder.parameters(), aggregator)
         optimizer.step()
 
-    seconds = {plain: [], weighted: []}
-    for _ in range(rounds):
-        for step, found in seconds.items():
-            for _ in range(2):
-                began = time.perf_counter()
-                step()
-                last = time.perf_counter() - began
-            found.append(last)
-    plain_seconds = np.array(seconds[plain])
-    return np.median(plain_seconds), np.median(np.array(seconds[weighted]) / plain_seconds)
+    seconds = timing.side_by_side({'plain': plain, 'weighted': weighted}, rounds)
+    return np.median(seconds['plain']), np.median(seconds['weighted'] / seconds['plain'])

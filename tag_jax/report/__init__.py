@@ -4,6 +4,7 @@ from tag_jax import report
 print(report.write('runs/mine'))      # affinity.png, groups.png, curves.png, report.html
 """
 
+from tag_jax.report.counterexample import COUNTEREXAMPLE, counterexample_figure
 from tag_jax.report.multi_objective import (
     RADAR,
     SCATTER,
@@ -36,6 +37,7 @@ from tag_jax.report.trade_off import (
 )
 
 __all__ = [
+    'COUNTEREXAMPLE',
     'CURVES',
     'DIAGRAM',
     'HEAT_MAP',
@@ -45,6 +47,7 @@ __all__ = [
     'affinity_figure',
     'choices_figure',
     'choices_table',
+    'counterexample_figure',
     'curves_figure',
     'gain_sentence',
     'group_lines',

@@ -1,0 +1,184 @@
+"""What inter-task affinities cost: time, compiled FLOPs and memory, beside a plain training step.
+
+    python -m experiments.benchmarks.affinity [--tasks=2,5,9,20,40] [--encoders=mlp,small,celeba]
+
+One process. The plain step is `jax.grad` of the summed losses and Adam; measuring is a pass of its
+own, so a run that measures at every step costs one plus the ratio, at every tenth step one plus a
+tenth of it. Ratios are medians over rounds (`benchmarks.timing`). The encoders: 'mlp', two dense
+layers on batches of 256 x 144; 'small', two convolutions and a dense layer on 64 x 32 x 32 x 3;
+'celeba', the network of the TAG authors for CelebA on 64 x 64 x 64 x 3. The bounds of the last
+column count a backward pass as two forward passes: (1 + 3T) / 3 plain steps for exact affinities,
+(1 + 2T) / 3 for first order.
+
+--compile prints the compile times of measuring exactly on the small encoder as training does it,
+where convolutions run on CPU: in one call up to nine tasks, three source tasks a call beyond.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import flags
+
+from experiments import launch
+from experiments.benchmarks import timing
+from tag_jax import affinity, gradients, objectives, slots
+from tag_jax.data import TaskKind
+from tag_jax.problem import Batch, from_linen
+
+flags.DEFINE_list('tasks', ['2', '5', '9', '20', '40'], 'Numbers of tasks.')
+flags.DEFINE_list('encoders', ['mlp', 'small', 'celeba'], 'Encoders: mlp, small, celeba.')
+flags.DEFINE_integer('rounds', 11, 'Times that each is timed.')
+flags.DEFINE_integer('most_unrolled', 20, 'Most tasks for which convolutions are unrolled at once.')
+flags.DEFINE_bool('compile', False, 'Compile times of the way that training takes, only.')
+
+FLAGS = flags.FLAGS
+
+
+class MLP(nn.Module):
+    @nn.compact
+    def __call__(self, inputs):
+        return nn.relu(nn.Dense(32)(nn.relu(nn.Dense(128)(inputs))))
+
+
+class Small(nn.Module):
+    """Two convolutions and a dense layer."""
+
+    @nn.compact
+    def __call__(self, images):
+        for channels in (16, 32):
+            images = nn.relu(nn.Conv(channels, (3, 3))(images))
+            images = nn.max_pool(images, (2, 2), (2, 2))
+        return nn.relu(nn.Dense(64)(images.reshape(len(images), -1)))
+
+
+class CelebA(nn.Module):
+    """Fifty et al. 2021, their code: a convolution, max pooling, a residual block, average pooling.
+
+    (3 x 3 convolutions of 64 channels with BatchNorm; each head is one dense layer.)
+    """
+
+    @nn.compact
+    def __call__(self, images, train):
+        convolve = functools.partial(nn.Conv, 64, (3, 3), use_bias=False)
+        normalise = functools.partial(nn.BatchNorm, use_running_average=not train)
+        images = nn.relu(normalise()(convolve()(images)))
+        images = nn.max_pool(images, (3, 3), (2, 2), padding='SAME')
+        residual = nn.relu(normalise()(convolve()(images)))
+        images = nn.relu(images + normalise()(convolve()(residual)))
+        return jnp.mean(images, axis=(1, 2))
+
+
+ENCODERS = {
+    'mlp': (MLP(), (256, 144)),
+    'small': (Small(), (64, 32, 32, 3)),
+    'celeba': (CelebA(), (64, 64, 64, 3)),
+}
+
+
+def main():
+    print(f'{jax.devices()[0].device_kind}, {jax.default_backend()}')
+    for name in FLAGS.encoders:
+        encoder, shape = launch.choose('encoder', name, ENCODERS)
+        for size in map(int, FLAGS.tasks):
+            if FLAGS.compile:
+                print_compile_time(size)
+            else:
+                measure(name, size, *make_problem(encoder, shape, size))
+        if FLAGS.compile:
+            break
+
+
+def make_problem(encoder, shape, size):
+    """A problem of `size` two-way classifications, and a batch of noise."""
+    names = [f'task_{n:02}' for n in range(size)]
+    goals = objectives.for_tasks(dict.fromkeys(names, TaskKind('classification', 2)))
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=shape).astype(np.float32)
+    targets = {name: rng.integers(2, size=shape[0]).astype(np.int32) for name in names}
+    heads = {name: nn.Dense(2) for name in names}
+    problem = from_linen(encoder, heads, *objectives.losses_and_metrics(goals), inputs[:1])
+    return problem, Batch(jnp.asarray(inputs), jax.tree.map(jnp.asarray, targets))
+
+
+def measure(name, size, problem, batch):
+    """Prints the ratios for one encoder and number of tasks."""
+    params, state = problem.init(jax.random.key(0))
+    arguments = params, state, batch
+    functions = {'plain step': plain_step(problem)}
+    for kind in affinity.KINDS:
+        functions[kind] = functools.partial(measured, problem, (kind,), None)
+    functions['all kinds'] = functools.partial(measured, problem, affinity.KINDS, None)
+    unrolled = gradients.preferred_batching(problem, params, state, batch.inputs) == 'unroll'
+    if not unrolled:
+        functions['exact, four at a time'] = functools.partial(measured, problem, ('exact',), 4)
+    if unrolled and size > FLAGS.most_unrolled:
+        functions = {'plain step': functions['plain step']}
+    compiled, compiling = {}, {}
+    for kind, function in functions.items():
+        compiled[kind], compiling[kind] = timing.compile_timed(function, *arguments)
+    calls = {kind: functools.partial(one, *arguments) for kind, one in compiled.items()}
+    if unrolled:
+        calls['exact, as in training'] = lambda: in_pieces(problem, *arguments)
+    seconds = timing.side_by_side(calls, FLAGS.rounds)
+    plain = seconds['plain step']
+    print(f'\n{name}, {size} tasks; plain step {1e3 * np.median(plain):.1f} ms')
+    print(f'{"measuring":24} {"time":>6} {"FLOPs":>6} {"MB":>6} {"compile, s":>10} {"bound":>6}')
+    flops = compiled['plain step'].cost_analysis()['flops']
+    for kind in calls:
+        line = f'{kind:24} {np.median(seconds[kind] / plain):6.2f}'
+        if kind in compiled:
+            share = compiled[kind].cost_analysis()['flops'] / flops
+            memory = compiled[kind].memory_analysis().temp_size_in_bytes / 1e6
+            line += f' {share:6.2f} {memory:6.0f} {compiling[kind]:10.1f}'
+        else:
+            line += ' ' * 25
+        bound = {'exact': (1 + 3 * size) / 3, 'first_order': (1 + 2 * size) / 3}
+        print(line + (f' {bound[kind]:6.2f}' if kind in bound else ''), flush=True)
+
+
+def plain_step(problem):
+    """Adam on the summed losses."""
+    adam = optax.adam(1e-3)
+
+    def step(params, state, batch):
+        total = lambda p: jnp.sum(gradients.task_losses(problem, p, state, batch)[0])
+        updates, opt_state = adam.update(jax.grad(total)(params), adam.init(params), params)
+        return optax.apply_updates(params, updates), opt_state
+
+    return step
+
+
+def measured(problem, kinds, batching, params, state, batch, sources=None):
+    return affinity.inter_task_affinities(
+        problem, params, state, batch, 1e-3, kinds, sources=sources, batching=batching
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def piece(problem, params, state, batch, sources=None):
+    return measured(problem, ('exact',), 'unroll', params, state, batch, sources)['exact']
+
+
+def in_pieces(problem, params, state, batch):
+    """Exact affinities as training takes them where passes are unrolled."""
+    return slots.in_pieces(
+        lambda sources: piece(problem, params, state, batch, sources), len(problem.task_names)
+    )
+
+
+def print_compile_time(size):
+    problem, batch = make_problem(*ENCODERS['small'], size)
+    arguments = *problem.init(jax.random.key(0)), batch
+    sources = None
+    if size > slots.TASKS_IN_ONE_CALL:
+        sources = np.eye(slots.SOURCES_A_CALL, size, dtype=np.float32)
+    _, seconds = timing.compile_timed(functools.partial(piece, problem), *arguments, sources)
+    print(f'{size} tasks: {seconds:.1f} s', flush=True)
+
+
+if __name__ == '__main__':
+    launch.launch(main)

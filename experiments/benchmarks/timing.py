@@ -1,0 +1,37 @@
+"""How benchmarks take time: side by side in one process, each call after one of its own kind."""
+
+import time
+
+import jax
+import numpy as np
+
+
+def compile_timed(function, *arguments):
+    """A compiled function, and the seconds that tracing and compiling it took."""
+    began = time.perf_counter()
+    compiled = jax.jit(function).lower(*arguments).compile()
+    return compiled, time.perf_counter() - began
+
+
+def side_by_side(calls, rounds):
+    """Seconds of each of several calls, round by round.
+
+    In every round each is called twice in turn, and the second call timed: the first one finds
+    memory and caches as the call before left them.
+
+    Args:
+      calls: `{name: function without arguments}`.
+      rounds: how many rounds.
+
+    Returns:
+      `{name: seconds [rounds]}`.
+    """
+    seconds = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            for _ in range(2):
+                began = time.perf_counter()
+                jax.block_until_ready(call())
+                last = time.perf_counter() - began
+            seconds[name].append(last)
+    return {name: np.array(found) for name, found in seconds.items()}
