@@ -136,6 +136,8 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path):
         (['--workdir=file'], 'cannot write to the workdir file'),
         (['--workdir=file/run'], 'cannot write to the workdir file/run'),
         (['--workdir='], '--workdir is empty'),
+        (['--affinity_kind=exakt'], 'affinity_kind must be one of exact, first_order, cosine, not'),
+        (['--affinity_window=0.5'], 'affinity_window must be two shares of training, 0 <= start'),
         (['--seed=99999999999'], 'seed must be an integer of at least 0 and at most 4294967295'),
         (['--resume'], '--resume needs --workdir'),
         (['--affinity=no.npz'], 'there is no file of affinities no.npz'),
