@@ -92,8 +92,8 @@ class Result:
       cost: steps and seconds of search and training.
       objective, bound: of the selection.
       confidence: how probable it is, as far as noise of measuring goes, that the chosen groups
-        score at least what the runner-up does (`trust.confidence`); None where nothing was
-        measured.
+        score higher than the runner-up (`trust.confidence`); None where there are too few
+        measurements, no other choice, or a selection that is not proven optimal.
       remarks: what else the measurements say of the choice, a sentence each.
       networks: a `Network` for each group.
     """
@@ -205,7 +205,13 @@ def tag(
         cost = {'search_steps': search.steps, 'search_seconds': search.seconds}
     if run.path is not None:
         workdirs.write_affinity(run.path / workdirs.AFFINITY, summary)
-    if pair := _pair_without_affinity(problem.task_names, summary.mean):
+    on_validation = config.affinity_split == 'validation'
+    if not len(summary.steps) and affinity is None:
+        raise ValueError(
+            f'training stopped after {search.steps} steps, before affinity_window began: its '
+            f'shares are of the {config.steps} steps allowed'
+        )
+    if pair := _pair_without_affinity(problem.task_names, summary.mean, on_validation):
         source, target = pair
         kept = '' if run.path is None else f'; all others are in {run.path / workdirs.AFFINITY}'
         raise ValueError(
@@ -213,7 +219,7 @@ def tag(
             f'measured batch, or the loss of {target!r} was not positive. Measure more often or '
             f'in larger batches, or leave one of the tasks out{kept}'
         )
-    alone = np.diagonal(summary.mean) if config.affinity_split == 'validation' else None
+    alone = np.diagonal(summary.mean) if on_validation else None
     selected = selection.select_groups(summary.mean, budget, alone)
     return _train_selected(run, selected, trained, summary, alone, cost)
 
@@ -244,9 +250,10 @@ def load(workdir, problem=None) -> Result:
     return Result(
         **{
             name: found[name]
-            for name in ('dataset', 'method', 'budget', 'seed', 'objective', 'bound', 'confidence')
+            for name in ('dataset', 'method', 'budget', 'seed', 'objective', 'bound')
         },
-        remarks=tuple(found['remarks']),
+        confidence=found.get('confidence'),
+        remarks=tuple(found.get('remarks', ())),
         **{name: found[name] for name in ('test_error', 'total_test_error', 'metrics', 'cost')},
         task_names=task_names,
         groups=groups,
@@ -281,11 +288,11 @@ def _train_selected(run, selected, trained, summary, alone, cost) -> Result:
       cost: of the search.
     """
     names = run.problem.task_names
-    other = trust.runner_up(summary.mean, run.budget, selected, alone)
-    confidence = None
-    if other is not None and len(summary.steps):
+    other = confidence = None
+    if len(summary.steps) and selected.optimal:
+        other = trust.runner_up(summary.mean, run.budget, selected, alone)
+    if other is not None:
         confidence = trust.confidence(summary, selected, other)
-        confidence = confidence if math.isfinite(confidence) else None
     groups = [tuple(names[n] for n in group) for group in selected.groups]
     serves = [tuple(names[n] for n in served) for served in selected.serves]
     plans = {tasks: _plan(run, f'network_{n}', tasks) for n, tasks in enumerate(groups, 1)}
@@ -325,7 +332,7 @@ def _train_selected(run, selected, trained, summary, alone, cost) -> Result:
         affinity=summary.mean,
         cost={
             **cost,
-            'selection_seconds': selected.elapsed,
+            'selection_seconds': selected.elapsed + (other.elapsed if other else 0.0),
             'training_steps': sum(network.steps for network in new),
             'training_seconds': math.fsum(network.seconds for network in new),
             'slots': _num_slots(run, missing),
@@ -445,9 +452,9 @@ def _check_budget(problem, budget):
         )
 
 
-def _pair_without_affinity(names, affinity):
+def _pair_without_affinity(names, affinity, with_itself=False):
     """The first pair of tasks whose affinity selection needs and does not have, or None."""
-    missing = ~np.isfinite(affinity) & ~np.eye(len(names), dtype=bool)
+    missing = ~np.isfinite(affinity) & (with_itself | ~np.eye(len(names), dtype=bool))
     for source, target in np.argwhere(missing):
         return names[source], names[target]
     return None

@@ -288,9 +288,19 @@ def _measure(program, slot, batch, validation_batch=None, sources=None):
     """The inter-task affinities of one network before its step, `[T, T]`; `[S, T]` of sources."""
     measurement, lookahead = program.measurement, None
     if measurement.step == 'optimizer':
+        losses, active = gradients.task_losses(
+            program.problem,
+            slot.params,
+            slot.model_state,
+            batch,
+            jax.random.fold_in(slot.key, slot.step),
+        )
         # The state of a chain: that of the weighting, that of the optimizer.
         lookahead = affinity.optimizer_step(
-            program.optimizer(slot.learning_rate), slot.opt_state[1], slot.params
+            program.optimizer(slot.learning_rate),
+            slot.opt_state[1],
+            slot.params,
+            value=jnp.sum(jnp.where(active & slot.task_mask, losses, 0)),
         )
     return affinity.inter_task_affinity(
         program.problem,

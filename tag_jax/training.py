@@ -47,7 +47,8 @@ class TrainingConfig:
       affinity_kind: 'exact', 'first_order' or 'cosine', see `affinity.inter_task_affinities`.
       affinity_step: 'sgd' for lookahead steps of plain gradient descent (the paper), 'optimizer'
         for those that the optimizer would take from where it stands.
-      affinity_window: shares of `steps` between which affinities are measured; (0, 1) for all.
+      affinity_window: shares of `steps`, the largest number, between which affinities are measured;
+        (0, 1) for all.
       affinity_examples: examples of each batch that take part; None for all.
       affinity_split: where losses are compared, 'train', on the batch of the step (the paper), or
         'validation', on a batch of that split. There a task's affinity onto itself can be compared
@@ -105,6 +106,11 @@ class TrainingConfig:
                 f'{self.affinity_window!r}'
             )
         object.__setattr__(self, 'affinity_window', (start, stop))
+        if not self.measures_at(np.arange(self.steps)).any():
+            raise ValueError(
+                f'affinity_window {self.affinity_window} of {self.steps} steps holds no multiple '
+                f'of affinity_every, {self.affinity_every}: nothing would be measured'
+            )
         rate = self.learning_rate
         if not isinstance(rate, numbers.Real) or not 0 < rate < math.inf:
             raise ValueError(f'learning_rate must be positive and finite, not {rate!r}')
@@ -115,7 +121,7 @@ class TrainingConfig:
 
     def measures_at(self, steps):
         """Whether affinities are measured before steps, given as an array of step numbers."""
-        start, stop = (share * self.steps for share in self.affinity_window)
+        start, stop = (share * self.steps - 1e-9 for share in self.affinity_window)
         return (steps % self.affinity_every == 0) & (steps >= start) & (steps < stop)
 
     def _set_integer(self, name, least, most=math.inf):

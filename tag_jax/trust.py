@@ -1,6 +1,7 @@
 """How far a grouping by affinities can be trusted, from the measurements behind it."""
 
 import numpy as np
+from scipy import special
 
 from tag_jax import affinity, selection
 
@@ -20,27 +21,28 @@ def runner_up(affinities, budget, chosen, singleton_scores=None):
     return others[0] if others else None
 
 
-def confidence(summary, chosen, other, samples=1000, seed=0) -> float:
-    """How probable it is that the chosen groups score at least what others do.
+def confidence(summary, chosen, other) -> float | None:
+    """How probable it is, as far as noise of measuring goes, that one selection beats another.
 
-    The share of block bootstrap samples of the measurements (`affinity.block_bootstrap`) in which
-    they do. It tells noise of measuring from a preference; whether affinities are worth following
-    is another question.
+    One minus the one-sided p-value of the difference between their scores, every task served as it
+    was selected, by Student's distribution and the error of `affinity.contrast`. The chosen
+    selection is the best of many on the same measurements, so this is at least one half and errs
+    upward. Whether affinities are worth following is another question.
 
     Args:
       summary: the `affinity.AffinitySummary` that was selected from.
       chosen, other: `selection.Selection`s.
-      samples, seed: of the bootstrap.
 
     Returns:
-      A number between 0 and 1; NaN if there are fewer than two blocks of measurements.
+      A number between 0 and 1; None if there are too few measurements for an error.
     """
-    means = affinity.block_bootstrap(summary, samples, seed)
-    differences = _objectives(means, chosen) - _objectives(means, other)
-    known = np.isfinite(differences)
-    if len(summary.steps) < 4 or not known.any():
-        return float('nan')
-    return float(np.mean(differences[known] >= 0))
+    weights = _weights(chosen, len(summary.mean)) - _weights(other, len(summary.mean))
+    difference = affinity.contrast(summary, weights)
+    if not np.isfinite(difference.error):
+        return None
+    if difference.error == 0:
+        return 0.5 + 0.5 * float(np.sign(difference.value))
+    return float(special.stdtr(difference.degrees, difference.value / difference.error))
 
 
 def remarks(summary, other, confident) -> tuple[str, ...]:
@@ -48,25 +50,28 @@ def remarks(summary, other, confident) -> tuple[str, ...]:
 
     Args:
       summary: the `affinity.AffinitySummary` that was selected from.
-      other: the runner-up, or None.
-      confident: what `confidence` says, or None.
+      other: the runner-up; None if there was no choice.
+      confident: what `confidence` says.
     """
     if not len(summary.steps):
         return ()
     names, found = summary.task_names, []
-    if other is not None and confident is not None:
+    if other is not None and confident is None:
+        found.append('There are too few measurements to tell the choice of groups from chance.')
+    elif other is not None:
         rivals = ' '.join(
             '{' + ', '.join(names[task] for task in group) + '}' for group in other.groups
         )
+        share = 'more than 99' if confident > 0.99 else f'{100 * confident:.0f}'
         found.append(
-            f'In {100 * confident:.0f} % of bootstrap samples of the measured affinities these '
-            f'groups score at least as high as the runner-up, {rivals}.'
+            f'As far as noise of measuring goes, these groups score higher than the runner-up, '
+            f'{rivals}, with a probability of {share} %.'
         )
-    if alike := affinity.indistinct(summary):
-        found.append(
-            f'The affinities onto {", ".join(alike)} lie within two standard errors of each other: '
-            'which tasks to train with is left to chance there. Measure more often or train longer.'
-        )
+        if alike := affinity.indistinct(summary):
+            found.append(
+                f'The affinities onto {", ".join(alike)} cannot be told apart: which tasks to '
+                'train with is left to chance there. Measure more often or train longer.'
+            )
     if rare := affinity.rarely_together(summary):
         pairs = ', '.join(f'{source} onto {target}' for source, target in rare)
         found.append(
@@ -76,11 +81,11 @@ def remarks(summary, other, confident) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _objectives(means, selected):
-    """What a selection scores under each of R affinity matrices `[R, T, T]`, `[R]`."""
-    total = np.zeros(len(means))
+def _weights(selected, size):
+    """The weight of each affinity in the score of a selection, `[T, T]`."""
+    weights = np.zeros((size, size))
     for group, served in zip(selected.groups, selected.serves, strict=True):
         for task in served:
             sources = [other for other in group if other != task] or [task]
-            total = total + means[:, sources, task].mean(axis=1)
-    return total
+            weights[sources, task] += 1 / len(sources)
+    return weights

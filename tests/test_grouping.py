@@ -54,9 +54,8 @@ def test_the_result_holds_together(run, problem, dataset):
     assert result.cost['search_steps'] == 40
     assert result.cost['search_seconds'] > 0
     assert result.bound == result.objective
-    # Four measurements are two blocks: enough to say something, and to say that it is not much.
-    assert 0 <= result.confidence <= 1
-    assert any('score at least as high as the runner-up' in remark for remark in result.remarks)
+    assert 0.5 <= result.confidence <= 1
+    assert any('score higher than the runner-up' in remark for remark in result.remarks)
     loaded = grouping.load(run[0])
     assert (loaded.confidence, loaded.remarks) == (result.confidence, result.remarks)
 
@@ -196,6 +195,14 @@ def test_settings_are_told_apart_by_the_arguments_of_their_functions(problem, da
     grouping.tag(problem, dataset, 1, config(momentum=0.5), tmp_path / 'run')
     with pytest.raises(ValueError, match=r'optimizer was sgd\(momentum=0.5\) and is sgd\(nest'):
         grouping.tag(problem, dataset, 1, config(nesterov=True), tmp_path / 'run', resume=True)
+
+
+def test_training_that_ends_before_the_window_of_measuring(problem, dataset):
+    config = dataclasses.replace(
+        CONFIG, steps=400, eval_every=10, patience=1, learning_rate=1e-9, affinity_window=(0.9, 1)
+    )
+    with pytest.raises(ValueError, match='training stopped after .* before affinity_window began'):
+        grouping.tag(problem, dataset, 2, config)
 
 
 def test_on_validation_a_task_may_be_left_alone(problem, dataset, tmp_path):

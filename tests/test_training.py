@@ -251,30 +251,41 @@ def test_how_affinities_are_measured_can_be_chosen(problem, dataset, monkeypatch
         affinity_every=1,
         affinity_kind='first_order',
         affinity_step='optimizer',
-        affinity_window=(0.0, 0.1),
+        affinity_window=(0.05, 0.15),
         affinity_examples=16,
         affinity_split='validation',
     )
     (network,) = train(problem, dataset, [plan('all', seed=4, measures_affinity=True)], config)
-    np.testing.assert_array_equal(network.affinities.steps, [0, 1])
+    np.testing.assert_array_equal(network.affinities.steps, [1, 2])
     init_key, _ = jax.random.split(jax.random.key(4))
     params, state = problem.init(init_key)
-    batches = []
-    for split, size in ((dataset.train, 512), (dataset.validation, 200)):
-        rows = training.batch_rows(4, 0, 32, size)[:16]
-        batches.append(Batch(split.inputs[rows], {t: y[rows] for t, y in split.targets.items()}))
+
+    def batch(split, step, examples=32):
+        rows = training.batch_rows(4, step, 32, len(split.inputs))[:examples]
+        return Batch(split.inputs[rows], {t: y[rows] for t, y in split.targets.items()})
+
+    # By hand: the first step, then a measurement from where Adam stands.
     adam = optax.adam(1e-2)
+    total = lambda p: gradients.task_losses(problem, p, state, batch(dataset.train, 0))[0].sum()
+    updates, adam_state = adam.update(jax.grad(total)(params), adam.init(params), params)
+    params = optax.apply_updates(params, updates)
     expected = affinity.inter_task_affinity(
         problem,
         params,
         state,
-        batches[0],
+        batch(dataset.train, 1, 16),
         1e-2,
         'first_order',
-        lookahead=affinity.optimizer_step(adam, adam.init(params), params),
-        eval_batch=batches[1],
+        lookahead=affinity.optimizer_step(adam, adam_state, params),
+        eval_batch=batch(dataset.validation, 1, 16),
     )
     np.testing.assert_allclose(network.affinities.history[0], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_the_step_of_an_optimizer_that_looks_at_the_loss(problem, dataset):
+    config = dataclasses.replace(CONFIG, optimizer=on_plateau, affinity_step='optimizer')
+    (network,) = train(problem, dataset, [plan('all', measures_affinity=True)], config)
+    assert np.isfinite(network.affinities.mean).all()
 
 
 def test_affinities_of_many_tasks_in_pieces(convolutional_problem, dataset, monkeypatch):
@@ -284,9 +295,24 @@ def test_affinities_of_many_tasks_in_pieces(convolutional_problem, dataset, monk
     (whole,) = train(convolutional_problem, dataset, plans, config)
     monkeypatch.setattr(slots, 'TASKS_IN_ONE_CALL', 2)
     monkeypatch.setattr(slots, 'SOURCES_A_CALL', 2)
-    jax.clear_caches()
+    calls, measure = [], slots._measure_alone
+    monkeypatch.setattr(slots, '_measure_alone', lambda *a: calls.append(a[-1]) or measure(*a))
     (pieces,) = train(convolutional_problem, dataset, plans, config)
+    np.testing.assert_array_equal(calls, [[[1, 0, 0], [0, 1, 0]], [[0, 0, 1], [0, 0, 0]]])
     np.testing.assert_allclose(whole.affinities.mean, pieces.affinities.mean, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize('size', [1, 9, 10, 12, 40])
+def test_pieces_are_put_together_again(size):
+    matrix = np.random.default_rng(0).normal(size=(size, size))
+    calls = []
+
+    def measure(sources):
+        calls.append(sources)
+        return matrix if sources is None else sources @ matrix
+
+    np.testing.assert_allclose(slots.in_pieces(measure, size), matrix)
+    assert len(calls) == (1 if size <= 9 else -(-size // 3))
 
 
 def test_measuring_does_not_change_training(problem, dataset):
@@ -403,6 +429,11 @@ def test_networks_report_when_they_finish(problem, dataset):
 def test_settings_out_of_range_are_named(name, value):
     with pytest.raises(ValueError, match=f'{name} must be .*, not {re.escape(repr(value))}'):
         TrainingConfig(**{name: value})
+
+
+def test_a_window_without_a_measurement_is_refused():
+    with pytest.raises(ValueError, match='holds no multiple of affinity_every, 15: nothing would'):
+        TrainingConfig(steps=20, affinity_every=15, affinity_window=(0.8, 1.0))
 
 
 def test_numbers_of_numpy_become_numbers():

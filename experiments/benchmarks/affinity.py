@@ -81,15 +81,15 @@ ENCODERS = {
 
 def main():
     print(f'{jax.devices()[0].device_kind}, {jax.default_backend()}')
+    sizes = [int(size) for size in FLAGS.tasks]
+    if FLAGS.compile:
+        for size in sizes:
+            print_compile_time(size)
+        return
     for name in FLAGS.encoders:
         encoder, shape = launch.choose('encoder', name, ENCODERS)
-        for size in map(int, FLAGS.tasks):
-            if FLAGS.compile:
-                print_compile_time(size)
-            else:
-                measure(name, size, *make_problem(encoder, shape, size))
-        if FLAGS.compile:
-            break
+        for size in sizes:
+            measure(name, size, *make_problem(encoder, shape, size))
 
 
 def make_problem(encoder, shape, size):

@@ -171,7 +171,7 @@ def inter_task_affinities(
     return result
 
 
-def optimizer_step(optimizer, opt_state, params):
+def optimizer_step(optimizer, opt_state, params, **extra_args):
     """The step that an optimizer would take from where it stands, as a `lookahead`.
 
     Momentum, the moments of Adam and weight decay take part, in the step of every source alike: the
@@ -181,15 +181,18 @@ def optimizer_step(optimizer, opt_state, params):
       optimizer: the optax transform behind the weighting, such as `optax.adam(1e-3)`.
       opt_state: its state, over all parameters.
       params: the parameters, `{'shared': ..., 'heads': {task: ...}}`.
+      **extra_args: what the optimizer's update takes beside these, such as `value=`.
 
     Returns:
       `gradient -> update` of the shared parameters. Heads have gradient zero in it, which matters
       to what looks at all parameters together, such as a global norm.
     """
     heads = jax.tree.map(jnp.zeros_like, params['heads'])
+    optimizer = optax.with_extra_args_support(optimizer)
 
     def lookahead(gradient):
-        updates, _ = optimizer.update({'shared': gradient, 'heads': heads}, opt_state, params)
+        whole = {'shared': gradient, 'heads': heads}
+        updates, _ = optimizer.update(whole, opt_state, params, **extra_args)
         return updates['shared']
 
     return lookahead

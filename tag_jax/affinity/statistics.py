@@ -9,6 +9,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import special
 
 
 class AffinityStatistics(NamedTuple):
@@ -118,30 +119,38 @@ def summary(statistics) -> AffinitySummary:
     )
 
 
-def block_bootstrap(statistics, samples=1000, seed=0) -> np.ndarray:
-    """Means as other runs might have given them: blocks of measurements drawn with replacement.
+class Contrast(NamedTuple):
+    """A difference between affinities.
 
-    Blocks of about sqrt(N) consecutive measurements keep the correlation between neighbours
-    (Carlstein 1986). How often a comparison of affinities holds among the samples is how far it can
-    be trusted.
+    Attributes:
+      value: of the difference between means.
+      error: its standard error by batch means, as `AffinitySummary.stderr`; what the affinities in
+        it have in common, such as the batches they were measured on, does not count. NaN below two
+        blocks.
+      degrees: degrees of freedom of the error.
+    """
+
+    value: float
+    error: float
+    degrees: int
+
+
+def contrast(summary, weights) -> Contrast:
+    """A weighted sum of mean affinities, such as the best onto a task minus the worst.
 
     Args:
-      statistics: from `update`, with N measurements.
-      samples: how many means to draw.
-      seed: of the draws.
-
-    Returns:
-      `[samples, T, T]`, NaN where a pair had no sample in the blocks that were drawn.
+      summary: an `AffinitySummary`.
+      weights: `[T, T]`; pairs with weight 0 do not take part.
     """
-    history = _history(statistics)
-    sampled = np.isfinite(history)
-    sums, counts = _blocks(np.where(sampled, history, 0).astype(np.float64), sampled)
-    if not len(sums):
-        return np.full((samples, *history.shape[1:]), np.nan)
-    even = np.full(len(sums), 1 / len(sums))
-    drawn = np.random.default_rng(seed).multinomial(len(sums), even, size=samples)
-    over_blocks = lambda values: np.tensordot(drawn.astype(np.float64), values, axes=1)
-    return _divide(over_blocks(sums), over_blocks(counts))
+    weights = np.asarray(weights, np.float64)
+    over = lambda matrices: np.where(weights != 0, weights * matrices, 0).sum(axis=(-2, -1))
+    sampled = np.isfinite(summary.history)
+    sums, counts = _blocks(np.where(sampled, summary.history, 0).astype(np.float64), sampled)
+    blocks = over(_divide(sums, counts))
+    known = int(np.isfinite(blocks).sum())
+    error = _batch_means_error(blocks, np.isfinite(blocks).astype(int))
+    # Differences of neighbours know two thirds of what independent blocks would.
+    return Contrast(float(over(summary.mean)), float(error), max(1, 2 * (known - 1) // 3))
 
 
 def margin(affinity) -> np.ndarray:
@@ -159,23 +168,35 @@ def margin(affinity) -> np.ndarray:
     return _extremes(affinity)[0]
 
 
-def indistinct(summary, errors=2.0) -> tuple[str, ...]:
+def indistinct(summary, chance=0.05) -> tuple[str, ...]:
     """The tasks onto which affinities cannot be told apart.
+
+    Onto such a task the difference between the best and the worst affinity is one that chance makes
+    in more than a share `chance` of cases, also counting that they are the best and the worst of
+    many (Bonferroni, over the pairs of sources).
 
     Args:
       summary: an `AffinitySummary`.
-      errors: how many standard errors of the difference the best and the worst affinity onto a task
-        have to be apart.
+      chance: the share.
 
     Returns:
-      The names of tasks for which they are not, though there are at least two affinities onto them.
+      The names of such tasks, among those with two affinities onto them or more and a known error.
     """
-    spread, best, worst = _extremes(summary.mean)
-    tasks = np.arange(len(spread))
-    error = np.hypot(summary.stderr[best, tasks], summary.stderr[worst, tasks])
-    several = np.isfinite(summary.mean).sum(axis=0) - np.isfinite(np.diagonal(summary.mean)) > 1
-    close = several & ~(spread > errors * error)
-    return tuple(task for task, near in zip(summary.task_names, close, strict=True) if near)
+    spreads, best, worst = _extremes(summary.mean)
+    others = np.isfinite(summary.mean) & ~np.eye(len(spreads), dtype=bool)
+    found = []
+    for task, sources in enumerate(others.sum(axis=0)):
+        if sources < 2:
+            continue
+        weights = np.zeros_like(summary.mean)
+        weights[best[task], task] += 1
+        weights[worst[task], task] -= 1
+        difference = contrast(summary, weights)
+        pairs = sources * (sources - 1) / 2
+        least = special.stdtrit(difference.degrees, 1 - chance / 2 / pairs) * difference.error
+        if spreads[task] <= least:
+            found.append(summary.task_names[task])
+    return tuple(found)
 
 
 def rarely_together(summary, share=0.1) -> tuple[tuple[str, str], ...]:

@@ -46,7 +46,10 @@ def write(path) -> str:
     records = workdirs.read_records(path / workdirs.METRICS)
     pictures = {
         HEAT_MAP: _png(
-            affinity_figure(affinity['mean'], affinity['task_names'], affinity.get('stderr'))
+            affinity_figure(
+                *(affinity['mean'], affinity['task_names'], affinity.get('stderr')),
+                config.get('affinity_kind', 'exact'),
+            )
         ),
         DIAGRAM: _png(groups_figure(results)),
         CURVES: _png(curves_figure(results, records)),
@@ -115,7 +118,7 @@ def gain_sentence(results) -> str:
     return sentence + '.'
 
 
-def affinity_figure(mean, task_names, stderr=None) -> Figure:
+def affinity_figure(mean, task_names, stderr=None, kind='exact') -> Figure:
     """A heat map of inter-task affinities, source tasks down, target tasks across.
 
     The diagonal, a task's effect on itself, is left grey: selection does not use it, and it is far
@@ -125,6 +128,7 @@ def affinity_figure(mean, task_names, stderr=None) -> Figure:
       mean: `[T, T]`, source task first.
       task_names: T names.
       stderr: `[T, T]`, written under the values; None or NaN to leave it out.
+      kind: of affinity, of `affinity.KINDS`.
     """
     size = len(task_names)
     shown = np.ma.masked_where(np.eye(size, dtype=bool) | ~np.isfinite(mean), mean)
@@ -145,7 +149,8 @@ def affinity_figure(mean, task_names, stderr=None) -> Figure:
     axes.set_ylabel('source task: the step that is taken')
     axes.set_title('Inter-task affinity')
     scale = f' in units of $10^{{{exponent}}}$' if exponent else ''
-    figure.colorbar(image, ax=axes, shrink=0.8, label=f'share of loss taken away{scale}')
+    measured = 'cosine of gradients' if kind == 'cosine' else 'share of loss taken away'
+    figure.colorbar(image, ax=axes, shrink=0.8, label=f'{measured}{scale}')
     if size <= _ANNOTATED_TASKS:
         for source, target in np.argwhere(~np.ma.getmaskarray(shown)):
             value = mean[source, target] / unit

@@ -56,7 +56,7 @@ def along(direction):
 
 
 def test_counterexample_of_the_paper():
-    """Fifty et al. 2021, Appendix A.3: the losses printed there, which a step of 0.009 gives.
+    """Fifty et al. 2021, Appendix A.2: the losses printed there, which a step of 0.009 gives.
 
     (With the step of 0.09 that the text names, b and c lead to 7.199 and 7.222.)
     """

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from published import CELEBA_TAG
+from scipy import special
 from small import make_problem
 
 from tag_jax import affinity
@@ -106,16 +107,37 @@ def test_windows_are_parts_of_training():
             affinity.window(statistics, *part)
 
 
-def test_bootstrapped_means_spread_as_the_standard_error():
-    series = correlated(np.random.default_rng(4), 9, 2500, 0.5).reshape(3, 3, 2500)
-    statistics = statistics_of(series.transpose(2, 0, 1))
-    found = affinity.block_bootstrap(statistics, samples=2000)
-    summary = affinity.summary(statistics)
-    assert found.shape == (2000, 3, 3)
-    np.testing.assert_allclose(found.mean(axis=0), summary.mean, atol=5e-3)
-    np.testing.assert_allclose(found.std(axis=0), summary.stderr, rtol=0.4)
-    np.testing.assert_array_equal(found, affinity.block_bootstrap(statistics, samples=2000))
-    assert np.isnan(affinity.block_bootstrap(statistics_of(np.zeros((0, 3, 3))))).all()
+def test_what_affinities_have_in_common_does_not_count_in_a_contrast():
+    """All are measured on the same batches; a paired difference is known better than its parts."""
+    rng = np.random.default_rng(4)
+    history = rng.normal(size=(400, 1, 1)) + 0.01 * rng.normal(size=(400, 3, 3))
+    history[:, 0, 2] += 0.05
+    weights = np.zeros((3, 3))
+    weights[0, 2], weights[1, 2] = 1, -1
+    summary = affinity.summary(statistics_of(history))
+    found = affinity.contrast(summary, weights)
+    paired = (history[:, 0, 2] - history[:, 1, 2]).astype(np.float32)
+    assert found.value == pytest.approx(paired.mean(), rel=1e-4)
+    assert found.error == pytest.approx(paired.std() / 20, rel=0.4)
+    assert found.error < 0.1 * summary.stderr[0, 2]
+    assert found.degrees == 12
+    assert affinity.indistinct(summary) == ('a', 'b')
+    history[:, 1, 2] = np.nan
+    assert np.isnan(affinity.contrast(affinity.summary(statistics_of(history)), weights).error)
+
+
+@pytest.mark.parametrize('length', [4, 16, 400])
+@pytest.mark.parametrize('drift', [0.0, 3.0])
+def test_errors_of_contrasts_are_calibrated(length, drift):
+    """How often a difference of nothing is taken for one, at the 5 percent level."""
+    rng = np.random.default_rng(5)
+    weights = np.array([[0.0, 1], [-1, 0]])
+    wrong = 0
+    for _ in range(600):
+        history = rng.normal(size=(length, 2, 2)) + drift * np.linspace(0, 1, length)[:, None, None]
+        found = affinity.contrast(affinity.summary(statistics_of(history, 'ab')), weights)
+        wrong += abs(found.value) > special.stdtrit(found.degrees, 0.975) * found.error
+    assert 0.02 < wrong / 600 < 0.09
 
 
 def test_margin_is_table_13_of_the_paper():
@@ -137,8 +159,20 @@ def test_affinities_that_cannot_be_told_apart_are_named():
     assert affinity.indistinct(affinity.summary(statistics_of(history))) == ('a', 'c')
     alike = np.ones((16, 3, 3))
     assert affinity.indistinct(affinity.summary(statistics_of(alike))) == NAMES
-    # Between two tasks there is nothing to tell apart.
+    # Between two tasks there is nothing to tell apart, and without an error nothing is said.
     assert affinity.indistinct(affinity.summary(statistics_of(history[:, :2, :2], 'ab'))) == ()
+    assert affinity.indistinct(affinity.summary(statistics_of(history[:3]))) == ()
+
+
+@pytest.mark.parametrize('size', [5, 9, 40])
+def test_the_best_and_the_worst_of_many_are_no_difference(size):
+    """Noise among many tasks looks like a preference more often; not to this."""
+    names = tuple(f't{n}' for n in range(size))
+    named = [
+        len(affinity.indistinct(affinity.summary(statistics_of(history, names)))) / size
+        for history in np.random.default_rng(6).normal(size=(5, 400, size, size))
+    ]
+    assert np.mean(named) > 0.85
 
 
 def test_pairs_whose_labels_rarely_meet_are_named():

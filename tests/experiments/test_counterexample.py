@@ -8,7 +8,7 @@ import sys
 def test_the_printed_losses_come_out_with_a_tenth_of_the_step(tmp_path):
     command = [sys.executable, '-m', 'experiments.counterexample', f'--workdir={tmp_path / "run"}']
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert 'come out with a step size of 0.009, not with the 0.09 named' in printed
+    assert 'come out with a step size of 0.009; the text names 0.09' in printed
     results = json.loads((tmp_path / 'run' / 'results.json').read_text())
     stated, true = results['losses_after']['0.09'], results['losses_after']['0.009']
     for name, loss in results['printed'].items():
