@@ -21,7 +21,7 @@ import optax
 from absl import flags
 
 from experiments import launch
-from experiments.benchmarks import timing
+from experiments.benchmarks import encoders, timing
 from tag_jax import gradients, objectives, optim
 from tag_jax.data import TaskKind
 from tag_jax.problem import Batch, from_linen
@@ -52,17 +52,6 @@ IN_ONE_PASS = {
 SHARED = {'mgda': optim.mgda}
 
 
-class Encoder(nn.Module):
-    """Two convolutions and a dense layer."""
-
-    @nn.compact
-    def __call__(self, images):
-        for channels in (16, 32):
-            images = nn.relu(nn.Conv(channels, (3, 3))(images))
-            images = nn.max_pool(images, (2, 2), (2, 2))
-        return nn.relu(nn.Dense(64)(images.reshape(len(images), -1)))
-
-
 def main():
     print(f'{jax.devices()[0].device_kind}, {jax.default_backend()}')
     for size in map(int, FLAGS.tasks):
@@ -88,7 +77,7 @@ def make_problem(size):
     images = rng.normal(size=(64, 32, 32, 3)).astype(np.float32)
     targets = {name: rng.integers(10, size=64).astype(np.int32) for name in names}
     problem = from_linen(
-        Encoder(),
+        encoders.Small(),
         {name: nn.Dense(10) for name in names},
         *objectives.losses_and_metrics(goals),
         images[:1],
