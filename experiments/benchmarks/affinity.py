@@ -8,13 +8,16 @@ tenth of it. Ratios are medians over rounds (`benchmarks.timing`). The encoders:
 layers on batches of 256 x 144; 'small', two convolutions and a dense layer on 64 x 32 x 32 x 3;
 'celeba', the network of the TAG authors for CelebA on 64 x 64 x 64 x 3. The bounds of the last
 column count a backward pass as two forward passes: (1 + 3T) / 3 plain steps for exact affinities,
-(1 + 2T) / 3 for first order.
+(1 + 2T) / 3 for first order. 'exact, as in training' is what `slots.in_pieces` does. With torch
+(`pip install -e '.[bench]'`) the same exact affinities are measured in PyTorch, in units of its own
+plain step and of our time.
 
 --compile prints the compile times of measuring exactly on the small encoder as training does it,
 where convolutions run on CPU: in one call up to nine tasks, three source tasks a call beyond.
 """
 
 import functools
+import importlib.util
 
 import flax.linen as nn
 import jax
@@ -36,7 +39,7 @@ flags.DEFINE_integer('most_unrolled', 20, 'Most tasks for which convolutions are
 flags.DEFINE_bool('compile', False, 'Compile times of the way that training takes, only.')
 
 FLAGS = flags.FLAGS
-
+AS_TRAINING = 'exact, as in training'
 
 ENCODERS = {
     'mlp': (encoders.MLP(), (256, 144)),
@@ -88,14 +91,14 @@ def measure(name, size, problem, batch):
         compiled[kind], compiling[kind] = timing.compile_timed(function, *arguments)
     calls = {kind: functools.partial(one, *arguments) for kind, one in compiled.items()}
     if unrolled:
-        calls['exact, as in training'] = lambda: in_pieces(problem, *arguments)
+        calls[AS_TRAINING] = lambda: in_pieces(problem, *arguments)
     seconds = timing.side_by_side(calls, FLAGS.rounds)
     plain = seconds['plain step']
-    print(f'\n{name}, {size} tasks; plain step {1e3 * np.median(plain):.1f} ms')
-    print(f'{"measuring":24} {"time":>6} {"FLOPs":>6} {"MB":>6} {"compile, s":>10} {"bound":>6}')
+    print(f'\n{name}, {size} tasks')
+    print(f'{"":24} {"ms":>8} {"time":>6} {"FLOPs":>6} {"MB":>6} {"compile, s":>10} {"bound":>6}')
     flops = compiled['plain step'].cost_analysis()['flops']
     for kind in calls:
-        line = f'{kind:24} {np.median(seconds[kind] / plain):6.2f}'
+        line = timing.row(kind, seconds[kind], plain)
         if kind in compiled:
             share = compiled[kind].cost_analysis()['flops'] / flops
             memory = compiled[kind].memory_analysis().temp_size_in_bytes / 1e6
@@ -104,6 +107,20 @@ def measure(name, size, problem, batch):
             line += ' ' * 25
         bound = {'exact': (1 + 3 * size) / 3, 'first_order': (1 + 2 * size) / 3}
         print(line + (f' {bound[kind]:6.2f}' if kind in bound else ''), flush=True)
+    if importlib.util.find_spec('torch'):
+        print_torch(name, batch, np.median(seconds['exact' if 'exact' in calls else AS_TRAINING]))
+
+
+def print_torch(name, batch, ours):
+    """Prints the same measurement in PyTorch; the last column is its time in units of ours."""
+    from experiments.benchmarks import torch_affinity
+
+    seconds = timing.side_by_side(torch_affinity.calls(name, batch), FLAGS.rounds)
+    plain = seconds['PyTorch plain']
+    for way, taken in seconds.items():
+        line = timing.row(way, taken, plain)
+        versus = '' if way == 'PyTorch plain' else f'   {np.median(taken) / ours:.2f} x ours'
+        print(line + versus, flush=True)
 
 
 def plain_step(problem):

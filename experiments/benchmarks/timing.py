@@ -35,3 +35,8 @@ def side_by_side(calls, rounds):
                 last = time.perf_counter() - began
             seconds[name].append(last)
     return {name: np.array(found) for name, found in seconds.items()}
+
+
+def row(name, seconds, plain):
+    """The start of a line of a table: a name, median milliseconds, median ratio to `plain`."""
+    return f'{name:24} {1e3 * np.median(seconds):8.1f} {np.median(seconds / plain):6.2f}'

@@ -9,7 +9,7 @@ from torch import nn
 from torchjd.aggregation import MGDA
 from torchjd.autojac import jac_to_grad, mtl_backward
 
-from experiments.benchmarks import timing
+from experiments.benchmarks import timing, torch_encoders
 
 
 def measure(size, batch, rounds):
@@ -23,15 +23,8 @@ def measure(size, batch, rounds):
     Returns:
       Median seconds of the plain step, and the median over rounds of the ratio.
     """
-    torch.manual_seed(0)
-    images = torch.tensor(np.asarray(batch.inputs)).permute(0, 3, 1, 2).contiguous()
-    targets = [torch.tensor(np.asarray(target)).long() for target in batch.targets.values()]
-    encoder = nn.Sequential(
-        *(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Flatten(), nn.Linear(2048, 64), nn.ReLU()),
-    )
-    heads = nn.ModuleList(nn.Linear(64, 10) for _ in range(size))
+    images, targets = torch_encoders.arrays(batch)
+    encoder, heads = torch_encoders.network('small', images, [10] * size)
     optimizer = torch.optim.Adam([*encoder.parameters(), *heads.parameters()], lr=1e-3)
     aggregator, cross_entropy = MGDA(), nn.CrossEntropyLoss()
 
