@@ -17,6 +17,9 @@ from jax.extend.core import jaxprs_in_params
 
 from tag_jax.problem import task_key, with_trailing_axes
 
+# What passes that are batched over tasks may hold at a time, unless the caller says how to batch.
+MAX_BATCHED_BYTES = 2**31
+
 
 @functools.partial(
     jax.tree_util.register_dataclass,
@@ -73,12 +76,9 @@ class TaskGradients:
         """The gradient of each loss with respect to the shared parameters, `[T, *param]`.
 
         Args:
-          batching: see `map_stacked`; None for the faster one.
+          batching: see `map_stacked`.
         """
-        pull = lambda cotangent: self.pullback(cotangent)[0]
-        if batching is None:
-            batching = faster_batching(pull, jax.tree.map(lambda g: g[0], self.representation))
-        return map_stacked(pull, self.representation, batching)
+        return map_stacked(lambda z: self.pullback(z)[0], self.representation, batching)
 
     def descent(self, direction):
         """The inner product of each task's shared gradient with a direction, `[T]`.
@@ -247,7 +247,7 @@ def cosines(left, right):
     return products(units(left), units(right))
 
 
-def map_stacked(function, stacked, batching):
+def map_stacked(function, stacked, batching=None):
     """Applies a function along the leading axis of stacked arguments.
 
     Args:
@@ -255,7 +255,8 @@ def map_stacked(function, stacked, batching):
       stacked: pytree of arrays `[T, ...]`, for T tasks or networks.
       batching: 'vmap', all of them in one batched program; 'unroll', one after another in
         straight-line code, whose compile time grows with T; or an integer n, n at a time in a
-        batched program within a loop, which bounds memory.
+        batched program within a loop, which bounds memory. None for the faster one
+        (`faster_batching`), with as many at a time as hold MAX_BATCHED_BYTES by `held_bytes`.
 
     Returns:
       The results, stacked: pytree of arrays `[T, ...]`.
@@ -263,6 +264,8 @@ def map_stacked(function, stacked, batching):
     Raises:
       ValueError: if `batching` is none of these.
     """
+    if batching is None:
+        batching = _batching_within_memory(function, stacked)
     if batching == 'vmap':
         return jax.vmap(function)(stacked)
     if batching == 'unroll':
@@ -272,6 +275,17 @@ def map_stacked(function, stacked, batching):
     if isinstance(batching, numbers.Integral) and batching > 0 and not isinstance(batching, bool):
         return jax.lax.map(function, stacked, batch_size=int(batching))
     raise ValueError(f"batching must be 'vmap', 'unroll' or a positive integer, not {batching!r}")
+
+
+def _batching_within_memory(function, stacked):
+    size = jax.tree.leaves(stacked)[0].shape[0]
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), stacked)
+    batching = faster_batching(function, one)
+    if batching == 'vmap':
+        at_once = max(1, MAX_BATCHED_BYTES // max(1, held_bytes(function, one)))
+        if at_once < size:
+            return -(-size // -(-size // at_once))  # Parts of one size, as far as that goes.
+    return batching
 
 
 def preferred_batching(problem, params, model_state, inputs):
@@ -304,6 +318,38 @@ def faster_batching(function, *arguments):
         return 'vmap'
     traced = jax.make_jaxpr(function)(*arguments)
     return 'unroll' if _contains_convolution(traced.jaxpr) else 'vmap'
+
+
+def held_bytes(function, *arguments):
+    """An estimate of the memory that a function holds at most while it runs, without its arguments.
+
+    Args:
+      function: a traceable function.
+      *arguments: its arguments, as arrays or shapes; only shapes matter.
+
+    Returns:
+      Bytes: the largest sum over values that are made and still needed, none of them fused away.
+    """
+    return _held_bytes(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+def _held_bytes(jaxpr):
+    last_use = {}
+    for index, equation in enumerate(jaxpr.eqns):
+        last_use |= {id(value): index for value in (*equation.invars, *equation.outvars)}
+    last_use |= {id(value): len(jaxpr.eqns) for value in jaxpr.outvars}
+    live, most = {}, 0
+    for index, equation in enumerate(jaxpr.eqns):
+        inside = max(map(_held_bytes, jaxprs_in_params(equation.params)), default=0)
+        held = sum(live.values())
+        live |= {id(value): _num_bytes(value.aval) for value in equation.outvars}
+        most = max(most, held + inside, sum(live.values()))
+        live = {value: size for value, size in live.items() if last_use[value] > index}
+    return most
+
+
+def _num_bytes(shape):
+    return shape.size * getattr(shape.dtype, 'itemsize', 0)
 
 
 def _contains_convolution(jaxpr):

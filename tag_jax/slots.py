@@ -314,7 +314,7 @@ def _measure(program, slot, batch, validation_batch=None, sources=None):
         eval_batch=_first(validation_batch, measurement.examples),
         task_mask=slot.task_mask,
         sources=sources,
-        batching=program.batching,
+        batching='unroll' if program.batching == 'unroll' else None,
     )
 
 

@@ -3,12 +3,13 @@
 import flax.linen as nn
 import hypothesis
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 from small import (
     TASKS,
+    ConvolutionalEncoder,
+    LinenConvolutionalEncoder,
     LinenNormalisedEncoder,
     NormalisedEncoder,
     make_problem,
@@ -18,6 +19,8 @@ from small import (
 from tag_jax import objectives
 from tag_jax.data import Dataset
 from tag_jax.problem import Batch, from_linen, from_nnx
+
+EXAMPLE = np.zeros((4, 3), np.float32)
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_num_cpu_devices', 8)
@@ -56,33 +59,33 @@ def point(problem):
 @pytest.fixture(params=['nnx', 'linen'], scope='session')
 def noisy_problem(request):
     """A problem with BatchNorm and dropout in the encoder."""
-    kinds = objectives.for_tasks(TASKS)
-    functions = objectives.losses_and_metrics(kinds)
-    example = np.zeros((4, 3), np.float32)
     if request.param == 'nnx':
-        heads = {
-            task: lambda rngs, width=kind.width: nnx.Linear(8, width, rngs=rngs)
-            for task, kind in kinds.items()
-        }
-        return from_nnx(NormalisedEncoder, heads, *functions, example)
-    heads = {task: nn.Dense(kind.width) for task, kind in kinds.items()}
-    return from_linen(LinenNormalisedEncoder(), heads, *functions, example)
+        return _with_nnx(NormalisedEncoder)
+    return _with_linen(LinenNormalisedEncoder())
 
 
 @pytest.fixture(scope='session')
 def convolutional_problem():
-    """A convolutional encoder on the points, repeated to 4 x 4 images of three channels."""
+    """A problem with a convolution in the encoder, in Linen."""
+    return _with_linen(LinenConvolutionalEncoder())
+
+
+@pytest.fixture(scope='session')
+def nnx_convolutional_problem():
+    """The same in NNX."""
+    return _with_nnx(ConvolutionalEncoder)
+
+
+def _with_nnx(make_encoder):
     kinds = objectives.for_tasks(TASKS)
+    heads = {
+        task: lambda rngs, width=kind.width: nnx.Linear(8, width, rngs=rngs)
+        for task, kind in kinds.items()
+    }
+    return from_nnx(make_encoder, heads, *objectives.losses_and_metrics(kinds), EXAMPLE)
 
-    class Encoder(nn.Module):
-        @nn.compact
-        def __call__(self, inputs):
-            images = jnp.broadcast_to(inputs[:, None, None, :], (len(inputs), 4, 4, 3))
-            return jnp.mean(nn.relu(nn.Conv(8, (3, 3))(images)), axis=(1, 2))
 
-    return from_linen(
-        Encoder(),
-        {task: nn.Dense(kind.width) for task, kind in kinds.items()},
-        *objectives.losses_and_metrics(kinds),
-        np.zeros((1, 3), np.float32),
-    )
+def _with_linen(encoder):
+    kinds = objectives.for_tasks(TASKS)
+    heads = {task: nn.Dense(kind.width) for task, kind in kinds.items()}
+    return from_linen(encoder, heads, *objectives.losses_and_metrics(kinds), EXAMPLE)

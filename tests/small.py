@@ -78,3 +78,25 @@ class LinenNormalisedEncoder(nn.Module):
         hidden = nn.Dense(8, use_bias=False)(inputs)
         hidden = nn.BatchNorm(use_running_average=not train)(hidden)
         return nn.Dropout(0.5, deterministic=not train)(hidden)
+
+
+class ConvolutionalEncoder(nnx.Module):
+    """A convolution over the points, repeated to 4 x 4 images of three channels."""
+
+    def __init__(self, rngs):
+        self.convolve = nnx.Conv(3, 8, (3, 3), rngs=rngs)
+
+    def __call__(self, inputs):
+        return jnp.mean(nnx.relu(self.convolve(as_images(inputs))), axis=(1, 2))
+
+
+class LinenConvolutionalEncoder(nn.Module):
+    """The same in Linen."""
+
+    @nn.compact
+    def __call__(self, inputs):
+        return jnp.mean(nn.relu(nn.Conv(8, (3, 3))(as_images(inputs))), axis=(1, 2))
+
+
+def as_images(points):
+    return jnp.broadcast_to(points[:, None, None, :], (len(points), 4, 4, 3))

@@ -175,6 +175,28 @@ def test_convolutions_are_unrolled_on_cpu(problem, convolutional_problem, batch)
         assert found == (expected if jax.default_backend() == 'cpu' else 'vmap')
 
 
+def test_held_bytes():
+    """Of float32 [100], a chain holds two at a time; what is needed again is a third."""
+    array = jax.ShapeDtypeStruct((100,), jnp.float32)
+    chain = lambda x: jnp.exp(jnp.sin(jnp.cos(x)))
+    again = lambda x: (y := jnp.cos(x)) * jnp.exp(jnp.sin(y))
+    assert gradients.held_bytes(chain, array) == 800
+    assert gradients.held_bytes(again, array) == 1200
+    assert gradients.held_bytes(jax.jit(again), array) == 1200
+    assert gradients.held_bytes(lambda x: x, array) == 0
+
+
+def test_batching_follows_from_memory(monkeypatch):
+    """Seven tasks of 800 bytes each: in even parts that fit."""
+    stack = jnp.ones((7, 100))
+    chain = lambda x: jnp.exp(jnp.sin(x))
+    for limit, parts in ((5600, ()), (5599, (4,)), (2399, (2,)), (100, (1,))):
+        monkeypatch.setattr(gradients, 'MAX_BATCHED_BYTES', limit)
+        np.testing.assert_allclose(gradients.map_stacked(chain, stack), chain(stack), rtol=1e-6)
+        found = gradients._batching_within_memory(chain, stack)
+        assert found == (parts[0] if parts else 'vmap')
+
+
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1e-10, 1.0, 1e10]))
 def test_products_and_cosines(seed, scale):
     rng = np.random.default_rng(seed)

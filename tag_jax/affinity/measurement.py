@@ -96,8 +96,8 @@ def inter_task_affinities(
       matrices_only: whether cosines leave out parameters of fewer than two axes (biases, and the
         scales of normalisation), as in the authors' code.
       batching: how passes are batched over sources, see `gradients.map_stacked`; None for the
-        faster one (`gradients.preferred_batching`). The result is the same. Where 'exact' is the
-        only kind, no more gradients are held at a time than are batched.
+        faster one within a bound on memory. The result is the same. Where 'exact' is the only
+        kind, no more gradients are held at a time than are batched.
 
     Returns:
       `{kind: [T, T]}`, source task first; `[S, T]` with `sources`. NaN where there is no sample: a
@@ -113,8 +113,6 @@ def inter_task_affinities(
         raise ValueError('the encoder has no parameters, so no step on a task affects another one')
     if lookahead is None:
         lookahead = lambda gradient: jax.tree.map(lambda g: -learning_rate * g, gradient)
-    if batching is None:
-        batching = gradients.preferred_batching(problem, params, model_state, batch.inputs)
 
     source, _ = gradients.task_gradients(
         problem, params, model_state, batch, key, task_mask=task_mask

@@ -163,12 +163,14 @@ def test_equality_with_a_loop_by_hand_under_batch_norm_and_dropout(noisy_problem
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_equality_with_a_loop_by_hand_under_convolutions(convolutional_problem):
+@pytest.mark.parametrize('name', ['convolutional_problem', 'nnx_convolutional_problem'])
+def test_equality_with_a_loop_by_hand_under_convolutions(name, request):
+    problem = request.getfixturevalue(name)
     with jax.enable_x64(True):
-        params, state = in_float64(convolutional_problem.init(jax.random.key(0)))
+        params, state = in_float64(problem.init(jax.random.key(0)))
         batch = Batch(*in_float64(make_split(32)))
-        found = affinity.inter_task_affinity(convolutional_problem, params, state, batch, 0.1)
-        expected = by_hand(convolutional_problem, params, state, batch, 0.1)
+        found = affinity.inter_task_affinity(problem, params, state, batch, 0.1)
+        expected = by_hand(problem, params, state, batch, 0.1)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
@@ -385,6 +387,19 @@ def test_batchings_are_equal(convolutional_problem, batch):
             affinity.inter_task_affinity(
                 convolutional_problem, params, state, batch, 0.1, batching=wrong
             )
+
+
+def test_memory_is_bounded(problem, point, batch, monkeypatch):
+    """What does not fit is measured some tasks at a time, with the same result."""
+    measure = lambda: affinity.inter_task_affinities(problem, *point, batch, 0.1, affinity.KINDS)
+    loops = lambda: str(jax.make_jaxpr(lambda: measure())()).count('scan[')
+    expected = measure()
+    assert not loops()
+    monkeypatch.setattr(gradients, 'MAX_BATCHED_BYTES', 1)
+    assert loops()
+    found = measure()
+    for kind in affinity.KINDS:
+        np.testing.assert_allclose(found[kind], expected[kind], rtol=1e-4, atol=1e-6)
 
 
 def test_sharded_over_the_batch(problem, point, batch):
