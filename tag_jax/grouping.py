@@ -169,7 +169,8 @@ def tag(
       workdir: a folder for everything that the run leaves behind; None to leave nothing. The
         pictures and the report are drawn from it by `tag_jax.report.write`.
       affinity: affinities to select from, instead of measuring: `[T, T]`, or a file that
-        `tag_jax.workdir.read_affinity` reads (.npz of another run, or .csv).
+        `tag_jax.workdir.read_affinity` reads (.npz of another run, or .csv). Their diagonal counts
+        where `affinity_split` is 'validation'.
       resume: go on with the run that the workdir holds. Networks that had finished are kept, those
         that had not start again; the result is that of an unbroken run. A finished run is loaded.
 
@@ -187,7 +188,10 @@ def tag(
     _check_budget(problem, budget)
     for name in ('train', 'validation', 'test'):
         evaluation.check_split(problem, getattr(dataset, name), name)
-    summary = None if affinity is None else _given_affinities(problem, affinity)
+    on_validation = config.affinity_split == 'validation'
+    summary = None
+    if affinity is not None:
+        summary = _given_affinities(problem, affinity, on_validation)
     run = _Run(problem, dataset, config, 'tag', int(budget), None)
     if workdir is None and resume:
         raise ValueError('resume needs the workdir of the run to go on with')
@@ -205,7 +209,6 @@ def tag(
         cost = {'search_steps': search.steps, 'search_seconds': search.seconds}
     if run.path is not None:
         workdirs.write_affinity(run.path / workdirs.AFFINITY, summary)
-    on_validation = config.affinity_split == 'validation'
     if not len(summary.steps) and affinity is None:
         raise ValueError(
             f'training stopped after {search.steps} steps, before affinity_window began: its '
@@ -421,7 +424,7 @@ def _errors(metrics):
     return Errors(errors, math.fsum(errors.values()))
 
 
-def _given_affinities(problem, affinity):
+def _given_affinities(problem, affinity, with_itself):
     """Affinities from elsewhere, an array or a file, in the form of measured ones."""
     names = problem.task_names
     found = {}
@@ -434,7 +437,7 @@ def _given_affinities(problem, affinity):
         raise ValueError(
             f'an affinity matrix of {size} tasks is {size} x {size}, not {affinity.shape}'
         )
-    if pair := _pair_without_affinity(names, affinity):
+    if pair := _pair_without_affinity(names, affinity, with_itself):
         raise ValueError(f'there is no affinity of {pair[0]!r} onto {pair[1]!r} among those given')
     nothing = affinities.summary(affinities.init(problem))
     return nothing._replace(**found | {'mean': affinity})

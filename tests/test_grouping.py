@@ -278,6 +278,10 @@ def test_given_affinities_must_fit(problem, dataset, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             grouping.tag(problem, dataset, 2, CONFIG, workdir_path, affinity=given)
+    on_validation = dataclasses.replace(CONFIG, affinity_split='validation')
+    alone = GIVEN + np.diag([0, np.nan, 0])
+    with pytest.raises(ValueError, match="no affinity of 'octant' onto 'octant' among those given"):
+        grouping.tag(problem, dataset, 2, on_validation, workdir_path, affinity=alone)
     with pytest.raises(FileNotFoundError, match='there is no file of affinities'):
         grouping.tag(problem, dataset, 2, CONFIG, workdir_path, affinity=tmp_path / 'no.npz')
     assert not workdir_path.exists()

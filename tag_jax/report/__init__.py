@@ -24,6 +24,7 @@ from tag_jax.report.run import (
     group_lines,
     groups_figure,
     html_page,
+    measured_sentence,
     text_table,
     write,
 )
@@ -53,6 +54,7 @@ __all__ = [
     'group_lines',
     'groups_figure',
     'html_page',
+    'measured_sentence',
     'multi_objective_table',
     'notation',
     'radar_figure',

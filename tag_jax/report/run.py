@@ -48,7 +48,8 @@ def write(path) -> str:
         HEAT_MAP: _png(
             affinity_figure(
                 *(affinity['mean'], affinity['task_names'], affinity.get('stderr')),
-                config.get('affinity_kind', 'exact'),
+                None if config.get('affinity') else config.get('affinity_kind', 'exact'),
+                with_diagonal=_on_validation(config),
             )
         ),
         DIAGRAM: _png(groups_figure(results)),
@@ -118,20 +119,20 @@ def gain_sentence(results) -> str:
     return sentence + '.'
 
 
-def affinity_figure(mean, task_names, stderr=None, kind='exact') -> Figure:
+def affinity_figure(mean, task_names, stderr=None, kind='exact', with_diagonal=False) -> Figure:
     """A heat map of inter-task affinities, source tasks down, target tasks across.
-
-    The diagonal, a task's effect on itself, is left grey: selection does not use it, and it is far
-    larger than the rest.
 
     Args:
       mean: `[T, T]`, source task first.
       task_names: T names.
       stderr: `[T, T]`, written under the values; None or NaN to leave it out.
-      kind: of affinity, of `affinity.KINDS`.
+      kind: of affinity, of `affinity.KINDS`; None if it is not known.
+      with_diagonal: whether to show a task's effect on itself. On the batch of the step it is far
+        larger than the rest, and selection does not use it; then the diagonal is left grey.
     """
     size = len(task_names)
-    shown = np.ma.masked_where(np.eye(size, dtype=bool) | ~np.isfinite(mean), mean)
+    hidden = np.eye(size, dtype=bool) & (not with_diagonal)
+    shown = np.ma.masked_where(hidden | ~np.isfinite(mean), mean)
     largest = float(np.abs(shown).max()) if shown.count() else 0.0
     exponent = math.floor(math.log10(largest)) if largest > 0 else 0
     unit = 10.0**exponent
@@ -149,8 +150,9 @@ def affinity_figure(mean, task_names, stderr=None, kind='exact') -> Figure:
     axes.set_ylabel('source task: the step that is taken')
     axes.set_title('Inter-task affinity')
     scale = f' in units of $10^{{{exponent}}}$' if exponent else ''
-    measured = 'cosine of gradients' if kind == 'cosine' else 'share of loss taken away'
-    figure.colorbar(image, ax=axes, shrink=0.8, label=f'{measured}{scale}')
+    measured = {None: 'affinity', 'cosine': 'cosine of gradients'}
+    label = measured.get(kind, 'share of loss taken away') + scale
+    figure.colorbar(image, ax=axes, shrink=0.8, label=label)
     if size <= _ANNOTATED_TASKS:
         for source, target in np.argwhere(~np.ma.getmaskarray(shown)):
             value = mean[source, target] / unit
@@ -303,11 +305,6 @@ def html_page(results, config, pictures) -> str:
         '<tr>' + ''.join(f'<td>{html.escape(cell)}</td>' for cell in row) + '</tr>' for row in rows
     )
     groups = ''.join(f'<li>{html.escape(line)}</li>' for line in group_lines(results))
-    measured = (
-        f'measured elsewhere: {config["affinity"]}'
-        if config.get('affinity')
-        else 'averaged over the training of one network on all tasks'
-    )
     shown = {name: value for name, value in config.items() if value is not None}
     settings = ''.join(
         f'<tr><td>{html.escape(name)}</td><td>{html.escape(_plain(value))}</td></tr>'
@@ -319,8 +316,7 @@ def html_page(results, config, pictures) -> str:
         gain=html.escape(gain_sentence(results)),
         head=head,
         body=body,
-        affinity_text=html.escape(_AFFINITY_KINDS[config.get('affinity_kind', 'exact')]),
-        measured=html.escape(measured),
+        measured=html.escape(measured_sentence(config)),
         remarks=''.join(f'<p>{html.escape(remark)}</p>' for remark in results.get('remarks', ())),
         settings=settings,
         **{
@@ -328,6 +324,30 @@ def html_page(results, config, pictures) -> str:
             for name, picture in pictures.items()
         },
     )
+
+
+def measured_sentence(config) -> str:
+    """What the affinities of a run are, and where they come from.
+
+    Args:
+      config: what config.json holds.
+    """
+    if config.get('affinity'):
+        return f'Measured elsewhere: {config["affinity"]}.'
+    sentence = _AFFINITY_KINDS[config.get('affinity_kind', 'exact')]
+    if config.get('affinity_step') == 'optimizer' and config['affinity_kind'] != 'cosine':
+        sentence += ', with the step of the optimizer'
+    if _on_validation(config):
+        sentence += ', compared on batches of the validation split'
+    sentence += '; averaged over the training of one network on all tasks'
+    start, stop = config.get('affinity_window', (0, 1))
+    if (start, stop) != (0, 1):
+        sentence += f', between {100 * start:g} and {100 * stop:g} % of its largest number of steps'
+    return sentence + f', every {config.get("affinity_every", 1)} steps.'
+
+
+def _on_validation(config):
+    return config.get('affinity_split') == 'validation'
 
 
 _SHARE = "The share of the target task's loss that one step on the source task alone takes away"
@@ -373,7 +393,7 @@ th, td {{ padding: 0.25rem 0.8rem; text-align: left; border-bottom: 1px solid #8
 <h2>Networks</h2>
 <img alt="Which network trains and which serves each task" src="data:image/png;base64,{groups}">
 <h2>Inter-task affinity</h2>
-<p>{affinity_text}, {measured}. Blue helps, red harms.</p>
+<p>{measured} Blue helps, red harms.</p>
 <img alt="Heat map of inter-task affinities" src="data:image/png;base64,{affinity}">
 {remarks}
 <h2>Training</h2>

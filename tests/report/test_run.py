@@ -202,3 +202,30 @@ def test_the_diagram_tells_serving_from_helping():
     axes = report.groups_figure(RESULTS).axes[0]
     styles = [line.get_linestyle() for line in axes.get_lines()]
     assert styles == ['-', '-', ':', '-']
+
+
+def test_the_heat_map_shows_effects_of_tasks_on_themselves_where_they_count():
+    mean = np.array([[0.5, 0.1], [0.2, 0.4]])
+    for with_diagonal, cells in ((False, 2), (True, 4)):
+        axes = report.affinity_figure(mean, ['a', 'b'], with_diagonal=with_diagonal).axes[0]
+        assert len(axes.texts) == cells
+
+
+@pytest.mark.parametrize(
+    ('config', 'parts'),
+    [
+        ({}, ['one step on the source task', 'averaged over the training']),
+        ({'affinity_kind': 'cosine', 'affinity_step': 'optimizer'}, ['The cosine']),
+        (
+            {'affinity_kind': 'first_order', 'affinity_step': 'optimizer', 'affinity_every': 5},
+            ['to first order, with the step of the optimizer', 'every 5 steps.'],
+        ),
+        ({'affinity_split': 'validation'}, ['compared on batches of the validation split']),
+        ({'affinity_window': [0.25, 0.5]}, ['between 25 and 50 % of its largest number of']),
+        ({'affinity': 'other.csv (1a)', 'affinity_kind': 'cosine'}, ['Measured elsewhere: other']),
+    ],
+)
+def test_the_report_says_what_was_measured(config, parts):
+    sentence = report.measured_sentence(config)
+    assert all(part in sentence for part in parts)
+    assert ('step of the optimizer' in sentence) == (config.get('affinity_kind') == 'first_order')
