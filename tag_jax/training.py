@@ -1,9 +1,9 @@
 """Training and early-stopping K networks that differ in tasks, seed, learning rate.
 
-The networks run in S slots of one compiled program. A network that stops early gives its slot to
-the next one. Batches and random keys of a network depend on its own seed and step only, so among
-the same number of slots a network is bitwise the same whatever runs beside it. The heads of tasks
-that a network does not train never move.
+The networks run in S slots of one compiled program, which runs in several threads on CPU. A network
+that stops early gives its slot to the next one. Batches and random keys of a network depend on its
+own seed and step only, so among the same number of slots a network is bitwise the same whatever
+runs beside it. The heads of tasks that a network does not train never move.
 
 Steps run in chunks, with an evaluation on the validation split after each. A chunk of a dense
 encoder is one `lax.scan` with the slots under `vmap`. Convolutions on CPU, which XLA runs slowly in
@@ -11,12 +11,16 @@ loops and in groups, go one network and one step after another through the same 
 """
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import math
 import numbers
+import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +33,8 @@ from tag_jax import affinity, evaluation, gradients, optim, slots
 # Slots are limited in number, and by the memory of their parameters, moments and best copies.
 MAX_SLOTS = 16
 MAX_SLOT_BYTES = 2**30
+# On CPU more of them in one program are no faster, and programs in several threads are.
+CPU_SLOTS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +63,10 @@ class TrainingConfig:
       optimizer: learning rate (a traced number) -> optax transform, such as `optax.adam`. Put a
         schedule into it with `optax.scale_by_schedule`. What is compiled is kept by the identity
         of these two functions, so name them once.
-      slots: networks trained side by side; None for as many as `default_slots` says.
+      slots: networks trained side by side in one program; None for as many as `default_slots`
+        says.
+      workers: threads that train some slots each, at most; None for as many as there are cores, on
+        CPU, else one. Results do not depend on it.
 
     Raises:
       ValueError: if a number is out of its range, or a function is none.
@@ -78,13 +87,14 @@ class TrainingConfig:
     weighting: Callable[[], optax.GradientTransformation] = optim.equal
     optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
     slots: int | None = None
+    workers: int | None = None
 
     def __post_init__(self):
         for name in ('steps', 'batch_size', 'eval_every', 'affinity_every'):
             self._set_integer(name, 1)
         for name in ('seed', 'patience'):
             self._set_integer(name, 0, 2**32 - 1)
-        for name in ('slots', 'affinity_examples'):
+        for name in ('slots', 'workers', 'affinity_examples'):
             if getattr(self, name) is not None:
                 self._set_integer(name, 1)
         for name, known in (
@@ -180,6 +190,7 @@ def train_networks(
     config: TrainingConfig,
     on_record: Callable[[dict], None] = lambda record: None,
     on_finish: Callable[[TrainedNetwork], None] = lambda network: None,
+    claim: Callable[[NetworkPlan], bool] = lambda plan: True,
 ) -> tuple[TrainedNetwork, ...]:
     """Trains networks, and keeps each at its best evaluation.
 
@@ -191,9 +202,10 @@ def train_networks(
       on_record: called after every evaluation with a record for metrics.jsonl: network, step, mean
         training loss since the last evaluation and validation error of each task.
       on_finish: called with each network as soon as it has finished.
+      claim: asked of each plan before it begins; those that it denies are not trained.
 
     Returns:
-      The networks, in the order of the plans.
+      The networks that were trained, in the order of the plans.
 
     Raises:
       FloatingPointError: if the loss of a task is not finite.
@@ -201,27 +213,27 @@ def train_networks(
     if not plans:
         return ()
     sizes = tuple(map(evaluation.num_examples, (train_split, validation_split)))
-    batch_size = min(config.batch_size, sizes[0])
-    chunk = min(config.eval_every, config.steps)
-    program = slots.Program(
-        problem=problem,
-        weighting=config.weighting,
-        optimizer=config.optimizer,
-        batching=_batching(problem, train_split.inputs),
-        ragged=config.steps % chunk != 0,
-        measurement=_measurement(plans, config),
-    )
     num_slots = config.slots or default_slots(problem, len(plans), train_split.inputs)
-    data = jax.device_put(
-        tuple(evaluation.as_batch(problem, split) for split in (train_split, validation_split))
-        if config.affinity_split == 'validation'
-        else (evaluation.as_batch(problem, train_split), None)
+    work = _Work(
+        program=slots.Program(
+            problem=problem,
+            weighting=config.weighting,
+            optimizer=config.optimizer,
+            batching=_batching(problem, train_split.inputs),
+            ragged=config.steps % min(config.eval_every, config.steps) != 0,
+            measurement=_measurement(plans, config),
+        ),
+        config=config,
+        num_slots=num_slots,
+        num_workers=_num_workers(config, len(plans), num_slots),
+        sizes=sizes,
+        data=jax.device_put(
+            tuple(evaluation.as_batch(problem, split) for split in (train_split, validation_split))
+            if config.affinity_split == 'validation'
+            else (evaluation.as_batch(problem, train_split), None)
+        ),
+        validation=evaluation.prepare(problem, validation_split),
     )
-    validation = evaluation.prepare(problem, validation_split)
-
-    waiting, finished = collections.deque(plans), {}
-    runs: list[_Run | None] = [None] * num_slots
-    state = None
     with tqdm.tqdm(
         total=len(plans) * config.steps,
         desc=_activity(plans),
@@ -229,53 +241,161 @@ def train_networks(
         disable=None,
         leave=False,
     ) as progress:
-        while waiting or any(runs):
-            began = time.perf_counter()
-            for n in range(num_slots):
-                if runs[n] is None and waiting:
-                    runs[n] = _Run(waiting.popleft(), affinity.init(problem))
-                    slot = _initial_slot(program, runs[n].plan)
-                    state = slots.repeated(slot, num_slots) if state is None else state
-                    state = slots.place(state, slot, n)
-            occupied = [n for n in range(num_slots) if runs[n] is not None]
-
-            schedule = _schedule(runs, chunk, batch_size, sizes, config)
-            state, outputs = slots.advance(program, state, data, schedule)
-            networks = state.params, state.model_state
-            scores = evaluation.scores(
-                problem, networks, validation, config.batch_size, program.batching
-            )
-            outputs = jax.tree.map(np.asarray, outputs)
-            seconds = (time.perf_counter() - began) / len(occupied)
-
-            improved = np.zeros(num_slots, bool)
-            for n in occupied:
-                taken = slots.taken(outputs, schedule, n)
-                runs[n], record = _observed(problem, runs[n], taken, scores[n], seconds, config)
-                improved[n] = runs[n].best_step == runs[n].step
-                progress.update(len(taken.losses))
-                on_record(record)
-            if improved.any():
-                state = slots.keep_best(state, improved)
-            for n in occupied:
-                if _stops(runs[n], config):
-                    progress.total -= config.steps - runs[n].step
-                    finished[runs[n].plan.name] = _trained(runs[n], slots.best(state, n))
-                    on_finish(finished[runs[n].plan.name])
-                    runs[n] = None
-    return tuple(finished[plan.name] for plan in plans)
+        desk = _Desk(plans, claim, on_record, on_finish, progress)
+        _run_workers(functools.partial(_train_in_slots, work, desk), work.num_workers, desk)
+    return tuple(desk.finished[plan.name] for plan in plans if plan.name in desk.finished)
 
 
 def default_slots(problem, num_networks, inputs):
-    """How many networks train side by side: a function of the problem and their number only.
+    """How many networks train side by side in one program, by the problem and their number only.
 
-    One where convolutions run on CPU; else all of them, up to MAX_SLOTS and MAX_SLOT_BYTES.
+    One where convolutions run on CPU. For dense encoders there, up to CPU_SLOTS, so that there is
+    a program for each of two cores at least. Elsewhere all of them, up to MAX_SLOTS and
+    MAX_SLOT_BYTES.
     """
     if _batching(problem, inputs) == 'unroll':
         return 1
+    if jax.default_backend() == 'cpu':
+        return max(1, min(-(-num_networks // 2), CPU_SLOTS))
     params, _ = jax.eval_shape(problem.init, jax.random.key(0))
     slot_bytes = 4 * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(params))
     return max(1, min(num_networks, MAX_SLOTS, MAX_SLOT_BYTES // max(slot_bytes, 1)))
+
+
+class _Work(NamedTuple):
+    """What all workers train.
+
+    Attributes:
+      program: a `slots.Program`.
+      config: a `TrainingConfig`.
+      num_slots: of each worker.
+      num_workers: how many there are.
+      sizes: the numbers of examples in the training and the validation split.
+      data: both on the device, see `slots.advance`.
+      validation: the validation split, prepared for evaluation.
+    """
+
+    program: slots.Program
+    config: TrainingConfig
+    num_slots: int
+    num_workers: int
+    sizes: tuple[int, int]
+    data: Any
+    validation: evaluation.PreparedSplit
+
+
+class _Desk:
+    """Where workers take plans and hand in what came out, one at a time."""
+
+    def __init__(self, plans, claim, on_record, on_finish, progress):
+        self.finished = {}
+        self.stopped = False
+        self.compiling = threading.Lock()  # Held through a first chunk: it is compiled once.
+        self._lock = threading.Lock()
+        self._waiting = collections.deque(plans)
+        self._claim, self._on_record, self._on_finish = claim, on_record, on_finish
+        self._progress = progress
+
+    def next_plan(self):
+        """A plan that nobody else trains, or None if there is none left."""
+        with self._lock:
+            while self._waiting and not self.stopped:
+                plan = self._waiting.popleft()
+                if self._claim(plan):
+                    return plan
+            return None
+
+    def hand_in_record(self, record, steps):
+        with self._lock:
+            self._progress.update(steps)
+            self._on_record(record)
+
+    def hand_in_network(self, network, steps_left):
+        with self._lock:
+            self._progress.total -= steps_left
+            self.finished[network.plan.name] = network
+            self._on_finish(network)
+
+
+def _run_workers(work, count, desk):
+    """Runs `count` workers in threads of their own; a single one runs here.
+
+    What a thread sets JAX to holds for that thread, so it is handed on.
+    """
+    if count == 1:
+        work()
+        return
+    wide, precision = jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision
+    device = jax.config.jax_default_device
+
+    def in_thread():
+        with (
+            jax.enable_x64(wide),
+            jax.default_matmul_precision(precision),
+            jax.default_device(device),
+        ):
+            work()
+
+    with futures.ThreadPoolExecutor(count) as pool:
+        running = [pool.submit(in_thread) for _ in range(count)]
+        try:
+            for one in futures.as_completed(running):
+                one.result()
+        finally:
+            desk.stopped = True
+
+
+def _train_in_slots(work, desk):
+    """One worker: trains plans from the desk in its slots until there is none left."""
+    program, config, num_slots = work.program, work.config, work.num_slots
+    problem = program.problem
+    batch_size = min(config.batch_size, work.sizes[0])
+    chunk = min(config.eval_every, config.steps)
+    runs: list[_Run | None] = [None] * num_slots
+    state, compiled = None, False
+    while not desk.stopped:
+        began = time.perf_counter()
+        for n in range(num_slots):
+            if runs[n] is None and (plan := desk.next_plan()):
+                runs[n] = _Run(plan, affinity.init(problem))
+                slot = _initial_slot(program, plan)
+                state = slots.repeated(slot, num_slots) if state is None else state
+                state = slots.place(state, slot, n)
+        occupied = [n for n in range(num_slots) if runs[n] is not None]
+        if not occupied:
+            return
+
+        schedule = _schedule(runs, chunk, batch_size, work.sizes, config)
+        with contextlib.nullcontext() if compiled else desk.compiling:
+            state, outputs = slots.advance(program, state, work.data, schedule)
+            networks = state.params, state.model_state
+            scores = evaluation.scores(
+                problem, networks, work.validation, config.batch_size, program.batching
+            )
+        compiled = True
+        outputs = jax.tree.map(np.asarray, outputs)
+        seconds = (time.perf_counter() - began) / len(occupied) / work.num_workers
+
+        improved = np.zeros(num_slots, bool)
+        for n in occupied:
+            taken = slots.taken(outputs, schedule, n)
+            runs[n], record = _observed(problem, runs[n], taken, scores[n], seconds, config)
+            improved[n] = runs[n].best_step == runs[n].step
+            desk.hand_in_record(record, len(taken.losses))
+        if improved.any():
+            state = slots.keep_best(state, improved)
+        for n in occupied:
+            if _stops(runs[n], config):
+                network = _trained(runs[n], slots.best(state, n))
+                desk.hand_in_network(network, config.steps - runs[n].step)
+                runs[n] = None
+
+
+def _num_workers(config, num_networks, num_slots):
+    most = config.workers
+    if most is None:
+        most = os.cpu_count() if jax.default_backend() == 'cpu' else 1
+    return max(1, min(most, -(-num_networks // num_slots)))
 
 
 def batch_rows(seed, step, batch_size, num_examples):

@@ -21,7 +21,7 @@ CONFIG, METRICS, AFFINITY, RESULTS = 'config.json', 'metrics.jsonl', 'affinity.n
 CHECKPOINTS = 'checkpoints'
 
 # Entries of config.json that may differ between a run and its continuation.
-_INCIDENTAL = ('versions',)
+_INCIDENTAL = ('versions', 'workers')
 
 
 def open_run(path, config, resume=False):

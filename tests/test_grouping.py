@@ -367,7 +367,7 @@ def test_loading_what_is_not_there(run, tmp_path):
 
 
 def test_the_summary_of_given_affinities_has_no_samples(problem):
-    summary = grouping._given_affinities(problem, GIVEN)
+    summary = grouping._given_affinities(problem, GIVEN, False)
     assert isinstance(summary, affinity.AffinitySummary)
     assert not summary.count.any()
 

@@ -1,6 +1,8 @@
 """Datasets, all in one form; one file a dataset."""
 
 from tag_jax.data.dataset import Dataset, Split, TaskKind
+from tag_jax.data.digit_attributes import digit_attributes
 from tag_jax.data.multi_digits import multi_digits
+from tag_jax.data.table import table
 
-__all__ = ['Dataset', 'Split', 'TaskKind', 'multi_digits']
+__all__ = ['Dataset', 'Split', 'TaskKind', 'digit_attributes', 'multi_digits', 'table']
