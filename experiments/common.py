@@ -1,6 +1,9 @@
 """What launchers that train share: flags, and the way from a dataset to a problem."""
 
 import functools
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from absl import flags
 from flax import nnx
@@ -11,7 +14,30 @@ from tag_jax import data, models, objectives, optim
 from tag_jax.problem import from_nnx
 from tag_jax.training import TrainingConfig
 
-DATASETS = {'multi_digits': data.multi_digits}
+
+class Recipe(NamedTuple):
+    """A dataset, and how networks are trained on it unless flags say otherwise.
+
+    Attributes:
+      load: () -> `Dataset`.
+      widths: units of each layer of the encoder.
+      settings: of a `TrainingConfig`, where they are not its defaults.
+    """
+
+    load: Callable[[], data.Dataset]
+    widths: tuple[int, ...] = (128, 32)
+    settings: Mapping[str, Any] = MappingProxyType({})
+
+
+DATASETS = {
+    'multi_digits': Recipe(data.multi_digits),
+    'digit_attributes': Recipe(
+        data.digit_attributes,
+        (64, 16, 6),
+        {'steps': 1500, 'batch_size': 64, 'learning_rate': 3e-3, 'eval_every': 50, 'patience': 0},
+    ),
+    'table': Recipe(lambda: _table(), (64, 32), {'batch_size': 64, 'steps': 3000}),
+}
 # Named once each: what is compiled is kept by their identity. An epoch of dwa is 100 steps, and the
 # norm of nash_mtl is limited to 1, as in its authors' code.
 WEIGHTINGS = {
@@ -32,22 +58,34 @@ WEIGHTINGS = {
     'famo': optim.famo,
 }
 
-MLP_WIDTHS = (128, 32)
-
 flags.adopt_module_key_flags(launch)
 flags.DEFINE_string('dataset', 'multi_digits', f'One of: {", ".join(DATASETS)}.')
+flags.DEFINE_string('table', None, 'A .csv, .parquet or .npz file, for --dataset=table.')
+flags.DEFINE_list('targets', None, 'Its target columns, one for each task.')
+flags.DEFINE_list('inputs', None, 'Its input columns; by default all others.')
+flags.DEFINE_list(
+    'kinds', [], 'Where the kind of a target is not to be inferred: age:regression, and so on.'
+)
+flags.DEFINE_string(
+    'split_column', None, 'Its column that says train, validation or test; at random if left out.'
+)
 flags.DEFINE_integer('budget', 2, 'Number of networks allowed at inference.')
 flags.DEFINE_integer('seed', TrainingConfig.seed, 'Of initial parameters and batches.')
-flags.DEFINE_integer('steps', TrainingConfig.steps, 'Most training steps of a network.')
-flags.DEFINE_integer('batch_size', TrainingConfig.batch_size, 'Examples a step.')
-flags.DEFINE_float('learning_rate', TrainingConfig.learning_rate, 'Learning rate.')
+flags.DEFINE_integer(
+    'steps', None, 'Most training steps of a network; by default as the dataset asks.'
+)
+flags.DEFINE_integer('batch_size', None, 'Examples a step; by default as the dataset asks.')
+flags.DEFINE_float('learning_rate', None, 'Learning rate; by default that of the dataset.')
 flags.DEFINE_list('widths', None, 'Units of each layer of the encoder, from the first to the last.')
 flags.DEFINE_string('weighting', 'equal', f'Task weighting, one of: {", ".join(WEIGHTINGS)}.')
-flags.DEFINE_integer('eval_every', TrainingConfig.eval_every, 'Steps between evaluations.')
+flags.DEFINE_integer(
+    'eval_every', None, 'Steps between evaluations; by default as the dataset asks.'
+)
 flags.DEFINE_integer(
     'patience',
-    TrainingConfig.patience,
-    'Evaluations without improvement before a network stops; 0 to train all steps.',
+    None,
+    'Evaluations without improvement before a network stops, 0 to train all steps; by default as '
+    'the dataset asks.',
 )
 flags.DEFINE_integer(
     'affinity_every', TrainingConfig.affinity_every, 'Steps between affinity measurements.'
@@ -88,16 +126,16 @@ flags.DEFINE_bool('resume', False, 'Go on with the run that the workdir holds, i
 
 FLAGS = flags.FLAGS
 
+# Settings that flags leave to the dataset.
+_BY_DATASET = ('steps', 'batch_size', 'learning_rate', 'eval_every', 'patience')
+
 
 def training_config():
     """The `TrainingConfig` that the flags ask for."""
+    given = {name: FLAGS[name].value for name in _BY_DATASET if FLAGS[name].value is not None}
     return TrainingConfig(
-        steps=FLAGS.steps,
-        batch_size=FLAGS.batch_size,
-        learning_rate=FLAGS.learning_rate,
+        **{**_recipe().settings, **given},
         seed=FLAGS.seed,
-        eval_every=FLAGS.eval_every,
-        patience=FLAGS.patience,
         affinity_every=FLAGS.affinity_every,
         affinity_kind=FLAGS.affinity_kind,
         affinity_step=FLAGS.affinity_step,
@@ -110,13 +148,13 @@ def training_config():
 
 def load_dataset():
     """The `Dataset` that --dataset names."""
-    return choose('dataset', FLAGS.dataset, DATASETS)()
+    return _recipe().load()
 
 
-def widths(default=MLP_WIDTHS):
-    """Units of each layer of the encoder: --widths, or a default."""
+def widths(default=None):
+    """Units of each layer of the encoder: --widths, or a default, or those of the dataset."""
     if FLAGS.widths is None:
-        return default
+        return default or _recipe().widths
     try:
         found = tuple(map(int, FLAGS.widths))
     except ValueError:
@@ -124,6 +162,24 @@ def widths(default=MLP_WIDTHS):
     if not found or min(found) < 1:
         raise ValueError(f'--widths needs positive integers, not {",".join(FLAGS.widths)!r}')
     return found
+
+
+def _recipe():
+    return choose('dataset', FLAGS.dataset, DATASETS)
+
+
+def _table():
+    """The dataset in the file that --table names."""
+    if FLAGS.table is None or not FLAGS.targets:
+        raise ValueError('--dataset=table needs --table, a file, and --targets, its target columns')
+    pairs = [text.partition(':') for text in FLAGS.kinds]
+    return data.table(
+        FLAGS.table,
+        FLAGS.targets,
+        FLAGS.inputs,
+        {target: kind for target, _, kind in pairs},
+        FLAGS.split_column,
+    )
 
 
 def dense_problem(dataset, units):

@@ -9,16 +9,42 @@ cores and finds that the tasks of the left digit and those of the right digit sh
     python -m experiments.tag --affinity=runs/tag_multi_digits_001/affinity.npz --budget=3
 
 selects for another budget without measuring again.
+
+    python -m experiments.tag --method=exhaustive --store=runs/networks
+
+finds groups in another way: here by training a network for every set of tasks. What is in the store
+is not trained again, and several such commands share the work.
 """
+
+import functools
 
 from absl import flags
 
 from experiments import common, launch
 from tag_jax import grouping, report
 
-METHODS = {'tag': grouping.tag}
+METHODS = {
+    'tag': grouping.tag,
+    'cosine_similarity': grouping.cosine_similarity,
+    'hoa': grouping.hoa,
+    'esa': grouping.esa,
+    'exhaustive': grouping.exhaustive,
+    'pessimal': functools.partial(grouping.exhaustive, pessimal=True),
+    'random': grouping.random,
+    'single_task': grouping.single_task,
+    'all_in_one': grouping.all_in_one,
+}
+
+# Flags that some methods take.
+OPTIONS = {'affinity': ('tag',), 'store': ('hoa', 'esa', 'exhaustive', 'pessimal')}
 
 flags.DEFINE_string('method', 'tag', f'How groups are found, one of: {", ".join(METHODS)}.')
+flags.DEFINE_string(
+    'store',
+    None,
+    'Folder of the networks that a search trains, for several runs and processes; by default one '
+    'in the workdir.',
+)
 flags.adopt_module_key_flags(common)
 
 FLAGS = flags.FLAGS
@@ -26,6 +52,10 @@ FLAGS = flags.FLAGS
 
 def main():
     method = launch.choose('method', FLAGS.method, METHODS)
+    options = {name: FLAGS[name].value for name in OPTIONS if FLAGS[name].value is not None}
+    for name in options:
+        if FLAGS.method not in OPTIONS[name]:
+            raise ValueError(f'--{name} is for --method={" or ".join(OPTIONS[name])}')
     config = common.training_config()
     dataset = common.load_dataset()
     folder = common.run_folder(f'{FLAGS.method}_{FLAGS.dataset}')
@@ -36,8 +66,8 @@ def main():
             FLAGS.budget,
             config,
             folder,
-            affinity=FLAGS.affinity,
             resume=FLAGS.resume,
+            **options,
         )
     print(report.write(folder))
 

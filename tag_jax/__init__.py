@@ -17,6 +17,7 @@ _SUBMODULES = (
     'evaluation',
     'gradients',
     'grouping',
+    'ledger',
     'min_norm',
     'models',
     'multi_objective',

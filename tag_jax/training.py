@@ -191,6 +191,7 @@ def train_networks(
     on_record: Callable[[dict], None] = lambda record: None,
     on_finish: Callable[[TrainedNetwork], None] = lambda network: None,
     claim: Callable[[NetworkPlan], bool] = lambda plan: True,
+    keep: bool = True,
 ) -> tuple[TrainedNetwork, ...]:
     """Trains networks, and keeps each at its best evaluation.
 
@@ -203,6 +204,7 @@ def train_networks(
         training loss since the last evaluation and validation error of each task.
       on_finish: called with each network as soon as it has finished.
       claim: asked of each plan before it begins; those that it denies are not trained.
+      keep: whether the networks are returned; where there are hundreds, `on_finish` may be enough.
 
     Returns:
       The networks that were trained, in the order of the plans.
@@ -241,7 +243,7 @@ def train_networks(
         disable=None,
         leave=False,
     ) as progress:
-        desk = _Desk(plans, claim, on_record, on_finish, progress)
+        desk = _Desk(plans, claim, on_record, on_finish, progress, keep)
         _run_workers(functools.partial(_train_in_slots, work, desk), work.num_workers, desk)
     return tuple(desk.finished[plan.name] for plan in plans if plan.name in desk.finished)
 
@@ -287,8 +289,8 @@ class _Work(NamedTuple):
 class _Desk:
     """Where workers take plans and hand in what came out, one at a time."""
 
-    def __init__(self, plans, claim, on_record, on_finish, progress):
-        self.finished = {}
+    def __init__(self, plans, claim, on_record, on_finish, progress, keep):
+        self.finished, self._keep = {}, keep
         self.stopped = False
         self.compiling = threading.Lock()  # Held through a first chunk: it is compiled once.
         self._lock = threading.Lock()
@@ -313,7 +315,8 @@ class _Desk:
     def hand_in_network(self, network, steps_left):
         with self._lock:
             self._progress.total -= steps_left
-            self.finished[network.plan.name] = network
+            if self._keep:
+                self.finished[network.plan.name] = network
             self._on_finish(network)
 
 

@@ -15,6 +15,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / 'tag_jax'
 FLOORS = {
     'report': 8,
     'grouping': 7,
+    'ledger': 1,
     'multi_objective': 6,
     'store': 6,
     'training': 5,

@@ -11,6 +11,7 @@ from small import TASKS, make_problem, make_split
 
 from tag_jax import affinity, grouping, store, training, workdir
 from tag_jax.data import Dataset
+from tag_jax.grouping import by_affinity
 from tag_jax.training import TrainingConfig
 
 CONFIG = TrainingConfig(
@@ -367,7 +368,7 @@ def test_loading_what_is_not_there(run, tmp_path):
 
 
 def test_the_summary_of_given_affinities_has_no_samples(problem):
-    summary = grouping._given_affinities(problem, GIVEN, False)
+    summary = by_affinity._given_affinities(problem, GIVEN, False)
     assert isinstance(summary, affinity.AffinitySummary)
     assert not summary.count.any()
 

@@ -69,6 +69,42 @@ def test_a_network_is_the_same_whatever_runs_beside_it(problem, dataset, steps):
                 np.testing.assert_array_equal(network.affinities.history, other.affinities.history)
 
 
+def test_a_network_is_the_same_whoever_trains_it(problem, dataset):
+    """Bitwise, with any number of workers, and in what this thread has set JAX to."""
+    plans = [plan(str(n), seed=n) for n in range(5)]
+    with jax.enable_x64(True):
+        one, three = (
+            train(problem, dataset, plans, dataclasses.replace(CONFIG, slots=2, workers=workers))
+            for workers in (1, 3)
+        )
+    for left, right in zip(one, three, strict=True):
+        assert left.plan == right.plan
+        assert_equal((left.params, left.model_state), (right.params, right.model_state))
+        assert left.validation == right.validation
+
+
+def test_what_one_worker_meets_ends_all(problem, dataset):
+    def on_finish(network):
+        raise OSError('the disk is full')
+
+    config = dataclasses.replace(CONFIG, slots=1, workers=2)
+    plans = [plan(str(n)) for n in range(50)]
+    with pytest.raises(OSError, match='the disk is full'):
+        train(problem, dataset, plans, config, on_finish=on_finish)
+
+
+def test_plans_can_be_denied(problem, dataset):
+    config = dataclasses.replace(CONFIG, steps=20, slots=1, workers=2)
+    plans = [plan(name) for name in 'abcd']
+    finished = []
+    found = train(problem, dataset, plans, config, claim=lambda one: one.name in 'bd')
+    assert [network.plan.name for network in found] == ['b', 'd']
+    assert train(problem, dataset, plans, config, claim=lambda one: False) == ()
+    kept = train(problem, dataset, plans[:1], config, on_finish=finished.append, keep=False)
+    assert kept == ()
+    assert [network.plan.name for network in finished] == ['a']
+
+
 @pytest.mark.parametrize('slots', [1, 3])
 def test_it_is_the_same_on_the_unrolled_road(convolutional_problem, dataset, slots):
     """Bitwise, with steps that are no multiple of the evaluations, whatever the slots."""
@@ -395,8 +431,9 @@ def test_networks_report_when_they_finish(problem, dataset):
     finished = []
     config = dataclasses.replace(CONFIG, steps=20, slots=1)
     networks = train(problem, dataset, [plan('a'), plan('b')], config, on_finish=finished.append)
-    assert [network.plan.name for network in finished] == ['a', 'b']
-    assert finished[1] is networks[1]
+    assert {network.plan.name: network for network in finished} == dict(
+        zip('ab', networks, strict=True)
+    )
     assert all(network.seconds > 0 for network in networks)
     assert train(problem, dataset, []) == ()
 

@@ -36,18 +36,22 @@ WEIGHTINGS = {
 
 
 def main():
+    config = common.training_config()
     for tasks in (('left_digit', 'right_digit'), None):
         dataset = data.multi_digits()
         dataset = dataset if tasks is None else dataset.only(tasks)
         problem = common.dense_problem(dataset, common.widths())
         size = len(problem.task_names)
-        print(f'\n{size} tasks, {FLAGS.steps} steps, {FLAGS.seeds} seeds')
+        print(f'\n{size} tasks, {config.steps} steps, {FLAGS.seeds} seeds')
         print(f'{"weighting":24} {"steps that raise a loss":>24} {"tasks a step":>13}')
         for name, make in WEIGHTINGS.items():
             make = make or functools.partial(optim.mgda_ub, safeguard=size)
-            transform = optax.chain(make(), optax.adam(FLAGS.learning_rate))
+            transform = optax.chain(make(), optax.adam(config.learning_rate))
             cosines = np.concatenate(
-                [run(problem, dataset.train, transform, seed) for seed in range(FLAGS.seeds)]
+                [
+                    run(problem, dataset.train, transform, config, seed)
+                    for seed in range(FLAGS.seeds)
+                ]
             )
             raised = cosines < -1e-3
             print(
@@ -56,11 +60,11 @@ def main():
             )
 
 
-def run(problem, split, transform, seed):
+def run(problem, split, transform, config, seed):
     """cos(g_t, d) at every step of a training run, `[steps, T]`."""
     step, state = stepper(problem, transform, seed)
     found = []
-    for n in range(FLAGS.steps):
+    for n in range(config.steps):
         state, cosines = step(state, batch_of(split, seed, n))
         found.append(cosines)
     return np.stack(jax.device_get(found))

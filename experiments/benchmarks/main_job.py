@@ -54,7 +54,8 @@ def run_once(folder, seed):
     subprocess.run(
         [
             *(sys.executable, '-m', 'experiments.tag'),
-            *(f'--seed={seed}', f'--workdir={folder}', f'--steps={FLAGS.steps}'),
+            *(f'--seed={seed}', f'--workdir={folder}'),
+            *([] if FLAGS.steps is None else [f'--steps={FLAGS.steps}']),
         ],
         check=True,
         capture_output=True,

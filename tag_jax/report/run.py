@@ -42,19 +42,16 @@ def write(path) -> str:
     path = pathlib.Path(path)
     results = workdirs.read_results(path)
     config = workdirs.read_json(path / workdirs.CONFIG)
-    affinity = workdirs.read_affinity(path / workdirs.AFFINITY)
     records = workdirs.read_records(path / workdirs.METRICS)
-    pictures = {
-        HEAT_MAP: _png(
-            affinity_figure(
-                *(affinity['mean'], affinity['task_names'], affinity.get('stderr')),
-                None if config.get('affinity') else config.get('affinity_kind', 'exact'),
-                with_diagonal=_on_validation(config),
-            )
-        ),
-        DIAGRAM: _png(groups_figure(results)),
-        CURVES: _png(curves_figure(results, records)),
-    }
+    pictures = {DIAGRAM: groups_figure(results), CURVES: curves_figure(results, records)}
+    if (path / workdirs.AFFINITY).exists():
+        affinity = workdirs.read_affinity(path / workdirs.AFFINITY)
+        pictures[HEAT_MAP] = affinity_figure(
+            *(affinity['mean'], affinity['task_names'], affinity.get('stderr')),
+            None if config.get('affinity') else config.get('affinity_kind', 'exact'),
+            with_diagonal=_on_validation(config),
+        )
+    pictures = {name: _png(figure) for name, figure in pictures.items()}
     for name, picture in pictures.items():
         workdirs.write_bytes(path / name, picture)
     workdirs.write_bytes(path / REPORT, html_page(results, config, pictures).encode())
@@ -316,14 +313,28 @@ def html_page(results, config, pictures) -> str:
         gain=html.escape(gain_sentence(results)),
         head=head,
         body=body,
-        measured=html.escape(measured_sentence(config)),
+        affinity=_affinity_section(config, pictures),
         remarks=''.join(f'<p>{html.escape(remark)}</p>' for remark in results.get('remarks', ())),
         settings=settings,
-        **{
-            name.removesuffix('.png'): base64.b64encode(picture).decode()
-            for name, picture in pictures.items()
-        },
+        groups=_embedded(pictures[DIAGRAM]),
+        curves=_embedded(pictures[CURVES]),
     )
+
+
+def _affinity_section(config, pictures):
+    """The part of the page on affinities; nothing where none were used."""
+    if HEAT_MAP not in pictures:
+        return ''
+    return (
+        '<h2>Inter-task affinity</h2>\n'
+        f'<p>{html.escape(measured_sentence(config))} Blue helps, red harms.</p>\n'
+        '<img alt="Heat map of inter-task affinities" '
+        f'src="data:image/png;base64,{_embedded(pictures[HEAT_MAP])}">'
+    )
+
+
+def _embedded(picture):
+    return base64.b64encode(picture).decode()
 
 
 def measured_sentence(config) -> str:
@@ -392,9 +403,7 @@ th, td {{ padding: 0.25rem 0.8rem; text-align: left; border-bottom: 1px solid #8
 </table></div>
 <h2>Networks</h2>
 <img alt="Which network trains and which serves each task" src="data:image/png;base64,{groups}">
-<h2>Inter-task affinity</h2>
-<p>{measured} Blue helps, red harms.</p>
-<img alt="Heat map of inter-task affinities" src="data:image/png;base64,{affinity}">
+{affinity}
 {remarks}
 <h2>Training</h2>
 <img alt="Loss and validation error during training" src="data:image/png;base64,{curves}">

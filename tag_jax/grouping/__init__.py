@@ -1,0 +1,27 @@
+"""Which tasks should train together: measure, select, train, evaluate. One function a method.
+
+result = grouping.tag(problem, dataset, budget=2, config=TrainingConfig(), workdir='runs/mine')
+result.groups, result.test_error, result.total_test_error
+result.predict(inputs)                            # each task from the network that serves it
+result = grouping.load('runs/mine')
+"""
+
+from tag_jax.grouping.by_affinity import cosine_similarity, tag
+from tag_jax.grouping.by_networks import all_in_one, esa, exhaustive, hoa, random, single_task
+from tag_jax.grouping.result import Errors, Group, Network, Result, load
+
+__all__ = [
+    'Errors',
+    'Group',
+    'Network',
+    'Result',
+    'all_in_one',
+    'cosine_similarity',
+    'esa',
+    'exhaustive',
+    'hoa',
+    'load',
+    'random',
+    'single_task',
+    'tag',
+]

@@ -1,0 +1,203 @@
+"""What a grouping method found, and the way to and from results.json."""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from tag_jax import evaluation, store
+from tag_jax import workdir as workdirs
+
+
+class Group(NamedTuple):
+    """Tasks that train together in one network.
+
+    Attributes:
+      tasks: names of the tasks that the network trains.
+      serves: names of those that it answers at inference.
+      network: its name in metrics.jsonl and checkpoints/.
+    """
+
+    tasks: tuple[str, ...]
+    serves: tuple[str, ...]
+    network: str
+
+
+class Network(NamedTuple):
+    """A trained network.
+
+    Attributes:
+      params, model_state: its arrays.
+      predict: `inputs [N, ...] -> {task: NumPy output [N, ...]}`, for every head, trained or not.
+    """
+
+    params: Any
+    model_state: Any
+    predict: Callable
+
+    def __repr__(self):
+        return f'Network({sum(np.size(x) for x in jax.tree.leaves(self.params))} parameters)'
+
+
+class Errors(NamedTuple):
+    """Test errors of one way to serve all tasks.
+
+    Attributes:
+      test_error: `{task: percent}`.
+      total_test_error: their sum.
+    """
+
+    test_error: Mapping[str, float]
+    total_test_error: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+    """What a grouping method found, and the networks it trained.
+
+    Attributes:
+      dataset, method: names.
+      budget: how many networks were allowed.
+      seed: of training.
+      task_names: T names.
+      groups: the chosen groups, one for each network.
+      test_error: `{task: percent}`, each from the network that serves it.
+      total_test_error: their sum.
+      metrics: `{task: {name: value}}` on the test split, in natural units.
+      baselines: `{'mtl': Errors}`: one network for all tasks, trained the same way.
+      affinity: `[T, T]`, the affinities that were selected from, source task first; None if the
+        method uses none.
+      cost: steps and seconds of search and training.
+      objective, bound: of the selection; None if nothing was optimised.
+      confidence: how probable it is, as far as noise of measuring goes, that the chosen groups
+        score higher than the runner-up (`trust.confidence`); None where there are too few
+        measurements, no other choice, or a selection that is not proven optimal.
+      remarks: what else the measurements say of the choice, a sentence each.
+      networks: a `Network` for each group.
+    """
+
+    dataset: str
+    method: str
+    budget: int
+    seed: int
+    task_names: tuple[str, ...]
+    groups: tuple[Group, ...]
+    test_error: Mapping[str, float]
+    total_test_error: float
+    metrics: Mapping[str, Mapping[str, float]]
+    baselines: Mapping[str, Errors]
+    affinity: np.ndarray | None
+    cost: Mapping[str, float]
+    objective: float | None
+    bound: float | None
+    confidence: float | None
+    remarks: tuple[str, ...]
+    networks: tuple[Network, ...]
+
+    def __repr__(self):
+        groups = ', '.join(
+            f'{{{", ".join(group.tasks)}}} serves {{{", ".join(group.serves)}}}'
+            for group in self.groups
+        )
+        return (
+            f'Result({self.method} on {self.dataset}, budget {self.budget}: {groups}; '
+            f'total test error {self.total_test_error:.2f} %)'
+        )
+
+    def predict(self, inputs):
+        """Answers each task from the network that serves it.
+
+        Args:
+          inputs: N examples, shaped like those of the dataset.
+
+        Returns:
+          `{task: NumPy output [N, ...]}`, in the order of `task_names`: what the heads give,
+          logits `[N, C]` for classification, values `[N, D]` for regression.
+        """
+        outputs = {}
+        for group, network in zip(self.groups, self.networks, strict=True):
+            answers = network.predict(inputs)
+            outputs |= {task: answers[task] for task in group.serves}
+        return {task: outputs[task] for task in self.task_names}
+
+
+def load(workdir, problem=None) -> Result:
+    """Brings back the result of a finished run.
+
+    Args:
+      workdir: its folder.
+      problem: the `MultiTaskProblem` that was trained. None to predict with the functions that the
+        run exported, which need no model code.
+
+    Returns:
+      A `Result`.
+
+    Raises:
+      ValueError: if the folder holds no finished run, or an exported function is missing and no
+        problem is given.
+    """
+    path = pathlib.Path(workdir)
+    found = workdirs.read_results(path)
+    batch_size = workdirs.read_json(path / workdirs.CONFIG)['batch_size']
+    task_names = tuple(found['task_names'])
+    groups = tuple(
+        Group(tuple(group['tasks']), tuple(group['serves']), group['network'])
+        for group in found['groups']
+    )
+    return Result(
+        **{
+            name: found[name]
+            for name in ('dataset', 'method', 'budget', 'seed', 'objective', 'bound')
+        },
+        confidence=found.get('confidence'),
+        remarks=tuple(found.get('remarks', ())),
+        **{name: found[name] for name in ('test_error', 'total_test_error', 'metrics', 'cost')},
+        task_names=task_names,
+        groups=groups,
+        baselines={name: Errors(**errors) for name, errors in found['baselines'].items()},
+        affinity=_affinity(path, task_names),
+        networks=tuple(
+            _load_network(folder_of(path, group.network), problem, batch_size) for group in groups
+        ),
+    )
+
+
+def _affinity(path, task_names):
+    if not (path / workdirs.AFFINITY).exists():
+        return None
+    return workdirs.read_affinity(path / workdirs.AFFINITY, task_names)['mean']
+
+
+def errors_of(metrics) -> Errors:
+    """The errors among the metrics of every task, `{task: {'error': percent, ...}}`."""
+    errors = {task: values['error'] for task, values in metrics.items()}
+    return Errors(errors, math.fsum(errors.values()))
+
+
+def folder_of(path, network):
+    """The folder of a network, by its name, in the folder of a run."""
+    return pathlib.Path(path) / workdirs.CHECKPOINTS / network
+
+
+def _load_network(folder, problem, batch_size):
+    if problem is None:
+        return Network(*store.arrays(folder), store.predictor(folder, batch_size))
+    arrays = store.arrays(folder, problem)
+    return Network(*arrays, evaluation.predictor(problem, *arrays, batch_size))
+
+
+def to_json(result):
+    """What results.json says of a result."""
+    found = {
+        name: value
+        for name, value in vars(result).items()
+        if name not in ('affinity', 'networks', 'groups', 'baselines')
+    }
+    return found | {
+        'groups': [group._asdict() for group in result.groups],
+        'baselines': {name: errors._asdict() for name, errors in result.baselines.items()},
+    }

@@ -1,0 +1,138 @@
+"""Trains the networks that a search compares: a ledger keeps their scores, not their parameters."""
+
+import dataclasses
+import itertools
+import math
+import time
+
+from tag_jax import evaluation, ledger, training
+from tag_jax.grouping.run import model, num_slots, plan, settings, subject
+from tag_jax.training import NetworkPlan
+
+FOLDER, TABLE = 'networks', 'networks.csv'
+MOST_SETS = 20_000
+
+# What a row is known by, of the settings of training.
+_SETTINGS = (
+    'steps', 'batch_size', 'eval_every', 'patience', 'weighting', 'optimizer',
+)  # fmt: skip
+
+
+def open_ledger(run, path=None) -> ledger.Ledger:
+    """The ledger of a run: in a given folder, in its own folder, or in memory.
+
+    Raises:
+      ValueError: if the folder holds a ledger about other data.
+      OSError: if it cannot be written to.
+    """
+    if path is None and run.path is not None:
+        path = run.path / FOLDER
+    about = {'task_names': list(run.problem.task_names), **subject(run)}
+    return ledger.Ledger(path, about)
+
+
+def all_sets(task_names, sizes=None):
+    """Sets of tasks, smaller ones first.
+
+    Args:
+      task_names: T names.
+      sizes: how many tasks a set may have; None for 1 to T.
+
+    Raises:
+      ValueError: if there are more than MOST_SETS.
+    """
+    size = len(task_names)
+    sizes = range(1, size + 1) if sizes is None else [n for n in sizes if n <= size]
+    count = sum(math.comb(size, n) for n in sizes)
+    if count > MOST_SETS:
+        raise ValueError(
+            f'{size} tasks have {count} sets to train a network for each, more than {MOST_SETS}: '
+            'choose a method that trains fewer, such as tag'
+        )
+    return [tasks for n in sizes for tasks in itertools.combinations(task_names, n)]
+
+
+def trained_rows(run, sets, book, on_row=lambda row: None) -> list[dict]:
+    """Rows of networks for sets of tasks; those that the ledger lacks are trained.
+
+    Networks that another process is training are waited for.
+
+    Args:
+      run: a `Run`; networks are trained by its config.
+      sets: tuples of task names, all different.
+      book: the `ledger.Ledger`.
+      on_row: called with each row that is trained here.
+
+    Returns:
+      The rows in the order of the sets.
+
+    Raises:
+      FloatingPointError: if a loss is not finite.
+    """
+    plans = {tasks: plan(run, '+'.join(tasks), tasks) for tasks in sets}
+    known = {tasks: _specification(run, one) for tasks, one in plans.items()}
+    test = evaluation.prepare(run.problem, run.dataset.test)
+    config = dataclasses.replace(run.config, slots=num_slots(run, list(plans.values())))
+
+    curves = {}
+
+    def on_record(record):
+        steps, errors = curves.setdefault(record['network'], ([], {}))
+        steps.append(record['step'])
+        for task, error in record['validation_error'].items():
+            errors.setdefault(task, []).append(round(error, 4))
+
+    def on_finish(network):
+        steps, errors = curves.pop(network.plan.name)
+        scores = evaluation.evaluate(
+            run.problem, network.params, network.model_state, test, config.batch_size
+        )
+        row = {
+            'cost': 1.0,
+            'validation': network.validation,
+            'test': {task: scores[task] for task in network.plan.tasks},
+            'curve': {'step': steps, 'validation_error': errors},
+            'best_step': network.best_step,
+            'steps_taken': network.steps,
+            'seconds': network.seconds,
+        }
+        book.add(known[network.plan.tasks], row)
+        on_row(book.find(known[network.plan.tasks]))
+
+    while waiting := [plans[tasks] for tasks in sets if book.find(known[tasks]) is None]:
+        training.train_networks(
+            run.problem,
+            run.dataset.train,
+            run.dataset.validation,
+            waiting,
+            config,
+            on_record,
+            on_finish,
+            claim=lambda one: book.claim(known[one.tasks]),
+            keep=False,
+        )
+        if any(book.find(known[one.tasks]) is None for one in waiting):
+            time.sleep(1)  # Another process trains the rest.
+    rows = [book.find(known[tasks]) for tasks in sets]
+    if run.path is not None:
+        ledger.write_csv(run.path / TABLE, book.rows(), run.problem.task_names)
+    return rows
+
+
+def cost_of(rows) -> dict[str, float]:
+    """What training the networks of some rows took, whenever that was."""
+    return {
+        'search_steps': sum(row['steps_taken'] for row in rows),
+        'search_seconds': math.fsum(row['seconds'] for row in rows),
+    }
+
+
+def _specification(run, one: NetworkPlan):
+    chosen = settings(run.config)
+    return {
+        'tasks': list(one.tasks),
+        'seed': one.seed,
+        'learning_rate': one.learning_rate,
+        **{name: chosen[name] for name in _SETTINGS},
+        'model': model(run),
+    }

@@ -1,0 +1,205 @@
+"""Trained networks as rows of a table: what each was trained as, and how it did.
+
+A search trains many networks of which it needs the scores only. Each is a row as soon as it has
+finished, so that an interrupted search goes on where it was, several processes can share the work,
+and a later question trains nothing again.
+
+    ledger.json      the problem and the data that all rows are about
+    networks.jsonl   a line a network
+    lock             a process holds a byte of it for each network that it is training
+
+row = {'tasks': [...], 'seed': 0, ..., 'cost': 1.0, 'validation': {task: {'error': 3.1, ...}},
+       'test': {...}, 'best_step': 900, 'steps': 1200, 'seconds': 1.3}
+"""
+
+import csv
+import hashlib
+import io
+import json
+import pathlib
+
+from tag_jax import workdir
+from tag_jax.selection import Candidates
+
+try:
+    import fcntl
+except ImportError:  # Not on Windows: there a ledger is for one process.
+    fcntl = None
+
+SUBJECT, ROWS, LOCK = 'ledger.json', 'networks.jsonl', 'lock'
+SPLITS = ('validation', 'test')
+
+_WRITING = 2**40  # The byte that is held while a row is written; networks hold lower ones.
+
+
+class Ledger:
+    """The rows of one problem, in a folder or in memory.
+
+    A row is found by its specification: what the network was trained as, a dict of JSON types with
+    the entry 'tasks'.
+    """
+
+    def __init__(self, path=None, subject=None):
+        """Opens a ledger, or makes it.
+
+        Args:
+          path: its folder; None to keep it in memory.
+          subject: what all rows are about, as JSON types: task names, data, versions.
+
+        Raises:
+          ValueError: if the folder holds a ledger about something else.
+          OSError: if it cannot be written to.
+        """
+        self._rows, self._read, self._lock = {}, 0, None
+        self.path = None if path is None else pathlib.Path(path)
+        if self.path is None:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.path / LOCK, 'ab')  # noqa: SIM115
+        except OSError as error:
+            raise OSError(
+                f'cannot write to the ledger {self.path} ({error.strerror}): choose another folder'
+            ) from error
+        if not (self.path / SUBJECT).exists():
+            workdir.write_json(self.path / SUBJECT, subject)
+        before = workdir.read_json(self.path / SUBJECT)
+        if different := [name for name in subject if before.get(name) != subject[name]]:
+            self.close()
+            raise ValueError(
+                f'the ledger {self.path} is about another {different[0]} '
+                f'({before.get(different[0])}, and not {subject[different[0]]}): '
+                'choose another folder'
+            )
+
+    def close(self):
+        """Gives up the networks that were claimed."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def find(self, specification):
+        """The row of a network, or None if it has none. Rows of other processes count."""
+        self._refresh()
+        return self._rows.get(_key(specification))
+
+    def rows(self):
+        """All rows, in the order in which they were written."""
+        self._refresh()
+        return list(self._rows.values())
+
+    def claim(self, specification) -> bool:
+        """Whether this process is to train a network: it has no row, and nobody else claims it.
+
+        The claim ends when its row is written, or with the process, however that ends.
+        """
+        if not self._hold(_key(specification), wait=False):
+            return False
+        if self.find(specification) is not None:
+            self._release(_key(specification))
+            return False
+        return True
+
+    def add(self, specification, result):
+        """Writes the row of a network, on top of its specification."""
+        row = {**specification, **result}
+        key = _key(specification)
+        if self.path is None:
+            self._rows[key] = row
+            return
+        line = json.dumps({'key': key, **row}, allow_nan=False) + '\n'
+        self._hold(_WRITING, wait=True)
+        try:
+            with open(self.path / ROWS, 'ab+') as file:
+                size = file.seek(0, io.SEEK_END)
+                file.seek(max(0, size - 1))
+                torn = file.read(1) not in (b'', b'\n')  # A row that a crash cut off.
+                file.write(('\n' * torn + line).encode())
+        finally:
+            self._release(_WRITING)
+        self._release(key)
+
+    def _refresh(self):
+        """Reads the rows that were written since the last time."""
+        if self.path is None or not (self.path / ROWS).exists():
+            return
+        with open(self.path / ROWS, 'rb') as file:
+            file.seek(self._read)
+            new = file.read()
+        whole = new.rfind(b'\n') + 1
+        self._read += whole
+        for line in new[:whole].splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            self._rows.setdefault(row.pop('key'), row)
+
+    def _hold(self, byte, wait):
+        if self._lock is None or fcntl is None:
+            return True
+        try:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, _byte(byte))
+        except OSError:
+            return False
+        return True
+
+    def _release(self, byte):
+        if self._lock is not None and fcntl is not None:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, _byte(byte))
+
+
+def candidates(rows, task_names, split='validation') -> Candidates:
+    """Rows as candidates for a selection, scored by errors in percent.
+
+    Args:
+      rows: of a ledger; several networks of the same tasks stay several candidates.
+      task_names: T names.
+      split: 'validation' or 'test'.
+    """
+    return Candidates.from_table(
+        [
+            {
+                'name': f'{" + ".join(row["tasks"])} #{n}',
+                'tasks': row['tasks'],
+                'cost': row['cost'],
+                'scores': {task: scores['error'] for task, scores in row[split].items()},
+            }
+            for n, row in enumerate(rows)
+        ],
+        task_names,
+    )
+
+
+def write_csv(path, rows, task_names):
+    """Writes rows as the CSV file that `experiments.network_selection` reads.
+
+    Args:
+      path: the file.
+      rows: of a ledger.
+      task_names: T names, a column each.
+    """
+    text = io.StringIO(newline='')
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(['network', 'cost', 'split', *task_names])
+    named = candidates(rows, task_names).network_names if rows else ()
+    for split in SPLITS:
+        for name, row in zip(named, rows, strict=True):
+            scores = [row[split].get(task, {}).get('error', '') for task in task_names]
+            writer.writerow([name, row['cost'], split, *scores])
+    workdir.write_bytes(path, text.getvalue().encode())
+
+
+def _key(specification):
+    text = json.dumps(specification, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _byte(key):
+    return key if isinstance(key, int) else int(key, 16) % _WRITING
