@@ -58,12 +58,18 @@ def run_folder(name):
 
 
 @contextlib.contextmanager
-def resumable(folder):
-    """Says how to go on with a run if it is interrupted."""
+def resumable(folder, flags_to_resume=None):
+    """Says how to go on with a run if it is interrupted.
+
+    Args:
+      folder: of the run.
+      flags_to_resume: what to add to the command; by default the folder, and --resume.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        sys.exit(_fail(f'interrupted: the same command with --workdir={folder} --resume goes on'))
+        more = flags_to_resume or f'--workdir={folder} --resume'
+        sys.exit(_fail(f'interrupted: the same command with {more} goes on'))
 
 
 def _fail(sentence):

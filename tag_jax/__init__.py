@@ -13,6 +13,7 @@ _SUBMODULES = (
     'active_set',
     'affinity',
     'checkpoint',
+    'comparison',
     'data',
     'evaluation',
     'gradients',

@@ -1,7 +1,5 @@
 """Groups chosen among trained networks, and the plain ways to compare them with."""
 
-import dataclasses
-
 import numpy as np
 
 from tag_jax import ledger, selection
@@ -70,14 +68,11 @@ def esa(
     """
     if not 0 < fraction <= 1:
         raise ValueError(f'fraction must be above 0 and at most 1, not {fraction}')
-    steps = max(1, round(fraction * config.steps))
-    brief = dataclasses.replace(config, steps=steps, affinity_window=(0, 1))
     return _by_search(
         'esa',
         search.all_sets(problem.task_names),
         lambda candidates: selection.select_networks(candidates, budget),
         *(problem, dataset, budget, config, workdir, resume, store),
-        brief=brief,
         fraction=fraction,
     )
 
@@ -209,23 +204,20 @@ def _by_search(
     workdir,
     resume,
     store,
-    brief=None,
-    **asked,
+    fraction=1.0,
 ):
     """A method that selects among networks that it trains.
 
     Args:
       sets: the sets of tasks to train a network for.
       select: `Candidates` -> `Selection`.
-      brief: the config of these networks; None for that of the run.
-      **asked: for config.json.
+      fraction: of the steps, for these networks.
     """
-    run = begin(problem, dataset, budget, config, method, workdir, resume, **asked)
+    run = begin(problem, dataset, budget, config, method, workdir, resume, fraction=fraction)
     if run.path is not None and (run.path / workdirs.RESULTS).exists():
         return load(run.path, problem)
-    searching = run if brief is None else run._replace(config=brief)
     with search.open_ledger(run, store) as book:
-        rows = search.trained_rows(searching, sets, book)
+        rows = search.brief_rows(run, sets, book, fraction)
     selected = select(ledger.candidates(rows, problem.task_names))
     choice = Choice(
         groups=selected.groups,

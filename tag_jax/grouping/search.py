@@ -80,7 +80,7 @@ def trained_rows(run, sets, book, on_row=lambda row: None) -> list[dict]:
         steps, errors = curves.setdefault(record['network'], ([], {}))
         steps.append(record['step'])
         for task, error in record['validation_error'].items():
-            errors.setdefault(task, []).append(round(error, 4))
+            errors.setdefault(task, []).append(error)
 
     def on_finish(network):
         steps, errors = curves.pop(network.plan.name)
@@ -117,6 +117,45 @@ def trained_rows(run, sets, book, on_row=lambda row: None) -> list[dict]:
     if run.path is not None:
         ledger.write_csv(run.path / TABLE, book.rows(), run.problem.task_names)
     return rows
+
+
+def brief_rows(run, sets, book, fraction=1.0) -> list[dict]:
+    """Rows of networks for sets of tasks, trained for a fraction of the steps.
+
+    Where the ledger has a network that went on to the end, its beginning is the brief one.
+
+    Args:
+      run, sets, book: see `trained_rows`.
+      fraction: of the steps, above 0 and at most 1.
+    """
+    if fraction == 1:
+        return trained_rows(run, sets, book)
+    steps = max(1, round(fraction * run.config.steps))
+    brief = dataclasses.replace(run.config, steps=steps, affinity_window=(0, 1))
+    rows = {}
+    for tasks in sets:
+        whole = book.find(_specification(run, plan(run, '+'.join(tasks), tasks)))
+        if whole is not None and steps % run.config.eval_every == 0:
+            rows[tasks] = _beginning(whole, steps)
+    missing = [tasks for tasks in sets if tasks not in rows]
+    rows |= zip(missing, trained_rows(run._replace(config=brief), missing, book), strict=True)
+    return [rows[tasks] for tasks in sets]
+
+
+def _beginning(row, steps):
+    """What is known of a network after its first steps: no test errors."""
+    curve = row['curve']
+    seen = [n for n, step in enumerate(curve['step']) if step <= steps]
+    errors = {task: [found[n] for n in seen] for task, found in curve['validation_error'].items()}
+    totals = [math.fsum(errors[task][n] for task in errors) for n in seen]
+    best = totals.index(min(totals))
+    return {
+        **{name: row[name] for name in ('tasks', 'seed', 'cost')},
+        'validation': {task: {'error': found[best]} for task, found in errors.items()},
+        'best_step': curve['step'][best],
+        'steps_taken': curve['step'][seen[-1]],
+        'seconds': row['seconds'] * curve['step'][seen[-1]] / row['steps_taken'],
+    }
 
 
 def cost_of(rows) -> dict[str, float]:

@@ -4,6 +4,17 @@ from tag_jax import report
 print(report.write('runs/mine'))      # affinity.png, groups.png, curves.png, report.html
 """
 
+from tag_jax.report.comparison import (
+    BUDGETS,
+    COSTS,
+    budgets_figure,
+    comparison_lines,
+    comparison_table,
+    correlations_table,
+    costs_figure,
+    optimum_sentence,
+    write_comparison,
+)
 from tag_jax.report.counterexample import COUNTEREXAMPLE, counterexample_figure
 from tag_jax.report.multi_objective import (
     RADAR,
@@ -38,6 +49,8 @@ from tag_jax.report.trade_off import (
 )
 
 __all__ = [
+    'BUDGETS',
+    'COSTS',
     'COUNTEREXAMPLE',
     'CURVES',
     'DIAGRAM',
@@ -46,8 +59,13 @@ __all__ = [
     'REPORT',
     'SCATTER',
     'affinity_figure',
+    'budgets_figure',
     'choices_figure',
     'choices_table',
+    'comparison_lines',
+    'comparison_table',
+    'correlations_table',
+    'costs_figure',
     'counterexample_figure',
     'curves_figure',
     'gain_sentence',
@@ -57,12 +75,14 @@ __all__ = [
     'measured_sentence',
     'multi_objective_table',
     'notation',
+    'optimum_sentence',
     'radar_figure',
     'scatter_figure',
     'text_table',
     'totals_table',
     'trade_off_figure',
     'write',
+    'write_comparison',
     'write_multi_objective',
     'write_trade_off',
 ]

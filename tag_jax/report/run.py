@@ -4,9 +4,7 @@ from tag_jax import report
 print(report.write('runs/mine'))      # affinity.png, groups.png, curves.png, report.html
 """
 
-import base64
 import html
-import io
 import math
 import pathlib
 import textwrap
@@ -17,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tag_jax import workdir as workdirs
+from tag_jax.report import page
 
 LINE_LENGTH = 100
 HEAT_MAP, DIAGRAM, CURVES, REPORT = 'affinity.png', 'groups.png', 'curves.png', 'report.html'
@@ -51,7 +50,7 @@ def write(path) -> str:
             None if config.get('affinity') else config.get('affinity_kind', 'exact'),
             with_diagonal=_on_validation(config),
         )
-    pictures = {name: _png(figure) for name, figure in pictures.items()}
+    pictures = {name: page.png(figure) for name, figure in pictures.items()}
     for name, picture in pictures.items():
         workdirs.write_bytes(path / name, picture)
     workdirs.write_bytes(path / REPORT, html_page(results, config, pictures).encode())
@@ -296,29 +295,20 @@ def html_page(results, config, pictures) -> str:
       config: what config.json holds.
       pictures: `{file name: PNG bytes}`.
     """
-    header, rows = _error_rows(results)
-    head = ''.join(f'<th>{html.escape(cell)}</th>' for cell in header)
-    body = ''.join(
-        '<tr>' + ''.join(f'<td>{html.escape(cell)}</td>' for cell in row) + '</tr>' for row in rows
-    )
-    groups = ''.join(f'<li>{html.escape(line)}</li>' for line in group_lines(results))
+    items = ''.join(f'<li>{html.escape(line)}</li>' for line in group_lines(results))
     shown = {name: value for name, value in config.items() if value is not None}
-    settings = ''.join(
-        f'<tr><td>{html.escape(name)}</td><td>{html.escape(_plain(value))}</td></tr>'
-        for name, value in (*shown.items(), *results['cost'].items())
-    )
-    return _PAGE.format(
-        title=html.escape(f'{results["method"]} on {results["dataset"]}'),
-        groups_text=groups,
+    settings = [(name, _plain(value)) for name, value in (*shown.items(), *results['cost'].items())]
+    body = _BODY.format(
+        groups_text=items,
         gain=html.escape(gain_sentence(results)),
-        head=head,
-        body=body,
+        errors=page.table(*_error_rows(results), 'errors'),
+        groups=page.image(pictures[DIAGRAM], 'Which network trains and which serves each task'),
         affinity=_affinity_section(config, pictures),
         remarks=''.join(f'<p>{html.escape(remark)}</p>' for remark in results.get('remarks', ())),
-        settings=settings,
-        groups=_embedded(pictures[DIAGRAM]),
-        curves=_embedded(pictures[CURVES]),
+        curves=page.image(pictures[CURVES], 'Loss and validation error during training'),
+        settings=page.table(None, settings),
     )
+    return page.page(f'{results["method"]} on {results["dataset"]}', body)
 
 
 def _affinity_section(config, pictures):
@@ -328,13 +318,8 @@ def _affinity_section(config, pictures):
     return (
         '<h2>Inter-task affinity</h2>\n'
         f'<p>{html.escape(measured_sentence(config))} Blue helps, red harms.</p>\n'
-        '<img alt="Heat map of inter-task affinities" '
-        f'src="data:image/png;base64,{_embedded(pictures[HEAT_MAP])}">'
+        + page.image(pictures[HEAT_MAP], 'Heat map of inter-task affinities')
     )
-
-
-def _embedded(picture):
-    return base64.b64encode(picture).decode()
 
 
 def measured_sentence(config) -> str:
@@ -368,49 +353,19 @@ _AFFINITY_KINDS = {
     'cosine': "The cosine between the gradients of the source task's and the target task's losses",
 }
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<link rel="icon" href="data:,">
-<style>
-:root {{ color-scheme: light dark; }}
-body {{
-  font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-}}
-h1 {{ font-size: 1.2rem; font-weight: 600; }}
-.decision {{ font-size: 1.4rem; line-height: 1.35; margin: 0.3rem 0; overflow-wrap: anywhere; }}
-img {{ max-width: 100%; height: auto; background: white; border-radius: 6px; }}
-.table {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; }}
-th, td {{ padding: 0.25rem 0.8rem; text-align: left; border-bottom: 1px solid #8884; }}
-.errors td:nth-child(n+3), .errors th:nth-child(n+3) {{ text-align: right; }}
-.errors td {{ font-variant-numeric: tabular-nums; }}
-.errors tr:last-child td {{ font-weight: 600; border-top: 2px solid #8888; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p class="decision">Train together</p>
+_BODY = """<p class="decision">Train together</p>
 <ol class="decision">{groups_text}</ol>
 <p>{gain}</p>
 <h2>Test error (%)</h2>
-<div class="table"><table class="errors">
-<thead><tr>{head}</tr></thead>
-<tbody>{body}</tbody>
-</table></div>
+{errors}
 <h2>Networks</h2>
-<img alt="Which network trains and which serves each task" src="data:image/png;base64,{groups}">
+{groups}
 {affinity}
 {remarks}
 <h2>Training</h2>
-<img alt="Loss and validation error during training" src="data:image/png;base64,{curves}">
+{curves}
 <h2>Settings and cost</h2>
-<div class="table"><table><tbody>{settings}</tbody></table></div>
-</body>
-</html>
+{settings}
 """
 
 
@@ -468,9 +423,3 @@ def _plain(value):
 def _plain_text(name):
     """A name for a figure, in which a dollar sign begins no formula."""
     return name.replace('$', r'\$')
-
-
-def _png(figure):
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=130, bbox_inches='tight')
-    return buffer.getvalue()

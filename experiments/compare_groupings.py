@@ -1,0 +1,80 @@
+"""What a grouping costs to find, and what it gains: ways to group tasks side by side.
+
+    python -m experiments.compare_groupings --budgets=2,3,4 --seeds=3
+
+trains a network for every set of the eight tasks of MultiDigits, three seeds each, and compares the
+groups that every method of the papers chooses among them, for two, three and four networks: total
+test error, gain over one network for all tasks and over random groupings, share of what the best
+groups gain, cost of the search. A quarter of an hour on two CPU cores.
+
+    python -m experiments.compare_groupings --methods=all_in_one,tag,hoa
+
+leaves the exhaustive search out, and trains only what these methods ask for. An interrupted command
+goes on with the same --store; several commands with one store share the work.
+
+    python -m experiments.compare_groupings --dataset=table --table=mine.csv --targets=a,b,c
+
+does it for the columns of a table.
+"""
+
+from absl import flags
+
+from experiments import common, launch
+from tag_jax import comparison, report, workdir
+from tag_jax.grouping import run as runs
+
+flags.DEFINE_list('budgets', '2,3,4', 'Numbers of networks at inference.')
+flags.DEFINE_integer('seeds', 3, 'Searches and networks for each method and budget.')
+flags.DEFINE_list(
+    'methods',
+    'all_in_one,tag,cosine_similarity,hoa,esa,exhaustive',
+    f'Ways to group, beside random ones, or all: {", ".join(comparison.METHODS)}.',
+)
+flags.DEFINE_string('store', None, 'Folder of the trained networks; by default one in the workdir.')
+flags.adopt_module_key_flags(launch)
+for name in (
+    *('dataset', 'table', 'targets', 'inputs', 'kinds', 'split_column', 'seed', 'steps'),
+    *('batch_size', 'learning_rate', 'eval_every', 'patience', 'widths', 'weighting'),
+    'affinity_every',
+):
+    flags.declare_key_flag(name)
+
+FLAGS = flags.FLAGS
+
+
+def main():
+    config = common.training_config()
+    methods = list(comparison.METHODS) if FLAGS.methods == ['all'] else FLAGS.methods
+    budgets = [_whole('budgets', number) for number in launch.numbers('budgets', FLAGS.budgets)]
+    dataset = common.load_dataset()
+    problem = common.dense_problem(dataset, common.widths())
+    comparison.check(problem, dataset, methods, budgets, config, FLAGS.seeds)
+    settings = {
+        'dataset': dataset.name,
+        'methods': methods,
+        'budgets': budgets,
+        'seeds': FLAGS.seeds,
+        'widths': list(common.widths()),
+        **runs.settings(config),
+    }
+    folder = workdir.open_run(launch.run_folder(f'compare_groupings_{dataset.name}'), settings)
+    store = FLAGS.store or folder / 'networks'
+
+    def on_outcome(outcome):
+        workdir.append_record(folder / workdir.METRICS, outcome._asdict())
+
+    with launch.resumable(folder, f'--store={store}'):
+        found = comparison.compare(
+            problem, dataset, methods, budgets, config, FLAGS.seeds, store, on_outcome
+        )
+    print(report.write_comparison(folder, found, problem.task_names, settings))
+
+
+def _whole(flag, number):
+    if number != int(number):
+        raise ValueError(f'--{flag} must be whole numbers, not {number}')
+    return int(number)
+
+
+if __name__ == '__main__':
+    launch.launch(main)

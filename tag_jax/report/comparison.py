@@ -1,0 +1,307 @@
+"""Ways to group tasks side by side: a table, error against search cost, error against budget."""
+
+import itertools
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from tag_jax import workdir as workdirs
+from tag_jax.comparison import ALL_IN_ONE, EXHAUSTIVE, RANDOM
+from tag_jax.multi_objective import mean_and_error
+from tag_jax.report import page
+
+COSTS, BUDGETS, REPORT = 'costs.png', 'budgets.png', 'report.html'
+
+
+class Line(NamedTuple):
+    """A method for one budget, or for the mean over budgets, over seeds.
+
+    Attributes:
+      method: its name.
+      budget: networks; None for the mean over budgets.
+      error: (mean, standard error) over seeds of the total test error, percent.
+      over_all_in_one, over_random: (mean, standard error) of how much lower the error is than
+        theirs, paired by seed and budget, in percent of theirs.
+      share: of the optimum's gain over random groupings; None where the optimum is not known.
+      steps, seconds: of the search, in all-in-one networks.
+      expected: mean total validation error of the chosen networks as they were chosen.
+      own: mean total test error of those networks, of the seed of the search.
+    """
+
+    method: str
+    budget: int | None
+    error: tuple[float, float]
+    over_all_in_one: tuple[float, float] | None
+    over_random: tuple[float, float]
+    share: float | None
+    steps: float
+    seconds: float
+    expected: float
+    own: float
+
+
+def write_comparison(path, comparison, task_names, settings) -> str:
+    """Writes results.json, the pictures and report.html of a comparison.
+
+    Args:
+      path: the folder, which exists.
+      comparison: from `comparison.compare`.
+      task_names: T names.
+      settings: what was asked for.
+
+    Returns:
+      The tables as text, ending with the path of the report.
+    """
+    path = pathlib.Path(path)
+    lines = comparison_lines(comparison)
+    workdirs.write_json(
+        path / workdirs.RESULTS,
+        {
+            'settings': settings,
+            'task_names': list(task_names),
+            'outcomes': [outcome._asdict() for outcome in comparison.outcomes],
+            'optima': {
+                str(budget): optimum._asdict() for budget, optimum in comparison.optima.items()
+            },
+            'within_task_correlations': {
+                method: [None if np.isnan(value) else value for value in values.tolist()]
+                for method, values in comparison.correlations.items()
+            },
+        },
+    )
+    pictures = {COSTS: page.png(costs_figure(lines)), BUDGETS: page.png(budgets_figure(lines))}
+    for name, picture in pictures.items():
+        workdirs.write_bytes(path / name, picture)
+    html = _page(comparison, lines, task_names, settings, pictures)
+    workdirs.write_bytes(path / REPORT, html.encode())
+    text = comparison_table(lines)
+    if comparison.optima:
+        text += '\n\n' + optimum_sentence(comparison)
+    if comparison.correlations:
+        text += '\n\n' + correlations_table(comparison, task_names)
+    return f'{text}\n\nreport: {path / REPORT}'
+
+
+def comparison_lines(comparison) -> list[Line]:
+    """The means over seeds: for every budget a line a method, then the means over budgets.
+
+    Errors are those of networks that had no part in the choice, where they are known
+    (`Outcome.fresh_error`), else of the networks of the seed of the search.
+    """
+    outcomes = comparison.outcomes
+    methods = list(dict.fromkeys(outcome.method for outcome in outcomes))
+    budgets = sorted({outcome.budget for outcome in outcomes})
+    seeds = sorted({outcome.seed for outcome in outcomes})
+    found = {(one.method, one.budget, one.seed): one for one in outcomes}
+
+    def errors(method, budget):
+        of_seeds = [found[method, budget, seed] for seed in seeds]
+        return np.array(
+            [one.test_error if one.fresh_error is None else one.fresh_error for one in of_seeds]
+        )
+
+    lines = []
+    for chosen in [*([budget] for budget in budgets), *([budgets] if len(budgets) > 1 else [])]:
+        mean = lambda method, chosen=chosen: np.mean([errors(method, b) for b in chosen], axis=0)
+        randomly = mean(RANDOM)
+        together = mean(ALL_IN_ONE) if ALL_IN_ONE in methods else None
+        known = all(budget in comparison.optima for budget in chosen)
+        for method in methods:
+            ours = mean(method)
+            share = None
+            if known:
+                optimum = np.mean([comparison.optima[budget].error for budget in chosen])
+                share = float((randomly.mean() - ours.mean()) / (randomly.mean() - optimum))
+            of = [found[method, budget, seed] for budget in chosen for seed in seeds]
+            average = lambda name, of=of: float(np.mean([getattr(one, name) for one in of]))
+            lines.append(
+                Line(
+                    method=method,
+                    budget=chosen[0] if len(chosen) == 1 else None,
+                    error=_mean_and_error(ours),
+                    over_all_in_one=(
+                        together is not None and _mean_and_error(100 * (1 - ours / together))
+                    )
+                    or None,
+                    over_random=_mean_and_error(100 * (1 - ours / randomly)),
+                    share=share,
+                    steps=average('steps'),
+                    seconds=average('seconds'),
+                    expected=average('validation_error'),
+                    own=average('test_error'),
+                )
+            )
+    return lines
+
+
+def comparison_table(lines) -> str:
+    """The lines as text."""
+    header, rows = _cells(lines)
+    widths = [max(len(row[n]) for row in [header, *rows]) for n in range(len(header))]
+    text = []
+    for above, row in itertools.pairwise([header, header, *rows]):
+        if row[0] != above[0]:
+            text.append('-' * (sum(widths) + 2 * len(widths) - 2))
+        cells = [
+            cell.ljust(width) if n == 1 else cell.rjust(width)
+            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        text.append('  '.join(cells).rstrip())
+    return '\n'.join(text)
+
+
+def optimum_sentence(comparison) -> str:
+    """What the best groups are worth, by budget."""
+    values = ', '.join(
+        f'{optimum.error:.2f} % at {budget}' for budget, optimum in comparison.optima.items()
+    )
+    return (
+        'The optimum (groups chosen on the validation errors of half the seeds, scored on the test '
+        f'errors of the other half): {values}.'
+    )
+
+
+def correlations_table(comparison, task_names) -> str:
+    """Correlations of predicted with real errors within tasks, as text."""
+    width = max(map(len, task_names))
+    methods = list(comparison.correlations)
+    lines = [
+        'Correlation of predicted with test errors, within a task, over its groups of three and '
+        'more',
+        f'{"":{width}}' + ''.join(f'  {method:>17}' for method in methods),
+    ]
+    for n, task in enumerate(task_names):
+        cells = [comparison.correlations[method][n] for method in methods]
+        lines.append(f'{task:{width}}' + ''.join(f'  {cell:17.2f}' for cell in cells))
+    means = [np.nanmean(comparison.correlations[method]) for method in methods]
+    lines.append(f'{"mean":{width}}' + ''.join(f'  {mean:17.2f}' for mean in means))
+    return '\n'.join(lines)
+
+
+def costs_figure(lines) -> Figure:
+    """Total test error against the cost of the search: Figure 2 of Fifty et al. 2021.
+
+    The mean over budgets, where there are several. What needs no search stands on the left.
+    """
+    of_means = [line for line in lines if line.budget is None] or lines
+    searched = [line.steps for line in of_means if line.steps > 0]
+    left = min(searched, default=1) / 4
+    figure = Figure(figsize=(7.5, 5), layout='constrained')
+    axes = figure.add_subplot()
+    for line, style in zip(of_means, _styles(of_means), strict=True):
+        mean, error = line.error
+        axes.errorbar(
+            line.steps or left, mean, yerr=0 if np.isnan(error) else error, capsize=3, **style
+        )
+    axes.set_xscale('log')
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda x, _: 'none' if np.isclose(x, left) else f'{x:g}')
+    )
+    axes.set_xticks([left, *(10.0**n for n in range(4) if 10.0**n <= 2 * max(searched, default=1))])
+    axes.set_xlabel('cost of the search, in all-in-one networks')
+    axes.set_ylabel('total test error (%)')
+    axes.set_title('What a grouping costs to find, and what it gains')
+    axes.legend(fontsize=8)
+    return figure
+
+
+def budgets_figure(lines) -> Figure:
+    """Total test error against the number of networks: Figure 6 of Fifty et al. 2021."""
+    figure = Figure(figsize=(7.5, 5), layout='constrained')
+    axes = figure.add_subplot()
+    methods = list(dict.fromkeys(line.method for line in lines))
+    of_methods = [[x for x in lines if x.method == name and x.budget] for name in methods]
+    for own, style in zip(of_methods, _styles([own[0] for own in of_methods]), strict=True):
+        means, errors = zip(*(line.error for line in own), strict=True)
+        axes.errorbar(
+            [line.budget for line in own], means, yerr=np.nan_to_num(errors), capsize=3, **style
+        )
+    axes.set_xticks(sorted({line.budget for line in lines if line.budget}))
+    axes.set_xlabel('networks')
+    axes.set_ylabel('total test error (%)')
+    axes.legend(fontsize=8)
+    return figure
+
+
+def _page(comparison, lines, task_names, settings, pictures):
+    header, rows = _cells(lines)
+    correlations = ''
+    if comparison.correlations:
+        correlations = '<h2>Do predictions hold?</h2>\n<p>Correlation of predicted with test ' + (
+            'errors, within a task, over its groups of three tasks and more.</p>\n'
+        )
+        correlations += page.table(
+            ['task', *comparison.correlations],
+            [
+                [task, *(f'{found[n]:.2f}' for found in comparison.correlations.values())]
+                for n, task in enumerate(task_names)
+            ],
+        )
+    chosen = [
+        [str(one.budget), one.method, str(one.seed), ' | '.join(', '.join(g) for g in one.groups)]
+        for one in comparison.outcomes
+        if one.groups
+    ]
+    body = '\n'.join(
+        [
+            page.table(header, rows),
+            f'<p>{optimum_sentence(comparison)}</p>' if comparison.optima else '',
+            page.image(pictures[COSTS], 'Total test error against the cost of the search'),
+            page.image(pictures[BUDGETS], 'Total test error against the number of networks'),
+            correlations,
+            '<h2>Chosen groups</h2>',
+            page.table(['networks', 'method', 'seed', 'groups'], chosen),
+            '<h2>Settings</h2>',
+            page.table(None, [(name, str(value)) for name, value in settings.items()]),
+        ]
+    )
+    return page.page(f'Ways to group the tasks of {settings["dataset"]}', body)
+
+
+def _cells(lines):
+    """Header and rows of the table."""
+    header = [
+        *('networks', 'method', 'total test error', 'below all in one', 'below random'),
+        *('share of optimum', 'search', 'seconds', 'expected', 'own'),
+    ]
+    rows = [
+        [
+            'mean' if line.budget is None else str(line.budget),
+            line.method,
+            _plus_minus(*line.error),
+            '' if line.over_all_in_one is None else f'{_plus_minus(*line.over_all_in_one, 1)} %',
+            f'{_plus_minus(*line.over_random, 1)} %',
+            '' if line.share is None else f'{line.share:.2f}',
+            f'{line.steps:.1f}',
+            f'{line.seconds:.1f}',
+            f'{line.expected:.2f}',
+            f'{line.own:.2f}',
+        ]
+        for line in lines
+    ]
+    return header, rows
+
+
+def _styles(lines):
+    colours = iter(colormaps['tab10'].colors * 3)
+    for line in lines:
+        plain = {RANDOM: '0.6', ALL_IN_ONE: '0.35', EXHAUSTIVE: 'black'}
+        yield {
+            'label': line.method,
+            'color': plain.get(line.method) or next(colours),
+            'marker': 'o',
+            'linestyle': '--' if line.method in plain else '-',
+        }
+
+
+def _mean_and_error(values):
+    mean, error = mean_and_error(np.asarray(values))
+    return float(mean), float(error)
+
+
+def _plus_minus(mean, error, digits=2):
+    return f'{mean:.{digits}f}' + ('' if np.isnan(error) else f' ± {error:.{digits}f}')
