@@ -14,7 +14,7 @@ from tag_jax.data.dataset import Dataset, Split, TaskKind
 SPLITS = ('train', 'validation', 'test')
 KINDS = ('classification', 'regression')
 
-# Integers of at most so many values are classes; text of more values is no input.
+# Consecutive integers of at most so many values are classes; text of more values is no input.
 _MOST_CLASSES = 20
 _MOST_CATEGORIES = 100
 
@@ -28,9 +28,9 @@ def table(
     booleans among them become one column a value that the training split has. Where an input is
     missing it is set to its mean, and a column that says so is added.
 
-    Text, booleans and integers of at most 20 different values are classes, in sorted order; other
-    numbers are regressed, standardised by the training split like the inputs. Where a target is
-    missing, the example has no label for the task.
+    Text and booleans are classes, in sorted order, and so are at most 20 consecutive integers;
+    other numbers are regressed, standardised by the training split like the inputs. Where a target
+    is missing, the example has no label for the task.
 
     Args:
       path: a .csv file (names in its first row, missing values blank or NA), a .parquet file, or an
@@ -85,18 +85,12 @@ def table(
         tasks[name], values[name], masks[name] = _target(
             name, columns[name], kinds.get(name), rows['train']
         )
-    return Dataset(
-        path.stem,
-        tasks,
-        *(
-            Split(
-                matrix[rows[name]],
-                {task: value[rows[name]] for task, value in values.items()},
-                {task: mask[rows[name]] for task, mask in masks.items() if not mask.all()} or None,
-            )
-            for name in SPLITS
-        ),
-    )
+    splits = []
+    for part in (rows[name] for name in SPLITS):
+        gaps = {task: mask[part] for task, mask in masks.items() if not mask[part].all()}
+        labels = {task: value[part] for task, value in values.items()}
+        splits.append(Split(matrix[part], labels, gaps or None))
+    return Dataset(path.stem, tasks, *splits)
 
 
 def _names(names):
@@ -209,8 +203,7 @@ def _target(name, column, kind, train):
     classes = sorted(set(known.tolist()))
     if kind is None:
         text = column.dtype == object
-        whole = not text and (known == np.rint(known)).all() and len(classes) <= _MOST_CLASSES
-        kind = 'classification' if text or whole else 'regression'
+        kind = 'classification' if text or _are_consecutive(classes) else 'regression'
     if kind == 'classification':
         if len(classes) < 2:
             raise ValueError(f'the target {name!r} has one class only, {classes[0]!r}')
@@ -224,3 +217,9 @@ def _target(name, column, kind, train):
         raise ValueError(f'the target {name!r} has one value only in the training split')
     standard = np.where(mask, (column - seen.mean()) / seen.std(), 0)
     return TaskKind(kind, 1), standard.astype(np.float32), mask
+
+
+def _are_consecutive(values):
+    """Whether sorted different numbers are few integers without a gap."""
+    first = np.rint(values[0])
+    return len(values) <= _MOST_CLASSES and values == (first + np.arange(len(values))).tolist()

@@ -1,0 +1,133 @@
+import numpy as np
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from tag_jax import data
+from tag_jax.data import TaskKind
+
+ROWS = """size,colour,flag,weight,grade,kind,part
+1,red,true,10,1,a,train
+3,blue,false,30,2,b,train
+,red,,20,,a,train
+5,blue,true,,1,b,validation
+7,green,false,50,2,,validation
+9,red,true,70,1,a,test
+"""
+TARGETS = ('weight', 'grade', 'kind')
+
+
+def write(tmp_path, text=ROWS, name='things.csv'):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def read(tmp_path, text=ROWS, **options):
+    return data.table(write(tmp_path, text), TARGETS, split='part', **options)
+
+
+def test_a_table_by_hand(tmp_path):
+    found = read(tmp_path)
+    assert found.name == 'things'
+    assert found.tasks == {
+        'weight': TaskKind('regression', 1),
+        'grade': TaskKind('classification', 2),
+        'kind': TaskKind('classification', 2),
+    }
+    # size: mean 2, deviation 1, and whether it is missing; colour: blue, red; flag: false, true.
+    np.testing.assert_array_equal(
+        found.train.inputs,
+        [[-1, 0, 0, 1, 0, 1], [1, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0, 0]],
+    )
+    np.testing.assert_array_equal(found.validation.inputs, [[3, 0, 1, 0, 0, 1], [5, 0, 0, 0, 1, 0]])
+    spread = np.std([10, 20, 30])
+    np.testing.assert_allclose(found.train.targets['weight'], [-10 / spread, 10 / spread, 0])
+    np.testing.assert_allclose(found.validation.targets['weight'][1], 30 / spread, rtol=1e-6)
+    np.testing.assert_array_equal(found.train.mask['grade'], [True, True, False])
+    assert 'weight' not in found.train.mask
+    np.testing.assert_array_equal(found.validation.mask['weight'], [False, True])
+    np.testing.assert_array_equal(found.train.targets['kind'], [0, 1, 0])
+    assert found.test.mask is None
+    assert found.train.inputs.dtype == np.float32
+    assert found.train.targets['kind'].dtype == np.int32
+
+
+def test_kinds_and_inputs_can_be_chosen(tmp_path):
+    found = read(tmp_path, kinds={'grade': 'regression'}, inputs=('size',))
+    assert found.tasks['grade'] == TaskKind('regression', 1)
+    assert found.train.inputs.shape == (3, 2)
+
+
+def test_the_same_from_every_format(tmp_path):
+    rng = np.random.default_rng(0)
+    columns = {
+        'x': rng.normal(size=50),
+        'n': rng.integers(3, size=50),
+        'y': np.where(rng.random(50) < 0.2, np.nan, rng.normal(size=50)),
+    }
+    lines = zip(*columns.values(), strict=True)
+    cells = lambda line: ','.join('' if value != value else repr(float(value)) for value in line)
+    text = '\n'.join(['x,n,y', *map(cells, lines)]) + '\n'
+    parquet.write_table(pyarrow.table(columns), tmp_path / 'same.parquet')
+    np.savez(tmp_path / 'same.npz', **columns)
+    paths = write(tmp_path, text, 'same.csv'), tmp_path / 'same.parquet', tmp_path / 'same.npz'
+    first, *others = (data.table(path, ('n', 'y')) for path in paths)
+    assert first.tasks == {'n': TaskKind('classification', 3), 'y': TaskKind('regression', 1)}
+    sizes = [len(split.inputs) for split in first[2:]]
+    assert sizes == [30, 10, 10]
+    for other in others:
+        for left, right in zip(first[2:], other[2:], strict=True):
+            np.testing.assert_array_equal(left.inputs, right.inputs)
+            for task in first.tasks:
+                np.testing.assert_array_equal(left.targets[task], right.targets[task])
+
+
+def test_arrays_of_several_axes_are_inputs(tmp_path):
+    np.savez(
+        tmp_path / 'images.npz',
+        image=np.random.default_rng(0).random((20, 4, 3)),
+        y=np.arange(20) % 2,
+    )
+    assert data.table(tmp_path / 'images.npz', ['y']).train.inputs.shape == (12, 12)
+
+
+def test_splits_are_seeded(tmp_path):
+    path = write(tmp_path, 'x,y\n' + ''.join(f'{n},{n % 2}\n' for n in range(30)))
+    rows = lambda seed: data.table(path, ['y'], seed=seed).train.inputs[:, 0]
+    np.testing.assert_array_equal(rows(1), rows(1))
+    assert not np.array_equal(rows(1), rows(2))
+    assert len(data.table(path, ['y'], shares=(8, 1, 1)).train.inputs) == 24
+
+
+@pytest.mark.parametrize(
+    ('change', 'options', 'message'),
+    [
+        (('weight', 'mass'), {}, "has no column 'weight': it has size, colour"),
+        (('x', 'x'), {'kinds': {'kind': 'regression'}}, "'kind' is text: it cannot be regressed"),
+        (('x', 'x'), {'kinds': {'size': 'regression'}}, 'kinds must give classification or'),
+        (('x', 'x'), {'inputs': ('kind',)}, "'kind' cannot be an input: it is a target"),
+        ((',train', ',training'), {}, "must say train, validation, test in every row, not 'tra"),
+        ((',test', ',train'), {}, 'the test split of .* has no rows'),
+        (('grade', 'size'), {}, "two columns called 'size'"),
+        (('10,1,a', '10,1,a,9'), {}, 'is no table: CSV parse error'),
+        ((',b,', ',a,'), {}, "'kind' has one class only, 'a'"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(tmp_path, change, options, message):
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, ROWS.replace(*change), **options)
+
+
+def test_files_that_are_no_tables(tmp_path):
+    with pytest.raises(ValueError, match='neither .csv nor .parquet nor .npz'):
+        data.table(write(tmp_path, name='things.txt'), TARGETS)
+    with pytest.raises(FileNotFoundError):
+        data.table(tmp_path / 'nothing.csv', TARGETS)
+    with pytest.raises(ValueError, match='is named twice'):
+        data.table(write(tmp_path), ('kind', 'kind'))
+    with pytest.raises(ValueError, match='name the target columns'):
+        data.table(write(tmp_path), ())
+    names = 'x,y\n' + ''.join(f'name {n},{n % 2}\n' for n in range(300))
+    with pytest.raises(ValueError, match="the text in 'x' has 180 different values"):
+        data.table(write(tmp_path, names), ['y'])

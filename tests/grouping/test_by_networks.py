@@ -1,0 +1,179 @@
+import collections
+import dataclasses
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+from small import TASKS
+
+from tag_jax import grouping, ledger, selection, workdir
+from tag_jax.grouping import search
+from tag_jax.grouping.by_networks import random_groups
+from tag_jax.training import TrainingConfig
+
+CONFIG = TrainingConfig(steps=20, batch_size=64, learning_rate=1e-2, eval_every=10)
+ALL = tuple(TASKS)
+SETS = [s for k in (1, 2, 3) for s in itertools.combinations(ALL, k)]
+
+
+@pytest.fixture(scope='module')
+def searched(problem, dataset, tmp_path_factory):
+    """An exhaustive search, and the rows of its networks."""
+    path = tmp_path_factory.mktemp('runs') / 'run'
+    result = grouping.exhaustive(problem, dataset, 2, CONFIG, path)
+    with ledger.Ledger(path / 'networks', {}) as book:
+        return path, result, {tuple(row['tasks']): row for row in book.rows()}
+
+
+def total(rows, split, groups):
+    """The total error where each task is served by the best of these groups on validation."""
+    served = {
+        task: min(
+            (row for row in (rows[group] for group in groups) if task in row['tasks']),
+            key=lambda row, task=task: row['validation'][task]['error'],
+        )
+        for task in ALL
+    }
+    return sum(row[split][task]['error'] for task, row in served.items())
+
+
+def covers(budget):
+    for groups in itertools.combinations(SETS, budget):
+        if set(itertools.chain(*groups)) == set(ALL):
+            yield groups
+
+
+def test_exhaustive_by_trying_all(searched):
+    _, result, rows = searched
+    assert set(rows) == set(SETS)
+    best = min(total(rows, 'validation', g) for n in (1, 2) for g in covers(n))
+    assert result.objective == pytest.approx(best)
+    groups = [group.tasks for group in result.groups]
+    assert total(rows, 'validation', groups) == pytest.approx(best)
+    assert result.total_test_error == pytest.approx(total(rows, 'test', groups), abs=2)
+    assert result.affinity is None
+    assert result.cost['search_steps'] == 20 * len(SETS)
+
+
+def test_the_run_can_be_loaded_and_its_networks_selected_from(searched, dataset):
+    path, result, rows = searched
+    loaded = grouping.load(path)
+    assert loaded.affinity is None
+    assert loaded.groups == result.groups
+    assert set(loaded.predict(dataset.test.inputs)) == set(ALL)
+    found = selection.read_candidates(path / 'networks.csv')
+    assert len(found['test']) == len(rows)
+    assert selection.select_networks(found['validation'], 2).objective == pytest.approx(
+        result.objective
+    )
+
+
+def test_what_is_in_the_store_is_not_trained_again(searched, problem, dataset, monkeypatch):
+    """Other budgets, other methods; a brief network is the beginning of one that went on."""
+    path, _, rows = searched
+    store = path / 'networks'
+    trained = []
+    train = search.training.train_networks
+    monkeypatch.setattr(
+        search.training,
+        'train_networks',
+        lambda *arguments, **more: trained.append(arguments[3]) or train(*arguments, **more),
+    )
+    worst = grouping.exhaustive(problem, dataset, 2, CONFIG, store=store, pessimal=True)
+    highest = max(total(rows, 'validation', g) for n in (1, 2) for g in covers(n))
+    assert worst.objective == pytest.approx(highest)
+    hoa = grouping.hoa(problem, dataset, 2, CONFIG, store=store)
+    brief = grouping.esa(problem, dataset, 2, CONFIG, store=store, fraction=0.5)
+    assert not [plans for plans in trained if len(plans) > 3], 'only chosen networks'
+    assert hoa.method == 'hoa'
+    assert hoa.cost['search_steps'] == 20 * 6
+    assert brief.cost['search_steps'] == 10 * len(SETS)
+    again = grouping.esa(problem, dataset, 2, dataclasses.replace(CONFIG, steps=10), fraction=1)
+    assert brief.objective == pytest.approx(again.objective)
+
+
+def test_plain_ways(problem, dataset, tmp_path):
+    alone = grouping.single_task(problem, dataset, 3, CONFIG, tmp_path / 'alone')
+    assert [group.tasks for group in alone.groups] == [(task,) for task in ALL]
+    assert alone.objective is None
+    together = grouping.all_in_one(problem, dataset, 2, CONFIG)
+    assert [group.tasks for group in together.groups] == [ALL]
+    assert together.test_error == together.baselines['mtl'].test_error
+    with pytest.raises(ValueError, match='single_task trains 3 networks: ask for a budget of 3'):
+        grouping.single_task(problem, dataset, 2, CONFIG)
+    drawn = grouping.random(problem, dataset, 2, CONFIG)
+    assert sorted(task for group in drawn.groups for task in group.serves) == sorted(ALL)
+    assert drawn.groups == grouping.random(problem, dataset, 2, CONFIG).groups
+    similar = grouping.cosine_similarity(problem, dataset, 2, CONFIG, tmp_path / 'similar')
+    np.testing.assert_allclose(np.diagonal(similar.affinity), 1, rtol=1e-5)
+    assert workdir.read_json(tmp_path / 'similar' / 'config.json')['affinity_kind'] == 'cosine'
+
+
+def test_random_groups_are_equally_likely():
+    rng = np.random.default_rng(0)
+    counts = collections.Counter(random_groups(rng, 3, 2) for _ in range(20_000))
+    expected = {
+        tuple(sorted(groups))
+        for groups in itertools.combinations(
+            [s for k in (1, 2, 3) for s in itertools.combinations(range(3), k)], 2
+        )
+        if set(itertools.chain(*groups)) == {0, 1, 2}
+    }
+    assert set(counts) == expected
+    share = 20_000 / len(expected)
+    assert max(abs(count - share) for count in counts.values()) < 5 * share**0.5
+
+
+def test_too_many_sets_are_refused_before_training(problem):
+    names = tuple(f'task_{n}' for n in range(20))
+    with pytest.raises(ValueError, match='20 tasks have 1048575 sets'):
+        search.all_sets(names)
+    assert len(search.all_sets(names, (1, 2))) == 210
+
+
+SEARCH = """
+    import sys
+    sys.path.insert(0, {tests!r})
+    from small import TASKS, make_problem, make_split
+    from tag_jax import grouping
+    from tag_jax.data import Dataset
+    from tag_jax.training import TrainingConfig
+
+    if __name__ == '__main__':
+        points = Dataset('points', TASKS, make_split(512), make_split(200, 1), make_split(200, 2))
+        config = TrainingConfig(
+            steps=20, batch_size=64, learning_rate=1e-2, eval_every=10, slots=1, workers=1
+        )
+        grouping.exhaustive(make_problem(), points, 2, config, {path!r}, resume=True)
+"""
+
+
+def test_a_search_that_is_killed_goes_on(problem, dataset, tmp_path):
+    """Its store is that of an unbroken one, but for times; what had finished is not repeated."""
+    config = dataclasses.replace(CONFIG, slots=1, workers=1)
+    grouping.exhaustive(problem, dataset, 2, config, tmp_path / 'unbroken')
+    path = tmp_path / 'broken'
+    rows = path / 'networks' / 'networks.jsonl'
+    code = textwrap.dedent(
+        SEARCH.format(tests=os.path.dirname(os.path.dirname(__file__)), path=str(path))
+    )
+    for least in (1, 4):
+        with subprocess.Popen([sys.executable, '-c', code]) as process:
+            while not rows.exists() or rows.read_text().count('\n') < least:
+                assert process.poll() is None
+                time.sleep(0.002)
+            process.send_signal(signal.SIGKILL)
+    kept = rows.read_text()
+    grouping.exhaustive(problem, dataset, 2, config, path, resume=True)
+    assert rows.read_text().startswith(kept[: kept.rfind('\n') + 1])
+    lines = {}
+    for run in ('unbroken', 'broken'):
+        read = workdir.read_records(tmp_path / run / 'networks' / 'networks.jsonl')
+        lines[run] = [{**row, 'seconds': None} for row in read]
+    assert lines['broken'] == lines['unbroken']
