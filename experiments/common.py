@@ -33,7 +33,7 @@ DATASETS = {
     'multi_digits': Recipe(data.multi_digits),
     'digit_attributes': Recipe(
         data.digit_attributes,
-        (64, 16, 6),
+        (16, 6),
         {'steps': 1500, 'batch_size': 64, 'learning_rate': 3e-3, 'eval_every': 50, 'patience': 0},
     ),
     'table': Recipe(lambda: _table(), (64, 32), {'batch_size': 64, 'steps': 3000}),

@@ -1,0 +1,102 @@
+"""The launcher through its real command, on a table that it has never seen."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tag_jax import workdir
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+QUICK = ('--steps=100', '--eval_every=20', '--batch_size=64', '--budgets=2', '--seeds=2')
+
+
+def launch(*flags, cwd):
+    return subprocess.run(
+        [sys.executable, '-m', 'experiments.compare_groupings', *flags],
+        cwd=cwd,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope='module')
+def table(tmp_path_factory):
+    """A stranger's CSV file: mixed kinds of targets, a fifth of the labels missing, text."""
+    folder = tmp_path_factory.mktemp('tables')
+    rng = np.random.default_rng(0)
+    lines = ['Patient ID,Age (years),Ward,Blood pressure,Outcome']
+    for n in range(300):
+        age, ward = rng.normal(50, 10), rng.choice(['north', 'south', 'east'])
+        cells = [f'{age:.1f}', ward, f'{age + rng.normal():.2f}', 'well' if age > 50 else 'ill']
+        cells = [
+            '' if column in (0, 2, 3) and rng.random() < 0.2 else cell
+            for column, cell in enumerate(cells)
+        ]
+        lines.append(','.join([str(n), *cells]))
+    (folder / 'patients.csv').write_text('\n'.join(lines) + '\n')
+    return folder
+
+
+def test_a_table_goes_through_the_whole_comparison(table):
+    done = launch(
+        '--dataset=table',
+        '--table=patients.csv',
+        '--targets=Age (years),Blood pressure,Outcome',
+        '--inputs=Ward,Patient ID',
+        *QUICK,
+        cwd=table,
+    )
+    assert done.returncode == 0, done.stderr
+    run = table / 'runs' / 'compare_groupings_patients_001'
+    assert done.stdout.splitlines()[-1] == f'report: {run.relative_to(table)}/report.html'
+    assert 'The optimum' in done.stdout
+    results = workdir.read_json(run / 'results.json')
+    assert {one['method'] for one in results['outcomes']} == {
+        'all_in_one', 'tag', 'cosine_similarity', 'hoa', 'esa', 'exhaustive', 'random',
+    }  # fmt: skip
+    assert results['task_names'] == ['Age (years)', 'Blood pressure', 'Outcome']
+    again = launch(
+        *('--dataset=table', '--table=patients.csv', '--inputs=Ward,Patient ID', *QUICK),
+        *('--targets=Age (years),Blood pressure,Outcome', f'--store={run}/networks'),
+        *('--methods=exhaustive', '--workdir=again'),
+        cwd=table,
+    )
+    assert again.returncode == 0, again.stderr
+    same = lambda found: [one for one in found['outcomes'] if one['method'] == 'exhaustive']
+    strip = lambda outcome: {name: outcome[name] for name in ('groups', 'test_error', 'seed')}
+    assert list(map(strip, same(workdir.read_json(table / 'again' / 'results.json')))) == list(
+        map(strip, same(results))
+    )
+    assert (run / 'networks' / 'networks.jsonl').read_text().count('\n') == 2 * 7
+
+
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        (['--methods=best'], "there is no method 'best'"),
+        (['--budgets=2.5'], '--budgets must be whole numbers, not 2.5'),
+        (['--budgets=9'], 'budget must be an integer between 1 and the number of tasks, 8'),
+        (['--seeds=0'], 'needs at least one method, one budget and one seed'),
+        (['--dataset=table'], '--dataset=table needs --table, a file, and --targets'),
+        (
+            ['--dataset=table', '--table=patients.csv', '--targets=Weight'],
+            "has no column 'Weight': it has Patient ID",
+        ),
+        (
+            ['--dataset=table', '--table=patients.csv', '--targets=Outcome', '--kinds=Outcome:x'],
+            'kinds must give classification or regression for targets, not Outcome: x',
+        ),
+    ],
+)
+def test_bad_input_ends_with_a_sentence(table, flags, message):
+    done = launch(*flags, cwd=table)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count('\n') == 1
+    assert 'Traceback' not in done.stderr

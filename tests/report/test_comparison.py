@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from tag_jax import report, workdir
+from tag_jax.comparison import Comparison, CrossFitted, Outcome
+
+
+def outcomes():
+    """Two budgets and two seeds: TAG gains 10 % and 20 % over random, 20 % and 40 % over MTL."""
+    found = []
+    for budget in (2, 3):
+        for seed, gain in ((0, 10.0), (1, 20.0)):
+            common = {'budget': budget, 'seed': seed, 'validation_error': 50.0}
+            for method, error, steps in (
+                ('all_in_one', 100 * (100 - gain) / (100 - 2 * gain), 0.0),
+                ('tag', 100 - gain, 1.0),
+                ('random', 100.0, 0.0),
+            ):
+                groups = () if method == 'random' else (('a', 'b'), ('c',))
+                found.append(
+                    Outcome(
+                        method=method,
+                        groups=groups,
+                        steps=steps,
+                        seconds=2 * steps,
+                        test_error=error + 1,
+                        fresh_error=error,
+                        **common,
+                    )
+                )
+    return tuple(found)
+
+
+OPTIMA = {budget: CrossFitted(70.0, ((('a',), ('b', 'c')),)) for budget in (2, 3)}
+WHOLE = Comparison(outcomes(), OPTIMA, {'tag': np.array([0.5, np.nan, 0.7])})
+
+
+def line(method, budget, comparison=WHOLE):
+    (found,) = (
+        one
+        for one in report.comparison_lines(comparison)
+        if (one.method, one.budget) == (method, budget)
+    )
+    return found
+
+
+@pytest.mark.parametrize('budget', [2, 3, None])
+def test_gains_are_paired_by_seed(budget):
+    found = line('tag', budget)
+    assert found.error == pytest.approx((85, 5))
+    assert found.over_random == pytest.approx((15, 5))
+    assert found.over_all_in_one == pytest.approx((30, 10))
+    assert found.share == pytest.approx(0.5)
+    assert (found.steps, found.seconds) == (1, 2)
+    assert (found.expected, found.own) == (50, 86)
+
+
+def test_without_other_seeds_the_networks_of_the_search_count():
+    bare = Comparison(tuple(o._replace(fresh_error=None) for o in outcomes()), {}, {})
+    assert line('tag', 2, bare).error == pytest.approx((86, 5))
+    assert line('tag', 2, bare).share is None
+    one_seed = Comparison(tuple(o for o in bare.outcomes if not o.seed), {}, {})
+    assert np.isnan(line('tag', 2, one_seed).error[1])
+    assert '±' not in report.comparison_table(report.comparison_lines(one_seed))
+
+
+@pytest.mark.parametrize('comparison', [WHOLE, Comparison(outcomes(), {}, {})])
+def test_what_is_written(tmp_path, comparison):
+    text = report.write_comparison(tmp_path, comparison, ['a', 'b', 'c'], {'dataset': 'letters'})
+    assert '85.00 ± 5.00' in text
+    assert ('70.00 % at 2' in text) == bool(comparison.optima)
+    assert {file.name for file in tmp_path.iterdir()} == {
+        'results.json', 'costs.png', 'budgets.png', 'report.html',
+    }  # fmt: skip
+    results = workdir.read_json(tmp_path / 'results.json')
+    assert len(results['outcomes']) == len(comparison.outcomes)
+    page = (tmp_path / 'report.html').read_text()
+    assert page.count('<img') == 2
+    assert 'a, b | c' in page
+
+
+def test_the_pictures_show_every_method():
+    lines = report.comparison_lines(WHOLE)
+    costs = report.costs_figure(lines).axes[0]
+    labels = {text.get_text() for text in costs.get_legend().get_texts()}
+    assert labels == {'all_in_one', 'tag', 'random'}
+    budgets = report.budgets_figure(lines).axes[0]
+    assert list(budgets.get_xticks()) == [2, 3]

@@ -1,0 +1,137 @@
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from small import TASKS
+
+from tag_jax import comparison, grouping, selection
+from tag_jax.training import TrainingConfig
+
+CONFIG = TrainingConfig(
+    steps=20, batch_size=64, learning_rate=1e-2, eval_every=10, affinity_every=5
+)
+ALL = tuple(TASKS)
+METHODS = ('all_in_one', 'single_task', 'tag', 'cosine_similarity', 'hoa', 'esa', 'exhaustive')
+
+
+@pytest.fixture(scope='module')
+def compared(problem, dataset):
+    seen = []
+    found = comparison.compare(problem, dataset, METHODS, (2,), CONFIG, 2, on_outcome=seen.append)
+    assert tuple(seen) == found.outcomes
+    return found
+
+
+def outcome(compared, method, seed=0):
+    (found,) = (o for o in compared.outcomes if (o.method, o.seed) == (method, seed))
+    return found
+
+
+def test_every_method_and_seed_has_an_outcome(compared):
+    found = [(one.method, one.seed) for one in compared.outcomes]
+    assert sorted(found) == sorted(itertools.product((*METHODS, 'random'), (0, 1)))
+    assert outcome(compared, 'all_in_one').groups == (ALL,)
+    assert outcome(compared, 'single_task').groups == tuple((task,) for task in ALL)
+    assert outcome(compared, 'random').groups == ()
+
+
+def test_searches_cost_what_they_would_have_trained(compared):
+    """In all-in-one networks, whatever another method had trained already."""
+    for method, steps in (
+        ('all_in_one', 0), ('random', 0), ('tag', 1), ('cosine_similarity', 1), ('hoa', 6),
+        ('exhaustive', 7),
+    ):  # fmt: skip
+        assert outcome(compared, method).steps == steps
+    assert outcome(compared, 'esa').steps == pytest.approx(7 * 0.2)
+
+
+def test_a_method_chooses_what_its_grouping_function_chooses(compared, problem, dataset):
+    for method in ('tag', 'hoa', 'exhaustive'):
+        alone = getattr(grouping, method)(problem, dataset, 2, CONFIG)
+        assert {group.tasks for group in alone.groups} == set(outcome(compared, method).groups)
+
+
+def test_networks_of_other_seeds_judge_groups_afresh(compared):
+    """The optimum of two seeds: chosen on the one, scored on the other."""
+    errors = [outcome(compared, 'exhaustive', seed).fresh_error for seed in (0, 1)]
+    assert compared.optima[2].error == pytest.approx(np.mean(errors))
+    assert compared.optima[2].groups[0] == outcome(compared, 'exhaustive', 0).groups
+    together = [outcome(compared, 'all_in_one', seed) for seed in (0, 1)]
+    assert together[0].fresh_error == pytest.approx(together[1].test_error)
+
+
+def test_nothing_is_better_on_its_own_validation_than_the_exhaustive_choice(compared):
+    for one in compared.outcomes:
+        if one.method != 'single_task':
+            assert (
+                outcome(compared, 'exhaustive', one.seed).validation_error <= one.validation_error
+            )
+
+
+def test_without_the_exhaustive_search_only_what_is_asked_for_is_trained(
+    problem, dataset, tmp_path
+):
+    found = comparison.compare(problem, dataset, ('tag',), (2,), CONFIG, 1, tmp_path / 'store')
+    assert found.optima == {}
+    assert found.correlations == {}
+    assert all(one.fresh_error is None for one in found.outcomes)
+    rows = (tmp_path / 'store' / 'networks.jsonl').read_text().count('\n')
+    assert rows <= 7
+
+
+def row(tasks, **errors):
+    scores = {task: {'error': error} for task, error in errors.items()}
+    return {'tasks': tasks, 'validation': scores, 'test': scores, 'cost': 1.0}
+
+
+def test_the_optimum_by_hand():
+    """Two seeds that disagree: each choice is paid for on the other seed."""
+    rows = [
+        [row(['a'], a=1.0), row(['b'], b=1.0), row(['a', 'b'], a=2.0, b=2.0)],
+        [row(['a'], a=7.0), row(['b'], b=9.0), row(['a', 'b'], a=3.0, b=4.0)],
+    ]
+    found = comparison.cross_fitted_optimum(rows, ('a', 'b'), 2)
+    assert found.groups == ((('a',), ('b',)), (('a', 'b'),))
+    assert found.error == (16 + 4) / 2
+    assert comparison.cross_fitted_optimum(rows[:1], ('a', 'b'), 2) is None
+
+
+def test_correlations_are_within_tasks():
+    left, right = np.array([1.0, 2, 3, np.nan]), np.array([2.0, 4, 6, 1])
+    assert comparison._correlation(left, right) == pytest.approx(1)
+    assert comparison._correlation(left, -right) == pytest.approx(-1)
+    assert np.isnan(comparison._correlation(left, np.ones(4)))
+
+
+def test_affinities_predict_the_mean_over_the_other_members(problem, dataset):
+    run = comparison.check(problem, dataset, ['tag'], [2], CONFIG, 1)
+    with comparison.search.open_ledger(run) as book:
+        found = comparison.Search(run, book)
+        predicted = comparison.PREDICTIONS['tag'](found)
+        affinity = found.measured('exact')[0].mean
+    members = [tuple(ALL.index(task) for task in tasks) for tasks in found.all_sets()]
+    assert predicted[members.index((0, 1, 2)), 0] == pytest.approx(-affinity[[1, 2], 0].mean())
+    assert np.isnan(predicted[members.index((0,))]).all()
+    assert selection.select_groups(affinity, 2).groups == comparison.tag(found, 2).groups
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'methods': ('tagg',)}, "there is no method 'tagg': choose all_in_one, single_task"),
+        ({'methods': ()}, 'needs at least one method, one budget and one seed'),
+        ({'budgets': (2, 9)}, 'budget must be an integer between 1 and the number of tasks, 3'),
+        ({'seeds': 0}, 'needs at least one method, one budget and one seed'),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(problem, dataset, change, message):
+    asked = {'methods': ('tag',), 'budgets': (2,), 'config': CONFIG, 'seeds': 1} | change
+    with pytest.raises(ValueError, match=message):
+        comparison.compare(problem, dataset, **asked)
+
+
+def test_seeds_begin_with_that_of_the_config(problem, dataset):
+    config = dataclasses.replace(CONFIG, seed=7)
+    found = comparison.compare(problem, dataset, ['all_in_one'], [2], config, 1)
+    assert {one.seed for one in found.outcomes} == {7}
