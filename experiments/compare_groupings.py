@@ -27,7 +27,7 @@ flags.DEFINE_list('budgets', '2,3,4', 'Numbers of networks at inference.')
 flags.DEFINE_integer('seeds', 3, 'Searches and networks for each method and budget.')
 flags.DEFINE_list(
     'methods',
-    'all_in_one,tag,cosine_similarity,hoa,esa,exhaustive',
+    'all_in_one,tag,cosine_similarity,hoa,esa,subsets,exhaustive',
     f'Ways to group, beside random ones, or all: {", ".join(comparison.METHODS)}.',
 )
 flags.DEFINE_string('store', None, 'Folder of the trained networks; by default one in the workdir.')

@@ -28,6 +28,7 @@ METHODS = {
     'cosine_similarity': grouping.cosine_similarity,
     'hoa': grouping.hoa,
     'esa': grouping.esa,
+    'subsets': grouping.subsets,
     'exhaustive': grouping.exhaustive,
     'pessimal': functools.partial(grouping.exhaustive, pessimal=True),
     'random': grouping.random,
@@ -36,7 +37,7 @@ METHODS = {
 }
 
 # Flags that some methods take.
-OPTIONS = {'affinity': ('tag',), 'store': ('hoa', 'esa', 'exhaustive', 'pessimal')}
+OPTIONS = {'affinity': ('tag',), 'store': ('hoa', 'esa', 'subsets', 'exhaustive', 'pessimal')}
 
 flags.DEFINE_string('method', 'tag', f'How groups are found, one of: {", ".join(METHODS)}.')
 flags.DEFINE_string(

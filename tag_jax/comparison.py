@@ -159,6 +159,13 @@ def esa(found: Search, budget) -> Proposal:
     return _selected(ledger.candidates(rows, found.names), budget, rows)
 
 
+def subsets(found: Search, budget) -> Proposal:
+    """`grouping.subsets`."""
+    rows = found.rows(_subsets(found), search.BRIEF)
+    candidates = ledger.candidates(rows, found.names)
+    return _selected(selection.additive_model(candidates), budget, rows)
+
+
 def exhaustive(found: Search, budget) -> Proposal:
     """`grouping.exhaustive`."""
     rows = found.rows(found.all_sets())
@@ -191,6 +198,7 @@ METHODS: Mapping[str, Callable[[Search, int], Proposal]] = {
     'cosine_similarity': cosine_similarity,
     'hoa': hoa,
     'esa': esa,
+    'subsets': subsets,
     EXHAUSTIVE: exhaustive,
     'pessimal': pessimal,
 }
@@ -344,21 +352,33 @@ def within_task_correlations(searches, rows_of_seeds, methods) -> dict[str, np.n
 
 def _affinities_of_sets(found, kind):
     """What affinities predict for all sets of tasks, `[N, T]`; their negative, as an error."""
-    affinity = found.measured(kind)[0].mean
-    nothing = np.full(len(affinity), np.nan)
-    candidates = selection.affinity_candidates(affinity)
-    known = dict(zip(map(tuple, candidates.members.tolist()), -candidates.scores, strict=True))
+    candidates = selection.affinity_candidates(found.measured(kind)[0].mean)
+    return -_of_all_sets(found, candidates)
+
+
+def _pairs_of_sets(found):
+    """What the higher order approximation predicts for all sets of tasks, `[N, T]`."""
+    rows = found.rows(found.all_sets((1, 2)))
+    candidates = ledger.candidates(rows, found.names)
+    return _of_all_sets(found, selection.higher_order_approximation(candidates))
+
+
+def _model_of_sets(found):
+    """What the model of brief random networks predicts for all sets of tasks, `[N, T]`."""
+    rows = found.rows(_subsets(found), search.BRIEF)
+    return _of_all_sets(found, selection.additive_model(ledger.candidates(rows, found.names)))
+
+
+def _of_all_sets(found, candidates):
+    """The scores of candidates for all sets of tasks, `[N, T]`, NaN for those they leave out."""
+    nothing = np.full(len(found.names), np.nan)
+    known = dict(zip(map(tuple, candidates.members.tolist()), candidates.scores, strict=True))
     members = [tuple(task in tasks for task in found.names) for tasks in found.all_sets()]
     return np.array([known.get(row, nothing) for row in members])
 
 
-def _pairs_of_sets(found):
-    rows = found.rows(found.all_sets((1, 2)))
-    candidates = selection.higher_order_approximation(ledger.candidates(rows, found.names))
-    known = dict(zip(map(tuple, candidates.members.tolist()), candidates.scores, strict=True))
-    return np.array(
-        [known[tuple(task in tasks for task in found.names)] for tasks in found.all_sets()]
-    )
+def _subsets(found):
+    return search.random_sets(found.names, search.SUBSETS, found.run.config.seed)
 
 
 PREDICTIONS: Mapping[str, Callable[[Search], np.ndarray]] = {
@@ -366,6 +386,7 @@ PREDICTIONS: Mapping[str, Callable[[Search], np.ndarray]] = {
     'cosine_similarity': functools.partial(_affinities_of_sets, kind='cosine'),
     'hoa': _pairs_of_sets,
     'esa': lambda found: _errors([found.rows(found.all_sets(), 0.2)], found.names, 'validation')[0],
+    'subsets': _model_of_sets,
 }
 
 

@@ -7,7 +7,15 @@ result = grouping.load('runs/mine')
 """
 
 from tag_jax.grouping.by_affinity import cosine_similarity, tag
-from tag_jax.grouping.by_networks import all_in_one, esa, exhaustive, hoa, random, single_task
+from tag_jax.grouping.by_networks import (
+    all_in_one,
+    esa,
+    exhaustive,
+    hoa,
+    random,
+    single_task,
+    subsets,
+)
 from tag_jax.grouping.result import Errors, Group, Network, Result, load
 
 __all__ = [
@@ -23,5 +31,6 @@ __all__ = [
     'load',
     'random',
     'single_task',
+    'subsets',
     'tag',
 ]

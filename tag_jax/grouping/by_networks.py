@@ -66,8 +66,6 @@ def esa(
       problem, dataset, budget, config, workdir, resume, store: see `hoa`.
       fraction: of the steps; the paper's is a fifth.
     """
-    if not 0 < fraction <= 1:
-        raise ValueError(f'fraction must be above 0 and at most 1, not {fraction}')
     return _by_search(
         'esa',
         search.all_sets(problem.task_names),
@@ -102,6 +100,40 @@ def exhaustive(
         search.all_sets(problem.task_names),
         lambda candidates: select(candidates, budget),
         *(problem, dataset, budget, config, workdir, resume, store),
+    )
+
+
+def subsets(
+    problem,
+    dataset,
+    budget: int,
+    config: TrainingConfig = DEFAULTS,
+    workdir=None,
+    resume: bool = False,
+    store=None,
+    count: int = search.SUBSETS,
+    fraction: float = search.BRIEF,
+) -> Result:
+    """Trains brief networks for random sets of tasks, and selects by a model of their errors.
+
+    The model (`selection.additive_model`) knows how errors grow with the size of a group and who
+    helps whom, and predicts all groups. By default the search costs as much as five networks.
+
+    Args:
+      problem, dataset, budget, config, workdir, resume, store: see `hoa`.
+      count: how many sets, drawn by the seed of the config; all of them if there are no more.
+      fraction: of the steps.
+    """
+    sets = search.random_sets(problem.task_names, count, config.seed)
+    select = lambda candidates: selection.select_networks(
+        selection.additive_model(candidates), budget
+    )
+    return _by_search(
+        'subsets',
+        sets,
+        select,
+        *(problem, dataset, budget, config, workdir, resume, store),
+        fraction=fraction,
     )
 
 
@@ -213,7 +245,10 @@ def _by_search(
       select: `Candidates` -> `Selection`.
       fraction: of the steps, for these networks.
     """
-    run = begin(problem, dataset, budget, config, method, workdir, resume, fraction=fraction)
+    if not 0 < fraction <= 1:
+        raise ValueError(f'fraction must be above 0 and at most 1, not {fraction}')
+    asked = {'fraction': fraction, 'sets': len(sets)}
+    run = begin(problem, dataset, budget, config, method, workdir, resume, **asked)
     if run.path is not None and (run.path / workdirs.RESULTS).exists():
         return load(run.path, problem)
     with search.open_ledger(run, store) as book:

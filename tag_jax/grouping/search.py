@@ -5,12 +5,16 @@ import itertools
 import math
 import time
 
+import numpy as np
+
 from tag_jax import evaluation, ledger, training
 from tag_jax.grouping.run import model, num_slots, plan, settings, subject
 from tag_jax.training import NetworkPlan
 
 FOLDER, TABLE = 'networks', 'networks.csv'
 MOST_SETS = 20_000
+# Random sets of tasks, and the share of the steps that their networks train.
+SUBSETS, BRIEF = 50, 0.1
 
 # What a row is known by, of the settings of training.
 _SETTINGS = (
@@ -50,6 +54,29 @@ def all_sets(task_names, sizes=None):
             'choose a method that trains fewer, such as tag'
         )
     return [tasks for n in sizes for tasks in itertools.combinations(task_names, n)]
+
+
+def random_sets(task_names, count, seed):
+    """Different sets of tasks, all equally likely, that cover the tasks together.
+
+    Args:
+      task_names: T names.
+      count: how many; all sets if there are no more.
+      seed: of the draw.
+
+    Raises:
+      ValueError: if `count` is below 1, or there are more than MOST_SETS sets to choose from.
+    """
+    sets = all_sets(task_names)
+    if count < 1:
+        raise ValueError(f'count must be at least 1, not {count}')
+    if count >= len(sets):
+        return sets
+    rng = np.random.default_rng(seed)
+    while True:
+        drawn = [sets[n] for n in sorted(rng.choice(len(sets), count, replace=False))]
+        if set().union(*drawn) == set(task_names):
+            return drawn
 
 
 def trained_rows(run, sets, book, on_row=lambda row: None) -> list[dict]:

@@ -21,6 +21,7 @@ from tag_jax.selection.networks import select_networks, serve, served_scores
 from tag_jax.selection.predictors import affinity_candidates, all_groups, higher_order_approximation
 from tag_jax.selection.relations import correlation, mutual_gains, pair_gains
 from tag_jax.selection.result import Infeasible, Selection
+from tag_jax.selection.surrogate import additive_model
 from tag_jax.selection.trade_off import Choice, trade_off
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     'Infeasible',
     'Selection',
     'Spread',
+    'additive_model',
     'affinity_candidates',
     'all_groups',
     'all_in_one',

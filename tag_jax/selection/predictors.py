@@ -61,7 +61,7 @@ def higher_order_approximation(candidates: Candidates, groups=None) -> Candidate
     members = (
         all_groups(num_tasks, min_size=3)
         if groups is None
-        else _checked_groups(groups, num_tasks, min_size=3)
+        else checked_groups(groups, num_tasks, min_size=3)
     )
     if not len(members):
         return known
@@ -105,7 +105,7 @@ def affinity_candidates(
     members = (
         all_groups(num_tasks, min_size=1 if singleton_scores is not None else 2)
         if groups is None
-        else _checked_groups(groups, num_tasks, min_size=1)
+        else checked_groups(groups, num_tasks, min_size=1)
     )
     if not len(members):
         raise ValueError('there is no group of two tasks: give singleton_scores')
@@ -115,7 +115,7 @@ def affinity_candidates(
         np.where(np.isfinite(scores), scores, np.nan),
         np.broadcast_to(np.asarray(costs, np.float64), len(members)),
         tuple(task_names),
-        _names(members, task_names),
+        names_of(members, task_names),
     )
 
 
@@ -135,7 +135,7 @@ def _scores_in_pairs(pairs, members):
     return onto
 
 
-def _checked_groups(groups, num_tasks, min_size):
+def checked_groups(groups, num_tasks, min_size):
     """Groups `[G, T]` of known tasks, from indices."""
     groups = [tuple(group) for group in groups]
     for group in groups:
@@ -149,7 +149,7 @@ def _checked_groups(groups, num_tasks, min_size):
 
 
 def _extended(candidates, members, scores, cost):
-    names = _names(members, candidates.task_names)
+    names = names_of(members, candidates.task_names)
     return Candidates(
         np.concatenate([candidates.members, members]),
         np.concatenate([candidates.scores, scores]),
@@ -159,5 +159,5 @@ def _extended(candidates, members, scores, cost):
     )
 
 
-def _names(members, task_names):
+def names_of(members, task_names):
     return [' + '.join(task_names[t] for t in np.flatnonzero(row)) for row in members]

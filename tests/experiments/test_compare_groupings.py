@@ -11,7 +11,7 @@ import pytest
 from tag_jax import workdir
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-QUICK = ('--steps=100', '--eval_every=20', '--batch_size=64', '--budgets=2', '--seeds=2')
+QUICK = ('--steps=100', '--eval_every=10', '--batch_size=64', '--budgets=2', '--seeds=2')
 
 
 def launch(*flags, cwd):
@@ -58,7 +58,8 @@ def test_a_table_goes_through_the_whole_comparison(table):
     assert 'The optimum' in done.stdout
     results = workdir.read_json(run / 'results.json')
     assert {one['method'] for one in results['outcomes']} == {
-        'all_in_one', 'tag', 'cosine_similarity', 'hoa', 'esa', 'exhaustive', 'random',
+        'all_in_one', 'tag', 'cosine_similarity', 'hoa', 'esa', 'subsets', 'exhaustive',
+        'random',
     }  # fmt: skip
     assert results['task_names'] == ['Age (years)', 'Blood pressure', 'Outcome']
     again = launch(
@@ -73,7 +74,9 @@ def test_a_table_goes_through_the_whole_comparison(table):
     assert list(map(strip, same(workdir.read_json(table / 'again' / 'results.json')))) == list(
         map(strip, same(results))
     )
-    assert (run / 'networks' / 'networks.jsonl').read_text().count('\n') == 2 * 7
+    assert (run / 'networks' / 'networks.jsonl').read_text().count('\n') == 2 * (
+        7 + 7
+    )  # Whole ones; brief ones of 10 steps.
 
 
 @pytest.mark.parametrize(
