@@ -100,11 +100,15 @@ class Search:
 
     def __init__(self, run, book):
         self.run, self.names, self._book = run, run.problem.task_names, book
-        self._measured = {}
+        self._measured, self._rows = {}, {}
 
     def rows(self, sets, fraction=1.0):
         """Rows of networks for sets of task names, trained for a fraction of the steps."""
-        return search.brief_rows(self.run, sets, self._book, fraction)
+        known = self._rows.setdefault(fraction, {})
+        if missing := [tasks for tasks in sets if tasks not in known]:
+            found = search.brief_rows(self.run, missing, self._book, fraction)
+            known |= zip(missing, found, strict=True)
+        return [known[tasks] for tasks in sets]
 
     def all_sets(self, sizes=None):
         """All sets of tasks, or those of some sizes."""

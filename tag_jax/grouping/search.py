@@ -9,7 +9,6 @@ import numpy as np
 
 from tag_jax import evaluation, ledger, training
 from tag_jax.grouping.run import model, num_slots, plan, settings, subject
-from tag_jax.training import NetworkPlan
 
 FOLDER, TABLE = 'networks', 'networks.csv'
 MOST_SETS = 20_000
@@ -97,7 +96,7 @@ def trained_rows(run, sets, book, on_row=lambda row: None) -> list[dict]:
       FloatingPointError: if a loss is not finite.
     """
     plans = {tasks: plan(run, '+'.join(tasks), tasks) for tasks in sets}
-    known = {tasks: _specification(run, one) for tasks, one in plans.items()}
+    known = _specifications(run, plans.values())
     test = evaluation.prepare(run.problem, run.dataset.test)
     config = dataclasses.replace(run.config, slots=num_slots(run, list(plans.values())))
 
@@ -159,9 +158,10 @@ def brief_rows(run, sets, book, fraction=1.0) -> list[dict]:
         return trained_rows(run, sets, book)
     steps = max(1, round(fraction * run.config.steps))
     brief = dataclasses.replace(run.config, steps=steps, affinity_window=(0, 1))
+    plans = [plan(run, '+'.join(tasks), tasks) for tasks in sets]
     rows = {}
-    for tasks in sets:
-        whole = book.find(_specification(run, plan(run, '+'.join(tasks), tasks)))
+    for tasks, specification in _specifications(run, plans).items():
+        whole = book.find(specification)
         if whole is not None and steps % run.config.eval_every == 0:
             rows[tasks] = _beginning(whole, steps)
     missing = [tasks for tasks in sets if tasks not in rows]
@@ -193,12 +193,16 @@ def cost_of(rows) -> dict[str, float]:
     }
 
 
-def _specification(run, one: NetworkPlan):
-    chosen = settings(run.config)
+def _specifications(run, plans):
+    """`{tasks: specification}`: what the rows of planned networks are known by."""
+    chosen, shapes = settings(run.config), model(run)
     return {
-        'tasks': list(one.tasks),
-        'seed': one.seed,
-        'learning_rate': one.learning_rate,
-        **{name: chosen[name] for name in _SETTINGS},
-        'model': model(run),
+        one.tasks: {
+            'tasks': list(one.tasks),
+            'seed': one.seed,
+            'learning_rate': one.learning_rate,
+            **{name: chosen[name] for name in _SETTINGS},
+            'model': shapes,
+        }
+        for one in plans
     }
