@@ -49,7 +49,8 @@ class Outcome(NamedTuple):
       validation_error: total over tasks, percent, of the chosen networks of this seed.
       test_error: the same on the test split.
       fresh_error: on the test split, the mean over networks for these groups of all other seeds,
-        which had no part in the choice; None where they were not trained.
+        which had no part in the choice; each task is served by the one of them with its lowest
+        validation error. None where they were not trained.
     """
 
     method: str
@@ -312,13 +313,10 @@ def cross_fitted_optimum(rows_of_seeds, task_names, budget) -> CrossFitted | Non
             ~np.isnan(scores), scores, np.ones(len(scores)), task_names
         )
         best = selection.select_networks(candidates, budget)
-        test = errors['test'][theirs].mean(axis=0)
-        totals.append(
-            sum(
-                test[network, list(tasks)].sum()
-                for network, tasks in zip(best.networks, best.serves, strict=True)
-            )
-        )
+        networks = list(best.networks)
+        served = np.nan_to_num(errors['validation'][theirs][:, networks], nan=np.inf).argmin(axis=1)
+        tested = np.take_along_axis(errors['test'][theirs][:, networks], served[:, None], axis=1)
+        totals.append(tested.sum(axis=(1, 2)).mean())
         chosen.append(_named(best.groups, task_names))
     return CrossFitted(float(np.mean(totals)), tuple(chosen))
 
@@ -438,7 +436,8 @@ def _random_proposals(found, budget, count):
 def _outcome(method, budget, found, others, proposals) -> Outcome:
     """The mean over proposals, which are several for random groupings only."""
     own = np.mean([_total_errors(found, proposal) for proposal in proposals], axis=0)
-    fresh = [_total_errors(other, proposal)[1] for proposal in proposals for other in others]
+    again = [proposal._replace(serves=None) for proposal in proposals]
+    fresh = [_total_errors(other, proposal)[1] for proposal in again for other in others]
     steps, seconds = found.reference
     return Outcome(
         method=method,

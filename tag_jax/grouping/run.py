@@ -311,6 +311,8 @@ def _as_json(value):
     """A setting as a JSON type: functions by their names and arguments."""
     if isinstance(value, int | float | None):
         return value
+    if isinstance(value, tuple):
+        return [_as_json(one) for one in value]
     if isinstance(value, functools.partial):
         arguments = [*map(_as_json, value.args)]
         arguments += [f'{name}={_as_json(one)}' for name, one in value.keywords.items()]

@@ -205,7 +205,7 @@ def costs_figure(lines) -> Figure:
     axes.set_xlabel('cost of the search, in all-in-one networks')
     axes.set_ylabel('total test error (%)')
     axes.set_title('What a grouping costs to find, and what it gains')
-    axes.legend(fontsize=8)
+    figure.legend(loc='outside right upper', fontsize=8)
     return figure
 
 
@@ -223,7 +223,7 @@ def budgets_figure(lines) -> Figure:
     axes.set_xticks(sorted({line.budget for line in lines if line.budget}))
     axes.set_xlabel('networks')
     axes.set_ylabel('total test error (%)')
-    axes.legend(fontsize=8)
+    figure.legend(loc='outside right upper', fontsize=8)
     return figure
 
 

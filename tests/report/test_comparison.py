@@ -81,8 +81,8 @@ def test_what_is_written(tmp_path, comparison):
 
 def test_the_pictures_show_every_method():
     lines = report.comparison_lines(WHOLE)
-    costs = report.costs_figure(lines).axes[0]
-    labels = {text.get_text() for text in costs.get_legend().get_texts()}
+    costs = report.costs_figure(lines)
+    labels = {text.get_text() for text in costs.legends[0].get_texts()}
     assert labels == {'all_in_one', 'tag', 'random'}
     budgets = report.budgets_figure(lines).axes[0]
     assert list(budgets.get_xticks()) == [2, 3]
