@@ -5,8 +5,12 @@ import re
 
 import pytest
 
+from tag_jax import grouping
+from tag_jax.training import TrainingConfig
+
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / 'README.md').read_text()
+GROUPING = (ROOT / 'docs' / 'grouping.md').read_text()
 METHODS = (ROOT / 'docs' / 'methods.md').read_text()
 PYTHON = re.compile(r'```python\n(.*?)```', re.DOTALL)
 
@@ -33,6 +37,15 @@ def test_the_examples_of_task_weighting_run():
     assert names['weights']['w'].shape == (4, 3)
 
 
+def test_the_example_of_grouping_runs(problem, dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = TrainingConfig(steps=100, batch_size=64, eval_every=10)
+    names = {'grouping': grouping, 'problem': problem, 'dataset': dataset, 'config': config}
+    (snippet,) = PYTHON.findall(GROUPING)
+    exec(compile(snippet, 'docs/grouping.md', 'exec'), names)
+    assert names['result'].method == 'subsets'
+
+
 def test_bringing_a_model_takes_under_thirty_lines():
     snippet = re.search(r'## Bring your own model\n\n```python\n(.*?)```', README, re.DOTALL)[1]
     statements = [line for line in snippet.splitlines() if line and not line.startswith('#')]
@@ -40,6 +53,7 @@ def test_bringing_a_model_takes_under_thirty_lines():
     assert len(statements) - len(imports) < 30
 
 
-@pytest.mark.parametrize('link', re.findall(r'\]\((?!http)([^)]+)\)', README))
-def test_links_lead_somewhere(link):
-    assert (pathlib.Path(__file__).parent.parent / link).exists()
+@pytest.mark.parametrize('page', [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))])
+def test_links_lead_somewhere(page):
+    for link in re.findall(r'\]\((?!http)([^)#]+)\)', page.read_text()):
+        assert (page.parent / link).exists(), link

@@ -1,5 +1,7 @@
 """Groups chosen among trained networks, and the plain ways to compare them with."""
 
+import dataclasses
+
 import numpy as np
 
 from tag_jax import ledger, selection
@@ -253,6 +255,9 @@ def _by_search(
         return load(run.path, problem)
     with search.open_ledger(run, store) as book:
         rows = search.brief_rows(run, sets, book, fraction)
+    if fraction == 1:
+        # The chosen networks, luck included, are those of the search: bitwise, in as many slots.
+        run = run._replace(config=dataclasses.replace(config, slots=search.slots(run, sets)))
     selected = select(ledger.candidates(rows, problem.task_names))
     choice = Choice(
         groups=selected.groups,

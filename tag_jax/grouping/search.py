@@ -95,10 +95,10 @@ def trained_rows(run, sets, book, on_row=lambda row: None) -> list[dict]:
     Raises:
       FloatingPointError: if a loss is not finite.
     """
-    plans = {tasks: plan(run, '+'.join(tasks), tasks) for tasks in sets}
+    plans = _plans(run, sets)
     known = _specifications(run, plans.values())
     test = evaluation.prepare(run.problem, run.dataset.test)
-    config = dataclasses.replace(run.config, slots=num_slots(run, list(plans.values())))
+    config = dataclasses.replace(run.config, slots=slots(run, sets))
 
     curves = {}
 
@@ -158,9 +158,8 @@ def brief_rows(run, sets, book, fraction=1.0) -> list[dict]:
         return trained_rows(run, sets, book)
     steps = max(1, round(fraction * run.config.steps))
     brief = dataclasses.replace(run.config, steps=steps, affinity_window=(0, 1))
-    plans = [plan(run, '+'.join(tasks), tasks) for tasks in sets]
     rows = {}
-    for tasks, specification in _specifications(run, plans).items():
+    for tasks, specification in _specifications(run, _plans(run, sets).values()).items():
         whole = book.find(specification)
         if whole is not None and steps % run.config.eval_every == 0:
             rows[tasks] = _beginning(whole, steps)
@@ -185,12 +184,21 @@ def _beginning(row, steps):
     }
 
 
+def slots(run, sets):
+    """How many networks a search trains side by side."""
+    return num_slots(run, list(_plans(run, sets).values()))
+
+
 def cost_of(rows) -> dict[str, float]:
     """What training the networks of some rows took, whenever that was."""
     return {
         'search_steps': sum(row['steps_taken'] for row in rows),
         'search_seconds': math.fsum(row['seconds'] for row in rows),
     }
+
+
+def _plans(run, sets):
+    return {tasks: plan(run, '+'.join(tasks), tasks) for tasks in sets}
 
 
 def _specifications(run, plans):

@@ -56,7 +56,7 @@ def test_exhaustive_by_trying_all(searched):
     assert result.objective == pytest.approx(best)
     groups = [group.tasks for group in result.groups]
     assert total(rows, 'validation', groups) == pytest.approx(best)
-    assert result.total_test_error == pytest.approx(total(rows, 'test', groups), abs=2)
+    assert result.total_test_error == pytest.approx(total(rows, 'test', groups), rel=1e-9)
     assert result.affinity is None
     assert result.cost['search_steps'] == 20 * len(SETS)
 
