@@ -148,6 +148,9 @@ def training_config():
 
 def load_dataset():
     """The `Dataset` that --dataset names."""
+    for name in ('table', 'targets', 'inputs', 'kinds', 'split_column'):
+        if FLAGS[name].value and FLAGS.dataset != 'table':
+            raise ValueError(f'--{name} is for --dataset=table')
     return _recipe().load()
 
 

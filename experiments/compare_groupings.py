@@ -10,7 +10,7 @@ groups gain, cost of the search. A quarter of an hour on two CPU cores.
     python -m experiments.compare_groupings --methods=all_in_one,tag,hoa
 
 leaves the exhaustive search out, and trains only what these methods ask for. An interrupted command
-goes on with the same --store; several commands with one store share the work.
+goes on with --workdir=FOLDER --resume; several commands with one --store share the work.
 
     python -m experiments.compare_groupings --dataset=table --table=mine.csv --targets=a,b,c
 
@@ -35,7 +35,7 @@ flags.adopt_module_key_flags(launch)
 for name in (
     *('dataset', 'table', 'targets', 'inputs', 'kinds', 'split_column', 'seed', 'steps'),
     *('batch_size', 'learning_rate', 'eval_every', 'patience', 'widths', 'weighting'),
-    'affinity_every',
+    *('affinity_every', 'resume'),
 ):
     flags.declare_key_flag(name)
 
@@ -57,13 +57,15 @@ def main():
         'widths': list(common.widths()),
         **runs.settings(config),
     }
-    folder = workdir.open_run(launch.run_folder(f'compare_groupings_{dataset.name}'), settings)
+    folder = common.run_folder(f'compare_groupings_{dataset.name}')
+    workdir.open_run(folder, settings, FLAGS.resume)
+    workdir.write_records(folder / workdir.METRICS, [])
     store = FLAGS.store or folder / 'networks'
 
     def on_outcome(outcome):
         workdir.append_record(folder / workdir.METRICS, outcome._asdict())
 
-    with launch.resumable(folder, f'--store={store}'):
+    with launch.resumable(folder):
         found = comparison.compare(
             problem, dataset, methods, budgets, config, FLAGS.seeds, store, on_outcome
         )
@@ -71,7 +73,7 @@ def main():
 
 
 def _whole(flag, number):
-    if number != int(number):
+    if not number.is_integer():
         raise ValueError(f'--{flag} must be whole numbers, not {number}')
     return int(number)
 

@@ -54,22 +54,22 @@ def run_folder(name):
     if FLAGS.workdir is not None:
         return pathlib.Path(FLAGS.workdir)
     folders = (pathlib.Path('runs') / f'{name}_{n:03}' for n in range(1, sys.maxsize))
-    return next(folder for folder in folders if not os.path.lexists(folder))
+    for folder in folders:
+        if not os.path.lexists(folder):
+            # Made at once, so that no command that begins beside this one takes it too.
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(parents=True)
+                return folder
+    raise AssertionError('there are folders without end')
 
 
 @contextlib.contextmanager
-def resumable(folder, flags_to_resume=None):
-    """Says how to go on with a run if it is interrupted.
-
-    Args:
-      folder: of the run.
-      flags_to_resume: what to add to the command; by default the folder, and --resume.
-    """
+def resumable(folder):
+    """Says how to go on with a run if it is interrupted."""
     try:
         yield
     except KeyboardInterrupt:
-        more = flags_to_resume or f'--workdir={folder} --resume'
-        sys.exit(_fail(f'interrupted: the same command with {more} goes on'))
+        sys.exit(_fail(f'interrupted: the same command with --workdir={folder} --resume goes on'))
 
 
 def _fail(sentence):

@@ -48,9 +48,9 @@ class Outcome(NamedTuple):
       seconds: of the search, in units of the seconds of one all-in-one network, trained alone.
       validation_error: total over tasks, percent, of the chosen networks of this seed.
       test_error: the same on the test split.
-      fresh_error: on the test split, the mean over networks for these groups of all other seeds,
-        which had no part in the choice; each task is served by the one of them with its lowest
-        validation error. None where they were not trained.
+      fresh_errors: `{seed: total}` on the test split, of networks for these groups of the other
+        seeds, which had no part in the choice; each task is served by the one of them with its
+        lowest validation error. Empty where they were not trained.
     """
 
     method: str
@@ -61,7 +61,7 @@ class Outcome(NamedTuple):
     seconds: float
     validation_error: float
     test_error: float
-    fresh_error: float | None
+    fresh_errors: Mapping[int, float]
 
 
 class CrossFitted(NamedTuple):
@@ -136,7 +136,7 @@ class Search:
         train = functools.partial(
             training.train_networks, self.run.problem, data.train, data.validation, [plan]
         )
-        if config.steps % config.eval_every == 0:
+        if config.steps % config.eval_every == 0:  # Else another program would be compiled.
             train(dataclasses.replace(config, steps=config.eval_every, affinity_window=(0, 1)))
         return train(config)[0]
 
@@ -281,9 +281,13 @@ def check(problem, dataset, methods, budgets, config, seeds) -> Run:
         raise ValueError(f'there is no method {unknown[0]!r}: choose {", ".join(METHODS)}')
     if seeds < 1 or not methods or not budgets:
         raise ValueError('a comparison needs at least one method, one budget and one seed')
+    if config.affinity_split != 'train':
+        raise ValueError(
+            "a comparison measures affinities on the training split: leave it at 'train'"
+        )
     for budget in budgets:
         run = begin(problem, dataset, budget, config, 'comparison', None, False)
-    if {EXHAUSTIVE, 'pessimal', 'esa'} & set(methods):
+    if {EXHAUSTIVE, 'pessimal', 'esa', 'subsets', 'hoa'} & set(methods):
         search.all_sets(problem.task_names)
     return run
 
@@ -437,7 +441,10 @@ def _outcome(method, budget, found, others, proposals) -> Outcome:
     """The mean over proposals, which are several for random groupings only."""
     own = np.mean([_total_errors(found, proposal) for proposal in proposals], axis=0)
     again = [proposal._replace(serves=None) for proposal in proposals]
-    fresh = [_total_errors(other, proposal)[1] for proposal in again for other in others]
+    fresh = {
+        other.run.config.seed: float(np.mean([_total_errors(other, one)[1] for one in again]))
+        for other in others
+    }
     steps, seconds = found.reference
     return Outcome(
         method=method,
@@ -448,7 +455,7 @@ def _outcome(method, budget, found, others, proposals) -> Outcome:
         seconds=proposals[0].seconds / seconds,
         validation_error=float(own[0]),
         test_error=float(own[1]),
-        fresh_error=float(np.mean(fresh)) if fresh else None,
+        fresh_errors=fresh,
     )
 
 

@@ -13,6 +13,7 @@ row = {'tasks': [...], 'seed': 0, ..., 'cost': 1.0, 'validation': {task: {'error
 """
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -29,11 +30,11 @@ except ImportError:  # Not on Windows: there a ledger is for one process.
 SUBJECT, ROWS, LOCK = 'ledger.json', 'networks.jsonl', 'lock'
 SPLITS = ('validation', 'test')
 
-_WRITING = 2**40  # The byte that is held while a row is written; networks hold lower ones.
+_WRITING = 2**40  # The byte that is held while a file is written; networks hold lower ones.
 
 
 class Ledger:
-    """The rows of one problem, in a folder or in memory.
+    """The rows of one problem, in a folder or in memory. A process opens a folder once at a time.
 
     A row is found by its specification: what the network was trained as, a dict of JSON types with
     the entry 'tasks'.
@@ -44,7 +45,7 @@ class Ledger:
 
         Args:
           path: its folder; None to keep it in memory.
-          subject: what all rows are about, as JSON types: task names, data, versions.
+          subject: what all rows are about, as JSON types: task names and data.
 
         Raises:
           ValueError: if the folder holds a ledger about something else.
@@ -61,9 +62,13 @@ class Ledger:
             raise OSError(
                 f'cannot write to the ledger {self.path} ({error.strerror}): choose another folder'
             ) from error
-        if not (self.path / SUBJECT).exists():
-            workdir.write_json(self.path / SUBJECT, subject)
-        before = workdir.read_json(self.path / SUBJECT)
+        self._hold(_WRITING, wait=True)
+        try:
+            if not (self.path / SUBJECT).exists():
+                workdir.write_json(self.path / SUBJECT, subject)
+            before = workdir.read_json(self.path / SUBJECT)
+        finally:
+            self._release(_WRITING)
         if different := [name for name in subject if before.get(name) != subject[name]]:
             self.close()
             raise ValueError(
@@ -146,8 +151,13 @@ class Ledger:
             return True
         try:
             fcntl.lockf(self._lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, _byte(byte))
-        except OSError:
-            return False
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                return False
+            raise OSError(
+                f'the ledger {self.path} cannot be locked ({error.strerror}): choose a folder on '
+                'another filesystem'
+            ) from error
         return True
 
     def _release(self, byte):
@@ -189,7 +199,8 @@ def write_csv(path, rows, task_names):
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(['network', 'cost', 'split', *task_names])
     named = candidates(rows, task_names).network_names if rows else ()
-    for split in SPLITS:
+    # Of the beginnings of networks no test errors are known.
+    for split in (split for split in SPLITS if all(split in row for row in rows)):
         for name, row in zip(named, rows, strict=True):
             scores = [row[split].get(task, {}).get('error', '') for task in task_names]
             writer.writerow([name, row['cost'], split, *scores])

@@ -63,6 +63,11 @@ def test_processes_share_the_work(tmp_path):
         assert other.communicate()[0].strip() == '1.0'
 
 
+def test_processes_may_open_a_new_ledger_together(tmp_path):
+    started = [in_another_process(tmp_path / 'new', 'print(len(book.rows()))') for _ in range(4)]
+    assert [process.communicate()[0].strip() for process in started] == ['0'] * 4
+
+
 def test_rows_of_other_processes_are_seen(tmp_path):
     with ledger.Ledger(tmp_path, SUBJECT) as book:
         book.add(specification('a'), result(a=1.0))

@@ -4,6 +4,7 @@ dataset = data.table('patients.csv', targets=('age', 'diagnosis'))
 """
 
 import pathlib
+import zipfile
 
 import numpy as np
 import pyarrow
@@ -103,8 +104,14 @@ def _names(names):
 def _read(path):
     """`{column: array [N, ...]}`: floats with NaN, or objects (text, booleans) with None."""
     if path.suffix == '.npz':
-        with np.load(path) as file:
-            columns = {name: _as_column(name, file[name]) for name in file}
+        if path.exists() and not zipfile.is_zipfile(path):
+            raise ValueError(f'{path} is no table: it is not an .npz archive')
+        try:
+            with np.load(path) as file:
+                arrays = {name: file[name] for name in file}
+        except (ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(f'{path} is no table: {error}') from error
+        columns = {name: _as_column(name, array) for name, array in arrays.items()}
     elif path.suffix in ('.csv', '.parquet'):
         columns = _read_arrow(path)
     else:
@@ -137,7 +144,8 @@ def _as_column(name, array):
     if array.dtype.kind in 'iuf':
         return array.astype(np.float64)
     if array.dtype.kind in 'bOUS' and array.ndim == 1:
-        values = [None if value is None or value != value else value for value in array.tolist()]
+        missing = lambda value: value is None or (isinstance(value, float) and value != value)
+        values = [None if missing(value) else value for value in array.tolist()]
         known = [value for value in values if value is not None]
         if all(isinstance(value, bool | str) for value in known):
             return np.array([None if value is None else str(value) for value in values], object)

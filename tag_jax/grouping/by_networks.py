@@ -40,6 +40,7 @@ def hoa(
       ValueError, OSError, FloatingPointError: see `grouping.tag`.
     """
     sets = search.all_sets(problem.task_names, (1, 2))
+    selection.all_groups(len(problem.task_names), min_size=3)  # Refuses too many tasks.
     select = lambda candidates: selection.select_networks(
         selection.higher_order_approximation(candidates)
         if len(problem.task_names) > 2
@@ -255,9 +256,11 @@ def _by_search(
         return load(run.path, problem)
     with search.open_ledger(run, store) as book:
         rows = search.brief_rows(run, sets, book, fraction)
-    if fraction == 1:
+    if run.path is not None:
+        ledger.write_csv(run.path / search.TABLE, rows, problem.task_names)
+    if fraction == 1 and len(slots := {row['slots'] for row in rows}) == 1:
         # The chosen networks, luck included, are those of the search: bitwise, in as many slots.
-        run = run._replace(config=dataclasses.replace(config, slots=search.slots(run, sets)))
+        run = run._replace(config=dataclasses.replace(config, slots=slots.pop()))
     selected = select(ledger.candidates(rows, problem.task_names))
     choice = Choice(
         groups=selected.groups,

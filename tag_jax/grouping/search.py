@@ -30,6 +30,13 @@ def open_ledger(run, path=None) -> ledger.Ledger:
     """
     if path is None and run.path is not None:
         path = run.path / FOLDER
+    elif path is not None:
+        for name in ('weighting', 'optimizer'):
+            if '<lambda>' in (found := str(settings(run.config)[name])):
+                raise ValueError(
+                    f'{name} is {found}: networks in a store are known by the names of their '
+                    'functions, so give it one'
+                )
     about = {'task_names': list(run.problem.task_names), **subject(run)}
     return ledger.Ledger(path, about)
 
@@ -98,7 +105,7 @@ def trained_rows(run, sets, book, on_row=lambda row: None) -> list[dict]:
     plans = _plans(run, sets)
     known = _specifications(run, plans.values())
     test = evaluation.prepare(run.problem, run.dataset.test)
-    config = dataclasses.replace(run.config, slots=slots(run, sets))
+    config = dataclasses.replace(run.config, slots=num_slots(run, list(plans.values())))
 
     curves = {}
 
@@ -115,6 +122,7 @@ def trained_rows(run, sets, book, on_row=lambda row: None) -> list[dict]:
         )
         row = {
             'cost': 1.0,
+            'slots': config.slots,
             'validation': network.validation,
             'test': {task: scores[task] for task in network.plan.tasks},
             'curve': {'step': steps, 'validation_error': errors},
@@ -139,10 +147,7 @@ def trained_rows(run, sets, book, on_row=lambda row: None) -> list[dict]:
         )
         if any(book.find(known[one.tasks]) is None for one in waiting):
             time.sleep(1)  # Another process trains the rest.
-    rows = [book.find(known[tasks]) for tasks in sets]
-    if run.path is not None:
-        ledger.write_csv(run.path / TABLE, book.rows(), run.problem.task_names)
-    return rows
+    return [book.find(known[tasks]) for tasks in sets]
 
 
 def brief_rows(run, sets, book, fraction=1.0) -> list[dict]:
@@ -176,17 +181,12 @@ def _beginning(row, steps):
     totals = [math.fsum(errors[task][n] for task in errors) for n in seen]
     best = totals.index(min(totals))
     return {
-        **{name: row[name] for name in ('tasks', 'seed', 'cost')},
+        **{name: row[name] for name in ('tasks', 'seed', 'cost', 'slots')},
         'validation': {task: {'error': found[best]} for task, found in errors.items()},
         'best_step': curve['step'][best],
         'steps_taken': curve['step'][seen[-1]],
         'seconds': row['seconds'] * curve['step'][seen[-1]] / row['steps_taken'],
     }
-
-
-def slots(run, sets):
-    """How many networks a search trains side by side."""
-    return num_slots(run, list(_plans(run, sets).values()))
 
 
 def cost_of(rows) -> dict[str, float]:

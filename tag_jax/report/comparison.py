@@ -1,5 +1,6 @@
 """Ways to group tasks side by side: a table, error against search cost, error against budget."""
 
+import functools
 import itertools
 import pathlib
 from typing import NamedTuple
@@ -11,7 +12,6 @@ from matplotlib.ticker import FuncFormatter
 
 from tag_jax import workdir as workdirs
 from tag_jax.comparison import ALL_IN_ONE, EXHAUSTIVE, RANDOM
-from tag_jax.multi_objective import mean_and_error
 from tag_jax.report import page
 
 COSTS, BUDGETS, REPORT = 'costs.png', 'budgets.png', 'report.html'
@@ -24,8 +24,8 @@ class Line(NamedTuple):
       method: its name.
       budget: networks; None for the mean over budgets.
       error: (mean, standard error) over seeds of the total test error, percent.
-      over_all_in_one, over_random: (mean, standard error) of how much lower the error is than
-        theirs, paired by seed and budget, in percent of theirs.
+      over_all_in_one, over_random: (value, standard error) of how much lower the error is than
+        theirs, in percent of theirs; errors by the jackknife over seeds, so they are paired.
       share: of the optimum's gain over random groupings; None where the optimum is not known.
       steps, seconds: of the search, in all-in-one networks.
       expected: mean total validation error of the chosen networks as they were chosen.
@@ -90,7 +90,7 @@ def comparison_lines(comparison) -> list[Line]:
     """The means over seeds: for every budget a line a method, then the means over budgets.
 
     Errors are those of networks that had no part in the choice, where they are known
-    (`Outcome.fresh_error`), else of the networks of the seed of the search.
+    (`Outcome.fresh_errors`), else of the networks of the seed of the search.
     """
     outcomes = comparison.outcomes
     methods = list(dict.fromkeys(outcome.method for outcome in outcomes))
@@ -98,36 +98,39 @@ def comparison_lines(comparison) -> list[Line]:
     seeds = sorted({outcome.seed for outcome in outcomes})
     found = {(one.method, one.budget, one.seed): one for one in outcomes}
 
-    def errors(method, budget):
-        of_seeds = [found[method, budget, seed] for seed in seeds]
-        return np.array(
-            [one.test_error if one.fresh_error is None else one.fresh_error for one in of_seeds]
-        )
+    def mean(method, chosen, among):
+        """The mean error over budgets, searches and networks of these seeds."""
+        of = [found[method, budget, seed] for budget in chosen for seed in among]
+        fresh = [one.fresh_errors[seed] for one in of for seed in among if seed in one.fresh_errors]
+        return float(np.mean(fresh or [one.test_error for one in of]))
 
     lines = []
     for chosen in [*([budget] for budget in budgets), *([budgets] if len(budgets) > 1 else [])]:
-        mean = lambda method, chosen=chosen: np.mean([errors(method, b) for b in chosen], axis=0)
-        randomly = mean(RANDOM)
-        together = mean(ALL_IN_ONE) if ALL_IN_ONE in methods else None
         known = all(budget in comparison.optima for budget in chosen)
         for method in methods:
-            ours = mean(method)
-            share = None
-            if known:
-                optimum = np.mean([comparison.optima[budget].error for budget in chosen])
-                share = float((randomly.mean() - ours.mean()) / (randomly.mean() - optimum))
+
+            def below(other, among, method=method, chosen=chosen):
+                return 100 * (1 - mean(method, chosen, among) / mean(other, chosen, among))
+
             of = [found[method, budget, seed] for budget in chosen for seed in seeds]
             average = lambda name, of=of: float(np.mean([getattr(one, name) for one in of]))
+            jackknife = functools.partial(_jackknife, seeds, 3 if of[0].fresh_errors else 2)
+            share = None
+            if known:
+                randomly = mean(RANDOM, chosen, seeds)
+                optimum = np.mean([comparison.optima[budget].error for budget in chosen])
+                share = (randomly - mean(method, chosen, seeds)) / float(randomly - optimum)
             lines.append(
                 Line(
                     method=method,
                     budget=chosen[0] if len(chosen) == 1 else None,
-                    error=_mean_and_error(ours),
+                    error=jackknife(functools.partial(mean, method, chosen)),
                     over_all_in_one=(
-                        together is not None and _mean_and_error(100 * (1 - ours / together))
-                    )
-                    or None,
-                    over_random=_mean_and_error(100 * (1 - ours / randomly)),
+                        jackknife(functools.partial(below, ALL_IN_ONE))
+                        if ALL_IN_ONE in methods
+                        else None
+                    ),
+                    over_random=jackknife(functools.partial(below, RANDOM)),
                     share=share,
                     steps=average('steps'),
                     seconds=average('seconds'),
@@ -298,9 +301,22 @@ def _styles(lines):
         }
 
 
-def _mean_and_error(values):
-    mean, error = mean_and_error(np.asarray(values))
-    return float(mean), float(error)
+def _jackknife(seeds, least, statistic):
+    """A statistic of seeds and its standard error, by leaving out each seed altogether.
+
+    A seed that is left out counts neither as a search nor as networks that judge the others: means
+    over networks of all other seeds share most of them, and are not independent.
+
+    Args:
+      seeds: all of them.
+      least: of how many a standard error can be told; NaN below.
+      statistic: list of seeds -> number.
+    """
+    value, size = statistic(seeds), len(seeds)
+    if size < least:
+        return value, float('nan')
+    without = [statistic([seed for seed in seeds if seed != one]) for one in seeds]
+    return value, float(np.sqrt((size - 1) * np.var(without)))
 
 
 def _plus_minus(mean, error, digits=2):

@@ -128,6 +128,12 @@ def test_files_that_are_no_tables(tmp_path):
         data.table(write(tmp_path), ('kind', 'kind'))
     with pytest.raises(ValueError, match='name the target columns'):
         data.table(write(tmp_path), ())
+    (tmp_path / 'cut.npz').write_bytes(b'PK')
+    with pytest.raises(ValueError, match='cut.npz is no table: it is not an .npz archive'):
+        data.table(tmp_path / 'cut.npz', ['y'])
+    parquet.write_table(pyarrow.table({'x': [[1, 2], [3]], 'y': [0, 1]}), tmp_path / 'list.parquet')
+    with pytest.raises(ValueError, match="the column 'x' holds neither numbers nor text"):
+        data.table(tmp_path / 'list.parquet', ['y'])
     names = 'x,y\n' + ''.join(f'name {n},{n % 2}\n' for n in range(300))
     with pytest.raises(ValueError, match="the text in 'x' has 180 different values"):
         data.table(write(tmp_path, names), ['y'])

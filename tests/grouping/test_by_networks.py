@@ -9,6 +9,7 @@ import textwrap
 import time
 
 import numpy as np
+import optax
 import pytest
 from small import TASKS
 
@@ -128,6 +129,12 @@ def test_random_groups_are_equally_likely():
     assert set(counts) == expected
     share = 20_000 / len(expected)
     assert max(abs(count - share) for count in counts.values()) < 5 * share**0.5
+
+
+def test_functions_without_a_name_cannot_tell_networks_apart(problem, dataset, tmp_path):
+    config = dataclasses.replace(CONFIG, optimizer=lambda rate: optax.sgd(rate))
+    with pytest.raises(ValueError, match='optimizer is .*<lambda>: networks in a store are known'):
+        grouping.hoa(problem, dataset, 2, config, store=tmp_path / 'store')
 
 
 def test_too_many_sets_are_refused_before_training(problem):

@@ -24,7 +24,7 @@ def outcomes():
                         steps=steps,
                         seconds=2 * steps,
                         test_error=error + 1,
-                        fresh_error=error,
+                        fresh_errors={1 - seed: error},
                         **common,
                     )
                 )
@@ -47,27 +47,45 @@ def line(method, budget, comparison=WHOLE):
 @pytest.mark.parametrize('budget', [2, 3, None])
 def test_gains_are_paired_by_seed(budget):
     found = line('tag', budget)
-    assert found.error == pytest.approx((85, 5))
-    assert found.over_random == pytest.approx((15, 5))
-    assert found.over_all_in_one == pytest.approx((30, 10))
+    assert found.error[0] == pytest.approx(85)
+    assert found.over_random[0] == pytest.approx(15)
+    assert found.over_all_in_one[0] == pytest.approx(100 * (1 - 85 / ((112.5 + 133 + 1 / 3) / 2)))
+    assert np.isnan(found.error[1]), 'of two seeds, nothing is left to judge one alone'
     assert found.share == pytest.approx(0.5)
     assert (found.steps, found.seconds) == (1, 2)
     assert (found.expected, found.own) == (50, 86)
 
 
 def test_without_other_seeds_the_networks_of_the_search_count():
-    bare = Comparison(tuple(o._replace(fresh_error=None) for o in outcomes()), {}, {})
+    bare = Comparison(tuple(o._replace(fresh_errors={}) for o in outcomes()), {}, {})
     assert line('tag', 2, bare).error == pytest.approx((86, 5))
+    assert line('tag', 2, bare).over_random == pytest.approx((100 * (1 - 86 / 101), 500 / 101))
     assert line('tag', 2, bare).share is None
     one_seed = Comparison(tuple(o for o in bare.outcomes if not o.seed), {}, {})
     assert np.isnan(line('tag', 2, one_seed).error[1])
     assert '±' not in report.comparison_table(report.comparison_lines(one_seed))
 
 
+def test_errors_allow_for_networks_that_judge_several_searches():
+    """Groups that are the same for all seeds: the error is that of the mean over networks."""
+    networks = np.array([10.0, 12.0, 17.0, 11.0])
+    outcomes = tuple(
+        Outcome(
+            *('all_in_one', 2, seed, (('a',),), 0.0, 0.0, 0.0, networks[seed]),
+            {other: networks[other] for other in range(4) if other != seed},
+        )
+        for seed in range(4)
+    )
+    same = tuple(outcome._replace(method='random') for outcome in outcomes)
+    found = line('all_in_one', 2, Comparison(outcomes + same, {}, {}))
+    assert found.error == pytest.approx((12.5, networks.std(ddof=1) / 2))
+    assert found.over_random == (0, 0)
+
+
 @pytest.mark.parametrize('comparison', [WHOLE, Comparison(outcomes(), {}, {})])
 def test_what_is_written(tmp_path, comparison):
     text = report.write_comparison(tmp_path, comparison, ['a', 'b', 'c'], {'dataset': 'letters'})
-    assert '85.00 ± 5.00' in text
+    assert '85.00' in text
     assert ('70.00 % at 2' in text) == bool(comparison.optima)
     assert {file.name for file in tmp_path.iterdir()} == {
         'results.json', 'costs.png', 'budgets.png', 'report.html',
