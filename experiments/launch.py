@@ -54,13 +54,7 @@ def run_folder(name):
     if FLAGS.workdir is not None:
         return pathlib.Path(FLAGS.workdir)
     folders = (pathlib.Path('runs') / f'{name}_{n:03}' for n in range(1, sys.maxsize))
-    for folder in folders:
-        if not os.path.lexists(folder):
-            # Made at once, so that no command that begins beside this one takes it too.
-            with contextlib.suppress(FileExistsError):
-                folder.mkdir(parents=True)
-                return folder
-    raise AssertionError('there are folders without end')
+    return next(folder for folder in folders if not os.path.lexists(folder))
 
 
 @contextlib.contextmanager
