@@ -9,8 +9,8 @@ import numpy as np
 from tag_jax import affinity as affinities
 from tag_jax import selection, trust
 from tag_jax import workdir as workdirs
-from tag_jax.grouping.result import Result, load
-from tag_jax.grouping.run import Choice, all_in_one_plan, begin, checksum, finish, train
+from tag_jax.grouping.result import Result
+from tag_jax.grouping.run import Choice, all_in_one_plan, begin, checksum, finish, finished, train
 from tag_jax.training import TrainingConfig
 
 DEFAULTS = TrainingConfig()
@@ -91,8 +91,8 @@ def _by_affinity(method, problem, dataset, budget, config, workdir, affinity, re
         source = pathlib.Path(affinity).name if is_file else 'an array'
         given = f'{source} ({checksum(summary.mean)})'
     run = begin(problem, dataset, budget, config, method, workdir, resume, affinity=given)
-    if run.path is not None and (run.path / workdirs.RESULTS).exists():
-        return load(run.path, problem)
+    if result := finished(run):
+        return result
 
     trained, cost = {}, {'search_steps': 0, 'search_seconds': 0.0}
     if summary is None:

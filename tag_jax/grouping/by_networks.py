@@ -5,10 +5,9 @@ import dataclasses
 import numpy as np
 
 from tag_jax import ledger, selection
-from tag_jax import workdir as workdirs
 from tag_jax.grouping import search
-from tag_jax.grouping.result import Result, load
-from tag_jax.grouping.run import Choice, begin, finish
+from tag_jax.grouping.result import Result
+from tag_jax.grouping.run import Choice, begin, finish, finished
 from tag_jax.training import TrainingConfig
 
 DEFAULTS = TrainingConfig()
@@ -42,10 +41,7 @@ def hoa(
     sets = search.all_sets(problem.task_names, (1, 2))
     selection.all_groups(len(problem.task_names), min_size=3)  # Refuses too many tasks.
     select = lambda candidates: selection.select_networks(
-        selection.higher_order_approximation(candidates)
-        if len(problem.task_names) > 2
-        else candidates,
-        budget,
+        selection.higher_order_approximation(candidates), budget
     )
     return _by_search('hoa', sets, select, problem, dataset, budget, config, workdir, resume, store)
 
@@ -223,8 +219,8 @@ def random_groups(rng, num_tasks, budget):
 def _chosen(method, draw, problem, dataset, budget, config, workdir, resume):
     """A method that needs no search."""
     run = begin(problem, dataset, budget, config, method, workdir, resume)
-    if run.path is not None and (run.path / workdirs.RESULTS).exists():
-        return load(run.path, problem)
+    if result := finished(run):
+        return result
     return finish(run, Choice(draw(), None), {})
 
 
@@ -252,8 +248,8 @@ def _by_search(
         raise ValueError(f'fraction must be above 0 and at most 1, not {fraction}')
     asked = {'fraction': fraction, 'sets': len(sets)}
     run = begin(problem, dataset, budget, config, method, workdir, resume, **asked)
-    if run.path is not None and (run.path / workdirs.RESULTS).exists():
-        return load(run.path, problem)
+    if result := finished(run):
+        return result
     with search.open_ledger(run, store) as book:
         rows = search.brief_rows(run, sets, book, fraction)
     if run.path is not None:

@@ -19,7 +19,7 @@ import optax
 import tag_jax
 from tag_jax import evaluation, selection, store, training
 from tag_jax import workdir as workdirs
-from tag_jax.grouping.result import Group, Network, Result, errors_of, folder_of, to_json
+from tag_jax.grouping.result import Group, Network, Result, errors_of, folder_of, load, to_json
 from tag_jax.training import NetworkPlan, TrainedNetwork, TrainingConfig
 
 ALL_IN_ONE = 'mtl'
@@ -90,6 +90,13 @@ def begin(problem, dataset, budget, config, method, workdir, resume, **asked) ->
     if workdir is None:
         return run
     return run._replace(path=workdirs.open_run(workdir, _description(run) | asked, resume))
+
+
+def finished(run) -> Result | None:
+    """The result of a run that is being resumed and had finished; else None."""
+    if run.path is None or not (run.path / workdirs.RESULTS).exists():
+        return None
+    return load(run.path, run.problem)
 
 
 def finish(run, choice, trained) -> Result:

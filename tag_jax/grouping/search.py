@@ -85,7 +85,7 @@ def random_sets(task_names, count, seed):
             return drawn
 
 
-def trained_rows(run, sets, book, on_row=lambda row: None) -> list[dict]:
+def trained_rows(run, sets, book) -> list[dict]:
     """Rows of networks for sets of tasks; those that the ledger lacks are trained.
 
     Networks that another process is training are waited for.
@@ -94,7 +94,6 @@ def trained_rows(run, sets, book, on_row=lambda row: None) -> list[dict]:
       run: a `Run`; networks are trained by its config.
       sets: tuples of task names, all different.
       book: the `ledger.Ledger`.
-      on_row: called with each row that is trained here.
 
     Returns:
       The rows in the order of the sets.
@@ -105,8 +104,7 @@ def trained_rows(run, sets, book, on_row=lambda row: None) -> list[dict]:
     plans = _plans(run, sets)
     known = _specifications(run, plans.values())
     test = evaluation.prepare(run.problem, run.dataset.test)
-    config = dataclasses.replace(run.config, slots=num_slots(run, list(plans.values())))
-
+    config = dataclasses.replace(run.config, slots=num_slots(run, plans))
     curves = {}
 
     def on_record(record):
@@ -131,7 +129,6 @@ def trained_rows(run, sets, book, on_row=lambda row: None) -> list[dict]:
             'seconds': network.seconds,
         }
         book.add(known[network.plan.tasks], row)
-        on_row(book.find(known[network.plan.tasks]))
 
     while waiting := [plans[tasks] for tasks in sets if book.find(known[tasks]) is None]:
         training.train_networks(
