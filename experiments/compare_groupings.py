@@ -67,7 +67,14 @@ def main():
 
     with launch.resumable(folder):
         found = comparison.compare(
-            problem, dataset, methods, budgets, config, FLAGS.seeds, store, on_outcome
+            problem,
+            dataset,
+            methods,
+            budgets,
+            config,
+            seeds=FLAGS.seeds,
+            store=store,
+            on_outcome=on_outcome,
         )
     print(report.write_comparison(folder, found, problem.task_names, settings))
 

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +16,10 @@ import numpy as np
 from tag_jax import ledger, selection, training
 from tag_jax.grouping import search
 from tag_jax.grouping.by_networks import random_groups
-from tag_jax.grouping.run import Run, all_in_one_plan, begin
+from tag_jax.grouping.run import Run, all_in_one_plan, begin, cost_of_encoder
 
 RANDOM, ALL_IN_ONE, EXHAUSTIVE = 'random', 'all_in_one', 'exhaustive'
+WIDE, SMALL = 'wide_all_in_one', 'small_single_task'  # What needs other encoders.
 DRAWS = 200  # Random groupings of a seed and budget, where all networks exist.
 DRAWS_TO_TRAIN = 5  # The same, where their networks have to be trained.
 
@@ -30,12 +32,14 @@ class Proposal(NamedTuple):
       serves: the tasks that each serves; None for the networks with the lowest validation error.
       steps: network-steps that the search took.
       seconds: that it took.
+      costs: of each network, in standard networks; None where all are standard.
     """
 
     groups: tuple[tuple[int, ...], ...]
     serves: tuple[tuple[int, ...], ...] | None
     steps: float = 0.0
     seconds: float = 0.0
+    costs: tuple[float, ...] | None = None
 
 
 class Outcome(NamedTuple):
@@ -44,6 +48,7 @@ class Outcome(NamedTuple):
     Attributes:
       method, budget, seed: of the search.
       groups: tuples of task names; empty for random groupings, which are many.
+      cost: of their networks at inference, in standard networks.
       steps: network-steps of the search, in units of the steps of one all-in-one network.
       seconds: of the search, in units of the seconds of one all-in-one network, trained alone.
       validation_error: total over tasks, percent, of the chosen networks of this seed.
@@ -54,9 +59,10 @@ class Outcome(NamedTuple):
     """
 
     method: str
-    budget: int
+    budget: float
     seed: int
     groups: tuple[tuple[str, ...], ...]
+    cost: float
     steps: float
     seconds: float
     validation_error: float
@@ -97,23 +103,36 @@ class Search:
     Attributes:
       run: a `grouping.run.Run` with the config of this seed.
       names: T task names.
+      wider: `{budget: cost}` of the encoder that all tasks may share for a budget.
     """
 
-    def __init__(self, run, book):
-        self.run, self.names, self._book = run, run.problem.task_names, book
-        self._measured, self._rows = {}, {}
+    def __init__(self, run, book, wider=MappingProxyType({})):
+        self.run, self.names, self.wider = run, run.problem.task_names, wider
+        self._book, self._measured, self._rows, self._searched = book, {}, {}, {}
 
-    def rows(self, sets, fraction=1.0):
-        """Rows of networks for sets of task names, trained for a fraction of the steps."""
-        known = self._rows.setdefault(fraction, {})
+    def rows(self, sets, cost=1.0):
+        """Rows of networks for sets of task names, on the encoder that costs so much."""
+        known = self._rows.setdefault(cost, {})
         if missing := [tasks for tasks in sets if tasks not in known]:
-            found = search.brief_rows(self.run, missing, self._book, fraction)
+            found = search.trained_rows(self.run.sized(cost), missing, self._book)
             known |= zip(missing, found, strict=True)
         return [known[tasks] for tasks in sets]
 
-    def all_sets(self, sizes=None):
-        """All sets of tasks, or those of some sizes."""
-        return search.all_sets(self.names, sizes)
+    def networks(self, groups, costs):
+        """The rows of networks for groups of task names, each on the encoder that costs so much."""
+        rows = {}
+        for cost in set(costs):
+            of_cost = [tasks for tasks, own in zip(groups, costs, strict=True) if own == cost]
+            rows |= zip([(tasks, cost) for tasks in of_cost], self.rows(of_cost, cost), strict=True)
+        return [rows[network] for network in zip(groups, costs, strict=True)]
+
+    def searched(self, method):
+        """(rows, `Candidates`) that a `grouping.search.NetworkSearch` comes to."""
+        if method.name not in self._searched:
+            rows = search.searched_rows(self.run, method, self._book)
+            candidates = method.predict(ledger.candidates(rows, self.names))
+            self._searched[method.name] = rows, candidates
+        return self._searched[method.name]
 
     def measured(self, kind):
         """(`AffinitySummary`, steps, seconds) of an all-in-one network, measured in one way."""
@@ -151,37 +170,18 @@ def cosine_similarity(found: Search, budget) -> Proposal:
     return _by_affinity(found, budget, 'cosine')
 
 
-def hoa(found: Search, budget) -> Proposal:
-    """`grouping.hoa`."""
-    rows = found.rows(found.all_sets((1, 2)))
-    candidates = ledger.candidates(rows, found.names)
-    return _selected(selection.higher_order_approximation(candidates), budget, rows)
-
-
-def esa(found: Search, budget) -> Proposal:
-    """`grouping.esa`, with a fifth of the steps."""
-    rows = found.rows(found.all_sets(), 0.2)
-    return _selected(ledger.candidates(rows, found.names), budget, rows)
-
-
-def subsets(found: Search, budget) -> Proposal:
-    """`grouping.subsets`."""
-    rows = found.rows(_subsets(found), search.BRIEF)
-    candidates = ledger.candidates(rows, found.names)
-    return _selected(selection.additive_model(candidates), budget, rows)
-
-
-def exhaustive(found: Search, budget) -> Proposal:
-    """`grouping.exhaustive`."""
-    rows = found.rows(found.all_sets())
-    return _selected(ledger.candidates(rows, found.names), budget, rows)
-
-
-def pessimal(found: Search, budget) -> Proposal:
-    """`grouping.exhaustive` with pessimal=True."""
-    rows = found.rows(found.all_sets())
-    selected = selection.pessimal(ledger.candidates(rows, found.names), budget)
-    return _proposal(selected, rows)
+def by_networks(method: search.NetworkSearch, found: Search, budget) -> Proposal:
+    """The function of `grouping` that bears the name of a search by networks."""
+    rows, candidates = found.searched(method)
+    selected = method.select(candidates, budget)
+    cost = search.cost_of(rows)
+    return Proposal(
+        groups=selected.groups,
+        serves=selected.serves,
+        steps=cost['search_steps'],
+        seconds=cost['search_seconds'],
+        costs=tuple(candidates.costs[list(selected.networks)].tolist()),
+    )
 
 
 def single_task(found: Search, budget) -> Proposal:
@@ -196,16 +196,34 @@ def all_in_one(found: Search, budget) -> Proposal:
     return Proposal((tuple(range(len(found.names))),), None)
 
 
-METHODS: Mapping[str, Callable[[Search, int], Proposal]] = {
+def wide_all_in_one(found: Search, budget) -> Proposal:
+    """One network for all tasks on a wider encoder: capacity in place of more networks.
+
+    (The high-capacity networks in the appendix of Fifty et al. 2021, Figure 4, and in Table 7 of
+    Standley et al. 2020.)
+    """
+    return Proposal((tuple(range(len(found.names))),), None, costs=(found.wider[budget],))
+
+
+def small_single_task(found: Search, budget) -> Proposal:
+    """A network for each task on the smaller encoder, whatever the budget."""
+    del budget
+    (cost,) = search.smaller_sizes(found.run)
+    size = len(found.names)
+    return Proposal(tuple((n,) for n in range(size)), None, costs=(cost,) * size)
+
+
+# Searches that train every set of tasks.
+WHOLE = (search.EXHAUSTIVE, search.PESSIMAL)
+SEARCHES = {method.name: method for method in (search.HOA, search.ESA, search.SUBSETS, *WHOLE)}
+METHODS: Mapping[str, Callable[[Search, float], Proposal]] = {
     ALL_IN_ONE: all_in_one,
+    WIDE: wide_all_in_one,
     'single_task': single_task,
+    SMALL: small_single_task,
     'tag': tag,
     'cosine_similarity': cosine_similarity,
-    'hoa': hoa,
-    'esa': esa,
-    'subsets': subsets,
-    EXHAUSTIVE: exhaustive,
-    'pessimal': pessimal,
+    **{name: functools.partial(by_networks, method) for name, method in SEARCHES.items()},
 }
 
 
@@ -213,10 +231,13 @@ def compare(
     problem,
     dataset,
     methods: Sequence[str],
-    budgets: Sequence[int],
+    budgets: Sequence[float],
     config: training.TrainingConfig,
+    *,
     seeds: int = 3,
     store=None,
+    smaller=None,
+    wider=MappingProxyType({}),
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Comparison:
     """Finds groups in every way for every budget and seed, trains their networks, evaluates them.
@@ -227,10 +248,13 @@ def compare(
       problem: a `MultiTaskProblem` with T tasks.
       dataset: a `tag_jax.data.Dataset`.
       methods: names among `METHODS`.
-      budgets: numbers of networks.
+      budgets: what networks may cost at inference, in standard networks: their number, unless
+        there is a smaller encoder.
       config: a `TrainingConfig`; its seed is the first of `seeds` seeds.
       seeds: how many.
       store: the folder of the ledger; None to keep it in memory.
+      smaller: the same tasks on a cheaper encoder, see `grouping.hoa`; None for none.
+      wider: `{budget: problem}`, the same tasks on an encoder for 'wide_all_in_one'.
       on_outcome: called with each outcome as it is known.
 
     Returns:
@@ -242,16 +266,17 @@ def compare(
       OSError: if the ledger cannot be written to.
       FloatingPointError: if a loss is not finite.
     """
-    run = check(problem, dataset, methods, budgets, config, seeds)
+    run = check(problem, dataset, methods, budgets, config, seeds, smaller, wider)
+    costs = {budget: cost_of_encoder(wide, problem, dataset) for budget, wide in wider.items()}
+    run = run._replace(sizes={**run.sizes, **{costs[b]: wide for b, wide in wider.items()}})
     runs = [
         run._replace(config=dataclasses.replace(config, seed=config.seed + n)) for n in range(seeds)
     ]
     outcomes, optima, correlations = [], {}, {}
     with search.open_ledger(run, store) as book:
-        searches = [Search(one, book) for one in runs]
-        if complete := bool({EXHAUSTIVE, 'pessimal'} & set(methods)):
-            for found in searches:
-                found.rows(found.all_sets())
+        searches = [Search(one, book, costs) for one in runs]
+        complete = any(method.name in methods for method in WHOLE)
+        whole = [found.searched(search.EXHAUSTIVE)[0] for found in searches if complete]
         for found in searches:
             others = [other for other in searches if complete and other is not found]
             for budget in budgets:
@@ -263,15 +288,16 @@ def compare(
                 outcomes.append(_outcome(RANDOM, budget, found, others, drawn))
                 on_outcome(outcomes[-1])
         if complete:
-            rows = [found.rows(found.all_sets()) for found in searches]
-            correlations = within_task_correlations(searches, rows, methods)
+            correlations = within_task_correlations(searches, whole, methods)
             for budget in budgets:
-                if optimum := cross_fitted_optimum(rows, problem.task_names, budget):
+                if optimum := cross_fitted_optimum(whole, problem.task_names, budget):
                     optima[budget] = optimum
     return Comparison(tuple(outcomes), optima, correlations)
 
 
-def check(problem, dataset, methods, budgets, config, seeds) -> Run:
+def check(
+    problem, dataset, methods, budgets, config, seeds, smaller=None, wider=MappingProxyType({})
+) -> Run:
     """A run of the first seed, if everything that `compare` is given can be used.
 
     Raises:
@@ -285,10 +311,17 @@ def check(problem, dataset, methods, budgets, config, seeds) -> Run:
         raise ValueError(
             "a comparison measures affinities on the training split: leave it at 'train'"
         )
+    if SMALL in methods and smaller is None:
+        raise ValueError(f'{SMALL} needs a smaller encoder: give one, or leave the method out')
     for budget in budgets:
-        run = begin(problem, dataset, budget, config, 'comparison', None, False)
-    if {EXHAUSTIVE, 'pessimal', 'esa', 'subsets', 'hoa'} & set(methods):
-        search.all_sets(problem.task_names)
+        run = begin(problem, dataset, budget, config, 'comparison', None, False, smaller)
+        if WIDE in methods and budget not in wider:
+            raise ValueError(f'{WIDE} needs a wider encoder for the budget {budget}: give one')
+    for wide in wider.values():
+        cost_of_encoder(wide, problem, dataset)
+    for name in methods:
+        if name in SEARCHES:
+            SEARCHES[name].sets(problem.task_names, config.seed)
     return run
 
 
@@ -296,9 +329,9 @@ def cross_fitted_optimum(rows_of_seeds, task_names, budget) -> CrossFitted | Non
     """What the exhaustive choice is worth on networks that had no part in it.
 
     Args:
-      rows_of_seeds: for each seed the rows of networks of all sets of tasks, in one order.
+      rows_of_seeds: for each seed the rows of an exhaustive search, in one order.
       task_names: T names.
-      budget: networks.
+      budget: what networks may cost.
 
     Returns:
       A `CrossFitted`; None for a single seed.
@@ -306,6 +339,7 @@ def cross_fitted_optimum(rows_of_seeds, task_names, budget) -> CrossFitted | Non
     if len(rows_of_seeds) < 2:
         return None
     errors = {split: _errors(rows_of_seeds, task_names, split) for split in ledger.SPLITS}
+    costs = [row['cost'] for row in rows_of_seeds[0]]
     middle = len(rows_of_seeds) // 2
     totals, chosen = [], []
     for mine, theirs in (
@@ -313,9 +347,7 @@ def cross_fitted_optimum(rows_of_seeds, task_names, budget) -> CrossFitted | Non
         (slice(middle, None), slice(0, middle)),
     ):
         scores = errors['validation'][mine].mean(axis=0)
-        candidates = selection.Candidates(
-            ~np.isnan(scores), scores, np.ones(len(scores)), task_names
-        )
+        candidates = selection.Candidates(~np.isnan(scores), scores, costs, task_names)
         best = selection.select_networks(candidates, budget)
         networks = list(best.networks)
         served = np.nan_to_num(errors['validation'][theirs][:, networks], nan=np.inf).argmin(axis=1)
@@ -334,65 +366,54 @@ def within_task_correlations(searches, rows_of_seeds, methods) -> dict[str, np.n
 
     Args:
       searches: a `Search` for each seed.
-      rows_of_seeds: for each of them the rows of networks of all sets of tasks.
-      methods: their names; those that predict nothing are left out.
+      rows_of_seeds: for each of them the rows of an exhaustive search.
+      methods: their names; those that predict nothing, or have trained these networks, are left
+        out, and all of them where tasks are in too few groups to tell.
 
     Returns:
       `{method: [T]}`.
     """
     found = {}
-    for method in methods:
-        if method not in PREDICTIONS:
+    for name in methods:
+        if name not in PREDICTIONS:
             continue
         of_seeds = []
         for one, rows in zip(searches, rows_of_seeds, strict=True):
-            errors = _errors([rows], one.names, 'test')[0]
-            large = (~np.isnan(errors)).sum(axis=1) >= 3
-            predicted = PREDICTIONS[method](one)
+            members, errors = _by_set(ledger.candidates(rows, one.names, 'test'))
+            known, predicted = _by_set(PREDICTIONS[name](one))
+            large = members.sum(axis=1) >= 3
+            places = {tuple(row): n for n, row in enumerate(known.tolist())}
+            predicted = predicted[[places[tuple(row)] for row in members[large].tolist()]]
             of_seeds.append(
-                [_correlation(predicted[large, n], errors[large, n]) for n in range(len(one.names))]
+                [_correlation(predicted[:, n], errors[large, n]) for n in range(len(one.names))]
             )
-        found[method] = np.mean(of_seeds, axis=0)
+        correlations = np.mean(of_seeds, axis=0)
+        if np.isfinite(correlations).any():
+            found[name] = correlations
     return found
 
 
+def _by_set(candidates):
+    """(members, scores), bool `[N, T]` and `[N, T]`, of standard networks."""
+    standard = candidates.costs == 1
+    return candidates.members[standard], candidates.scores[standard]
+
+
 def _affinities_of_sets(found, kind):
-    """What affinities predict for all sets of tasks, `[N, T]`; their negative, as an error."""
+    """What affinities predict, as candidates; their negative, as an error."""
     candidates = selection.affinity_candidates(found.measured(kind)[0].mean)
-    return -_of_all_sets(found, candidates)
+    return candidates.replace(scores=-candidates.scores)
 
 
-def _pairs_of_sets(found):
-    """What the higher order approximation predicts for all sets of tasks, `[N, T]`."""
-    rows = found.rows(found.all_sets((1, 2)))
-    candidates = ledger.candidates(rows, found.names)
-    return _of_all_sets(found, selection.higher_order_approximation(candidates))
-
-
-def _model_of_sets(found):
-    """What the model of brief random networks predicts for all sets of tasks, `[N, T]`."""
-    rows = found.rows(_subsets(found), search.BRIEF)
-    return _of_all_sets(found, selection.additive_model(ledger.candidates(rows, found.names)))
-
-
-def _of_all_sets(found, candidates):
-    """The scores of candidates for all sets of tasks, `[N, T]`, NaN for those they leave out."""
-    nothing = np.full(len(found.names), np.nan)
-    known = dict(zip(map(tuple, candidates.members.tolist()), candidates.scores, strict=True))
-    members = [tuple(task in tasks for task in found.names) for tasks in found.all_sets()]
-    return np.array([known.get(row, nothing) for row in members])
-
-
-def _subsets(found):
-    return search.random_sets(found.names, search.SUBSETS, found.run.config.seed)
-
-
-PREDICTIONS: Mapping[str, Callable[[Search], np.ndarray]] = {
+# What methods predict, as candidates with errors for scores.
+PREDICTIONS: Mapping[str, Callable[[Search], selection.Candidates]] = {
     'tag': functools.partial(_affinities_of_sets, kind='exact'),
     'cosine_similarity': functools.partial(_affinities_of_sets, kind='cosine'),
-    'hoa': _pairs_of_sets,
-    'esa': lambda found: _errors([found.rows(found.all_sets(), 0.2)], found.names, 'validation')[0],
-    'subsets': _model_of_sets,
+    **{
+        name: lambda found, method=method: found.searched(method)[1]
+        for name, method in SEARCHES.items()
+        if method not in WHOLE
+    },
 }
 
 
@@ -423,18 +444,10 @@ def _by_affinity(found, budget, kind):
     return Proposal(selected.groups, selected.serves, steps, seconds)
 
 
-def _selected(candidates, budget, rows):
-    return _proposal(selection.select_networks(candidates, budget), rows)
-
-
-def _proposal(selected, rows):
-    cost = search.cost_of(rows)
-    return Proposal(selected.groups, selected.serves, cost['search_steps'], cost['search_seconds'])
-
-
 def _random_proposals(found, budget, count):
-    rng = np.random.default_rng((found.run.config.seed, budget))
-    return [Proposal(random_groups(rng, len(found.names), budget), None) for _ in range(count)]
+    networks = max(1, math.floor(budget))
+    rng = np.random.default_rng((found.run.config.seed, networks))
+    return [Proposal(random_groups(rng, len(found.names), networks), None) for _ in range(count)]
 
 
 def _outcome(method, budget, found, others, proposals) -> Outcome:
@@ -451,6 +464,7 @@ def _outcome(method, budget, found, others, proposals) -> Outcome:
         budget=budget,
         seed=found.run.config.seed,
         groups=_named(proposals[0].groups, found.names) if len(proposals) == 1 else (),
+        cost=math.fsum(_costs(proposals[0])),
         steps=proposals[0].steps / steps,
         seconds=proposals[0].seconds / seconds,
         validation_error=float(own[0]),
@@ -462,7 +476,7 @@ def _outcome(method, budget, found, others, proposals) -> Outcome:
 def _total_errors(found, proposal):
     """(validation, test) total error of the networks for a proposal, of one seed."""
     groups = _named(proposal.groups, found.names)
-    rows = found.rows(groups)
+    rows = found.networks(groups, _costs(proposal))
     if proposal.serves is None:
         candidates = ledger.candidates(rows, found.names)
         served = selection.serve(candidates, list(range(len(rows))))
@@ -478,6 +492,10 @@ def _total_errors(found, proposal):
             for task in tasks
         ]
     return [math.fsum(row[split][task]['error'] for row, task in pairs) for split in ledger.SPLITS]
+
+
+def _costs(proposal):
+    return proposal.costs or (1.0,) * len(proposal.groups)
 
 
 def _named(groups, task_names):

@@ -145,6 +145,23 @@ def predictor(problem, params, model_state, batch_size):
     return lambda inputs: in_batches(predict, inputs, batch_size)
 
 
+def encoder_flops(problem, inputs) -> float:
+    """Floating point operations that the encoder takes for one example at inference.
+
+    By XLA's count of the program before it is compiled, so it is the same on every device. Networks
+    are compared by it: the papers' unit of cost is the time of a standard network.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      inputs: `[N, ...]`; only shapes matter.
+    """
+    params, model_state = jax.eval_shape(problem.init, jax.random.key(0))
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), inputs)
+    encode = lambda shared, state, x: problem.encode(shared, state, x, False, None)[0]
+    program = jax.jit(encode).lower(params['shared'], model_state['shared'], one)
+    return float(program.cost_analysis()['flops'])
+
+
 def num_examples(split):
     """How many examples a split or a batch has."""
     return len(jax.tree.leaves(split.inputs)[0])

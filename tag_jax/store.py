@@ -67,7 +67,8 @@ def kept(folder, problem, plan) -> TrainedNetwork | None:
         return None
     record = workdir.read_json(folder / _RECORD)
     asked = plan._asdict() | {'tasks': list(plan.tasks)}
-    if any(record[name] != value for name, value in asked.items()):
+    found = {**plan._field_defaults, **record}  # Older records lack what was added later.
+    if any(found[name] != value for name, value in asked.items()):
         return None
     params, model_state = arrays(folder, problem)
     affinities = None

@@ -151,6 +151,7 @@ class NetworkPlan(NamedTuple):
       seed: of initial parameters, batches and dropout.
       learning_rate: of the optimizer.
       measures_affinity: whether inter-task affinities are measured while it trains.
+      cost: of the network at inference, in units of a standard network, for the record.
     """
 
     name: str
@@ -158,6 +159,7 @@ class NetworkPlan(NamedTuple):
     seed: int
     learning_rate: float
     measures_affinity: bool = False
+    cost: float = 1.0
 
 
 class TrainedNetwork(NamedTuple):
@@ -447,7 +449,7 @@ def _activity(plans):
 
 def _initial_slot(program, plan):
     return slots.initial(
-        program,
+        program._replace(measurement=None, ragged=False),  # One program for all networks.
         np.uint32(plan.seed),
         np.array([task in plan.tasks for task in program.problem.task_names]),
         np.float32(plan.learning_rate),

@@ -1,5 +1,8 @@
 """Settings and fixtures that the tests share."""
 
+import os
+import pathlib
+
 import flax.linen as nn
 import hypothesis
 import jax
@@ -24,6 +27,13 @@ EXAMPLE = np.zeros((4, 3), np.float32)
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_num_cpu_devices', 8)
+# What took a while to compile is kept for the other processes: launchers, workers, the next run.
+for name, value in (
+    ('jax_compilation_cache_dir', str(pathlib.Path(__file__).parent.parent / '.pytest_cache/jax')),
+    ('jax_persistent_cache_min_compile_time_secs', 0.2),
+):
+    jax.config.update(name, value)
+    os.environ[name.upper()] = str(value)
 hypothesis.settings.register_profile('repeatable', deadline=None, derandomize=True)
 hypothesis.settings.load_profile('repeatable')
 

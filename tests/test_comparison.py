@@ -3,13 +3,14 @@ import itertools
 
 import numpy as np
 import pytest
-from small import TASKS
+from small import TASKS, make_problem
 
 from tag_jax import comparison, grouping, selection
+from tag_jax.grouping import run
 from tag_jax.training import TrainingConfig
 
 CONFIG = TrainingConfig(
-    steps=20, batch_size=64, learning_rate=1e-2, eval_every=10, affinity_every=5
+    steps=20, batch_size=64, learning_rate=1e-2, eval_every=4, affinity_every=4, slots=2
 )
 ALL = tuple(TASKS)
 METHODS = ('all_in_one', 'single_task', 'tag', 'cosine_similarity', 'hoa', 'esa', 'exhaustive')
@@ -18,7 +19,9 @@ METHODS = ('all_in_one', 'single_task', 'tag', 'cosine_similarity', 'hoa', 'esa'
 @pytest.fixture(scope='module')
 def compared(problem, dataset):
     seen = []
-    found = comparison.compare(problem, dataset, METHODS, (2,), CONFIG, 2, on_outcome=seen.append)
+    found = comparison.compare(
+        problem, dataset, METHODS, (2,), CONFIG, seeds=2, on_outcome=seen.append
+    )
     assert tuple(seen) == found.outcomes
     return found
 
@@ -72,12 +75,34 @@ def test_nothing_is_better_on_its_own_validation_than_the_exhaustive_choice(comp
 def test_without_the_exhaustive_search_only_what_is_asked_for_is_trained(
     problem, dataset, tmp_path
 ):
-    found = comparison.compare(problem, dataset, ('tag',), (2,), CONFIG, 1, tmp_path / 'store')
+    found = comparison.compare(
+        problem, dataset, ('tag',), (2,), CONFIG, seeds=1, store=tmp_path / 'store'
+    )
     assert found.optima == {}
     assert found.correlations == {}
     assert not any(one.fresh_errors for one in found.outcomes)
     rows = (tmp_path / 'store' / 'networks.jsonl').read_text().count('\n')
     assert rows <= 7
+
+
+def test_encoders_of_other_sizes_take_part(problem, dataset):
+    """Single tasks on a smaller encoder, all tasks on a wider one; budgets in their costs."""
+    small, wide = make_problem(widths=(8, 8)), make_problem(widths=(32, 16))
+    cost = run.cost_of_encoder(small, problem, dataset)
+    methods = ('all_in_one', 'wide_all_in_one', 'small_single_task', 'hoa', 'exhaustive')
+    found = comparison.compare(
+        problem, dataset, methods, (1.6,), CONFIG, seeds=1, smaller=small, wider={1.6: wide}
+    )
+    costs = {one.method: one.cost for one in found.outcomes}
+    assert costs['all_in_one'] == 1
+    assert costs['small_single_task'] == pytest.approx(3 * cost)
+    assert costs['wide_all_in_one'] == run.cost_of_encoder(wide, problem, dataset) > 2
+    assert all(costs[method] <= 1.6 for method in ('random', 'hoa', 'exhaustive'))
+    (best,) = (one for one in found.outcomes if one.method == 'exhaustive')
+    assert best.steps == 7 + 3
+    alone = grouping.exhaustive(problem, dataset, 1.6, CONFIG, smaller=small)
+    assert {group.tasks for group in alone.groups} == set(best.groups)
+    assert sum(group.cost for group in alone.groups) == pytest.approx(best.cost)
 
 
 def row(tasks, **errors):
@@ -110,19 +135,21 @@ def test_affinities_predict_the_mean_over_the_other_members(problem, dataset):
         found = comparison.Search(run, book)
         predicted = comparison.PREDICTIONS['tag'](found)
         affinity = found.measured('exact')[0].mean
-    members = [tuple(ALL.index(task) for task in tasks) for tasks in found.all_sets()]
-    assert predicted[members.index((0, 1, 2)), 0] == pytest.approx(-affinity[[1, 2], 0].mean())
-    assert np.isnan(predicted[members.index((0,))]).all()
+    (together,) = np.flatnonzero(predicted.members.all(axis=1))
+    assert predicted.scores[together, 0] == pytest.approx(-affinity[[1, 2], 0].mean())
+    assert predicted.members.sum(axis=1).min() == 2
     assert selection.select_groups(affinity, 2).groups == comparison.tag(found, 2).groups
 
 
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'methods': ('tagg',)}, "there is no method 'tagg': choose all_in_one, single_task"),
+        ({'methods': ('tagg',)}, "there is no method 'tagg': choose all_in_one, wide_all_in_one"),
         ({'methods': ()}, 'needs at least one method, one budget and one seed'),
         ({'budgets': (2, 9)}, 'budget must be an integer between 1 and the number of tasks, 3'),
         ({'seeds': 0}, 'needs at least one method, one budget and one seed'),
+        ({'methods': ('wide_all_in_one',)}, 'needs a wider encoder for the budget 2'),
+        ({'methods': ('small_single_task',)}, 'small_single_task needs a smaller encoder'),
     ],
 )
 def test_what_cannot_be_compared_is_refused(problem, dataset, change, message):
@@ -133,5 +160,5 @@ def test_what_cannot_be_compared_is_refused(problem, dataset, change, message):
 
 def test_seeds_begin_with_that_of_the_config(problem, dataset):
     config = dataclasses.replace(CONFIG, seed=7)
-    found = comparison.compare(problem, dataset, ['all_in_one'], [2], config, 1)
+    found = comparison.compare(problem, dataset, ['all_in_one'], [2], config, seeds=1)
     assert {one.seed for one in found.outcomes} == {7}

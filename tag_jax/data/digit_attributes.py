@@ -5,7 +5,6 @@ the 1,797 scans that scikit-learn embeds (UCI test set, E. Alpaydin and C. Kayna
 """
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from tag_jax.data.dataset import Dataset, Split, TaskKind
 
@@ -39,6 +38,8 @@ def digit_attributes(num_train=250, num_validation=400, seed=0):
     Raises:
       ValueError: if there are not that many scans.
     """
+    from sklearn.datasets import load_digits  # Slow to import.
+
     digits = load_digits()
     scans = (digits.images / 16).astype(np.float32)[..., None]
     if not 0 < num_train + num_validation < len(scans):

@@ -7,7 +7,6 @@ brighter pixel stays.
 """
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from tag_jax.data.dataset import Dataset, Split, TaskKind
 
@@ -36,6 +35,8 @@ def multi_digits(num_train=20_000, num_validation=4_000, num_test=4_000, seed=0)
     Returns:
       A `Dataset` with inputs float32 `[N, 12, 12, 1]` in [0, 1] and targets int32 `[N]`.
     """
+    from sklearn.datasets import load_digits  # Slow to import.
+
     digits = load_digits()
     scans, labels = (digits.images / 16).astype(np.float32), digits.target.astype(np.int32)
     rng = np.random.default_rng(seed)

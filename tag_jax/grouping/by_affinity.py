@@ -10,7 +10,16 @@ from tag_jax import affinity as affinities
 from tag_jax import selection, trust
 from tag_jax import workdir as workdirs
 from tag_jax.grouping.result import Result
-from tag_jax.grouping.run import Choice, all_in_one_plan, begin, checksum, finish, finished, train
+from tag_jax.grouping.run import (
+    ALL_IN_ONE,
+    Choice,
+    all_in_one_plan,
+    begin,
+    checksum,
+    finish,
+    finished,
+    train,
+)
 from tag_jax.training import TrainingConfig
 
 DEFAULTS = TrainingConfig()
@@ -97,7 +106,7 @@ def _by_affinity(method, problem, dataset, budget, config, workdir, affinity, re
     trained, cost = {}, {'search_steps': 0, 'search_seconds': 0.0}
     if summary is None:
         trained = train(run, [all_in_one_plan(run)._replace(measures_affinity=True)])
-        search = trained[problem.task_names]
+        search = trained[ALL_IN_ONE]
         summary = search.affinities
         cost = {'search_steps': search.steps, 'search_seconds': search.seconds}
     if run.path is not None:

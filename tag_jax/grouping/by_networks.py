@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from tag_jax import ledger, selection
+from tag_jax import ledger
 from tag_jax.grouping import search
 from tag_jax.grouping.result import Result
 from tag_jax.grouping.run import Choice, begin, finish, finished
@@ -16,11 +16,12 @@ DEFAULTS = TrainingConfig()
 def hoa(
     problem,
     dataset,
-    budget: int,
+    budget: float,
     config: TrainingConfig = DEFAULTS,
     workdir=None,
     resume: bool = False,
     store=None,
+    smaller=None,
 ) -> Result:
     """Higher order approximation (Standley et al. 2020, Section 5.2).
 
@@ -28,9 +29,13 @@ def hoa(
     (`selection.higher_order_approximation`), and selects by validation errors.
 
     Args:
-      problem, dataset, budget, config, workdir, resume: see `grouping.tag`.
+      problem, dataset, budget, config, workdir, resume: see `grouping.tag`. Where there is a
+        smaller encoder, the budget is in standard network times, and need not be a whole number.
       store: the folder of a `ledger.Ledger`, which may hold networks already and be shared by
         processes; None for one in the workdir.
+      smaller: a `MultiTaskProblem` with the same tasks on a cheaper encoder; every single task is
+        trained on it as well (Section 4). What it costs is the ratio of the encoders' FLOPs, to a
+        hundredth.
 
     Returns:
       A `Result`.
@@ -38,23 +43,20 @@ def hoa(
     Raises:
       ValueError, OSError, FloatingPointError: see `grouping.tag`.
     """
-    sets = search.all_sets(problem.task_names, (1, 2))
-    selection.all_groups(len(problem.task_names), min_size=3)  # Refuses too many tasks.
-    select = lambda candidates: selection.select_networks(
-        selection.higher_order_approximation(candidates), budget
-    )
-    return _by_search('hoa', sets, select, problem, dataset, budget, config, workdir, resume, store)
+    asked = problem, dataset, budget, config, workdir, resume, store, smaller
+    return _by_search(search.HOA, *asked)
 
 
 def esa(
     problem,
     dataset,
-    budget: int,
+    budget: float,
     config: TrainingConfig = DEFAULTS,
     workdir=None,
     resume: bool = False,
     store=None,
-    fraction: float = 0.2,
+    smaller=None,
+    fraction: float = search.ESA.fraction,
 ) -> Result:
     """Early stopping approximation (Standley et al. 2020, Section 5.1).
 
@@ -62,26 +64,22 @@ def esa(
     validation errors.
 
     Args:
-      problem, dataset, budget, config, workdir, resume, store: see `hoa`.
+      problem, dataset, budget, config, workdir, resume, store, smaller: see `hoa`.
       fraction: of the steps; the paper's is a fifth.
     """
-    return _by_search(
-        'esa',
-        search.all_sets(problem.task_names),
-        lambda candidates: selection.select_networks(candidates, budget),
-        *(problem, dataset, budget, config, workdir, resume, store),
-        fraction=fraction,
-    )
+    asked = problem, dataset, budget, config, workdir, resume, store, smaller
+    return _by_search(search.ESA._replace(fraction=fraction), *asked)
 
 
 def exhaustive(
     problem,
     dataset,
-    budget: int,
+    budget: float,
     config: TrainingConfig = DEFAULTS,
     workdir=None,
     resume: bool = False,
     store=None,
+    smaller=None,
     pessimal: bool = False,
 ) -> Result:
     """Trains a network for every set of tasks, and selects by validation errors.
@@ -90,16 +88,11 @@ def exhaustive(
     many, so it may do worse on test than its name says.)
 
     Args:
-      problem, dataset, budget, config, workdir, resume, store: see `hoa`.
+      problem, dataset, budget, config, workdir, resume, store, smaller: see `hoa`.
       pessimal: whether to take the worst selection in place of the best.
     """
-    select = selection.pessimal if pessimal else selection.select_networks
-    return _by_search(
-        'pessimal' if pessimal else 'exhaustive',
-        search.all_sets(problem.task_names),
-        lambda candidates: select(candidates, budget),
-        *(problem, dataset, budget, config, workdir, resume, store),
-    )
+    asked = problem, dataset, budget, config, workdir, resume, store, smaller
+    return _by_search(search.PESSIMAL if pessimal else search.EXHAUSTIVE, *asked)
 
 
 def subsets(
@@ -110,7 +103,7 @@ def subsets(
     workdir=None,
     resume: bool = False,
     store=None,
-    count: int = search.SUBSETS,
+    count: int = search.NUM_SUBSETS,
     fraction: float = search.BRIEF,
 ) -> Result:
     """Trains brief networks for random sets of tasks, and selects by a model of their errors.
@@ -123,17 +116,9 @@ def subsets(
       count: how many sets, drawn by the seed of the config; all of them if there are no more.
       fraction: of the steps.
     """
-    sets = search.random_sets(problem.task_names, count, config.seed)
-    select = lambda candidates: selection.select_networks(
-        selection.additive_model(candidates), budget
-    )
-    return _by_search(
-        'subsets',
-        sets,
-        select,
-        *(problem, dataset, budget, config, workdir, resume, store),
-        fraction=fraction,
-    )
+    draw = lambda names, seed: search.random_sets(names, count, seed)
+    method = search.SUBSETS._replace(sets=draw, fraction=fraction)
+    return _by_search(method, problem, dataset, budget, config, workdir, resume, store)
 
 
 def random(
@@ -224,43 +209,28 @@ def _chosen(method, draw, problem, dataset, budget, config, workdir, resume):
     return finish(run, Choice(draw(), None), {})
 
 
-def _by_search(
-    method,
-    sets,
-    select,
-    problem,
-    dataset,
-    budget,
-    config,
-    workdir,
-    resume,
-    store,
-    fraction=1.0,
-):
-    """A method that selects among networks that it trains.
-
-    Args:
-      sets: the sets of tasks to train a network for.
-      select: `Candidates` -> `Selection`.
-      fraction: of the steps, for these networks.
-    """
-    if not 0 < fraction <= 1:
-        raise ValueError(f'fraction must be above 0 and at most 1, not {fraction}')
-    asked = {'fraction': fraction, 'sets': len(sets)}
-    run = begin(problem, dataset, budget, config, method, workdir, resume, **asked)
+def _by_search(method, problem, dataset, budget, config, workdir, resume, store, smaller=None):
+    """A `search.NetworkSearch` that selects among networks that it trains."""
+    if not 0 < method.fraction <= 1:
+        raise ValueError(f'fraction must be above 0 and at most 1, not {method.fraction}')
+    size = len(method.sets(problem.task_names, config.seed))
+    asked = {'fraction': method.fraction, 'sets': size, 'smaller': smaller}
+    run = begin(problem, dataset, budget, config, method.name, workdir, resume, **asked)
     if result := finished(run):
         return result
     with search.open_ledger(run, store) as book:
-        rows = search.brief_rows(run, sets, book, fraction)
+        rows = search.searched_rows(run, method, book)
     if run.path is not None:
         ledger.write_csv(run.path / search.TABLE, rows, problem.task_names)
-    if fraction == 1 and len(slots := {row['slots'] for row in rows}) == 1:
+    if method.fraction == 1 and len(slots := {row['slots'] for row in rows}) == 1:
         # The chosen networks, luck included, are those of the search: bitwise, in as many slots.
         run = run._replace(config=dataclasses.replace(config, slots=slots.pop()))
-    selected = select(ledger.candidates(rows, problem.task_names))
+    candidates = method.predict(ledger.candidates(rows, problem.task_names))
+    selected = method.select(candidates, budget)
     choice = Choice(
         groups=selected.groups,
         serves=selected.serves,
+        costs=tuple(candidates.costs[list(selected.networks)].tolist()),
         objective=selected.objective,
         bound=selected.bound,
         cost={**search.cost_of(rows), 'selection_seconds': selected.elapsed},

@@ -20,11 +20,13 @@ class Group(NamedTuple):
       tasks: names of the tasks that the network trains.
       serves: names of those that it answers at inference.
       network: its name in metrics.jsonl and checkpoints/.
+      cost: of the network, in units of a standard one.
     """
 
     tasks: tuple[str, ...]
     serves: tuple[str, ...]
     network: str
+    cost: float = 1.0
 
 
 class Network(NamedTuple):
@@ -61,7 +63,7 @@ class Result:
 
     Attributes:
       dataset, method: names.
-      budget: how many networks were allowed.
+      budget: what networks were allowed to cost; their number, where all cost the same.
       seed: of training.
       task_names: T names.
       groups: the chosen groups, one for each network.
@@ -82,7 +84,7 @@ class Result:
 
     dataset: str
     method: str
-    budget: int
+    budget: float
     seed: int
     task_names: tuple[str, ...]
     groups: tuple[Group, ...]
@@ -131,7 +133,7 @@ def load(workdir, problem=None) -> Result:
     Args:
       workdir: its folder.
       problem: the `MultiTaskProblem` that was trained. None to predict with the functions that the
-        run exported, which need no model code.
+        run exported, which need no model code; networks on a smaller encoder always do.
 
     Returns:
       A `Result`.
@@ -145,7 +147,9 @@ def load(workdir, problem=None) -> Result:
     batch_size = workdirs.read_json(path / workdirs.CONFIG)['batch_size']
     task_names = tuple(found['task_names'])
     groups = tuple(
-        Group(tuple(group['tasks']), tuple(group['serves']), group['network'])
+        Group(
+            tuple(group['tasks']), tuple(group['serves']), group['network'], group.get('cost', 1.0)
+        )
         for group in found['groups']
     )
     return Result(
@@ -161,7 +165,10 @@ def load(workdir, problem=None) -> Result:
         baselines={name: Errors(**errors) for name, errors in found['baselines'].items()},
         affinity=_affinity(path, task_names),
         networks=tuple(
-            _load_network(folder_of(path, group.network), problem, batch_size) for group in groups
+            _load_network(
+                folder_of(path, group.network), problem if group.cost == 1 else None, batch_size
+            )
+            for group in groups
         ),
     )
 

@@ -35,16 +35,26 @@ class Run(NamedTuple):
       problem, dataset: what is trained.
       config: a `TrainingConfig`.
       method: its name.
-      budget: how many networks may be chosen.
+      budget: what the chosen networks may cost, in networks of the problem.
       path: the folder of the run, or None.
+      sizes: `{cost: problem}`, the same tasks on other encoders, in units of the problem's.
+      cost: of a network of the problem.
     """
 
     problem: Any
     dataset: Any
     config: TrainingConfig
     method: str
-    budget: int
+    budget: float
     path: pathlib.Path | None
+    sizes: Mapping[float, Any] = types.MappingProxyType({})
+    cost: float = 1.0
+
+    def sized(self, cost) -> 'Run':
+        """The run with the encoder that costs so much."""
+        if cost == self.cost:
+            return self
+        return self._replace(problem=self.sizes[cost], cost=cost)
 
 
 class Choice(NamedTuple):
@@ -54,6 +64,7 @@ class Choice(NamedTuple):
       groups: tuples of task indices, a network each.
       serves: the tasks that each network serves; None to let each task be served by the network
         with its lowest validation error.
+      costs: of each network; None where all are those of the run's problem.
       objective, bound: of the selection, or None.
       confidence, remarks: what can be said of it, see `Result`.
       affinity: `[T, T]`, the affinities that it follows; None if there are none.
@@ -62,6 +73,7 @@ class Choice(NamedTuple):
 
     groups: tuple[tuple[int, ...], ...]
     serves: tuple[tuple[int, ...], ...] | None
+    costs: tuple[float, ...] | None = None
     objective: float | None = None
     bound: float | None = None
     confidence: float | None = None
@@ -70,25 +82,29 @@ class Choice(NamedTuple):
     cost: Mapping[str, float] = NO_SEARCH
 
 
-def begin(problem, dataset, budget, config, method, workdir, resume, **asked) -> Run:
+def begin(problem, dataset, budget, config, method, workdir, resume, smaller=None, **asked) -> Run:
     """Checks everything that can be wrong, and opens the folder of a run.
 
     Args:
       problem, dataset, budget, config, workdir, resume: of a grouping method.
       method: its name.
+      smaller: the same tasks on a cheaper encoder, for networks of a single task; or None.
       **asked: what else it was asked for, as JSON types, for config.json.
 
     Raises:
       ValueError, OSError: see `grouping.tag`.
     """
-    _check_budget(problem, budget)
     for name in ('train', 'validation', 'test'):
         evaluation.check_split(problem, getattr(dataset, name), name)
+    sizes = {} if smaller is None else {_cost_of_smaller(smaller, problem, dataset): smaller}
+    _check_budget(problem, budget, sizes)
     if workdir is None and resume:
         raise ValueError('resume needs the workdir of the run to go on with')
-    run = Run(problem, dataset, config, method, int(budget), None)
+    run = Run(problem, dataset, config, method, _plain(budget), None, sizes)
     if workdir is None:
         return run
+    if sizes:
+        asked['smaller'] = {str(cost): model(run.sized(cost)) for cost in sizes}
     return run._replace(path=workdirs.open_run(workdir, _description(run) | asked, resume))
 
 
@@ -105,33 +121,30 @@ def finish(run, choice, trained) -> Result:
     Args:
       run: a `Run`.
       choice: a `Choice`.
-      trained: `{tasks: TrainedNetwork}`, networks that exist already.
+      trained: `{name: TrainedNetwork}`, networks that exist already.
     """
     names = run.problem.task_names
-    groups = [tuple(names[n] for n in group) for group in choice.groups]
-    plans = {tasks: plan(run, f'network_{n}', tasks) for n, tasks in enumerate(groups, 1)}
-    plans[names] = all_in_one_plan(run)
-    missing = [plan for tasks, plan in plans.items() if tasks not in trained]
+    baseline = all_in_one_plan(run)
+    chosen = []
+    for n, group in enumerate(choice.groups):
+        own = run if choice.costs is None else run.sized(choice.costs[n])
+        one = plan(own, f'network_{n + 1}', tuple(names[task] for task in group))
+        chosen.append(baseline if one._replace(name=ALL_IN_ONE) == baseline else one)
+    missing = [plan for plan in dict.fromkeys([*chosen, baseline]) if plan.name not in trained]
     trained = trained | train(run, missing)
-    new = [trained[plan.tasks] for plan in missing if plan.tasks in groups]
+    new = [trained[plan.name] for plan in missing if plan in chosen]
     if choice.serves is None:
-        groups, serves = _served_on_validation(names, groups, trained)
+        chosen, serves = _served_on_validation(names, chosen, trained)
     else:
         serves = [tuple(names[n] for n in served) for served in choice.serves]
 
     test = evaluation.prepare(run.problem, run.dataset.test)
     scores = {
-        tasks: evaluation.evaluate(
-            run.problem,
-            trained[tasks].params,
-            trained[tasks].model_state,
-            test,
-            run.config.batch_size,
-        )
-        for tasks in {*groups, names}
+        plan.name: _scores(run, trained[plan.name], test)
+        for plan in dict.fromkeys([*chosen, baseline])
     }
     served_by = {
-        task: group for group, served in zip(groups, serves, strict=True) for task in served
+        task: plan.name for plan, served in zip(chosen, serves, strict=True) for task in served
     }
     metrics = {task: scores[served_by[task]][task] for task in names}
     result = Result(
@@ -141,12 +154,12 @@ def finish(run, choice, trained) -> Result:
         seed=run.config.seed,
         task_names=names,
         groups=tuple(
-            Group(tasks, served, plans[tasks].name)
-            for tasks, served in zip(groups, serves, strict=True)
+            Group(plan.tasks, served, plan.name, plan.cost)
+            for plan, served in zip(chosen, serves, strict=True)
         ),
         **errors_of(metrics)._asdict(),
         metrics=metrics,
-        baselines={ALL_IN_ONE: errors_of(scores[names])},
+        baselines={ALL_IN_ONE: errors_of(scores[ALL_IN_ONE])},
         affinity=choice.affinity,
         cost={
             **choice.cost,
@@ -158,25 +171,33 @@ def finish(run, choice, trained) -> Result:
         bound=choice.bound,
         confidence=choice.confidence,
         remarks=choice.remarks,
-        networks=tuple(_network(run, trained[tasks]) for tasks in groups),
+        networks=tuple(_network(run, trained[plan.name]) for plan in chosen),
     )
     if run.path is not None:
         workdirs.write_json(run.path / workdirs.RESULTS, to_json(result))
     return result
 
 
-def train(run, plans) -> dict[tuple[str, ...], TrainedNetwork]:
-    """Trains networks, `{tasks: TrainedNetwork}`; with a workdir, keeps each as it finishes.
+def train(run, plans) -> dict[str, TrainedNetwork]:
+    """Trains networks, `{name: TrainedNetwork}`; with a workdir, keeps each as it finishes.
 
-    The number of slots follows from all the plans, finished or not, so that a continued run
-    computes what an unbroken one does.
+    The number of slots follows from all the plans of a size, finished or not, so that a continued
+    run computes what an unbroken one does.
     """
+    trained = {}
+    for cost in dict.fromkeys(plan.cost for plan in plans):
+        trained |= _train(run.sized(cost), [plan for plan in plans if plan.cost == cost])
+    return trained
+
+
+def _train(run, plans):
+    """`train`, for networks of one size."""
     finished = {}
     if run.path is not None:
         for plan in plans:
             if network := store.kept(folder_of(run.path, plan.name), run.problem, plan):
-                finished[plan.tasks] = network
-    waiting = [plan for plan in plans if plan.tasks not in finished]
+                finished[plan.name] = network
+    waiting = [plan for plan in plans if plan.name not in finished]
 
     def on_record(record):
         if run.path is not None:
@@ -207,7 +228,7 @@ def train(run, plans) -> dict[tuple[str, ...], TrainedNetwork]:
         on_record,
         on_finish,
     )
-    return finished | {network.plan.tasks: network for network in trained}
+    return finished | {network.plan.name: network for network in trained}
 
 
 def num_slots(run, plans):
@@ -223,38 +244,88 @@ def all_in_one_plan(run):
 
 def plan(run, name, tasks):
     """A network to train as the run says."""
-    return NetworkPlan(name, tasks, run.config.seed, run.config.learning_rate)
+    return NetworkPlan(name, tasks, run.config.seed, run.config.learning_rate, cost=run.cost)
 
 
-def _served_on_validation(names, groups, trained):
-    """The groups that serve a task, and what each serves: the tasks it does best on validation."""
+def _served_on_validation(names, plans, trained):
+    """The plans of networks that serve a task, and what each serves: what it does best."""
     table = [
         {
-            'tasks': tasks,
-            'scores': {task: score['error'] for task, score in trained[tasks].validation.items()},
+            'name': plan.name,
+            'tasks': plan.tasks,
+            'cost': plan.cost,
+            'scores': {
+                task: score['error'] for task, score in trained[plan.name].validation.items()
+            },
         }
-        for tasks in groups
+        for plan in plans
     ]
-    found = selection.serve(selection.Candidates.from_table(table, names), list(range(len(groups))))
-    kept = [groups[n] for n in found.networks]
+    found = selection.serve(selection.Candidates.from_table(table, names), list(range(len(plans))))
+    kept = [plans[n] for n in found.networks]
     return kept, [tuple(names[n] for n in served) for served in found.serves]
 
 
+def _scores(run, network, split):
+    problem = run.sized(network.plan.cost).problem
+    arrays = network.params, network.model_state
+    return evaluation.evaluate(problem, *arrays, split, run.config.batch_size)
+
+
 def _network(run, trained):
+    problem = run.sized(trained.plan.cost).problem
     arrays = trained.params, trained.model_state
-    return Network(*arrays, evaluation.predictor(run.problem, *arrays, run.config.batch_size))
+    return Network(*arrays, evaluation.predictor(problem, *arrays, run.config.batch_size))
 
 
-def _check_budget(problem, budget):
+def _check_budget(problem, budget, sizes):
     size = len(problem.task_names)
-    if (
-        not isinstance(budget, numbers.Integral)
-        or isinstance(budget, bool)
-        or not 1 <= budget <= size
-    ):
+    number = isinstance(budget, numbers.Real) and not isinstance(budget, bool)
+    least = min([1.0, *(size * cost for cost in sizes)])
+    if number and least <= budget <= size and (sizes or budget == int(budget)):
+        return
+    if not sizes:
         raise ValueError(
-            f'budget must be an integer between 1 and the number of tasks, {size}, not {budget}'
+            f'budget must be an integer between 1 and the number of tasks, {size}, not {budget!r}'
         )
+    raise ValueError(
+        f'budget must be between {least:g}, what the cheapest networks for all tasks cost, and '
+        f'{size}, not {budget!r}'
+    )
+
+
+def cost_of_encoder(other, problem, dataset):
+    """What another encoder costs, in units of the problem's, by FLOPs, to a hundredth.
+
+    Args:
+      other: a `MultiTaskProblem`.
+      problem: the standard one.
+      dataset: what both are to be trained on.
+
+    Raises:
+      ValueError: if the other has other tasks, or does not fit the data.
+    """
+    if other.task_names != problem.task_names:
+        raise ValueError(
+            f'an encoder of another size must have the tasks of the problem, '
+            f'{", ".join(problem.task_names)}, and not {", ".join(other.task_names)}'
+        )
+    evaluation.check_split(other, dataset.train, 'train')
+    flops = [evaluation.encoder_flops(one, dataset.train.inputs) for one in (other, problem)]
+    return round(flops[0] / flops[1], 2)
+
+
+def _cost_of_smaller(smaller, problem, dataset):
+    cost = cost_of_encoder(smaller, problem, dataset)
+    if not 0 < cost < 1:
+        raise ValueError(
+            f'smaller must be cheaper than the problem, but its encoder costs {cost:g} of it'
+        )
+    return cost
+
+
+def _plain(budget):
+    """A budget as an int where it is a whole number."""
+    return int(budget) if budget == int(budget) else float(budget)
 
 
 def subject(run):

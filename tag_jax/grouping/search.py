@@ -4,21 +4,43 @@ import dataclasses
 import itertools
 import math
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-from tag_jax import evaluation, ledger, training
+from tag_jax import evaluation, ledger, selection, training
 from tag_jax.grouping.run import model, num_slots, plan, settings, subject
 
 FOLDER, TABLE = 'networks', 'networks.csv'
 MOST_SETS = 20_000
 # Random sets of tasks, and the share of the steps that their networks train.
-SUBSETS, BRIEF = 50, 0.1
+NUM_SUBSETS, BRIEF = 50, 0.1
 
 # What a row is known by, of the settings of training.
 _SETTINGS = (
     'steps', 'batch_size', 'eval_every', 'patience', 'weighting', 'optimizer',
 )  # fmt: skip
+
+
+class NetworkSearch(NamedTuple):
+    """A way to find groups by training networks.
+
+    Attributes:
+      name: of the method.
+      sets: (task names, seed) -> the sets of tasks to train a network for.
+      fraction: of the steps that these networks train.
+      predict: `Candidates` of these networks, scored by validation errors -> those to select among.
+      select: (`Candidates`, budget) -> `Selection`.
+      sizes: whether single tasks may train on a smaller encoder as well.
+    """
+
+    name: str
+    sets: Callable[[tuple[str, ...], int], list[tuple[str, ...]]]
+    fraction: float = 1.0
+    predict: Callable = lambda candidates: candidates
+    select: Callable = selection.select_networks
+    sizes: bool = True
 
 
 def open_ledger(run, path=None) -> ledger.Ledger:
@@ -119,7 +141,7 @@ def trained_rows(run, sets, book) -> list[dict]:
             run.problem, network.params, network.model_state, test, config.batch_size
         )
         row = {
-            'cost': 1.0,
+            'cost': run.cost,
             'slots': config.slots,
             'validation': network.validation,
             'test': {task: scores[task] for task in network.plan.tasks},
@@ -186,6 +208,30 @@ def _beginning(row, steps):
     }
 
 
+def searched_rows(run, method, book) -> list[dict]:
+    """Rows of the networks that a search trains; smaller ones, for single tasks, at the end.
+
+    Args:
+      run: a `Run`.
+      method: a `NetworkSearch`.
+      book: the `ledger.Ledger`.
+    """
+    names = run.problem.task_names
+    sets = method.sets(names, run.config.seed)
+    # Networks of all sizes in as many slots, so that the chosen ones can be trained again.
+    slots = num_slots(run, sets)
+    run = run._replace(config=dataclasses.replace(run.config, slots=slots))
+    rows = brief_rows(run, sets, book, method.fraction)
+    for cost in smaller_sizes(run) if method.sizes else ():
+        rows += brief_rows(run.sized(cost), [(task,) for task in names], book, method.fraction)
+    return rows
+
+
+def smaller_sizes(run):
+    """What encoders cost that single tasks may train on as well."""
+    return [cost for cost in run.sizes if cost < 1]
+
+
 def cost_of(rows) -> dict[str, float]:
     """What training the networks of some rows took, whenever that was."""
     return {
@@ -211,3 +257,27 @@ def _specifications(run, plans):
         }
         for one in plans
     }
+
+
+def _every_set(names, seed):
+    del seed
+    return all_sets(names)
+
+
+def _singles_and_pairs(names, seed):
+    del seed
+    selection.all_groups(len(names), min_size=3)  # Refuses too many tasks.
+    return all_sets(names, (1, 2))
+
+
+HOA = NetworkSearch('hoa', _singles_and_pairs, predict=selection.higher_order_approximation)
+ESA = NetworkSearch('esa', _every_set, fraction=0.2)
+EXHAUSTIVE = NetworkSearch('exhaustive', _every_set)
+PESSIMAL = NetworkSearch('pessimal', _every_set, select=selection.pessimal)
+SUBSETS = NetworkSearch(
+    'subsets',
+    lambda names, seed: random_sets(names, NUM_SUBSETS, seed),
+    fraction=BRIEF,
+    predict=selection.additive_model,
+    sizes=False,
+)

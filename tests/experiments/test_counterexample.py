@@ -1,13 +1,12 @@
 """The counterexample of Fifty et al. 2021 through its real command."""
 
 import json
-import subprocess
-import sys
+
+from launching import launch
 
 
 def test_the_printed_losses_come_out_with_a_tenth_of_the_step(tmp_path):
-    command = [sys.executable, '-m', 'experiments.counterexample', f'--workdir={tmp_path / "run"}']
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    printed = launch('counterexample', f'--workdir={tmp_path / "run"}').stdout
     assert 'come out with a step size of 0.009; the text names 0.09' in printed
     results = json.loads((tmp_path / 'run' / 'results.json').read_text())
     stated, true = results['losses_after']['0.09'], results['losses_after']['0.009']

@@ -1,23 +1,13 @@
 """The benchmark of the main job, on few steps."""
 
-import pathlib
-import subprocess
-import sys
+from launching import launch
 
 from experiments.benchmarks import main_job
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
-
 
 def test_the_benchmark_runs():
-    done = subprocess.run(
-        [sys.executable, '-m', 'experiments.benchmarks.main_job', '--seeds=1', '--steps=20'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
+    done = launch('benchmarks.main_job', '--seeds=1', '--steps=20')
+    assert done.returncode == 0, done.stderr
     assert 'of 1 seeds' in done.stdout
     assert 'mean gain' in done.stdout
 

@@ -1,16 +1,8 @@
 """The launcher of weightings side by side, through its real command."""
 
 import json
-import subprocess
-import sys
 
-import pytest
-
-
-def run(*flags, check=True):
-    command = [sys.executable, '-m', 'experiments.multi_objective', *flags]
-    return subprocess.run(command, capture_output=True, text=True, check=check)
-
+from launching import check_sentences, launch
 
 SMALL = ('--steps=20', '--eval_every=10', '--seeds=2')
 
@@ -18,7 +10,7 @@ SMALL = ('--steps=20', '--eval_every=10', '--seeds=2')
 def test_two_digits(tmp_path):
     folder = tmp_path / 'run'
     flags = ('--methods=equal,mgda_ub', '--grid=1', f'--workdir={folder}')
-    printed = run(*SMALL, *flags).stdout
+    printed = launch('multi_objective', *SMALL, *flags).stdout
     for name in ('single task', 'static weight 0.50', 'equal', 'mgda_ub'):
         assert name in printed
     results = json.loads((folder / 'results.json').read_text())
@@ -30,24 +22,27 @@ def test_two_digits(tmp_path):
 
 def test_all_tasks_in_a_radar(tmp_path):
     folder = tmp_path / 'run'
-    run(*SMALL, '--tasks=all', '--methods=equal', '--seeds=1', f'--workdir={folder}')
+    launch(
+        'multi_objective',
+        *SMALL,
+        '--tasks=all',
+        '--methods=equal',
+        '--seeds=1',
+        f'--workdir={folder}',
+    )
     assert (folder / 'errors.png').exists()
 
 
-@pytest.mark.parametrize(
-    ('flag', 'sentence'),
-    [
-        ('--methods=magic', "there is no method called 'magic': choose equal or mgda_ub"),
-        ('--tasks=nothing', "multi_digits has no task 'nothing': choose from left_digit"),
-        ('--learning_rates=fast', "--learning_rates needs numbers, not 'fast'"),
-        ('--learning_rates=-1', 'learning_rate must be positive and finite, not -1'),
-        ('--widths=8,x', "--widths needs positive integers, not '8,x'"),
-        ('--seeds=0', 'seeds must be at least 1, not 0'),
-    ],
-)
-def test_bad_flags_end_with_one_sentence(flag, sentence, tmp_path):
-    finished = run(*SMALL, flag, f'--workdir={tmp_path / "run"}', check=False)
-    assert finished.returncode == 2
-    assert sentence in finished.stderr
-    assert finished.stderr.count('\n') == 1
-    assert not (tmp_path / 'run').exists()
+def test_bad_flags_end_with_one_sentence(tmp_path):
+    check_sentences(
+        'multi_objective',
+        [
+            (['--methods=magic'], "there is no method called 'magic': choose equal or mgda_ub"),
+            (['--tasks=nothing'], "multi_digits has no task 'nothing': choose from left_digit"),
+            (['--learning_rates=fast'], "--learning_rates needs numbers, not 'fast'"),
+            (['--learning_rates=-1'], 'learning_rate must be positive and finite, not -1'),
+            (['--widths=8,x'], "--widths needs positive integers, not '8,x'"),
+            (['--seeds=0'], 'seeds must be at least 1, not 0'),
+        ],
+        tmp_path,
+    )

@@ -1,12 +1,9 @@
 """The launcher of network selection, through its real command."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
-import pytest
+from launching import check_sentences, launch
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
@@ -20,19 +17,8 @@ DE,1,test,0.4,0.5
 """
 
 
-def launch(*flags, cwd):
-    return subprocess.run(
-        [sys.executable, '-W', 'error', '-m', 'experiments.network_selection', *flags],
-        cwd=cwd,
-        env=os.environ | {'PYTHONPATH': str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_the_published_networks(tmp_path):
-    done = launch(cwd=tmp_path)
+    done = launch('network_selection', cwd=tmp_path)
     assert done.stderr == ''
     assert done.returncode == 0
     optimal = next(line for line in done.stdout.splitlines() if line.startswith('optimal'))
@@ -48,34 +34,48 @@ def test_the_published_networks(tmp_path):
 
 def test_networks_of_your_own(tmp_path):
     (tmp_path / 'mine.csv').write_text(NETWORKS)
-    done = launch('--networks=mine.csv', '--budget=1,2', '--workdir=out', cwd=tmp_path)
+    done = launch(
+        'network_selection', '--networks=mine.csv', '--budget=1,2', '--workdir=out', cwd=tmp_path
+    )
     assert done.stderr == ''
     results = json.loads((tmp_path / 'out' / 'results.json').read_text())
     optimal = [one for one in results['choices'] if one['method'] == 'optimal']
     assert [round(one['total'], 9) for one in optimal] == [0.9, 0.6]
     (tmp_path / 'plain.csv').write_text('network,cost,depth,edges\nDE,1,0.3,0.3\n')
-    done = launch('--networks=plain.csv', '--budget=1', '--maximize', cwd=tmp_path)
+    done = launch(
+        'network_selection', '--networks=plain.csv', '--budget=1', '--maximize', cwd=tmp_path
+    )
     assert 'Total score on validation' in done.stdout
 
 
-@pytest.mark.parametrize(
-    ('flags', 'sentence'),
-    [
-        (['--budget=0.5'], "no candidate that costs 0.5 or less may serve 'depth'"),
-        (['--budget=two'], "--budget needs numbers, not 'two'"),
-        (['--budget=1,inf'], 'budget must be finite and not negative, not inf'),
-        (['--budget='], 'budgets is empty: name one or more'),
-        (['--score_on=x'], "there is no split called 'x': choose validation or test"),
-        (['--select_on=x'], "there is no split called 'x': choose validation or test"),
-        (['--networks=no.csv'], "[Errno 2] No such file or directory: 'no.csv'"),
-        (['--workdir=mine.csv'], 'cannot write to the workdir mine.csv'),
-    ],
-)
-def test_bad_input_ends_with_one_sentence(tmp_path, flags, sentence):
+def test_bad_input_ends_with_one_sentence(tmp_path):
     (tmp_path / 'mine.csv').write_text(NETWORKS)
-    done = launch('--networks=mine.csv', *flags, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stdout == ''
-    assert done.stderr.startswith(f'error: {sentence}')
-    assert done.stderr.count('\n') == 1
-    assert [path.name for path in tmp_path.iterdir()] == ['mine.csv']
+    check_sentences(
+        'network_selection',
+        [
+            (
+                ['--networks=mine.csv', '--budget=0.5'],
+                "no candidate that costs 0.5 or less may serve 'depth'",
+            ),
+            (['--networks=mine.csv', '--budget=two'], "--budget needs numbers, not 'two'"),
+            (
+                ['--networks=mine.csv', '--budget=1,inf'],
+                'budget must be finite and not negative, not inf',
+            ),
+            (['--networks=mine.csv', '--budget='], 'budgets is empty: name one or more'),
+            (
+                ['--networks=mine.csv', '--score_on=x'],
+                "there is no split called 'x': choose validation or test",
+            ),
+            (
+                ['--networks=mine.csv', '--select_on=x'],
+                "there is no split called 'x': choose validation or test",
+            ),
+            (
+                ['--networks=mine.csv', '--networks=no.csv'],
+                "[Errno 2] No such file or directory: 'no.csv'",
+            ),
+            (['--networks=mine.csv', '--workdir=mine.csv'], 'cannot write to the workdir mine.csv'),
+        ],
+        tmp_path,
+    )

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import pathlib
 import pty
 import signal
 import struct
@@ -13,29 +12,18 @@ import time
 
 import numpy as np
 import pytest
+from launching import ENVIRONMENT, check_sentences, launch
 
 from tag_jax import grouping, workdir
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
 QUICK = ('--steps=20', '--eval_every=10', '--affinity_every=10', '--batch_size=64')
-
-
-def launch(*flags, cwd=ROOT):
-    return subprocess.run(
-        [sys.executable, '-m', 'experiments.tag', *flags],
-        cwd=cwd,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
     """A folder in which the launcher ran, and what it said."""
     folder = tmp_path_factory.mktemp('here')
-    return folder, launch(*QUICK, cwd=folder)
+    return folder, launch('tag', *QUICK, cwd=folder)
 
 
 def without_times(path):
@@ -67,8 +55,7 @@ def test_the_same_command_gives_the_same_results_and_on_a_terminal_a_progress_ba
     terminal, stderr = pty.openpty()
     fcntl.ioctl(stderr, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 100, 0, 0))
     command = [sys.executable, '-m', 'experiments.tag', *QUICK]
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    subprocess.run(command, cwd=folder, env=environment, stderr=stderr, timeout=300, check=True)
+    subprocess.run(command, cwd=folder, env=ENVIRONMENT, stderr=stderr, timeout=300, check=True)
     shown = os.read(terminal, 10_000).decode()
     assert 'training 1 network, measuring affinities:' in shown
     assert 'training 2 networks:' in shown
@@ -81,7 +68,9 @@ def test_the_same_command_gives_the_same_results_and_on_a_terminal_a_progress_ba
 def test_another_budget_without_measuring_again(finished):
     folder, _ = finished
     measured = 'runs/tag_multi_digits_001/affinity.npz'
-    done = launch(*QUICK, f'--affinity={measured}', '--budget=3', '--workdir=three', cwd=folder)
+    done = launch(
+        'tag', *QUICK, f'--affinity={measured}', '--budget=3', '--workdir=three', cwd=folder
+    )
     assert done.returncode == 0, done.stderr
     results = workdir.read_json(folder / 'three' / 'results.json')
     assert results['cost']['search_steps'] == 0
@@ -91,7 +80,7 @@ def test_another_budget_without_measuring_again(finished):
 
 def test_a_finished_run_is_resumed_at_once(finished):
     folder, done = finished
-    again = launch(*QUICK, '--workdir=runs/tag_multi_digits_001', '--resume', cwd=folder)
+    again = launch('tag', *QUICK, '--workdir=runs/tag_multi_digits_001', '--resume', cwd=folder)
     assert again.returncode == 0, again.stderr
     assert again.stdout == done.stdout
 
@@ -102,7 +91,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path):
     process = subprocess.Popen(
         [sys.executable, '-m', 'experiments.tag', '--steps=1000000', '--patience=0'],
         cwd=tmp_path,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        env=ENVIRONMENT,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -130,53 +119,68 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    ('flags', 'sentence'),
-    [
-        (['--dataset=celeba'], "there is no dataset called 'celeba': choose multi_digits"),
-        (['--method=tagg'], "there is no method called 'tagg': choose tag"),
-        (['--weighting=magic'], "there is no weighting called 'magic': choose equal or mgda_ub"),
-        (['--budget=0'], 'budget must be an integer between 1 and the number of tasks, 8, not 0'),
-        (['--budget=9'], 'budget must be an integer between 1 and the number of tasks, 8, not 9'),
-        (['--steps=0'], 'steps must be an integer of at least 1, not 0'),
-        (['--batch_size=-3'], 'batch_size must be an integer of at least 1, not -3'),
-        (['--learning_rate=0'], 'learning_rate must be positive and finite, not 0.0'),
-        (['--learning_rate=nan'], 'learning_rate must be positive and finite, not nan'),
-        (['--seed=-1'], 'seed must be an integer of at least 0 and at most 4294967295, not -1'),
-        (['--workdir=runs/tag_multi_digits_001'], 'runs/tag_multi_digits_001 already holds a run'),
-        (['--workdir=file'], 'cannot write to the workdir file'),
-        (['--workdir=file/run'], 'cannot write to the workdir file/run'),
-        (['--workdir='], '--workdir is empty'),
-        (['--affinity_kind=exakt'], 'affinity_kind must be one of exact, first_order, cosine, not'),
-        (['--affinity_window=0.5'], 'affinity_window must be two shares of training, 0 <= start'),
-        (['--seed=99999999999'], 'seed must be an integer of at least 0 and at most 4294967295'),
-        (['--resume'], '--resume needs --workdir'),
-        (['--affinity=no.npz'], 'there is no file of affinities no.npz'),
-        (['--affinity=file'], 'file is neither .npz nor .csv'),
-        (['tag'], "there is no argument 'tag': flags begin with --"),
-    ],
-)
-def test_bad_input_ends_with_one_sentence(finished, flags, sentence):
+def test_bad_input_ends_with_one_sentence(finished):
     folder, _ = finished
     (folder / 'file').write_text('')
-    before = sorted(str(path) for path in folder.rglob('*'))
-    done = launch(*QUICK, *flags, cwd=folder)
-    assert done.returncode == 2
-    assert done.stdout == ''
-    assert done.stderr.startswith(f'error: {sentence}')
-    assert done.stderr.count('\n') == 1
-    assert sorted(str(path) for path in folder.rglob('*')) == before
+    check_sentences(
+        'tag',
+        [
+            (['--dataset=celeba'], "there is no dataset called 'celeba': choose multi_digits"),
+            (['--method=tagg'], "there is no method called 'tagg': choose tag"),
+            (
+                ['--weighting=magic'],
+                "there is no weighting called 'magic': choose equal or mgda_ub",
+            ),
+            (
+                ['--budget=0'],
+                'budget must be an integer between 1 and the number of tasks, 8, not 0',
+            ),
+            (
+                ['--budget=9'],
+                'budget must be an integer between 1 and the number of tasks, 8, not 9',
+            ),
+            (['--steps=0'], 'steps must be an integer of at least 1, not 0'),
+            (['--batch_size=-3'], 'batch_size must be an integer of at least 1, not -3'),
+            (['--learning_rate=0'], 'learning_rate must be positive and finite, not 0.0'),
+            (['--learning_rate=nan'], 'learning_rate must be positive and finite, not nan'),
+            (['--seed=-1'], 'seed must be an integer of at least 0 and at most 4294967295, not -1'),
+            (
+                ['--workdir=runs/tag_multi_digits_001'],
+                'runs/tag_multi_digits_001 already holds a run',
+            ),
+            (['--workdir=file'], 'cannot write to the workdir file'),
+            (['--workdir=file/run'], 'cannot write to the workdir file/run'),
+            (['--workdir='], '--workdir is empty'),
+            (
+                ['--affinity_kind=exakt'],
+                'affinity_kind must be one of exact, first_order, cosine, not',
+            ),
+            (
+                ['--affinity_window=0.5'],
+                'affinity_window must be two shares of training, 0 <= start',
+            ),
+            (
+                ['--seed=99999999999'],
+                'seed must be an integer of at least 0 and at most 4294967295',
+            ),
+            (['--resume'], '--resume needs --workdir'),
+            (['--affinity=no.npz'], 'there is no file of affinities no.npz'),
+            (['--affinity=file'], 'file is neither .npz nor .csv'),
+            (['tag'], "there is no argument 'tag': flags begin with --"),
+        ],
+        folder,
+    )
 
 
-@pytest.mark.parametrize('flags', [['--stepz=3'], ['--steps=many']])
-def test_unknown_flags_and_values_are_named(finished, flags):
-    done = launch(*flags, cwd=finished[0])
-    assert done.returncode != 0
-    assert flags[0][2:7] in done.stderr
+def test_unknown_flags_and_values_are_named(finished):
+    for flags in (['--stepz=3'], ['--steps=many']):
+        done = launch('tag', *flags, cwd=finished[0])
+        assert done.returncode != 0
+        assert flags[0][2:7] in done.stderr
 
 
 def test_help_shows_the_flags():
-    done = launch('--help')
+    done = launch('tag', '--help')
     for flag in ('--budget', '--workdir', '--affinity', '--[no]resume', '--method'):
         assert flag in done.stdout
     assert 'python -m experiments.tag' in done.stdout

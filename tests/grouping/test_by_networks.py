@@ -18,7 +18,7 @@ from tag_jax.grouping import search
 from tag_jax.grouping.by_networks import random_groups
 from tag_jax.training import TrainingConfig
 
-CONFIG = TrainingConfig(steps=20, batch_size=64, learning_rate=1e-2, eval_every=10)
+CONFIG = TrainingConfig(steps=20, batch_size=64, learning_rate=1e-2, eval_every=10, slots=2)
 ALL = tuple(TASKS)
 SETS = [s for k in (1, 2, 3) for s in itertools.combinations(ALL, k)]
 

@@ -1,0 +1,96 @@
+"""Launchers through their real commands."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).parent.parent
+ENVIRONMENT = os.environ | {'PYTHONPATH': str(ROOT)}
+
+# Every command in turn in one process, which has loaded what they need once.
+_ANSWERS = """
+import contextlib, importlib, io, json, sys
+from absl import flags
+from experiments import launch
+
+name, commands = sys.argv[1], json.load(sys.stdin)
+launcher = importlib.import_module(name)
+answers = []
+for command in commands:
+    sys.argv = [name, *command]
+    out, err, code = io.StringIO(), io.StringIO(), None
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            launch.launch(launcher.main)
+        except SystemExit as exit:
+            code = exit.code
+    answers.append([code, out.getvalue(), err.getvalue()])
+    flags.FLAGS.unparse_flags()
+    for flag in flags.FLAGS:
+        flags.FLAGS[flag].unparse()
+json.dump(answers, sys.stdout)
+"""
+
+
+class Answer(NamedTuple):
+    """What a command came to."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def launch(launcher, *flags, cwd=ROOT):
+    """Runs `python -m experiments.<launcher>`; warnings are errors."""
+    return subprocess.run(
+        [sys.executable, '-W', 'error', '-m', f'experiments.{launcher}', *flags],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def answers(launcher, commands, cwd) -> list[Answer]:
+    """What a launcher says to each of some lists of flags."""
+    done = subprocess.run(
+        [sys.executable, '-W', 'error', '-c', _ANSWERS, f'experiments.{launcher}'],
+        input=json.dumps([list(flags) for flags in commands]),
+        cwd=cwd,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [Answer(*answer) for answer in json.loads(done.stdout)]
+
+
+def files(folder):
+    """All files and folders in a folder."""
+    return sorted(str(path) for path in pathlib.Path(folder).rglob('*'))
+
+
+def check_sentences(launcher, cases, cwd):
+    """Bad input ends with exit status 2 and one sentence, and leaves no file behind.
+
+    Args:
+      launcher: its name.
+      cases: (flags, a part of the sentence).
+      cwd: the folder that it is called in.
+    """
+    before = files(cwd)
+    found = answers(launcher, [flags for flags, _ in cases], cwd)
+    for (flags, sentence), answer in zip(cases, found, strict=True):
+        assert answer.returncode == 2, (flags, answer)
+        assert answer.stdout == '', flags
+        assert answer.stderr.startswith('error: '), (flags, answer.stderr)
+        assert sentence in answer.stderr, (flags, answer.stderr)
+        assert answer.stderr.count('\n') == 1, (flags, answer.stderr)
+    assert files(cwd) == before
