@@ -26,6 +26,7 @@ from tag_jax import grouping, report
 METHODS = {
     'tag': grouping.tag,
     'cosine_similarity': grouping.cosine_similarity,
+    'verify': grouping.verify,
     'hoa': grouping.hoa,
     'esa': grouping.esa,
     'subsets': grouping.subsets,
@@ -37,7 +38,10 @@ METHODS = {
 }
 
 # Flags that some methods take.
-OPTIONS = {'affinity': ('tag',), 'store': ('hoa', 'esa', 'subsets', 'exhaustive', 'pessimal')}
+OPTIONS = {
+    'affinity': ('tag',),
+    'store': ('verify', 'hoa', 'esa', 'subsets', 'exhaustive', 'pessimal'),
+}
 
 flags.DEFINE_string('method', 'tag', f'How groups are found, one of: {", ".join(METHODS)}.')
 flags.DEFINE_string(

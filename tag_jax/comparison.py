@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tag_jax import ledger, selection, training
-from tag_jax.grouping import search
+from tag_jax.grouping import search, verification
 from tag_jax.grouping.by_networks import random_groups
 from tag_jax.grouping.run import Run, all_in_one_plan, begin, cost_of_encoder
 
@@ -134,6 +134,11 @@ class Search:
             self._searched[method.name] = rows, candidates
         return self._searched[method.name]
 
+    def verified(self, groupings):
+        """Rows of brief networks for all groups of some groupings."""
+        (rows,) = verification.trial_rows(self.run, groupings, self._book, search.BRIEF, 1)
+        return rows
+
     def measured(self, kind):
         """(`AffinitySummary`, steps, seconds) of an all-in-one network, measured in one way."""
         if kind not in self._measured:
@@ -168,6 +173,16 @@ def tag(found: Search, budget) -> Proposal:
 def cosine_similarity(found: Search, budget) -> Proposal:
     """`grouping.cosine_similarity`."""
     return _by_affinity(found, budget, 'cosine')
+
+
+def verify(found: Search, budget) -> Proposal:
+    """`grouping.verify`."""
+    summary, steps, seconds = found.measured('exact')
+    tried = verification.proposed(summary.mean, budget, verification.PROPOSALS)
+    rows = found.verified(tried)
+    groups, _ = verification.preferred(tried, [rows], found.names)
+    cost = search.cost_of(rows)
+    return Proposal(groups, None, steps + cost['search_steps'], seconds + cost['search_seconds'])
 
 
 def by_networks(method: search.NetworkSearch, found: Search, budget) -> Proposal:
@@ -223,6 +238,7 @@ METHODS: Mapping[str, Callable[[Search, float], Proposal]] = {
     SMALL: small_single_task,
     'tag': tag,
     'cosine_similarity': cosine_similarity,
+    'verify': verify,
     **{name: functools.partial(by_networks, method) for name, method in SEARCHES.items()},
 }
 

@@ -4,6 +4,7 @@ import ast
 import pathlib
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -91,14 +92,20 @@ def test_selection_needs_no_jax():
 
 
 def test_every_part_is_reached_from_the_package():
-    """Each first in a fresh process, where nothing else has imported it."""
-    code = (
-        'import sys, tag_jax;'
-        'assert not any(name.startswith("tag_jax.") for name in sys.modules);'
-        'assert getattr(tag_jax, sys.argv[1]).__name__ == "tag_jax." + sys.argv[1]'
-    )
-    started = [subprocess.Popen([sys.executable, '-c', code, part]) for part in FLOORS]
-    assert [process.wait() for process in started] == [0] * len(FLOORS)
+    """Each first in a process of its own, where only other people's packages are loaded."""
+    code = """
+        import os, sys
+        import flax.nnx, jax, matplotlib.figure, optax, orbax.checkpoint, tag_jax
+
+        assert not any(name.startswith('tag_jax.') for name in sys.modules)
+        for part in sys.argv[1:]:
+            process = os.fork()
+            if not process:
+                found = getattr(tag_jax, part).__name__ == f'tag_jax.{part}'
+                os._exit(0 if found else 1)
+            assert os.waitpid(process, 0)[1] == 0, part
+    """
+    subprocess.run([sys.executable, '-c', textwrap.dedent(code), *FLOORS], check=True)
     assert set(FLOORS) <= set(dir(tag_jax))
     with pytest.raises(AttributeError, match='nothing_of_the_kind'):
         tag_jax.nothing_of_the_kind  # noqa: B018

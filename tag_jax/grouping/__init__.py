@@ -17,6 +17,7 @@ from tag_jax.grouping.by_networks import (
     subsets,
 )
 from tag_jax.grouping.result import Errors, Group, Network, Result, load
+from tag_jax.grouping.verification import verify
 
 __all__ = [
     'Errors',
@@ -33,4 +34,5 @@ __all__ = [
     'single_task',
     'subsets',
     'tag',
+    'verify',
 ]

@@ -105,25 +105,9 @@ def _by_affinity(method, problem, dataset, budget, config, workdir, affinity, re
 
     trained, cost = {}, {'search_steps': 0, 'search_seconds': 0.0}
     if summary is None:
-        trained = train(run, [all_in_one_plan(run)._replace(measures_affinity=True)])
-        search = trained[ALL_IN_ONE]
-        summary = search.affinities
-        cost = {'search_steps': search.steps, 'search_seconds': search.seconds}
-    if run.path is not None:
+        summary, trained, cost = measured(run)
+    elif run.path is not None:
         workdirs.write_affinity(run.path / workdirs.AFFINITY, summary)
-    if not len(summary.steps) and affinity is None:
-        raise ValueError(
-            f'training stopped after {search.steps} steps, before affinity_window began: its '
-            f'shares are of the {config.steps} steps allowed'
-        )
-    if pair := _pair_without_affinity(problem.task_names, summary.mean, on_validation):
-        source, target = pair
-        kept = '' if run.path is None else f'; all others are in {run.path / workdirs.AFFINITY}'
-        raise ValueError(
-            f'no affinity of {source!r} onto {target!r} was measured: their labels never met in a '
-            f'measured batch, or the loss of {target!r} was not positive. Measure more often or '
-            f'in larger batches, or leave one of the tasks out{kept}'
-        )
     alone = np.diagonal(summary.mean) if on_validation else None
     selected = selection.select_groups(summary.mean, budget, alone)
     other = confidence = None
@@ -143,6 +127,41 @@ def _by_affinity(method, problem, dataset, budget, config, workdir, affinity, re
         cost={**cost, 'selection_seconds': seconds},
     )
     return finish(run, choice, trained)
+
+
+def measured(run):
+    """Trains a network for all tasks, and measures the affinities that a selection needs.
+
+    Args:
+      run: a `Run`.
+
+    Returns:
+      An `AffinitySummary`; the network, `{name: TrainedNetwork}`; and the cost of the search.
+
+    Raises:
+      ValueError: if a pair of tasks ended without an affinity.
+    """
+    trained = train(run, [all_in_one_plan(run)._replace(measures_affinity=True)])
+    network = trained[ALL_IN_ONE]
+    summary = network.affinities
+    if run.path is not None:
+        workdirs.write_affinity(run.path / workdirs.AFFINITY, summary)
+    if not len(summary.steps):
+        raise ValueError(
+            f'training stopped after {network.steps} steps, before affinity_window began: its '
+            f'shares are of the {run.config.steps} steps allowed'
+        )
+    on_validation = run.config.affinity_split == 'validation'
+    if pair := _pair_without_affinity(run.problem.task_names, summary.mean, on_validation):
+        source, target = pair
+        kept = '' if run.path is None else f'; all others are in {run.path / workdirs.AFFINITY}'
+        raise ValueError(
+            f'no affinity of {source!r} onto {target!r} was measured: their labels never met in a '
+            f'measured batch, or the loss of {target!r} was not positive. Measure more often or '
+            f'in larger batches, or leave one of the tasks out{kept}'
+        )
+    cost = {'search_steps': network.steps, 'search_seconds': network.seconds}
+    return summary, trained, cost
 
 
 def _given_affinities(problem, affinity, with_itself):

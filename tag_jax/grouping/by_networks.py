@@ -211,8 +211,7 @@ def _chosen(method, draw, problem, dataset, budget, config, workdir, resume):
 
 def _by_search(method, problem, dataset, budget, config, workdir, resume, store, smaller=None):
     """A `search.NetworkSearch` that selects among networks that it trains."""
-    if not 0 < method.fraction <= 1:
-        raise ValueError(f'fraction must be above 0 and at most 1, not {method.fraction}')
+    search.check_fraction(method.fraction)
     size = len(method.sets(problem.task_names, config.seed))
     asked = {'fraction': method.fraction, 'sets': size, 'smaller': smaller}
     run = begin(problem, dataset, budget, config, method.name, workdir, resume, **asked)

@@ -208,6 +208,12 @@ def _beginning(row, steps):
     }
 
 
+def check_fraction(fraction):
+    """Raises ValueError unless a number is a share of training."""
+    if not 0 < fraction <= 1:
+        raise ValueError(f'fraction must be above 0 and at most 1, not {fraction}')
+
+
 def searched_rows(run, method, book) -> list[dict]:
     """Rows of the networks that a search trains; smaller ones, for single tasks, at the end.
 

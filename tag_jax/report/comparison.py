@@ -27,17 +27,19 @@ class Line(NamedTuple):
       over_all_in_one, over_random: (value, standard error) of how much lower the error is than
         theirs, in percent of theirs; errors by the jackknife over seeds, so they are paired.
       share: of the optimum's gain over random groupings; None where the optimum is not known.
+      cost: of the networks at inference, in standard networks.
       steps, seconds: of the search, in all-in-one networks.
       expected: mean total validation error of the chosen networks as they were chosen.
       own: mean total test error of those networks, of the seed of the search.
     """
 
     method: str
-    budget: int | None
+    budget: float | None
     error: tuple[float, float]
     over_all_in_one: tuple[float, float] | None
     over_random: tuple[float, float]
     share: float | None
+    cost: float
     steps: float
     seconds: float
     expected: float
@@ -132,6 +134,7 @@ def comparison_lines(comparison) -> list[Line]:
                     ),
                     over_random=jackknife(functools.partial(below, RANDOM)),
                     share=share,
+                    cost=average('cost'),
                     steps=average('steps'),
                     seconds=average('seconds'),
                     expected=average('validation_error'),
@@ -160,7 +163,7 @@ def comparison_table(lines) -> str:
 def optimum_sentence(comparison) -> str:
     """What the best groups are worth, by budget."""
     values = ', '.join(
-        f'{optimum.error:.2f} % at {budget}' for budget, optimum in comparison.optima.items()
+        f'{optimum.error:.2f} % at {budget:g}' for budget, optimum in comparison.optima.items()
     )
     return (
         'The optimum (groups chosen on the validation errors of half the seeds, scored on the test '
@@ -224,7 +227,7 @@ def budgets_figure(lines) -> Figure:
             [line.budget for line in own], means, yerr=np.nan_to_num(errors), capsize=3, **style
         )
     axes.set_xticks(sorted({line.budget for line in lines if line.budget}))
-    axes.set_xlabel('networks')
+    axes.set_xlabel('budget, in standard networks')
     axes.set_ylabel('total test error (%)')
     figure.legend(loc='outside right upper', fontsize=8)
     return figure
@@ -245,7 +248,7 @@ def _page(comparison, lines, task_names, settings, pictures):
             ],
         )
     chosen = [
-        [str(one.budget), one.method, str(one.seed), ' | '.join(', '.join(g) for g in one.groups)]
+        [f'{one.budget:g}', one.method, str(one.seed), ' | '.join(', '.join(g) for g in one.groups)]
         for one in comparison.outcomes
         if one.groups
     ]
@@ -257,7 +260,7 @@ def _page(comparison, lines, task_names, settings, pictures):
             page.image(pictures[BUDGETS], 'Total test error against the number of networks'),
             correlations,
             '<h2>Chosen groups</h2>',
-            page.table(['networks', 'method', 'seed', 'groups'], chosen),
+            page.table(['budget', 'method', 'seed', 'groups'], chosen),
             '<h2>Settings</h2>',
             page.table(None, [(name, str(value)) for name, value in settings.items()]),
         ]
@@ -268,17 +271,18 @@ def _page(comparison, lines, task_names, settings, pictures):
 def _cells(lines):
     """Header and rows of the table."""
     header = [
-        *('networks', 'method', 'total test error', 'below all in one', 'below random'),
-        *('share of optimum', 'search', 'seconds', 'expected', 'own'),
+        *('budget', 'method', 'total test error', 'below all in one', 'below random'),
+        *('share of optimum', 'cost', 'search', 'seconds', 'expected', 'own'),
     ]
     rows = [
         [
-            'mean' if line.budget is None else str(line.budget),
+            'mean' if line.budget is None else f'{line.budget:g}',
             line.method,
             _plus_minus(*line.error),
             '' if line.over_all_in_one is None else f'{_plus_minus(*line.over_all_in_one, 1)} %',
             f'{_plus_minus(*line.over_random, 1)} %',
             '' if line.share is None else f'{line.share:.2f}',
+            f'{line.cost:.2f}',
             f'{line.steps:.1f}',
             f'{line.seconds:.1f}',
             f'{line.expected:.2f}',

@@ -94,7 +94,9 @@ def group_lines(results) -> list[str]:
     for group in results['groups']:
         helpers = [task for task in group['tasks'] if task not in group['serves']]
         helped = f' (with the help of {", ".join(helpers)})' if helpers else ''
-        lines.append(', '.join(group['serves']) + helped)
+        cost = group.get('cost', 1)
+        size = '' if cost == 1 else f' (on {cost:g} of a standard network)'
+        lines.append(', '.join(group['serves']) + helped + size)
     return lines
 
 

@@ -21,6 +21,7 @@ def outcomes():
                     Outcome(
                         method=method,
                         groups=groups,
+                        cost=2.0,
                         steps=steps,
                         seconds=2 * steps,
                         test_error=error + 1,
@@ -71,7 +72,7 @@ def test_errors_allow_for_networks_that_judge_several_searches():
     networks = np.array([10.0, 12.0, 17.0, 11.0])
     outcomes = tuple(
         Outcome(
-            *('all_in_one', 2, seed, (('a',),), 0.0, 0.0, 0.0, networks[seed]),
+            *('all_in_one', 2, seed, (('a',),), 1.0, 0.0, 0.0, 0.0, networks[seed]),
             {other: networks[other] for other in range(4) if other != seed},
         )
         for seed in range(4)
