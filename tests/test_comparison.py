@@ -124,21 +124,20 @@ def test_the_optimum_by_hand():
 
 def test_correlations_are_within_tasks():
     left, right = np.array([1.0, 2, 3, np.nan]), np.array([2.0, 4, 6, 1])
-    assert comparison._correlation(left, right) == pytest.approx(1)
-    assert comparison._correlation(left, -right) == pytest.approx(-1)
-    assert np.isnan(comparison._correlation(left, np.ones(4)))
+    assert comparison.correlation(left, right) == pytest.approx(1)
+    assert comparison.correlation(left, -right) == pytest.approx(-1)
+    assert np.isnan(comparison.correlation(left, np.ones(4)))
 
 
 def test_affinities_predict_the_mean_over_the_other_members(problem, dataset):
-    run = comparison.check(problem, dataset, ['tag'], [2], CONFIG, 1)
-    with comparison.search.open_ledger(run) as book:
-        found = comparison.Search(run, book)
+    with comparison.searching(problem, dataset, CONFIG, 1) as (found,):
         predicted = comparison.PREDICTIONS['tag'](found)
-        affinity = found.measured('exact')[0].mean
+        affinity = found.measured()[0].mean
+        chosen = comparison.METHODS['tag'](found, 2)
     (together,) = np.flatnonzero(predicted.members.all(axis=1))
     assert predicted.scores[together, 0] == pytest.approx(-affinity[[1, 2], 0].mean())
     assert predicted.members.sum(axis=1).min() == 2
-    assert selection.select_groups(affinity, 2).groups == comparison.tag(found, 2).groups
+    assert selection.select_groups(affinity, 2).groups == chosen.groups
 
 
 @pytest.mark.parametrize(
