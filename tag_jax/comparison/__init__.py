@@ -24,6 +24,7 @@ from tag_jax.comparison.outcomes import (
     searching,
 )
 from tag_jax.comparison.predictions import PREDICTIONS, correlation, within_task_correlations
+from tag_jax.comparison.statistics import Line, summary
 
 __all__ = [
     'ALL_IN_ONE',
@@ -35,6 +36,7 @@ __all__ = [
     'WIDE',
     'Comparison',
     'CrossFitted',
+    'Line',
     'Outcome',
     'Proposal',
     'Search',
@@ -44,5 +46,6 @@ __all__ = [
     'cross_fitted_optimum',
     'propose',
     'searching',
+    'summary',
     'within_task_correlations',
 ]

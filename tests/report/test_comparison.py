@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tag_jax import report, workdir
-from tag_jax.comparison import Comparison, CrossFitted, Outcome
+from tag_jax.comparison import Comparison, CrossFitted, Outcome, summary
 
 
 def outcomes():
@@ -37,11 +37,7 @@ WHOLE = Comparison(outcomes(), OPTIMA, {'tag': np.array([0.5, np.nan, 0.7])})
 
 
 def line(method, budget, comparison=WHOLE):
-    (found,) = (
-        one
-        for one in report.comparison_lines(comparison)
-        if (one.method, one.budget) == (method, budget)
-    )
+    (found,) = (one for one in summary(comparison) if (one.method, one.budget) == (method, budget))
     return found
 
 
@@ -64,7 +60,7 @@ def test_without_other_seeds_the_networks_of_the_search_count():
     assert line('tag', 2, bare).share is None
     one_seed = Comparison(tuple(o for o in bare.outcomes if not o.seed), {}, {})
     assert np.isnan(line('tag', 2, one_seed).error[1])
-    assert '±' not in report.comparison_table(report.comparison_lines(one_seed))
+    assert '±' not in report.comparison_table(summary(one_seed))
 
 
 def test_errors_allow_for_networks_that_judge_several_searches():
@@ -99,7 +95,7 @@ def test_what_is_written(tmp_path, comparison):
 
 
 def test_the_pictures_show_every_method():
-    lines = report.comparison_lines(WHOLE)
+    lines = summary(WHOLE)
     costs = report.costs_figure(lines)
     labels = {text.get_text() for text in costs.legends[0].get_texts()}
     assert labels == {'all_in_one', 'tag', 'random'}
