@@ -126,8 +126,33 @@ flags.DEFINE_bool('resume', False, 'Go on with the run that the workdir holds, i
 
 FLAGS = flags.FLAGS
 
+# What launchers that compare ways to group take of the flags above.
+COMPARISON_FLAGS = (
+    *('dataset', 'table', 'targets', 'inputs', 'kinds', 'split_column', 'seed', 'steps'),
+    *('batch_size', 'learning_rate', 'eval_every', 'patience', 'widths', 'weighting'),
+    *('affinity_every', 'resume'),
+)
+
 # Settings that flags leave to the dataset.
 _BY_DATASET = ('steps', 'batch_size', 'learning_rate', 'eval_every', 'patience')
+
+
+def define_comparison_flags():
+    """The flags that only launchers that compare ways to group have."""
+    flags.DEFINE_list('budgets', '2,3,4', 'Numbers of networks at inference.')
+    flags.DEFINE_integer('seeds', 3, 'Searches and networks for each budget.')
+    flags.DEFINE_string(
+        'store', None, 'Folder of the trained networks; by default one in the workdir.'
+    )
+
+
+def budgets():
+    """The budgets that --budgets names."""
+    found = launch.numbers('budgets', FLAGS.budgets)
+    for number in found:
+        if not number.is_integer():
+            raise ValueError(f'--budgets must be whole numbers, not {number:g}')
+    return list(map(int, found))
 
 
 def training_config():

@@ -23,20 +23,14 @@ from experiments import common, launch
 from tag_jax import comparison, report, workdir
 from tag_jax.grouping import run as runs
 
-flags.DEFINE_list('budgets', '2,3,4', 'Numbers of networks at inference.')
-flags.DEFINE_integer('seeds', 3, 'Searches and networks for each method and budget.')
 flags.DEFINE_list(
     'methods',
     'all_in_one,tag,cosine_similarity,hoa,esa,subsets,exhaustive',
     f'Ways to group, beside random ones, or all: {", ".join(comparison.METHODS)}.',
 )
-flags.DEFINE_string('store', None, 'Folder of the trained networks; by default one in the workdir.')
+common.define_comparison_flags()
 flags.adopt_module_key_flags(launch)
-for name in (
-    *('dataset', 'table', 'targets', 'inputs', 'kinds', 'split_column', 'seed', 'steps'),
-    *('batch_size', 'learning_rate', 'eval_every', 'patience', 'widths', 'weighting'),
-    *('affinity_every', 'resume'),
-):
+for name in common.COMPARISON_FLAGS:
     flags.declare_key_flag(name)
 
 FLAGS = flags.FLAGS
@@ -45,7 +39,7 @@ FLAGS = flags.FLAGS
 def main():
     config = common.training_config()
     methods = list(comparison.METHODS) if FLAGS.methods == ['all'] else FLAGS.methods
-    budgets = [_whole('budgets', number) for number in launch.numbers('budgets', FLAGS.budgets)]
+    budgets = common.budgets()
     dataset = common.load_dataset()
     problem = common.dense_problem(dataset, common.widths())
     comparison.check(problem, dataset, methods, budgets, config, FLAGS.seeds)
@@ -77,12 +71,6 @@ def main():
             on_outcome=on_outcome,
         )
     print(report.write_comparison(folder, found, problem.task_names, settings))
-
-
-def _whole(flag, number):
-    if not number.is_integer():
-        raise ValueError(f'--{flag} must be whole numbers, not {number}')
-    return int(number)
 
 
 if __name__ == '__main__':

@@ -14,7 +14,8 @@ PACKAGE = pathlib.Path(__file__).parent.parent / 'tag_jax'
 
 # A part may import parts on lower floors. Parts on floor 0 import nothing of the rest.
 FLOORS = {
-    'report': 9,
+    'report': 10,
+    'studies': 9,
     'comparison': 8,
     'grouping': 7,
     'ledger': 1,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tag_jax import ledger, selection, training
 from tag_jax.grouping import search, verification
-from tag_jax.grouping.run import all_in_one_plan
+from tag_jax.grouping.run import all_in_one_plan, plan
 
 RANDOM, ALL_IN_ONE, EXHAUSTIVE = 'random', 'all_in_one', 'exhaustive'
 WIDE, SMALL = 'wide_all_in_one', 'small_single_task'  # What needs other encoders.
@@ -53,6 +53,10 @@ class Search:
             known |= zip(missing, found, strict=True)
         return [known[tasks] for tasks in sets]
 
+    def brief(self, sets, fraction):
+        """Rows of networks for sets of task names, trained for a fraction of the steps."""
+        return search.brief_rows(self.run, sets, self._book, fraction)
+
     def networks(self, groups, costs):
         """The rows of networks for groups of task names, each on the encoder that costs so much."""
         rows = {}
@@ -92,6 +96,18 @@ class Search:
 
         return self._kept(('measured', *sorted(changes.items())), measure)
 
+    def measured_in(self, sets):
+        """An `AffinitySummary` for each of some sets of task names, of a network for them.
+
+        What it says of other tasks is NaN.
+        """
+        plans = [plan(self.run, '+'.join(s), s)._replace(measures_affinity=True) for s in sets]
+        data = self.run.dataset
+        networks = training.train_networks(
+            self.run.problem, data.train, data.validation, plans, self.run.config
+        )
+        return [network.affinities for network in networks]
+
     @functools.cached_property
     def reference(self):
         """(steps, seconds) of an all-in-one network that trains alone."""
@@ -100,10 +116,10 @@ class Search:
 
     def _all_in_one(self, config, measures):
         """An all-in-one network; the seconds that compilation takes are not counted."""
-        plan = all_in_one_plan(self.run)._replace(measures_affinity=measures)
+        own = all_in_one_plan(self.run)._replace(measures_affinity=measures)
         data = self.run.dataset
         train = functools.partial(
-            training.train_networks, self.run.problem, data.train, data.validation, [plan]
+            training.train_networks, self.run.problem, data.train, data.validation, [own]
         )
         if config.steps % config.eval_every == 0:  # Else another program would be compiled.
             train(dataclasses.replace(config, steps=config.eval_every, affinity_window=(0, 1)))

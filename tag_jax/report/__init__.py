@@ -38,6 +38,7 @@ from tag_jax.report.run import (
     text_table,
     write,
 )
+from tag_jax.report.studies import write_study
 from tag_jax.report.trade_off import (
     choices_figure,
     choices_table,
@@ -82,5 +83,6 @@ __all__ = [
     'write',
     'write_comparison',
     'write_multi_objective',
+    'write_study',
     'write_trade_off',
 ]

@@ -1,0 +1,77 @@
+"""The ablations of Fifty et al. 2021 and the analyses of Standley et al. 2020, on any dataset.
+
+    python -m experiments.ablations --study=frequency
+
+asks how often and when affinities have to be measured on MultiDigits (Table 2 of Fifty et al.). The
+other studies of affinities:
+
+    --study=validation       losses compared on training or on validation batches
+    --study=task_sets        affinities among some of the tasks, and among all (Figure 7)
+    --study=hyperparameters  groups that are best with other settings of training (Table 3)
+    --study=partner          the partner with the highest affinity (Table 1)
+
+and of networks:
+
+    --study=relations          what two tasks do for each other (Standley et al., Tables 2 and 3)
+    --study=early              early errors as a prediction of final ones (Section 5.1)
+    --study=smaller_task_sets  selections for all but one of the tasks (Appendix A.2)
+    --study=low_data           relations by the number of training examples (Appendix A.3)
+
+Networks that a study trains are kept in --store, for other studies and comparisons.
+"""
+
+from absl import flags
+
+from experiments import common, launch
+from tag_jax import comparison, report, studies, workdir
+from tag_jax.grouping import run as runs
+
+STUDIES = {
+    study.__name__: study
+    for study in (
+        studies.frequency,
+        studies.validation,
+        studies.task_sets,
+        studies.hyperparameters,
+        studies.partner,
+        studies.relations,
+        studies.early,
+        studies.smaller_task_sets,
+        studies.low_data,
+    )
+}
+
+flags.DEFINE_string('study', 'frequency', f'One of: {", ".join(STUDIES)}.')
+common.define_comparison_flags()
+flags.adopt_module_key_flags(launch)
+for name in common.COMPARISON_FLAGS:
+    flags.declare_key_flag(name)
+
+FLAGS = flags.FLAGS
+
+
+def main():
+    study = launch.choose('study', FLAGS.study, STUDIES)
+    config = common.training_config()
+    budgets = common.budgets()
+    dataset = common.load_dataset()
+    problem = common.dense_problem(dataset, common.widths())
+    comparison.check(problem, dataset, ['tag'], budgets, config, FLAGS.seeds)
+    settings = {
+        'dataset': dataset.name,
+        'study': FLAGS.study,
+        'budgets': budgets,
+        'seeds': FLAGS.seeds,
+        'widths': list(common.widths()),
+        **runs.settings(config),
+    }
+    folder = common.run_folder(f'{FLAGS.study}_{dataset.name}')
+    workdir.open_run(folder, settings, FLAGS.resume)
+    with launch.resumable(folder):
+        store = FLAGS.store or folder / 'networks'
+        found = study(problem, dataset, config, budgets, FLAGS.seeds, store)
+    print(report.write_study(folder, FLAGS.study, found, settings))
+
+
+if __name__ == '__main__':
+    launch.launch(main)

@@ -1,0 +1,86 @@
+"""Tables of a study."""
+
+import pathlib
+
+import numpy as np
+
+from tag_jax import workdir as workdirs
+from tag_jax.comparison import summary
+from tag_jax.report import page
+from tag_jax.report.comparison import comparison_table
+from tag_jax.report.run import REPORT
+
+
+def write_study(path, name, study, settings) -> str:
+    """Writes results.json and report.html of a study.
+
+    Args:
+      path: the folder, which exists.
+      name: of the study.
+      study: a `studies.Study`.
+      settings: what was asked for.
+
+    Returns:
+      The tables as text, ending with the path of the report.
+    """
+    path = pathlib.Path(path)
+    lines = [] if study.comparison is None else summary(study.comparison)
+    workdirs.write_json(
+        path / workdirs.RESULTS,
+        {
+            'study': name,
+            'settings': settings,
+            'tables': [
+                table._replace(rows=[list(map(_plain, row)) for row in table.rows])._asdict()
+                for table in study.tables
+            ],
+            'outcomes': [
+                outcome._asdict() for outcome in (study.comparison.outcomes if lines else ())
+            ],
+        },
+    )
+    body = []
+    for table in study.tables:
+        cells = [list(map(cell_text, row)) for row in table.rows]
+        body += [f'<h2>{table.title}</h2>', page.table(list(table.header), cells)]
+    rows = [(key, str(value)) for key, value in settings.items()]
+    body += ['<h2>Settings</h2>', page.table(None, rows)]
+    title = f'{name}: {settings["dataset"]}'
+    workdirs.write_bytes(path / REPORT, page.page(title, '\n'.join(body)).encode())
+    text = [table_text(table) for table in study.tables]
+    if lines:
+        text.append(comparison_table(lines))
+    return '\n\n'.join([*text, f'report: {path / REPORT}'])
+
+
+def table_text(table) -> str:
+    """A `studies.Table` as text."""
+    rows = [list(table.header), *(list(map(cell_text, row)) for row in table.rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        '  '.join(
+            cell.ljust(width) if n == 0 else cell.rjust(width)
+            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return '\n'.join([table.title, lines[0], '-' * max(map(len, lines)), *lines[1:]])
+
+
+def cell_text(cell) -> str:
+    """A cell of a `studies.Table` as text: numbers to three digits, errors behind them."""
+    match cell:
+        case None:
+            return ''
+        case str():
+            return cell
+        case (mean, error):
+            return f'{mean:.3g}' if np.isnan(error) else f'{mean:.3g} ± {error:.2g}'
+    return '' if np.isnan(cell) else f'{cell:.3g}'
+
+
+def _plain(cell):
+    """A cell as JSON types: None for what is not known."""
+    if isinstance(cell, tuple):
+        return [_plain(value) for value in cell]
+    return None if isinstance(cell, float) and np.isnan(cell) else cell

@@ -1,0 +1,22 @@
+"""The ablations and analyses of the papers, on any problem. One function a study.
+
+found = studies.frequency(problem, dataset, config, budgets=(2, 3, 4), seeds=3)
+"""
+
+from tag_jax.studies.affinities import frequency, hyperparameters, partner, task_sets, validation
+from tag_jax.studies.networks import early, low_data, relations, smaller_task_sets
+from tag_jax.studies.result import Study, Table
+
+__all__ = [
+    'Study',
+    'Table',
+    'early',
+    'frequency',
+    'hyperparameters',
+    'low_data',
+    'partner',
+    'relations',
+    'smaller_task_sets',
+    'task_sets',
+    'validation',
+]

@@ -1,0 +1,283 @@
+"""What inter-task affinities depend on: the ablations of Fifty et al. 2021, Section 5.2."""
+
+import functools
+import itertools
+
+import numpy as np
+
+from tag_jax import comparison
+from tag_jax.comparison import correlation
+from tag_jax.comparison.methods import by_affinity, by_networks
+from tag_jax.grouping import search
+from tag_jax.studies.result import Study, Table, mean_and_error, of_different_tasks, within_targets
+
+PERIODS = (1, 5, 10, 25, 50, 100)
+QUARTERS = {'first': (0.0, 0.25), 'middle': (0.375, 0.625), 'last': (0.75, 1.0)}
+DRAWS = 5  # Random groupings of a seed and budget, whose networks are trained.
+
+
+def frequency(problem, dataset, config, budgets, seeds, store=None) -> Study:
+    """Must affinities be measured at every step, and throughout training? (Table 2.)
+
+    The network that is measured trains all its steps, so that there is a last quarter of them.
+    Within a quarter every step is measured. Speed-ups are ratios of wall times, compilation aside.
+
+    Args:
+      problem: a `MultiTaskProblem` with T tasks.
+      dataset: a `tag_jax.data.Dataset`.
+      config: a `TrainingConfig`; its seed is the first of `seeds` seeds.
+      budgets: numbers of networks.
+      seeds: how many.
+      store: the folder of a `ledger.Ledger`, shared with comparisons; None to keep it in memory.
+
+    Raises:
+      ValueError, OSError, FloatingPointError: see `comparison.compare`.
+    """
+    options = {f'every {period} steps': {'affinity_every': period} for period in PERIODS}
+    options |= {
+        f'{name} quarter': {'affinity_every': 1, 'affinity_window': window}
+        for name, window in QUARTERS.items()
+    }
+    options = {name: {**changes, 'patience': 0} for name, changes in options.items()}
+    methods = {name: functools.partial(by_affinity, **changes) for name, changes in options.items()}
+    first, *_ = options
+    with comparison.searching(problem, dataset, config, seeds, store) as searches:
+        found = _compared(searches, methods, budgets)
+        measured = {
+            name: [one.measured(**changes) for one in searches] for name, changes in options.items()
+        }
+    lines = _lines_of_means(found, budgets)
+    rows = []
+    for name, own in measured.items():
+        alike, faster = [], []
+        for (summary, _, seconds), (whole, _, longest) in zip(own, measured[first], strict=True):
+            alike.append(correlation(*map(of_different_tasks, (summary.mean, whole.mean))))
+            faster.append(longest / seconds)
+        rows.append(
+            (name, lines[name].over_random, float(np.median(faster)), mean_and_error(alike))
+        )
+    table = Table(
+        'How often, and when, affinities are measured (Fifty et al. 2021, Table 2): error of the '
+        'groups below that of random ones, and time against measuring at every step',
+        ('measured', 'below random (%)', 'speed-up', 'correlation with every step'),
+        tuple(rows),
+    )
+    return Study((table,), found)
+
+
+def validation(problem, dataset, config, budgets, seeds, store=None) -> Study:
+    """Are losses to be compared on training or on validation batches? (Section 5.2.)
+
+    Args:
+      problem, dataset, config, budgets, seeds, store: see `frequency`.
+    """
+    methods = {
+        'training batches': by_affinity,
+        'validation batches': functools.partial(by_affinity, affinity_split='validation'),
+    }
+    with comparison.searching(problem, dataset, config, seeds, store) as searches:
+        found = _compared(searches, methods, budgets)
+        pairs = [
+            [one.measured(**changes)[0].mean for changes in ({}, {'affinity_split': 'validation'})]
+            for one in searches
+        ]
+    lines = _lines_of_means(found, budgets)
+    alike = [correlation(*map(of_different_tasks, pair)) for pair in pairs]
+    tables = (
+        Table(
+            'Affinities on training and on validation batches (Fifty et al. 2021: r = 0.9804)',
+            ('correlation', 'r'),
+            (
+                ('of all pairs of tasks', mean_and_error(alike)),
+                ('within a target task, mean', mean_and_error([within_targets(*p) for p in pairs])),
+            ),
+        ),
+        Table(
+            'The groups that they choose',
+            ('losses on', 'total test error (%)', 'below random (%)'),
+            tuple((name, lines[name].error, lines[name].over_random) for name in methods),
+        ),
+    )
+    return Study(tables, found)
+
+
+def task_sets(problem, dataset, config, budgets, seeds, store=None, count=8) -> Study:
+    """Do affinities between two tasks depend on what else trains with them? (Appendix, Figure 7.)
+
+    For every seed, affinities in networks for random sets of tasks are compared with those in the
+    network for all of them.
+
+    Args:
+      problem, dataset, config, budgets, seeds, store: see `frequency`; budgets are not used.
+      count: sets of T / 2 + 1 tasks, rounded down.
+    """
+    del budgets
+    names = problem.task_names
+    size = len(names) // 2 + 1
+    sets = list(itertools.combinations(range(len(names)), size))
+    drawn = np.random.default_rng(config.seed).permutation(len(sets))[:count]
+    sets = [sets[n] for n in sorted(drawn)]
+    with comparison.searching(problem, dataset, config, seeds, store) as searches:
+        wholes = [one.measured()[0].mean for one in searches]
+        parts = [one.measured_in([_named(s, names) for s in sets]) for one in searches]
+    rows, agree = [], []
+    for n, tasks in enumerate(sets):
+        within = [
+            (part[n].mean[np.ix_(tasks, tasks)], whole[np.ix_(tasks, tasks)])
+            for part, whole in zip(parts, wholes, strict=True)
+        ]
+        alike = [correlation(*map(of_different_tasks, pair)) for pair in within]
+        targets = [within_targets(*pair) for pair in within]
+        rows.append(
+            (', '.join(_named(tasks, names)), mean_and_error(alike), mean_and_error(targets))
+        )
+        agree += [_partners(part) == _partners(whole) for part, whole in within]
+    tables = (
+        Table(
+            'Affinities in networks for some tasks, and the same in the network for all (Fifty et '
+            'al. 2021, Figure 7)',
+            ('tasks', 'r of all pairs', 'r within a target'),
+            tuple(rows),
+        ),
+        Table(
+            'Targets whose best partner is the same in both',
+            ('', 'share'),
+            (('of all targets in all sets', float(np.mean(agree))),),
+        ),
+    )
+    return Study(tables)
+
+
+def hyperparameters(problem, dataset, config, budgets, seeds, store=None) -> Study:
+    """Do groups that are best with other settings of training serve these settings? (Table 3.)
+
+    The best groups of each setting are those of an exhaustive search, by validation errors (the
+    paper's are chosen on the test split); beside them stand the groups of TAG.
+
+    Args:
+      problem, dataset, config, budgets, seeds, store: see `frequency`.
+    """
+    settings = {
+        'typical': {},
+        'half the batch': {'batch_size': max(1, config.batch_size // 2)},
+        'twice the learning rate': {'learning_rate': 2 * config.learning_rate},
+    }
+    methods = {}
+    for name, changes in settings.items():
+        methods[f'exhaustive, {name}'] = functools.partial(_searched_elsewhere, changes)
+        methods[f'TAG, {name}'] = functools.partial(by_affinity, **changes)
+    with comparison.searching(problem, dataset, config, seeds, store) as searches:
+        found = _compared(searches, methods, budgets)
+    lines = {(line.method, line.budget): line for line in comparison.summary(found)}
+    keys = [*budgets, *([None] if len(budgets) > 1 else [])]
+    tables = tuple(
+        Table(
+            f'{way}: error of groups found with other settings, above that of groups found with '
+            'these, in percent of it (Fifty et al. 2021, Table 3, signs reversed)',
+            ('budget', *list(settings)[1:]),
+            tuple(
+                (
+                    'mean' if budget is None else f'{budget:g}',
+                    *(
+                        100 * (lines[f'{way}, {name}', budget].error[0] / best - 1)
+                        for name in list(settings)[1:]
+                    ),
+                )
+                for budget in keys
+                for best in [lines[f'{way}, typical', budget].error[0]]
+            ),
+        )
+        for way in ('exhaustive', 'TAG')
+    )
+    return Study(tables, found)
+
+
+def partner(problem, dataset, config, budgets, seeds, store=None) -> Study:
+    """Does a task do well beside the task that has the highest affinity onto it? (Table 1.)
+
+    Pairs are judged by the test errors of their networks, averaged over the other seeds, if there
+    are any: relative to the mean over all partners, in percent. Best and worst are chosen on the
+    same errors, so they are flattered by noise, as in the paper.
+
+    Args:
+      problem, dataset, config, budgets, seeds, store: see `frequency`; budgets are not used.
+    """
+    del budgets
+    names = problem.task_names
+    pairs = list(itertools.combinations(names, 2))
+    with comparison.searching(problem, dataset, config, seeds, store) as searches:
+        errors = np.array([_errors_in_pairs(names, pairs, one.rows(pairs)) for one in searches])
+        affinities = [one.measured()[0].mean for one in searches]
+    rows, correlations = [], []
+    for n, target in enumerate(names):
+        gains = {'TAG': [], 'best': [], 'worst': [], 'spread': []}
+        for seed, affinity in enumerate(affinities):
+            judges = np.delete(errors, seed, axis=0) if seeds > 1 else errors
+            onto = np.delete(judges.mean(axis=0)[:, n], n)
+            relative = 100 * (1 - onto / onto.mean())
+            sources = np.delete(affinity[:, n], n)
+            gains['TAG'].append(relative[sources.argmax()])
+            gains['best'].append(relative.max())
+            gains['worst'].append(relative.min())
+            gains['spread'].append((sources.max() - sources.min()) / np.abs(sources).max())
+            correlations.append(correlation(sources, relative))
+        rows.append((target, *map(mean_and_error, gains.values())))
+    chosen, best = ([row[column][0] for row in rows] for column in (1, 2))
+    tables = (
+        Table(
+            'Test error below that of a random partner, in percent of it (Fifty et al. 2021, Table '
+            '1), and the range of affinities onto the task, in units of the largest (Table 13)',
+            ('task', 'with the partner of highest affinity', 'best', 'worst', 'range of affinity'),
+            tuple(rows),
+        ),
+        Table(
+            'Correlations',
+            ('', 'r'),
+            (
+                (
+                    'over tasks: gain with the partner of TAG, gain with the best',
+                    correlation(np.array(chosen), np.array(best)),
+                ),
+                (
+                    'within a task: affinity, gain',
+                    mean_and_error([r for r in correlations if np.isfinite(r)] or [np.nan]),
+                ),
+            ),
+        ),
+    )
+    return Study(tables)
+
+
+def _compared(searches, methods, budgets):
+    """The `Comparison` of methods with random groupings, judged by all other seeds."""
+    outcomes = comparison.propose(searches, methods, budgets, len(searches) > 1, DRAWS)
+    return comparison.Comparison(outcomes, {}, {})
+
+
+def _lines_of_means(found, budgets):
+    """`{method: Line}`, of the mean over budgets."""
+    wanted = None if len(budgets) > 1 else budgets[0]
+    return {line.method: line for line in comparison.summary(found) if line.budget == wanted}
+
+
+def _searched_elsewhere(changes, found, budget):
+    """The exhaustive choice with other settings of training, for networks of these settings."""
+    return by_networks(search.EXHAUSTIVE, found.changed(**changes), budget)
+
+
+def _named(tasks, names):
+    return tuple(names[task] for task in tasks)
+
+
+def _partners(affinity):
+    """The source of highest affinity onto each target, `[T]`."""
+    return np.where(np.eye(len(affinity), dtype=bool), -np.inf, affinity).argmax(axis=0)
+
+
+def _errors_in_pairs(names, pairs, rows):
+    """Test errors `[T, T]` of the second task beside the first; NaN on the diagonal."""
+    errors = np.full((len(names), len(names)), np.nan)
+    for pair, row in zip(pairs, rows, strict=True):
+        for source, target in (pair, pair[::-1]):
+            errors[names.index(source), names.index(target)] = row['test'][target]['error']
+    return errors

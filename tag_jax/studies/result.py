@@ -1,0 +1,61 @@
+"""What a study comes to: tables of numbers."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tag_jax.comparison import Comparison, correlation
+
+
+class Table(NamedTuple):
+    """Numbers with names.
+
+    Attributes:
+      title: what it shows, and the paper's table that it repeats.
+      header: names of the columns.
+      rows: a name, then a cell for each other column: a number, (mean, standard error) of several,
+        text, or None.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple, ...]
+
+
+class Study(NamedTuple):
+    """What came out of a study.
+
+    Attributes:
+      tables: its `Table`s.
+      comparison: groups that were trained for it, as a `Comparison`; None if there are none.
+    """
+
+    tables: tuple[Table, ...]
+    comparison: Comparison | None = None
+
+
+def mean_and_error(values):
+    """The mean of numbers and its standard error; NaN for the error of a single one."""
+    values = np.asarray(values, np.float64)
+    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return float(values.mean()), float(error)
+
+
+def of_different_tasks(affinity):
+    """The affinities between different tasks, `[T (T - 1)]`."""
+    return affinity[~np.eye(len(affinity), dtype=bool)]
+
+
+def within_targets(first, second):
+    """How alike two matrices of affinities rank the sources of a target: mean Pearson's r.
+
+    Args:
+      first, second: `[T, T]`, source task first; the diagonals do not count.
+    """
+    size = len(first)
+    found = [
+        correlation(*(np.delete(affinity[:, target], target) for affinity in (first, second)))
+        for target in range(size)
+    ]
+    known = [r for r in found if np.isfinite(r)]
+    return float(np.mean(known)) if known else float('nan')
