@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.extend.core import jaxprs_in_params
 
 
 def multiply_adds(make_encoder: Callable, input_shape: tuple[int, ...]) -> int:
@@ -77,7 +78,7 @@ def width_for(
         middle = (low + high) / 2
         costs[middle] = cost(middle)
         low, high = (middle, high) if costs[middle] < target else (low, middle)
-    return min((low, high), key=lambda width: abs(costs[width] - target))
+    return min((high, low), key=lambda width: abs(costs[width] - target))
 
 
 def _multiply_adds(jaxpr):
@@ -95,17 +96,7 @@ def _of_equation(equation):
     if name == 'dot_general':
         (contracted, _), _ = params['dimension_numbers']
         return outputs * math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
-    inner = sum(_multiply_adds(jaxpr) for jaxpr in _inner_jaxprs(params))
+    inner = sum(_multiply_adds(jaxpr) for jaxpr in jaxprs_in_params(params))
     if inner and name in ('cond', 'while'):
         raise ValueError(f'the cost of this module depends on its data: it has a {name} inside')
     return inner * params['length'] if name == 'scan' else inner
-
-
-def _inner_jaxprs(params):
-    for value in jax.tree.leaves(list(params.values()), is_leaf=_is_jaxpr):
-        if _is_jaxpr(value):
-            yield getattr(value, 'jaxpr', value)
-
-
-def _is_jaxpr(value):
-    return hasattr(value, 'eqns') or hasattr(value, 'jaxpr')
