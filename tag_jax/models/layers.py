@@ -28,7 +28,9 @@ def convolution(
     """A square convolution without bias, padded by the same zeros on either side as in PyTorch.
 
     `[B, H, W, num_inputs]` to `[B, ceil(H / stride), ceil(W / stride), num_outputs]`, for odd
-    sizes. ('SAME' pads unevenly where it strides, so that weights of PyTorch would not fit.)
+    sizes. ('SAME' pads unevenly where it strides, so that weights of PyTorch would not fit.) The
+    initial kernel is normal with variance 2 / (size * size * num_outputs), as in torchvision and in
+    the code of Standley et al.
     """
     margin = dilation * (size - 1) // 2
     return nnx.Conv(

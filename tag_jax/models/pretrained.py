@@ -11,7 +11,7 @@ def save_weights(file, params: Mapping, model_state: Mapping):
     """Writes an `.npz` file that `load_weights` reads.
 
     Args:
-      file: a path or a file.
+      file: a path that ends in `.npz`, or a file.
       params: an encoder's parameters, nested dicts of arrays.
       model_state: its other variables (BatchNorm statistics), nested dicts too.
     """

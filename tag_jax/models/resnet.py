@@ -157,7 +157,8 @@ class CelebAResNet18(nnx.Module):
 
     Sener & Koltun 2018, supplement C.2 and Figure 7, with the stem of the authors' code (3 x 3, no
     stride, no pooling). A head is one dense layer, `nnx.Linear(encoder.num_features, 2)`: at
-    64 x 64 pixels it takes 2 x 2 x 512 = 2048 numbers.
+    64 x 64 pixels it takes 2 x 2 x 512 = 2048 numbers. (Initialised as torchvision's networks; the
+    authors' code leaves it to PyTorch.)
 
     Args:
       image_size: height and width.
@@ -166,6 +167,9 @@ class CelebAResNet18(nnx.Module):
       rngs: for the initial parameters.
 
     Called with images `[B, H, W, 3]`, returns a representation `[B, num_features]`.
+
+    Raises:
+      ValueError: if the images are so small that nothing is left of them.
     """
 
     def __init__(
@@ -178,7 +182,7 @@ class CelebAResNet18(nnx.Module):
     ):
         self.residual = resnet18(small_images=True, width=width, dtype=dtype, rngs=rngs)
         height, breadth = (-(-pixels // 8) // 4 for pixels in image_size)
-        self.num_features = height * breadth * self.residual.channels
+        self.num_features = _positive(height * breadth * self.residual.channels, image_size)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         pooled = nnx.avg_pool(self.residual(images), (4, 4), (4, 4))
@@ -201,6 +205,9 @@ class SmallResNet(nnx.Module):
       rngs: for the initial parameters.
 
     Called with images `[B, H, W, 3]`, returns a representation `[B, num_features]`.
+
+    Raises:
+      ValueError: if the images are so small that nothing is left of them.
     """
 
     def __init__(
@@ -225,9 +232,15 @@ class SmallResNet(nnx.Module):
         self.stem = make(3)
         self.block = ResidualBlock((make(channels), make(channels)), None)
         height, breadth = ((pixels - 1) // 2 // 2 for pixels in image_size)
-        self.num_features = height * breadth * channels
+        self.num_features = _positive(height * breadth * channels, image_size)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         hidden = nnx.max_pool(nnx.relu(self.stem(images)), (3, 3), (2, 2))
         pooled = nnx.avg_pool(self.block(hidden), (2, 2), (2, 2))
         return jnp.reshape(pooled, (images.shape[0], -1))
+
+
+def _positive(num_features, image_size):
+    if num_features == 0:
+        raise ValueError(f'nothing is left of images of {" x ".join(map(str, image_size))} pixels')
+    return num_features

@@ -18,7 +18,7 @@ def multiply_adds(make_encoder: Callable, input_shape: tuple[int, ...]) -> int:
     pooling by windows) is not counted. `jax.image.resize` is a matrix product to JAX and counts.
 
     Args:
-      make_encoder: `nnx.Rngs -> nnx.Module`; a head will do as well.
+      make_encoder: `nnx.Rngs -> nnx.Module`, called with its inputs alone; a head will do as well.
       input_shape: of one example, `(H, W, 3)` say.
 
     Returns:
@@ -63,9 +63,9 @@ def width_for(
     def cost(width):
         return multiply_adds(lambda rngs: make_encoder(width=width, rngs=rngs), input_shape)
 
-    target = size * cost(1.0)
     low, high = 0.0, 1.0
-    costs = {low: cost(low), high: target / size}
+    costs = {low: cost(low), high: cost(high)}
+    target = size * costs[high]
     if target < costs[low]:
         raise ValueError(
             f'no width makes an encoder of size {size}: with one channel a layer it is '

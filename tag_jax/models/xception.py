@@ -79,6 +79,7 @@ class Xception(nnx.Module):
     Args:
       channels: of the representation. `width` leaves them alone, as in the authors' half-size
         network, so that the same decoder fits behind an encoder of any size.
+      depth: blocks in the middle.
       width: multiplies the channels of every other layer; `width_for` finds that of a given cost.
       dtype: of the computation, bfloat16 say; parameters are float32.
       rngs: for the initial parameters.
@@ -86,7 +87,15 @@ class Xception(nnx.Module):
     Called with images `[B, H, W, 3]`, H and W multiples of 16, returns `[B, H/16, W/16, channels]`.
     """
 
-    def __init__(self, channels: int = 256, *, width: float = 1.0, dtype=None, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        channels: int = 256,
+        depth: int = 4,
+        *,
+        width: float = 1.0,
+        dtype=None,
+        rngs: nnx.Rngs,
+    ):
         options = {'dtype': dtype, 'rngs': rngs}
         sizes = [scaled(size, width) for size in (24, 48, 96, 192, 512)]
         self.channels = channels
@@ -100,7 +109,7 @@ class Xception(nnx.Module):
             XceptionBlock(inputs, outputs, halves=True, activates_first=stage > 0, **options)
             for stage, (inputs, outputs) in enumerate(itertools.pairwise(sizes[1:]))
         )
-        self.blocks.extend(XceptionBlock(sizes[-1], sizes[-1], **options) for _ in range(4))
+        self.blocks.extend(XceptionBlock(sizes[-1], sizes[-1], **options) for _ in range(depth))
         last = SeparableConvolution(sizes[-1], channels, **options)
         self.last = Normalised(last, channels, **options)
 

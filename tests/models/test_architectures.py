@@ -83,3 +83,7 @@ def test_what_cannot_be_is_said():
         models.resnet18(output_stride=4, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=r'16 x 16 pixels or more, not \(15, 28\)'):
         models.LeNet((15, 28, 1), rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match='nothing is left of images of 4 x 64 pixels'):
+        abstract(models.SmallResNet, (4, 64))
+    with pytest.raises(ValueError, match='nothing is left of images of 64 x 24 pixels'):
+        abstract(models.CelebAResNet18, (64, 24), width=0.05)

@@ -29,7 +29,9 @@ def linear(num_features, dtype, rngs):
 
 
 def pyramid(channels, dtype, rngs):
-    return models.PyramidPooling(channels, 2, (32, 32), hidden=4, dtype=dtype, rngs=rngs)
+    return models.PyramidPooling(
+        channels, 2, (32, 32), cells=(1, 2), hidden=4, dtype=dtype, rngs=rngs
+    )
 
 
 def decoder(channels, dtype, rngs):
@@ -49,7 +51,7 @@ NETWORKS = {
         linear,
     ),
     'ResNet, pyramid pooling': (tiny_resnet50, (32, 32, 3), pyramid),
-    'Xception': (functools.partial(models.Xception, width=1 / 16), (32, 32, 3), decoder),
+    'Xception': (functools.partial(models.Xception, 32, 1, width=1 / 16), (32, 32, 3), decoder),
 }
 
 
@@ -108,23 +110,18 @@ def test_bfloat16(name):
     encoder, image, head = NETWORKS[name]
     problem = make_problem(('first',), encoder, image, head, jnp.bfloat16)
     images = make_batch(('first',), image, head).inputs
-    params, state = filled(jax.eval_shape(problem.init, jax.random.key(0)))
+    shapes = jax.eval_shape(problem.init, jax.random.key(0))
 
-    @quickly_compiled
-    def outputs_and_state(params, state):
-        representation, shared = problem.encode(
-            params['shared'], state['shared'], images, True, None
-        )
-        head = params['heads']['first'], state['heads']['first']
-        return representation, problem.decode['first'](*head, representation, True, None), shared
+    def encode(params, state):
+        return problem.encode(params['shared'], state['shared'], images, True, None)
 
-    representation, (output, head_state), shared = outputs_and_state(params, state)
+    representation, new_state = jax.eval_shape(encode, *shapes)
     assert representation.dtype == jnp.bfloat16
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((shapes, new_state)))
+    predict = quickly_compiled(lambda params, state: problem.predict(params, state, images))
+    output = predict(*filled(shapes))['first']
     assert output.dtype == (jnp.bfloat16 if head is linear else jnp.float32)
-    for array in (representation, output):
-        assert np.isfinite(array.astype(np.float32)).all()
-    for leaf in jax.tree.leaves((params, shared, head_state)):
-        assert leaf.dtype == jnp.float32
+    assert np.isfinite(output.astype(np.float32)).all()
 
 
 def test_normalisation_learns_its_statistics_in_training_only():
