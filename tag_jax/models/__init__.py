@@ -1,5 +1,35 @@
-"""Flax NNX encoders and task heads."""
+"""Flax NNX encoders and task heads.
 
+An encoder tells what its heads will see: `num_features` of a vector, `channels` of a feature map.
+Heads of `tag_jax.problem.from_nnx` are made apart from the encoder; ask an abstract one::
+
+    make_encoder = lambda rngs: models.CelebAResNet18(rngs=rngs)
+    num_features = nnx.eval_shape(lambda: make_encoder(nnx.Rngs(0))).num_features
+    make_head = lambda rngs: nnx.Linear(num_features, 2, rngs=rngs)
+"""
+
+from tag_jax.models.lenet import LeNet
 from tag_jax.models.mlp import MLP
+from tag_jax.models.pretrained import from_torchvision, load_weights, save_weights
+from tag_jax.models.pspnet import PyramidPooling
+from tag_jax.models.resnet import CelebAResNet18, ResNet, SmallResNet, resnet18, resnet50
+from tag_jax.models.sizes import multiply_adds, width_for
+from tag_jax.models.xception import Xception, XceptionDecoder
 
-__all__ = ['MLP']
+__all__ = [
+    'MLP',
+    'CelebAResNet18',
+    'LeNet',
+    'PyramidPooling',
+    'ResNet',
+    'SmallResNet',
+    'Xception',
+    'XceptionDecoder',
+    'from_torchvision',
+    'load_weights',
+    'multiply_adds',
+    'resnet18',
+    'resnet50',
+    'save_weights',
+    'width_for',
+]

@@ -1,0 +1,177 @@
+"""The encoder and the decoder of Standley et al. for Taskonomy."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from tag_jax.models.layers import Normalised, convolution, normalised_convolution, scaled
+from tag_jax.models.pspnet import resized
+
+
+class SeparableConvolution(nnx.Module):
+    """A convolution of each channel by itself, then one of 1 x 1 (Chollet 2017).
+
+    `[B, H, W, num_inputs]` to `[B, H, W, num_outputs]`, without bias; `size` is that of the first.
+    """
+
+    def __init__(
+        self, num_inputs: int, num_outputs: int, size: int = 3, *, dtype=None, rngs: nnx.Rngs
+    ):
+        self.depthwise = convolution(
+            num_inputs, num_inputs, size, groups=num_inputs, dtype=dtype, rngs=rngs
+        )
+        self.pointwise = convolution(num_inputs, num_outputs, 1, dtype=dtype, rngs=rngs)
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        return self.pointwise(self.depthwise(inputs))
+
+
+class XceptionBlock(nnx.Module):
+    """Two separable convolutions, added to a shortcut; ReLU stands before each convolution.
+
+    Args:
+      num_inputs, num_outputs: channels.
+      halves: half the height and the width, by a 2 x 2 convolution of stride 2 (in Xception: max
+        pooling) and in the shortcut by a 1 x 1 convolution; otherwise the shortcut is the identity.
+      activates_first: whether the first ReLU is there.
+    """
+
+    def __init__(
+        self,
+        num_inputs: int,
+        num_outputs: int,
+        *,
+        halves: bool = False,
+        activates_first: bool = True,
+        dtype=None,
+        rngs: nnx.Rngs,
+    ):
+        options = {'dtype': dtype, 'rngs': rngs}
+        self.activates_first = activates_first
+        self.layers = nnx.List(
+            Normalised(SeparableConvolution(inputs, num_outputs, **options), num_outputs, **options)
+            for inputs in (num_inputs, num_outputs)
+        )
+        self.shrink = self.shortcut = nnx.data(None)
+        if halves:
+            self.shrink = nnx.Conv(num_outputs, num_outputs, (2, 2), strides=2, **options)
+            self.shortcut = normalised_convolution(num_inputs, num_outputs, 1, stride=2, **options)
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        first, second = self.layers
+        hidden = first(nnx.relu(inputs) if self.activates_first else inputs)
+        hidden = second(nnx.relu(hidden))
+        if self.shrink is None:
+            return hidden + inputs
+        return self.shrink(hidden) + self.shortcut(inputs)
+
+
+class Xception(nnx.Module):
+    """The simplified Xception of Standley et al. 2020, section 4: 17 layers.
+
+    Two convolutions, three blocks that halve the map, four blocks of 512 channels in the middle
+    and a last separable convolution; the channels are those of the authors' code
+    (`xception_taskonomy_small`). At full width 4.1 million parameters and 2.26 billion
+    multiply-adds at 256 x 256 (in the paper "about 4 million" and 2.28 billion).
+
+    Args:
+      channels: of the representation. `width` leaves them alone, as in the authors' half-size
+        network, so that the same decoder fits behind an encoder of any size.
+      depth: blocks in the middle.
+      width: multiplies the channels of every other layer; `width_for` finds that of a given cost.
+      dtype: of the computation, bfloat16 say; parameters are float32.
+      rngs: for the initial parameters.
+
+    Called with images `[B, H, W, 3]`, H and W multiples of 16, returns `[B, H/16, W/16, channels]`.
+    """
+
+    def __init__(
+        self,
+        channels: int = 256,
+        depth: int = 4,
+        *,
+        width: float = 1.0,
+        dtype=None,
+        rngs: nnx.Rngs,
+    ):
+        options = {'dtype': dtype, 'rngs': rngs}
+        sizes = [scaled(size, width) for size in (24, 48, 96, 192, 512)]
+        self.channels = channels
+        self.stem = nnx.List(
+            (
+                normalised_convolution(3, sizes[0], 3, stride=2, **options),
+                normalised_convolution(sizes[0], sizes[1], 3, **options),
+            )
+        )
+        self.blocks = nnx.List(
+            XceptionBlock(inputs, outputs, halves=True, activates_first=stage > 0, **options)
+            for stage, (inputs, outputs) in enumerate(itertools.pairwise(sizes[1:]))
+        )
+        self.blocks.extend(XceptionBlock(sizes[-1], sizes[-1], **options) for _ in range(depth))
+        last = SeparableConvolution(sizes[-1], channels, **options)
+        self.last = Normalised(last, channels, **options)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        for layer in self.stem:
+            images = nnx.relu(layer(images))
+        for block in self.blocks:
+            images = block(images)
+        return nnx.relu(self.last(images))
+
+
+class XceptionDecoder(nnx.Module):
+    """Four times a transposed convolution that doubles the map and a separable convolution.
+
+    Standley et al. 2020, section 4, "about 116,000 parameters"; the layers are those of the
+    authors' code, 115,760 parameters and 48 for each output channel. Beside the four of the text it
+    has two separable convolutions on the representation: to 96 channels, and to 16 that are resized
+    (bilinearly) and join before the last layer.
+
+    Args:
+      channels: of the representation.
+      num_outputs: channels of the output.
+      dtype: of the computation, bfloat16 say; parameters are float32, and so is the output.
+      rngs: for the initial parameters.
+
+    Called with a representation `[B, h, w, channels]`, returns `[B, 16 h, 16 w, num_outputs]`.
+    """
+
+    def __init__(self, channels: int, num_outputs: int, *, dtype=None, rngs: nnx.Rngs):
+        options = {'dtype': dtype, 'rngs': rngs}
+
+        def normalised(layer, outputs):
+            return Normalised(layer, outputs, **options)
+
+        def double(inputs, outputs):
+            return normalised(
+                nnx.ConvTranspose(inputs, outputs, (2, 2), 2, padding='VALID', **options), outputs
+            )
+
+        def separable(inputs, outputs, size):
+            return normalised(SeparableConvolution(inputs, outputs, size, **options), outputs)
+
+        self.coarse = separable(channels, 16, 3)
+        self.first = separable(channels, 96, 3)
+        self.layers = nnx.List(
+            (
+                double(96, 96),
+                separable(96, 64, 3),
+                double(64, 64),
+                separable(64, 64, 5),
+                double(64, 32),
+                separable(32, 32, 5),
+            )
+        )
+        self.last_double = double(32, 32)
+        self.output = SeparableConvolution(32 + 16, num_outputs, 5, **options)
+
+    def __call__(self, representation: jax.Array) -> jax.Array:
+        hidden = self.first(representation)
+        for layer in self.layers:
+            hidden = nnx.relu(layer(hidden))
+        hidden = self.last_double(hidden)
+        coarse = resized(self.coarse(representation), hidden.shape[1:3])
+        joined = jnp.concatenate((hidden, coarse), axis=-1)
+        return self.output(nnx.relu(joined)).astype(jnp.float32)
