@@ -69,7 +69,7 @@ flags.DEFINE_list(
 flags.DEFINE_string(
     'split_column', None, 'Its column that says train, validation or test; at random if left out.'
 )
-flags.DEFINE_integer('budget', 2, 'Number of networks allowed at inference.')
+flags.DEFINE_float('budget', 2, 'Number of networks allowed at inference.')
 flags.DEFINE_integer('seed', TrainingConfig.seed, 'Of initial parameters and batches.')
 flags.DEFINE_integer(
     'steps', None, 'Most training steps of a network; by default as the dataset asks.'
@@ -122,6 +122,12 @@ flags.DEFINE_string(
     'Select from the affinities in this file and measure none: affinity.npz of a run, or a .csv '
     'with the target tasks in its first row and the source tasks in its first column.',
 )
+flags.DEFINE_float(
+    'smaller',
+    None,
+    'Cost of a smaller encoder, on which searches train single tasks as well, in standard '
+    'networks; budgets may then be fractions.',
+)
 flags.DEFINE_bool('resume', False, 'Go on with the run that the workdir holds, if it holds one.')
 
 FLAGS = flags.FLAGS
@@ -130,7 +136,7 @@ FLAGS = flags.FLAGS
 COMPARISON_FLAGS = (
     *('dataset', 'table', 'targets', 'inputs', 'kinds', 'split_column', 'seed', 'steps'),
     *('batch_size', 'learning_rate', 'eval_every', 'patience', 'widths', 'weighting'),
-    *('affinity_every', 'resume'),
+    *('affinity_every', 'resume', 'budgets', 'seeds', 'store'),
 )
 
 # Settings that flags leave to the dataset.
@@ -146,13 +152,14 @@ def define_comparison_flags():
     )
 
 
+def budget():
+    """The budget that --budget names."""
+    return _plain(FLAGS.budget)
+
+
 def budgets():
     """The budgets that --budgets names."""
-    found = launch.numbers('budgets', FLAGS.budgets)
-    for number in found:
-        if not number.is_integer():
-            raise ValueError(f'--budgets must be whole numbers, not {number:g}')
-    return list(map(int, found))
+    return list(map(_plain, launch.numbers('budgets', FLAGS.budgets)))
 
 
 def training_config():
@@ -192,6 +199,10 @@ def widths(default=None):
     return found
 
 
+def _plain(number):
+    return int(number) if number.is_integer() else number
+
+
 def _recipe():
     return choose('dataset', FLAGS.dataset, DATASETS)
 
@@ -210,19 +221,47 @@ def _table():
     )
 
 
-def dense_problem(dataset, units):
-    """A problem for a dataset of flat inputs: an MLP encoder, a linear head for each task."""
+def dense_problem(dataset, units, width=1.0):
+    """A problem for a dataset of flat inputs: an MLP encoder, a linear head for each task.
+
+    Args:
+      dataset: a `Dataset`.
+      units: of each layer of the encoder.
+      width: multiplies them.
+    """
     example = dataset.train.inputs[:1]
     goals = objectives.for_tasks(dataset.tasks)
+    make_encoder = _encoder(example, units)
+    features = nnx.eval_shape(lambda: make_encoder(width, nnx.Rngs(0))).num_features
     return from_nnx(
-        lambda rngs: models.MLP(example.size, units, rngs=rngs),
+        lambda rngs: make_encoder(width, rngs),
         {
-            task: lambda rngs, width=goal.width: nnx.Linear(units[-1], width, rngs=rngs)
+            task: lambda rngs, outputs=goal.width: nnx.Linear(features, outputs, rngs=rngs)
             for task, goal in goals.items()
         },
         *objectives.losses_and_metrics(goals),
         example,
     )
+
+
+def problem_of_cost(dataset, units, cost):
+    """The problem whose encoder costs so much, in units of the one with these units."""
+    example = dataset.train.inputs[:1]
+    width = models.width_for(_encoder(example, units), example.shape[1:], cost)
+    return dense_problem(dataset, units, width)
+
+
+def _encoder(example, units):
+    return lambda width, rngs: models.MLP(example.size, units, width=width, rngs=rngs)
+
+
+def smaller_problem(dataset, units):
+    """The problem with the encoder that --smaller asks for, or None."""
+    if FLAGS.smaller is None:
+        return None
+    if not 0 < FLAGS.smaller < 1:
+        raise ValueError(f'--smaller must be above 0 and below 1, not {FLAGS.smaller:g}')
+    return problem_of_cost(dataset, units, FLAGS.smaller)
 
 
 def run_folder(name):

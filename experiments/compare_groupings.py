@@ -12,6 +12,10 @@ groups gain, cost of the search. Less than half an hour on two CPU cores.
 leaves the exhaustive search out, and trains only what these methods ask for. An interrupted command
 goes on with --workdir=FOLDER --resume; several commands with one --store share the work.
 
+    python -m experiments.compare_groupings --smaller=0.5 --budgets=1,1.5,2,2.5,3
+
+lets single tasks have an encoder of half the cost, as Standley et al. do.
+
     python -m experiments.compare_groupings --dataset=table --table=mine.csv --targets=a,b,c
 
 does it for the columns of a table.
@@ -23,14 +27,23 @@ from experiments import common, launch
 from tag_jax import comparison, report, workdir
 from tag_jax.grouping import run as runs
 
+# How the encoder of wide_all_in_one follows from the budget.
+WIDER = {'channels': common.dense_problem, 'cost': common.problem_of_cost}
+
 flags.DEFINE_list(
     'methods',
     'all_in_one,tag,cosine_similarity,hoa,esa,subsets,exhaustive',
     f'Ways to group, beside random ones, or all: {", ".join(comparison.METHODS)}.',
 )
+flags.DEFINE_string(
+    'wider',
+    'channels',
+    'The encoder of wide_all_in_one: channels for as many times the units as the budget (Fifty et '
+    'al. 2021), cost for one as costly as it (Standley et al. 2020).',
+)
 common.define_comparison_flags()
 flags.adopt_module_key_flags(launch)
-for name in common.COMPARISON_FLAGS:
+for name in (*common.COMPARISON_FLAGS, 'smaller'):
     flags.declare_key_flag(name)
 
 FLAGS = flags.FLAGS
@@ -38,17 +51,26 @@ FLAGS = flags.FLAGS
 
 def main():
     config = common.training_config()
-    methods = list(comparison.METHODS) if FLAGS.methods == ['all'] else FLAGS.methods
+    methods = FLAGS.methods
+    if methods == ['all']:
+        methods = [name for name in comparison.METHODS if FLAGS.smaller or name != comparison.SMALL]
     budgets = common.budgets()
     dataset = common.load_dataset()
-    problem = common.dense_problem(dataset, common.widths())
-    comparison.check(problem, dataset, methods, budgets, config, FLAGS.seeds)
+    units = common.widths()
+    problem, smaller = common.dense_problem(dataset, units), common.smaller_problem(dataset, units)
+    wide = launch.choose('way to widen', FLAGS.wider, WIDER)
+    wider = {}
+    if comparison.WIDE in methods:
+        wider = {budget: wide(dataset, units, budget) for budget in budgets}
+    comparison.check(problem, dataset, methods, budgets, config, FLAGS.seeds, smaller, wider)
     settings = {
         'dataset': dataset.name,
         'methods': methods,
         'budgets': budgets,
         'seeds': FLAGS.seeds,
-        'widths': list(common.widths()),
+        'widths': list(units),
+        'smaller': FLAGS.smaller,
+        'wider': FLAGS.wider if wider else None,
         **runs.settings(config),
     }
     folder = common.run_folder(f'compare_groupings_{dataset.name}')
@@ -68,6 +90,8 @@ def main():
             config,
             seeds=FLAGS.seeds,
             store=store,
+            smaller=smaller,
+            wider=wider,
             on_outcome=on_outcome,
         )
     print(report.write_comparison(folder, found, problem.task_names, settings))

@@ -41,6 +41,7 @@ METHODS = {
 OPTIONS = {
     'affinity': ('tag',),
     'store': ('verify', 'hoa', 'esa', 'subsets', 'exhaustive', 'pessimal'),
+    'smaller': ('hoa', 'esa', 'exhaustive', 'pessimal'),
 }
 
 flags.DEFINE_string('method', 'tag', f'How groups are found, one of: {", ".join(METHODS)}.')
@@ -63,12 +64,14 @@ def main():
             raise ValueError(f'--{name} is for --method={" or ".join(OPTIONS[name])}')
     config = common.training_config()
     dataset = common.load_dataset()
+    if 'smaller' in options:
+        options['smaller'] = common.smaller_problem(dataset, common.widths())
     folder = common.run_folder(f'{FLAGS.method}_{FLAGS.dataset}')
     with launch.resumable(folder):
         method(
             common.dense_problem(dataset, common.widths()),
             dataset,
-            FLAGS.budget,
+            common.budget(),
             config,
             folder,
             resume=FLAGS.resume,

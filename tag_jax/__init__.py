@@ -30,6 +30,7 @@ _SUBMODULES = (
     'selection',
     'slots',
     'store',
+    'studies',
     'training',
     'trust',
     'workdir',

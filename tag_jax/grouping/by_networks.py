@@ -34,8 +34,8 @@ def hoa(
       store: the folder of a `ledger.Ledger`, which may hold networks already and be shared by
         processes; None for one in the workdir.
       smaller: a `MultiTaskProblem` with the same tasks on a cheaper encoder; every single task is
-        trained on it as well (Section 4). What it costs is the ratio of the encoders' FLOPs, to a
-        hundredth.
+        trained on it as well (Section 4). What it costs is the ratio of the multiply-adds of the
+        encoders, to a hundredth.
 
     Returns:
       A `Result`.

@@ -294,7 +294,7 @@ def _check_budget(problem, budget, sizes):
 
 
 def cost_of_encoder(other, problem, dataset):
-    """What another encoder costs, in units of the problem's, by FLOPs, to a hundredth.
+    """What another encoder costs, in units of the problem's, to a hundredth.
 
     Args:
       other: a `MultiTaskProblem`.
@@ -310,8 +310,8 @@ def cost_of_encoder(other, problem, dataset):
             f'{", ".join(problem.task_names)}, and not {", ".join(other.task_names)}'
         )
     evaluation.check_split(other, dataset.train, 'train')
-    flops = [evaluation.encoder_flops(one, dataset.train.inputs) for one in (other, problem)]
-    return round(flops[0] / flops[1], 2)
+    costs = [evaluation.encoder_cost(one, dataset.train.inputs) for one in (other, problem)]
+    return round(costs[0] / costs[1], 2)
 
 
 def _cost_of_smaller(smaller, problem, dataset):

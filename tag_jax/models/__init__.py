@@ -13,7 +13,7 @@ from tag_jax.models.mlp import MLP
 from tag_jax.models.pretrained import from_torchvision, load_weights, save_weights
 from tag_jax.models.pspnet import PyramidPooling
 from tag_jax.models.resnet import CelebAResNet18, ResNet, SmallResNet, resnet18, resnet50
-from tag_jax.models.sizes import multiply_adds, width_for
+from tag_jax.models.sizes import multiply_adds, multiply_adds_of, width_for
 from tag_jax.models.xception import Xception, XceptionDecoder
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     'from_torchvision',
     'load_weights',
     'multiply_adds',
+    'multiply_adds_of',
     'resnet18',
     'resnet50',
     'save_weights',

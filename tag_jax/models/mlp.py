@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from tag_jax.models.layers import scaled
+
 
 class MLP(nnx.Module):
     """Dense layers with ReLU, on flattened inputs.
@@ -14,13 +16,20 @@ class MLP(nnx.Module):
     Args:
       num_inputs: entries of one example, whatever its shape.
       widths: units of each layer; the last is the width of the representation.
+      width: multiplies the units of every layer.
       rngs: for the initial parameters.
 
-    Called with inputs `[B, ...]`, returns a representation `[B, widths[-1]]`.
+    Attributes:
+      num_features: of the representation.
+
+    Called with inputs `[B, ...]`, returns a representation `[B, num_features]`.
     """
 
-    def __init__(self, num_inputs: int, widths: Sequence[int], *, rngs: nnx.Rngs):
-        sizes = (num_inputs, *widths)
+    def __init__(
+        self, num_inputs: int, widths: Sequence[int], *, width: float = 1.0, rngs: nnx.Rngs
+    ):
+        sizes = (num_inputs, *(scaled(units, width) for units in widths))
+        self.num_features = sizes[-1]
         self.layers = nnx.List(
             nnx.Linear(size, width, rngs=rngs) for size, width in itertools.pairwise(sizes)
         )

@@ -9,13 +9,26 @@ from flax import nnx
 from jax.extend.core import jaxprs_in_params
 
 
-def multiply_adds(make_encoder: Callable, input_shape: tuple[int, ...]) -> int:
+def multiply_adds_of(function: Callable, *arguments) -> int:
     """Multiplications (each with an addition) of the convolutions and matrix products.
 
-    Counted from the traced program, for one example in evaluation mode, nothing computed. A
-    convolution counts all taps of its kernel at every output, those on the padding as well; a
-    transposed one does not count the zeros between its inputs. Element-wise work (BatchNorm, ReLU,
-    pooling by windows) is not counted. `jax.image.resize` is a matrix product to JAX and counts.
+    Counted from the traced program, nothing computed. A convolution counts all taps of its kernel
+    at every output, those on the padding as well; a transposed one does not count the zeros between
+    its inputs. Element-wise work (BatchNorm, ReLU, pooling by windows) is not counted.
+    `jax.image.resize` is a matrix product to JAX and counts.
+
+    Args:
+      function: of arrays.
+      *arguments: arrays, or `jax.ShapeDtypeStruct`s, or trees of them.
+
+    Raises:
+      ValueError: if it branches or loops depending on its data, so that nobody can tell.
+    """
+    return _multiply_adds(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+def multiply_adds(make_encoder: Callable, input_shape: tuple[int, ...]) -> int:
+    """`multiply_adds_of` a module, for one example in evaluation mode.
 
     Args:
       make_encoder: `nnx.Rngs -> nnx.Module`, called with its inputs alone; a head will do as well.
@@ -23,16 +36,12 @@ def multiply_adds(make_encoder: Callable, input_shape: tuple[int, ...]) -> int:
 
     Returns:
       A number. Standley et al. 2020 measure inference time by it: 2.28 billion for their encoder.
-
-    Raises:
-      ValueError: if the module branches or loops depending on its data, so that nobody can tell.
     """
     module = nnx.eval_shape(lambda: make_encoder(nnx.Rngs(0)))
     module.eval()
     graph, variables = nnx.split(module)
     example = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
-    traced = jax.make_jaxpr(lambda values, x: nnx.merge(graph, values)(x))(variables, example)
-    return _multiply_adds(traced.jaxpr)
+    return multiply_adds_of(lambda values, x: nnx.merge(graph, values)(x), variables, example)
 
 
 def width_for(

@@ -33,7 +33,7 @@ def relations(problem, dataset, config, budgets, seeds, store=None, smaller=None
     del budgets
     names = problem.task_names
     gains = _pair_gains(problem, dataset, config, seeds, store, smaller)
-    mean = np.nanmean(gains, axis=0)
+    mean = gains.mean(axis=0)
     average = lambda values: mean_and_error(np.nanmean(values, axis=1))
     rows = [(source, *map(_known, mean[n]), average(gains[:, n])) for n, source in enumerate(names)]
     columns = [average(gains[:, :, n]) for n in range(len(names))]

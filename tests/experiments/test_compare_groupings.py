@@ -68,9 +68,9 @@ def test_bad_input_ends_with_a_sentence(table):
         'compare_groupings',
         [
             (['--methods=best'], "there is no method 'best'"),
-            (['--budgets=2.5'], '--budgets must be whole numbers, not 2.5'),
+            (['--budgets=2.5'], 'the number of tasks, 8, not 2.5'),
             (['--budgets=9'], 'budget must be an integer between 1 and the number of tasks, 8'),
-            (['--budgets=inf'], '--budgets must be whole numbers, not inf'),
+            (['--budgets=inf'], 'the number of tasks, 8, not inf'),
             (['--table=patients.csv'], '--table is for --dataset=table'),
             (['--seeds=0'], 'needs at least one method, one budget and one seed'),
             (['--dataset=table'], '--dataset=table needs --table, a file, and --targets'),

@@ -1,0 +1,159 @@
+import itertools
+
+import numpy as np
+import pytest
+from small import TASKS
+
+from tag_jax import comparison, report, studies, workdir
+from tag_jax.studies.result import mean_and_error, within_targets
+from tag_jax.training import TrainingConfig
+
+CONFIG = TrainingConfig(
+    steps=20, batch_size=64, learning_rate=1e-2, eval_every=4, affinity_every=4, slots=2
+)
+ALL = tuple(TASKS)
+
+
+@pytest.fixture(scope='module')
+def study(problem, dataset, tmp_path_factory):
+    """Runs a study; all of them share a store."""
+    store = tmp_path_factory.mktemp('studies') / 'networks'
+    return lambda function, config=CONFIG, seeds=2, **more: function(
+        problem, dataset, config, (2,), seeds, store, **more
+    )
+
+
+@pytest.fixture(scope='module')
+def rows(study, problem, dataset, tmp_path_factory):
+    """`{seed: {tasks: row}}` of all networks."""
+    sets = [s for k in (1, 2, 3) for s in itertools.combinations(ALL, k)]
+    with comparison.searching(problem, dataset, CONFIG, 2) as searches:
+        return [dict(zip(sets, one.rows(sets), strict=True)) for one in searches]
+
+
+def test_frequency(study):
+    found = study(studies.frequency)
+    (table,) = found.tables
+    cells = {name: cells for name, *cells in table.rows}
+    assert list(cells) == [
+        'every 1 steps', 'every 5 steps', 'every 10 steps', 'every 25 steps', 'every 50 steps',
+        'every 100 steps', 'first quarter', 'middle quarter', 'last quarter',
+    ]  # fmt: skip
+    below, faster, alike = cells['every 1 steps']
+    assert (faster, alike) == (1, (pytest.approx(1), pytest.approx(0, abs=1e-12)))
+    assert cells['every 25 steps'][2] == cells['every 50 steps'][2], 'both measure step 0 only'
+    lines = {line.method: line for line in comparison.summary(found.comparison)}
+    assert below == pytest.approx(lines['every 1 steps'].over_random, nan_ok=True)
+
+
+def test_validation(study):
+    correlations, groups = study(studies.validation).tables
+    (_, (r, error)), _ = correlations.rows
+    assert -1 <= r <= 1
+    assert error >= 0
+    assert [name for name, *_ in groups.rows] == ['training batches', 'validation batches']
+
+
+def test_task_sets(study):
+    table, agreement = study(studies.task_sets, count=2).tables
+    assert [name.count(',') for name, *_ in table.rows] == [1, 1]
+    assert agreement.rows[0][1] == 1, 'in a pair, the other task is the best partner'
+
+
+def test_hyperparameters(study):
+    exhaustive, tag = study(studies.hyperparameters).tables
+    assert exhaustive.header == ('budget', 'half the batch', 'twice the learning rate')
+    for table in (exhaustive, tag):
+        ((budget, *cells),) = table.rows
+        assert budget == '2'
+        assert np.isfinite(cells).all()
+
+
+def test_partners_by_hand(study, rows):
+    table, _ = study(studies.partner).tables
+    errors = {
+        (source, target): [
+            one[tuple(task for task in ALL if task in (source, target))]['test'][target]['error']
+            for one in rows
+        ]
+        for source, target in itertools.permutations(ALL, 2)
+    }
+    for target, _, best, worst, _ in table.rows:
+        others = [task for task in ALL if task != target]
+        gains = []
+        for judge in (1, 0):  # The other seed.
+            onto = np.array([errors[source, target][judge] for source in others])
+            gains.append(100 * (1 - onto / onto.mean()))
+        assert best == pytest.approx(mean_and_error(np.max(gains, axis=1)), nan_ok=True)
+        assert worst == pytest.approx(mean_and_error(np.min(gains, axis=1)), nan_ok=True)
+
+
+def test_relations_by_hand(study, rows):
+    gains, mutual = study(studies.relations).tables
+    assert gains.header == ('with', *ALL, 'average')
+
+    def gain(source, target):
+        pair = tuple(task for task in ALL if task in (source, target))
+        error = lambda row: row['test'][target]['error']
+        return np.mean([100 * (1 - error(one[pair]) / error(one[target,])) for one in rows])
+
+    cells = {name: dict(zip(ALL, cells, strict=False)) for name, *cells in gains.rows}
+    for source, target in itertools.permutations(ALL, 2):
+        assert cells[source][target] == pytest.approx(gain(source, target))
+    assert cells['sign']['sign'] is None
+    assert mutual.rows[0][0] == 'sign, octant'
+    both = (gain('sign', 'octant') + gain('octant', 'sign')) / 2
+    assert mutual.rows[0][1][0] == pytest.approx(both)
+
+
+def test_early_errors(study):
+    (table,) = study(studies.early).tables
+    *_, last = table.rows
+    assert last[0] == '1'
+    assert all(-1 <= row[1][0] <= 1 for row in table.rows)
+
+
+def test_smaller_task_sets_by_hand(study, rows):
+    (table,) = study(studies.smaller_task_sets).tables
+    cells = dict(table.rows)
+    totals = []
+    for one in rows:
+        of_sets = []
+        for tasks in itertools.combinations(ALL, 2):
+            inside = {s: row for s, row in one.items() if set(s) <= set(tasks)}
+            of_sets.append(
+                sum(
+                    min(
+                        (row for s, row in inside.items() if task in s),
+                        key=lambda row, task=task: row['validation'][task]['error'],
+                    )['test'][task]['error']
+                    for task in tasks
+                )
+            )
+        totals.append(np.mean(of_sets))
+    assert cells['optimal'] == pytest.approx(mean_and_error(totals))
+    assert {'optimal', 'hoa', 'esa', 'all_in_one', 'random'} <= set(cells)
+
+
+def test_low_data(study):
+    (table,) = study(studies.low_data, seeds=1).tables
+    assert table.header == ('pair', '26 examples', '128 examples', '512 examples')
+    assert len(table.rows) == 3
+
+
+def test_alike_within_targets():
+    rng = np.random.default_rng(0)
+    affinity = rng.normal(size=(5, 5))
+    assert within_targets(affinity, affinity) == pytest.approx(1)
+    assert within_targets(affinity, -affinity + rng.normal(size=5)) == pytest.approx(-1)
+    assert np.isnan(within_targets(affinity[:2, :2], affinity[:2, :2]))
+
+
+def test_what_is_written(tmp_path):
+    table = studies.Table('A title', ('name', 'x'), (('a', (1.0, 0.25)), ('b', None), ('c', 2.0)))
+    text = report.write_study(tmp_path, 'early', studies.Study((table,)), {'dataset': 'letters'})
+    assert '1 ± 0.25' in text
+    assert text.endswith(f'report: {tmp_path}/report.html')
+    results = workdir.read_json(tmp_path / 'results.json')
+    assert results['tables'][0]['rows'] == [['a', [1.0, 0.25]], ['b', None], ['c', 2.0]]
+    assert 'A title' in (tmp_path / 'report.html').read_text()
