@@ -3,6 +3,7 @@
 from tag_jax.data.dataset import Dataset, Split, TaskKind
 from tag_jax.data.digit_attributes import digit_attributes
 from tag_jax.data.multi_digits import multi_digits
+from tag_jax.data.source import Source
 from tag_jax.data.table import table
 
-__all__ = ['Dataset', 'Split', 'TaskKind', 'digit_attributes', 'multi_digits', 'table']
+__all__ = ['Dataset', 'Source', 'Split', 'TaskKind', 'digit_attributes', 'multi_digits', 'table']
