@@ -4,6 +4,7 @@ from tag_jax.data.celeb_a import celeb_a
 from tag_jax.data.dataset import Dataset, Split, TaskKind
 from tag_jax.data.digit_attributes import digit_attributes
 from tag_jax.data.multi_digits import multi_digits
+from tag_jax.data.multi_mnist import multi_mnist
 from tag_jax.data.source import Source
 from tag_jax.data.table import table
 
@@ -15,5 +16,6 @@ __all__ = [
     'celeb_a',
     'digit_attributes',
     'multi_digits',
+    'multi_mnist',
     'table',
 ]

@@ -1,6 +1,6 @@
 """CelebA (Liu et al. 2015): 40 yes-no attributes of 202,599 faces, from TensorFlow Datasets.
 
-Sener & Koltun 2018, Section 5.2, train on all 40; Fifty et al. 2021, Section 5.1, on nine of them.
+Sener & Koltun 2018, Section 4.2, train on all 40; Fifty et al. 2021, Section 5.1, on nine of them.
 """
 
 import functools
