@@ -1,6 +1,7 @@
-"""MultiMNIST (Sener & Koltun 2018, Section 4.1 and supplement C.1): two handwritten digits in one image, two tasks.
+"""MultiMNIST: two handwritten digits in one image, two tasks.
 
-From the four files of MNIST, or of anything in its format (Fashion-MNIST, KMNIST).
+Sener & Koltun 2018, Section 4.1 and supplement C.1. From the four files of MNIST, or of anything in
+its format (Fashion-MNIST, KMNIST).
 """
 
 import gzip
