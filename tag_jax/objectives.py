@@ -123,6 +123,7 @@ def segmentation(num_classes):
     pixelwise = classification(num_classes)
 
     def sums(output, target, mask):
+        target = target.astype(jnp.int32)
         known = _spread(mask, target.shape) & (target >= 0) & (target < num_classes)
         cells = jnp.where(known, target * num_classes + jnp.argmax(output, axis=-1), num_classes**2)
         confusion = jnp.bincount(cells.ravel(), length=num_classes**2 + 1)[:-1]
@@ -179,7 +180,8 @@ def regression(size=1, absolute=False):
         return jnp.mean(distance(output - _as_columns(target, output)), axis=-1)
 
     def sums(output, target, mask):
-        target = _as_columns(target, output)
+        as_float = lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        output, target = as_float(output), as_float(_as_columns(target, output))
         mask = _spread(mask, output.shape[:-1])
         # Rows of images apart: float32 loses digits in a sum over all of their pixels.
         axes = (0, *range(2, mask.ndim))

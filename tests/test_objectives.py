@@ -174,7 +174,7 @@ def test_segmentation_by_hand():
         np.sum((found == c) & (labels == c)) / np.sum((found == c) | (labels == c))
         for c in (0, 1, 2, 4)
     ]
-    wrong_behind_the_mask = np.where(mask, target, 255)
+    wrong_behind_the_mask = np.where(mask, target, 255).astype(np.uint8)
     finished = objective.metric.finish(
         scored(objective.metric, output, wrong_behind_the_mask, mask)
     )

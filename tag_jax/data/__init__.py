@@ -1,6 +1,7 @@
 """Datasets, all in one form; one file a dataset."""
 
 from tag_jax.data.celeb_a import celeb_a
+from tag_jax.data.cityscapes import cityscapes
 from tag_jax.data.dataset import Dataset, Split, TaskKind
 from tag_jax.data.digit_attributes import digit_attributes
 from tag_jax.data.multi_digits import multi_digits
@@ -14,6 +15,7 @@ __all__ = [
     'Split',
     'TaskKind',
     'celeb_a',
+    'cityscapes',
     'digit_attributes',
     'multi_digits',
     'multi_mnist',
