@@ -8,6 +8,7 @@ from tag_jax.data.multi_digits import multi_digits
 from tag_jax.data.multi_mnist import multi_mnist
 from tag_jax.data.source import Source
 from tag_jax.data.table import table
+from tag_jax.data.taskonomy import taskonomy
 
 __all__ = [
     'Dataset',
@@ -20,4 +21,5 @@ __all__ = [
     'multi_digits',
     'multi_mnist',
     'table',
+    'taskonomy',
 ]

@@ -65,7 +65,7 @@ def cityscapes(data_dir, tasks=tuple(TASKS), size=(256, 512), validation=275, se
 
     Raises:
       ValueError: if there is no such task, or not that many training images; when an example is
-        read, if a file is cut off or of another size than its image.
+        read, if a file is damaged or of another size than its image.
       FileNotFoundError: if there are no images, or an image lacks its file of labels.
     """
     for task in tasks:

@@ -1,5 +1,8 @@
 """Reading images from files, and resizing them."""
 
+import io
+import pathlib
+
 import numpy as np
 
 
@@ -12,17 +15,17 @@ def read_image(path, mode=None):
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if it is cut off or no image.
+      ValueError: if it is damaged or no image.
     """
     from PIL import Image
 
+    content = pathlib.Path(path).read_bytes()
     try:
-        with Image.open(path) as image:
+        Image.open(io.BytesIO(content)).verify()  # The checksums of PNG files.
+        with Image.open(io.BytesIO(content)) as image:
             return np.asarray(image if mode is None else image.convert(mode))
-    except FileNotFoundError:
-        raise
     except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f'{path} is cut off or no image: {error}') from error
+        raise ValueError(f'{path} is damaged or no image: unpack it again') from error
 
 
 def bilinear(image, height, width):

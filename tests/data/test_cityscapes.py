@@ -155,13 +155,15 @@ def test_a_folder_without_images(tmp_path):
 @pytest.mark.parametrize(
     'kind', ['leftImg8bit', 'gtFine_labelIds', 'gtFine_instanceIds', 'disparity']
 )
-def test_files_that_are_cut_off_are_named(root, kind):
+def test_damaged_files_are_named(root, kind):
     scenes = data.cityscapes(root, validation=1)
     path = path_of(root, kind.split('_')[0], 'val', 'lindau_000000_000019', kind)
     content = path.read_bytes()
-    for cut in (content[: len(content) // 2], b'', b'<html>'):
-        path.write_bytes(cut)
-        with pytest.raises(ValueError, match=f'lindau_000000_000019_{kind}.png is cut off or no'):
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
+    for damaged in (content[: len(content) // 2], b'', b'<html>', bytes(flipped)):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=f'lindau_000000_000019_{kind}.png is damaged or no'):
             scenes.test[0]
     assert scenes.test[1]
 
