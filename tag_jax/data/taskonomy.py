@@ -91,18 +91,10 @@ def taskonomy(data_dir, train, validation, test, tasks=tuple(TASKS), size=256, c
 
 def _images(data_dir, path, buildings, domains, check):
     """[({domain: folder and end of its files}, start of their names)] of all whole images."""
-    images, total = [], 0
-    for building in buildings:
-        places, names = {}, {}
-        for domain in domains:
-            places[domain], names[domain] = _listed(data_dir, building, domain)
-        whole = set.intersection(*names.values())
-        total += len(set.union(*names.values()))
-        images += [(places, name) for name in sorted(whole)]
-    if check:
-        with futures.ThreadPoolExecutor() as threads:
-            whole = threads.map(_is_whole, images, chunksize=64)
-            images = [image for image, good in zip(images, whole, strict=True) if good]
+    read = functools.partial(_images_of, data_dir, domains, check)
+    with futures.ThreadPoolExecutor() as threads:
+        found, totals = zip(*threads.map(read, buildings), strict=True) if buildings else ((), ())
+    images, total = list(itertools.chain(*found)), sum(totals)
     if not images:
         raise ValueError(f'none of the {total} images of the buildings in {path} can be read')
     if len(images) < total:
@@ -111,6 +103,16 @@ def _images(data_dir, path, buildings, domains, check):
             path, total - len(images), total,
         )  # fmt: skip
     return images
+
+
+def _images_of(data_dir, domains, check, building):
+    """The whole images of one building, and how many there are with the others."""
+    places, names = {}, {}
+    for domain in domains:
+        places[domain], names[domain] = _listed(data_dir, building, domain)
+    whole = sorted(set.intersection(*names.values()))
+    images = [(places, name) for name in whole if not check or _is_whole(places, name)]
+    return images, len(set.union(*names.values()))
 
 
 def _listed(data_dir, building, domain):
@@ -133,9 +135,8 @@ def _listed(data_dir, building, domain):
     return (folder, *ends), {start for start, _ in found}
 
 
-def _is_whole(image):
+def _is_whole(places, name):
     """Whether all files of an image begin and end as PNG files do."""
-    places, name = image
     for folder, end in places.values():
         with open(folder / f'{name}{end}', 'rb') as file:
             begins = file.read(len(_PNG_BEGINS))
