@@ -18,8 +18,9 @@ class Source:
     each ask for rows of its own. Nothing is shuffled here: the order is that of the rows asked for.
 
     Attributes:
-      decode: `row -> Split` of one example, for integers in [0, size). A pure function that threads
-        may call at once.
+      decode: `row -> Split` of one example, arrays and NumPy numbers, for integers in [0, size). A
+        pure function that threads may call at once. Where labels may be missing it should always
+        give masks, lest batches differ in structure.
       size: the number of examples.
     """
 
@@ -49,9 +50,27 @@ class Source:
 
         Raises:
           IndexError: if there is no such row.
-          ValueError: if there are no rows, or the examples differ in shape.
+          ValueError: if there are no rows, or the examples differ in shape or dtype.
         """
-        return _stack([self[row] for row in rows])
+        rows = list(rows)
+        if not rows:
+            raise ValueError('no rows to read')
+        stacks, mask = None, {}
+        # Each example is copied before the next is made: that is quicker than to stack them all.
+        for n, row in enumerate(rows):
+            inputs, targets, known = self[row]
+            if stacks is None:
+                room = lambda value: np.empty((len(rows), *value.shape), value.dtype)
+                stacks = room(inputs), {task: room(targets[task]) for task in targets}
+            _put(stacks[0], n, inputs)
+            for task, stack in stacks[1].items():
+                _put(stack, n, targets[task])
+            for task, part in (known or {}).items():
+                if part is not None:
+                    if task not in mask:
+                        mask[task] = np.ones((len(rows), *part.shape), bool)
+                    _put(mask[task], n, part)
+        return Split(*stacks, mask or None)
 
     def batches(self, rows_of_batches, workers=2):
         """Batches read ahead in threads (grain), in order.
@@ -83,20 +102,10 @@ class Source:
         return Source(lambda row: self.decode(row).only(tasks), self.size)
 
 
-def _stack(examples):
-    if not examples:
-        raise ValueError('no rows to read')
-    masks = [example.mask or {} for example in examples]
-    mask = {}
-    for task in examples[0].targets:
-        if known := [part[task] for part in masks if part.get(task) is not None]:
-            whole = np.ones(np.shape(known[0]), bool)
-            mask[task] = np.stack([whole if m.get(task) is None else m[task] for m in masks])
-    return Split(
-        np.stack([example.inputs for example in examples]),
-        {
-            task: np.stack([example.targets[task] for example in examples])
-            for task in examples[0].targets
-        },
-        mask or None,
-    )
+def _put(stack, n, value):
+    if value.shape != stack.shape[1:] or value.dtype != stack.dtype:
+        raise ValueError(
+            f'examples differ in shape or type: {stack.dtype} {list(stack.shape[1:])} and '
+            f'{value.dtype} {list(value.shape)}'
+        )
+    stack[n] = value
