@@ -1,10 +1,14 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tag_jax import objectives
+from tag_jax import evaluation, gradients, objectives
+from tag_jax.data import Split, TaskKind
+from tag_jax.problem import Batch, from_nnx
 
 
 def scored(metric, output, target, mask):
@@ -121,9 +125,19 @@ def test_sums_of_parts_are_the_sums_of_the_whole(first, second, seed):
             np.testing.assert_allclose(parts[0][name] + parts[1][name], total, atol=1e-4)
 
 
+def finished_by_hand(objective):
+    target = np.arange(4, dtype=np.float32)
+    sums = scored(objective.metric, target[:, None], target, np.ones(4, bool))
+    return objective.metric.finish(sums)
+
+
 def test_objectives_by_name():
     assert objectives.objective('classification', 5).width == 5
     assert objectives.objective('regression', 2).width == 2
+    assert objectives.objective('segmentation', 19).width == 19
+    assert 'mae' in finished_by_hand(objectives.objective('absolute_pixel_regression', 1))
+    assert 'mae' in finished_by_hand(objectives.objective('absolute_regression', 1))
+    assert 'mse' in finished_by_hand(objectives.objective('pixel_regression', 1))
     with pytest.raises(ValueError, match="no kind of task called 'ranking'"):
         objectives.objective('ranking', 2)
 
@@ -134,3 +148,210 @@ def test_objectives_of_a_dataset():
     losses, metrics = objectives.losses_and_metrics(goals)
     assert losses['a'] is goals['a'].loss
     assert metrics['b'] is goals['b'].metric
+
+
+def pixels(seed=0, num_classes=5, shape=(3, 4, 6)):
+    """Logits, labels among which class 3 is absent, and a mask with about a third missing."""
+    rng = np.random.default_rng(seed)
+    output = rng.normal(size=(*shape, num_classes)).astype(np.float32)
+    output[..., 3] -= 100
+    target = rng.choice([0, 1, 2, 4], shape).astype(np.int32)
+    return output, target, rng.random(shape) < 0.7
+
+
+def test_segmentation_by_hand():
+    output, target, mask = pixels()
+    objective = objectives.segmentation(5)
+    assert objective.width == 5
+    exponents = np.exp(output.astype(np.float64))
+    chosen = np.take_along_axis(exponents, target[..., None], axis=-1)[..., 0]
+    np.testing.assert_allclose(
+        objective.loss(output, target), -np.log(chosen / exponents.sum(axis=-1)), rtol=1e-5
+    )
+    found = output.argmax(axis=-1)[mask]
+    labels = target[mask]
+    ious = [
+        np.sum((found == c) & (labels == c)) / np.sum((found == c) | (labels == c))
+        for c in (0, 1, 2, 4)
+    ]
+    wrong_behind_the_mask = np.where(mask, target, 255).astype(np.uint8)
+    finished = objective.metric.finish(
+        scored(objective.metric, output, wrong_behind_the_mask, mask)
+    )
+    assert finished == pytest.approx(
+        {
+            'error': 100 * (1 - np.mean(ious)),
+            'miou': np.mean(ious),
+            'pixel_accuracy': np.mean(found == labels),
+        }
+    )
+
+
+def test_a_class_that_is_only_predicted_counts_as_missed():
+    metric = objectives.segmentation(3).metric
+    target = np.zeros((1, 1, 4), np.int32)
+    output = np.eye(3, dtype=np.float32)[[[[0, 0, 0, 1]]]]
+    finished = metric.finish(scored(metric, output, target, np.ones(1, bool)))
+    assert finished == pytest.approx({'error': 62.5, 'miou': 0.375, 'pixel_accuracy': 0.75})
+
+
+@pytest.mark.parametrize('wrong', [-1, 5, 255])
+def test_labels_of_pixels_outside_the_classes_are_named(wrong):
+    metric = objectives.segmentation(5).metric
+    output, target, mask = pixels()
+    target[0, 0, :2], mask[0, 0, :2] = wrong, True
+    with pytest.raises(ValueError, match='2 pixels have labels outside of the classes 0 to 4'):
+        metric.finish(scored(metric, output, target, mask))
+    with pytest.raises(ValueError, match=f'the label {wrong} is not one of the classes 0 to 4'):
+        metric.reference(target, mask)
+    assert metric.reference(np.where(mask, target, 255) % 5, mask) is None
+    with pytest.raises(ValueError, match=r'must be integers \[N, H, W\], not float64 \[3\]'):
+        metric.reference(np.zeros(3), np.ones(3, bool))
+
+
+@pytest.mark.parametrize('absolute', [False, True])
+@pytest.mark.parametrize('shape', [(4, 5, 6), (4, 5, 6, 1), (4, 5, 6, 2), (9,), (9, 3)])
+def test_regression_of_examples_and_pixels_by_hand(shape, absolute):
+    rng = np.random.default_rng(0)
+    size = 1 if len(shape) in (1, 3) else shape[-1]
+    objective = objectives.regression(size, absolute)
+    columns = (*shape, 1) if len(shape) in (1, 3) else shape
+    output, target = rng.normal(size=columns), (3 + rng.normal(size=shape)).astype(np.float32)
+    distance = (np.abs if absolute else np.square)(output - target.reshape(columns))
+    np.testing.assert_allclose(
+        objective.loss(jnp.asarray(output), jnp.asarray(target)), distance.mean(axis=-1), rtol=1e-5
+    )
+    mask = rng.random(columns[:-1]) < 0.6
+    labels = target.reshape(columns).astype(np.float64)[mask]
+    variance = labels.var(axis=0).mean()
+    target.reshape(columns)[~mask] = np.nan
+    sums = scored(objective.metric, output, target, mask)
+    expected = {
+        'mae' if absolute else 'mse': distance[mask].mean(),
+        'error': 100 * distance[mask].mean() / (np.sqrt(variance) if absolute else variance),
+    }
+    for reference in ([], [objective.metric.reference(target, mask)]):
+        assert objective.metric.finish(sums, *reference) == pytest.approx(expected, rel=1e-5)
+
+
+def test_masks_of_whole_examples_hide_all_their_pixels():
+    output, target, _ = pixels()
+    rows = np.array([True, False, True])
+    for objective, labels in (
+        (objectives.segmentation(5), target),
+        (objectives.regression(5, absolute=True), output + 1),
+    ):
+        hidden = scored(objective.metric, output, labels, rows)
+        left = scored(objective.metric, output[rows], labels[rows], np.ones(2, bool))
+        for name, total in hidden.items():
+            np.testing.assert_allclose(total, left[name], rtol=1e-5)
+
+
+@pytest.mark.parametrize('value', [0.0, 0.1, 1 / 3, 1e4])
+def test_targets_without_variance_have_no_error_by_sums_either(value):
+    metric = objectives.regression().metric
+    target = np.full((2, 30, 50), value, np.float32)
+    with pytest.raises(ValueError, match='all its targets are equal'):
+        metric.finish(scored(metric, target[..., None] + 1, target, np.ones(2, bool)))
+
+
+def test_images_of_another_shape_do_not_fit():
+    with pytest.raises(ValueError, match=r'targets \[2, 3, 4\] do not fit .* \[2, 4, 3, 1\]'):
+        objectives.regression().loss(jnp.zeros((2, 4, 3, 1)), jnp.zeros((2, 3, 4)))
+
+
+PIXEL_TASKS = {
+    'classes': TaskKind('segmentation', 5),
+    'depth': TaskKind('absolute_pixel_regression', 1),
+    'normals': TaskKind('pixel_regression', 3),
+}
+
+
+@pytest.fixture(scope='module')
+def pixel_problem():
+    """A convolution and heads of one pixel each; (problem, params, model state)."""
+    goals = objectives.for_tasks(PIXEL_TASKS)
+    problem = from_nnx(
+        lambda rngs: nnx.Conv(3, 4, (3, 3), rngs=rngs),
+        {
+            task: lambda rngs, width=goal.width: nnx.Conv(4, width, (1, 1), rngs=rngs)
+            for task, goal in goals.items()
+        },
+        *objectives.losses_and_metrics(goals),
+        jax.ShapeDtypeStruct((1, 4, 6, 3), jnp.float32),
+    )
+    return problem, *jax.jit(problem.init)(jax.random.key(0))
+
+
+def pixel_split():
+    """Six images, whose labels are missing in part: 255 or NaN behind masks."""
+    rng = np.random.default_rng(1)
+    _, classes, known = pixels(shape=(6, 4, 6))
+    depth = rng.normal(size=(6, 4, 6)).astype(np.float32)
+    normals = rng.normal(size=(6, 4, 6, 3)).astype(np.float32)
+    seen = rng.random((6, 4, 6)) < 0.5
+    return Split(
+        rng.normal(size=(6, 4, 6, 3)).astype(np.float32),
+        {
+            'classes': np.where(known, classes, 255),
+            'depth': np.where(seen, depth, np.nan),
+            'normals': normals,
+        },
+        {'classes': known, 'depth': seen},
+    )
+
+
+def by_hand(outputs, split):
+    """{task: mean loss over labelled pixels}, in plain jax.numpy."""
+    known, seen = split.mask['classes'], split.mask['depth']
+    chosen = jax.nn.log_softmax(outputs['classes'][known])
+    chosen = chosen[np.arange(known.sum()), split.targets['classes'][known]]
+    depth = outputs['depth'][..., 0][seen] - split.targets['depth'][seen]
+    return {
+        'classes': -jnp.mean(chosen),
+        'depth': jnp.mean(jnp.abs(depth)),
+        'normals': jnp.mean(jnp.square(outputs['normals'] - split.targets['normals'])),
+    }
+
+
+def test_the_gradient_of_a_pixel_problem(pixel_problem):
+    problem, params, state = pixel_problem
+    split = pixel_split()
+
+    @jax.jit
+    def found(params):
+        batch = Batch(*jax.tree.map(jnp.asarray, tuple(split)))
+        task_gradients, _ = gradients.task_gradients(problem, params, state, batch)
+        return task_gradients.losses, task_gradients.combine(jnp.ones(3))
+
+    def total(params):
+        losses = by_hand(problem.predict(params, state, split.inputs), split)
+        return sum(losses.values()), losses
+
+    losses, gradient = found(params)
+    expected, expected_losses = jax.jit(jax.grad(total, has_aux=True))(params)
+    np.testing.assert_allclose(losses, [expected_losses[task] for task in PIXEL_TASKS], rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), gradient, expected
+    )
+
+
+def test_pixel_problems_are_evaluated_in_batches(pixel_problem):
+    problem, params, state = pixel_problem
+    split = pixel_split()
+    evaluation.check_split(problem, split, 'train')
+    found = evaluation.evaluate(problem, params, state, split, 4)
+    outputs = problem.predict(params, state, split.inputs)
+    losses = by_hand(outputs, split)
+    depth = split.targets['depth'][split.mask['depth']]
+    assert found['depth']['mae'] == pytest.approx(float(losses['depth']), rel=1e-5)
+    assert found['depth']['error'] == pytest.approx(
+        100 * float(losses['depth']) / depth.std(), rel=1e-5
+    )
+    assert found['normals']['mse'] == pytest.approx(float(losses['normals']), rel=1e-5)
+    known = split.mask['classes']
+    right = np.argmax(outputs['classes'], axis=-1) == split.targets['classes']
+    assert found['classes']['pixel_accuracy'] == pytest.approx(right[known].mean())
+    wrong = split._replace(mask={**split.mask, 'classes': np.ones_like(known)})
+    with pytest.raises(ValueError, match="of 'classes' will not do: the label 255 is not one of"):
+        evaluation.check_split(problem, wrong, 'train')

@@ -1,8 +1,25 @@
 """Datasets, all in one form; one file a dataset."""
 
+from tag_jax.data.celeb_a import celeb_a
+from tag_jax.data.cityscapes import cityscapes
 from tag_jax.data.dataset import Dataset, Split, TaskKind
 from tag_jax.data.digit_attributes import digit_attributes
 from tag_jax.data.multi_digits import multi_digits
+from tag_jax.data.multi_mnist import multi_mnist
+from tag_jax.data.source import Source
 from tag_jax.data.table import table
+from tag_jax.data.taskonomy import taskonomy
 
-__all__ = ['Dataset', 'Split', 'TaskKind', 'digit_attributes', 'multi_digits', 'table']
+__all__ = [
+    'Dataset',
+    'Source',
+    'Split',
+    'TaskKind',
+    'celeb_a',
+    'cityscapes',
+    'digit_attributes',
+    'multi_digits',
+    'multi_mnist',
+    'table',
+    'taskonomy',
+]

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 class Split(NamedTuple):
     """Examples of one split, as NumPy arrays with N rows.
 
+    (One example of a `Source` has the same form without the leading axis.)
+
     Attributes:
       inputs: array `[N, ...]`, or a pytree of such arrays.
       targets: `{task: [N, ...]}`.
@@ -17,13 +19,21 @@ class Split(NamedTuple):
     targets: Mapping[str, Any]
     mask: Mapping[str, Any] | None = None
 
+    def only(self, tasks):
+        """The same examples with some of the tasks."""
+        return Split(
+            self.inputs,
+            {task: self.targets[task] for task in tasks},
+            self.mask and {task: self.mask[task] for task in tasks if task in self.mask},
+        )
+
 
 class TaskKind(NamedTuple):
     """What a task asks for.
 
     Attributes:
-      kind: 'classification' or 'regression', as `tag_jax.objectives.objective` takes it.
-      size: the number of classes, or of regressed values.
+      kind: 'classification', 'regression' and so on, as `tag_jax.objectives.objective` takes it.
+      size: the number of classes, or of regressed values (for each pixel, where labels are images).
     """
 
     kind: str
@@ -36,14 +46,15 @@ class Dataset(NamedTuple):
     Attributes:
       name: its name in reports.
       tasks: `{task: TaskKind}`.
-      train, validation, test: three `Split`s. Training and selection see the first two only.
+      train, validation, test: each a `Split` in memory, or a `tag_jax.data.Source` of examples that
+        are decoded when they are asked for. Training and selection see the first two only.
     """
 
     name: str
     tasks: Mapping[str, TaskKind]
-    train: Split
-    validation: Split
-    test: Split
+    train: Any
+    validation: Any
+    test: Any
 
     def only(self, tasks):
         """The same examples with some of the tasks. Raises ValueError if one does not exist."""
@@ -54,13 +65,9 @@ class Dataset(NamedTuple):
                 )
         if not tasks or len(set(tasks)) < len(tasks):
             raise ValueError(f'name at least one task, and none twice: not {list(tasks)}')
-        split = lambda s: Split(
-            s.inputs,
-            {task: s.targets[task] for task in tasks},
-            s.mask and {task: s.mask[task] for task in tasks if task in s.mask},
-        )
+        splits = (self.train, self.validation, self.test)
         return Dataset(
             self.name,
             {task: self.tasks[task] for task in tasks},
-            *map(split, (self.train, self.validation, self.test)),
+            *(split.only(tasks) for split in splits),
         )

@@ -1,0 +1,111 @@
+"""Examples that are decoded when they are asked for: datasets too large to sit in memory."""
+
+import dataclasses
+import operator
+from collections.abc import Callable
+
+import numpy as np
+
+from tag_jax.data.dataset import Split
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+    """Random access to decoded examples.
+
+    `len(source)` is the number of examples, and `source[row]` one of them, decoded anew: a `Split`
+    without the leading axis, whose mask may be None or lack tasks. To shard over processes, let
+    each ask for rows of its own. Nothing is shuffled here: the order is that of the rows asked for.
+
+    Attributes:
+      decode: `row -> Split` of one example, arrays and NumPy numbers, for integers in [0, size). A
+        pure function that threads may call at once. Where labels may be missing it should always
+        give masks, lest batches differ in structure.
+      size: the number of examples.
+    """
+
+    decode: Callable[[int], Split]
+    size: int
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, row):
+        row = operator.index(row)
+        if not 0 <= row < self.size:
+            raise IndexError(f'there is no example {row}: the source has {self.size}')
+        return self.decode(row)
+
+    def example(self):
+        """One decoded example, for its shapes and dtypes."""
+        return self[0]
+
+    def read(self, rows):
+        """The examples of some rows, as a `Split` of arrays with a leading axis.
+
+        A task that has a mask in any of them has one: True where an example brings none.
+
+        Args:
+          rows: integers `[N]`, N > 0.
+
+        Raises:
+          IndexError: if there is no such row.
+          ValueError: if there are no rows, or the examples differ in shape or dtype.
+        """
+        rows = list(rows)
+        if not rows:
+            raise ValueError('no rows to read')
+        stacks, mask = None, {}
+        # Each example is copied before the next is made: that is quicker than to stack them all.
+        for n, row in enumerate(rows):
+            inputs, targets, known = self[row]
+            if stacks is None:
+                room = lambda value: np.empty((len(rows), *value.shape), value.dtype)
+                stacks = room(inputs), {task: room(targets[task]) for task in targets}
+            _put(stacks[0], n, inputs)
+            for task, stack in stacks[1].items():
+                _put(stack, n, targets[task])
+            for task, part in (known or {}).items():
+                if part is not None:
+                    if task not in mask:
+                        mask[task] = np.ones((len(rows), *part.shape), bool)
+                    _put(mask[task], n, part)
+        return Split(*stacks, mask or None)
+
+    def batches(self, rows_of_batches, workers=2):
+        """Batches read ahead in threads (grain), in order.
+
+        Batch n is `read(rows_of_batches[n])`, whatever the number of workers, so a run resumes by
+        starting at another batch.
+
+        Args:
+          rows_of_batches: a sequence of integers `[B]`, one entry a batch: an array `[N, B]`, a
+            list, or anything with a length and items by index.
+          workers: threads that read a batch each; twice as many batches are held ready. 0 reads
+            when a batch is asked for.
+
+        Returns:
+          An iterator of `Split`s of arrays.
+        """
+        import grain  # Slow to import.
+
+        options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=2 * workers)
+        batches = grain.MapDataset.source(rows_of_batches).map(self.read)
+        return iter(batches.to_iter_dataset(options))
+
+    def in_memory(self):
+        """All examples, as a `Split` of arrays."""
+        return self.read(range(self.size))
+
+    def only(self, tasks):
+        """The same examples with some of the tasks."""
+        return Source(lambda row: self.decode(row).only(tasks), self.size)
+
+
+def _put(stack, n, value):
+    if value.shape != stack.shape[1:] or value.dtype != stack.dtype:
+        raise ValueError(
+            f'examples differ in shape or type: {stack.dtype} {list(stack.shape[1:])} and '
+            f'{value.dtype} {list(value.shape)}'
+        )
+    stack[n] = value

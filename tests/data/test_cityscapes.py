@@ -1,0 +1,175 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from tag_jax import data
+from tag_jax.data.images import nearest
+
+# The table of https://github.com/mcordts/cityscapesScripts (helpers/labels.py): id, train id.
+TRAIN_IDS = dict(zip(
+    (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33), range(19),
+    strict=True,
+))  # fmt: skip
+NAMES = {
+    'train': ['aachen_000000_000019', 'aachen_000001_000019', 'bochum_000000_000313'],
+    'val': ['lindau_000000_000019', 'munster_000002_000019'],
+}
+SHAPE = (16, 32)
+
+
+def stored(seed):
+    """Image, label ids, instance ids and disparities of one scene, as they are on disk."""
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(34, size=SHAPE).astype(np.uint8)
+    instances = ids.astype(np.int32)
+    ids[3:7, 5:12], instances[3:7, 5:12] = 26, 26_003  # a car
+    ids[6:9, 10:20], instances[6:9, 10:20] = 24, 24_000  # a person in front of it
+    ids[12, :4], instances[12, :4] = 29, 29_001  # a caravan, which is no class
+    disparity = rng.integers(0, 2**15, SHAPE).astype(np.uint16)
+    disparity[:, -2:] = 0
+    return rng.integers(256, size=(*SHAPE, 3)).astype(np.uint8), ids, instances, disparity
+
+
+def path_of(root, folder, part, name, kind):
+    return root / folder / part / name.split('_')[0] / f'{name}_{kind}.png'
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Five scenes in the folders of the official archives."""
+    for part, names in NAMES.items():
+        for name in names:
+            image, ids, instances, disparity = stored(seed_of(name))
+            for folder, kind, array in (
+                ('leftImg8bit', 'leftImg8bit', image),
+                ('gtFine', 'gtFine_labelIds', ids),
+                ('gtFine', 'gtFine_instanceIds', instances.astype(np.uint16)),
+                ('disparity', 'disparity', disparity),
+            ):
+                path = path_of(tmp_path, folder, part, name, kind)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(array).save(path)
+    return tmp_path
+
+
+def seed_of(name):
+    return [name for part in NAMES.values() for name in part].index(name)
+
+
+def test_the_form_of_the_dataset(root):
+    scenes = data.cityscapes(root, validation=1)
+    assert scenes.name == 'cityscapes'
+    assert {task: kind.size for task, kind in scenes.tasks.items()} == {
+        'segmentation': 19,
+        'instance_offset': 2,
+        'disparity': 1,
+    }
+    assert [len(split) for split in scenes[2:]] == [2, 1, 2]
+    batch = scenes.train.read([0, 1])
+    assert batch.inputs.shape == (2, 256, 512, 3)
+    assert batch.inputs.dtype == np.float32
+    assert 0 <= batch.inputs.min() < batch.inputs.max() <= 1
+    assert batch.targets['segmentation'].shape == (2, 256, 512)
+    assert batch.targets['segmentation'].dtype == np.int32
+    assert batch.targets['instance_offset'].shape == (2, 256, 512, 2)
+    assert batch.targets['disparity'].shape == (2, 256, 512)
+    for task in scenes.tasks:
+        assert batch.mask[task].shape == (2, 256, 512)
+        assert batch.mask[task].dtype == bool
+
+
+def test_an_example_by_hand(root):
+    scenes = data.cityscapes(root, size=SHAPE, validation=1)
+    example = scenes.test[1]
+    image, ids, instances, disparity = stored(seed_of('munster_000002_000019'))
+    np.testing.assert_array_equal(example.inputs, image / np.float32(255))
+    for y in range(SHAPE[0]):
+        for x in range(SHAPE[1]):
+            known = ids[y, x] in TRAIN_IDS
+            assert example.mask['segmentation'][y, x] == known
+            if known:
+                assert example.targets['segmentation'][y, x] == TRAIN_IDS[ids[y, x]]
+            known = instances[y, x] in (26_003, 24_000)
+            assert example.mask['instance_offset'][y, x] == known
+            if known:
+                rows, columns = np.nonzero(instances == instances[y, x])
+                np.testing.assert_allclose(
+                    example.targets['instance_offset'][y, x] * SHAPE[1],
+                    [columns.mean() - x, rows.mean() - y],
+                    atol=1e-5,
+                )
+            assert example.mask['disparity'][y, x] == (disparity[y, x] > 0)
+            if disparity[y, x]:
+                assert example.targets['disparity'][y, x] == (float(disparity[y, x]) - 1) / 256
+
+
+def test_labels_are_resized_to_the_nearest_pixel(root):
+    whole = data.cityscapes(root, size=SHAPE, validation=1).test[0]
+    half = data.cityscapes(root, size=(8, 16), validation=1).test[0]
+    for task in ('segmentation', 'disparity'):
+        np.testing.assert_array_equal(half.targets[task], whole.targets[task][1::2, 1::2])
+        np.testing.assert_array_equal(half.mask[task], whole.mask[task][1::2, 1::2])
+    np.testing.assert_array_equal(nearest(np.arange(3)[None], 1, 6), [[0, 0, 1, 1, 2, 2]])
+
+
+def test_scenes_without_instances(root):
+    for path in (root / 'gtFine' / 'val').rglob('*instanceIds.png'):
+        Image.fromarray(np.full(SHAPE, 7, np.uint16)).save(path)
+    example = data.cityscapes(root, ['instance_offset'], SHAPE, validation=1).test[0]
+    assert not example.mask['instance_offset'].any()
+    assert not example.targets['instance_offset'].any()
+
+
+def test_validation_is_held_out_of_training(root):
+    images = lambda source: {example.inputs.tobytes() for example in source}
+    scenes = data.cityscapes(root, ['disparity'], SHAPE, validation=1)
+    assert not images(scenes.train) & images(scenes.validation)
+    everything = data.cityscapes(root, ['disparity'], SHAPE, validation=0)
+    assert images(everything.train) == images(scenes.train) | images(scenes.validation)
+    assert images(everything.validation) == images(everything.train)
+    held_out = {
+        tuple(sorted(images(data.cityscapes(root, (), SHAPE, 1, seed).validation)))
+        for seed in range(8)
+    }
+    assert len(held_out) > 1
+    with pytest.raises(ValueError, match='275 validation images cannot be held out of 3 training'):
+        data.cityscapes(root)
+
+
+def test_only_the_files_of_the_tasks_are_needed(root):
+    for path in (root / 'disparity').rglob('*.png'):
+        path.unlink()
+    scenes = data.cityscapes(root, ['segmentation'], validation=1)
+    assert list(scenes.tasks) == list(scenes.train[0].targets) == ['segmentation']
+    with pytest.raises(FileNotFoundError, match=r'aachen_000000_000019_disparity.png is missing: '):
+        data.cityscapes(root, validation=1)
+    with pytest.raises(ValueError, match="Cityscapes has no task 'depth': choose from segmenta"):
+        data.cityscapes(root, ['depth'])
+
+
+def test_a_folder_without_images(tmp_path):
+    with pytest.raises(FileNotFoundError, match='has no images leftImg8bit/train/'):
+        data.cityscapes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    'kind', ['leftImg8bit', 'gtFine_labelIds', 'gtFine_instanceIds', 'disparity']
+)
+def test_damaged_files_are_named(root, kind):
+    scenes = data.cityscapes(root, validation=1)
+    path = path_of(root, kind.split('_')[0], 'val', 'lindau_000000_000019', kind)
+    content = path.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
+    for damaged in (content[: len(content) // 2], b'', b'<html>', bytes(flipped)):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=f'lindau_000000_000019_{kind}.png is damaged or no'):
+            scenes.test[0]
+    assert scenes.test[1]
+
+
+def test_labels_of_another_size_are_named(root):
+    path = path_of(root, 'disparity', 'val', 'lindau_000000_000019', 'disparity')
+    Image.fromarray(np.zeros((8, 16), np.uint16)).save(path)
+    with pytest.raises(ValueError, match=r'disparity.png does not fit its image: .* \[8, 16\]'):
+        data.cityscapes(root, validation=1).test[0]

@@ -1,0 +1,137 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tag_jax import data
+from tag_jax.data import Dataset, Source, Split, TaskKind
+
+ROWS = np.random.default_rng(0).integers(20, size=(7, 4))
+
+
+def decode(row):
+    """An image, a class, and a map that every third example lacks in a corner."""
+    image = np.full((2, 3, 1), row, np.float32)
+    corner = np.ones((2, 3), bool)
+    corner[0, 0] = False
+    return Split(
+        image,
+        {'class': np.int32(row % 5), 'map': image[..., 0] / 2},
+        {'map': corner} if row % 3 == 0 else None,
+    )
+
+
+@pytest.fixture
+def source():
+    return Source(decode, 20)
+
+
+def assert_equal(found, expected):
+    np.testing.assert_array_equal(found.inputs, expected.inputs)
+    assert found.targets.keys() == expected.targets.keys()
+    for task, target in expected.targets.items():
+        np.testing.assert_array_equal(found.targets[task], target)
+        assert found.targets[task].dtype == target.dtype
+    assert (found.mask is None) == (expected.mask is None)
+    for task, mask in (expected.mask or {}).items():
+        np.testing.assert_array_equal(found.mask[task], mask)
+
+
+def test_examples_by_row(source):
+    assert len(source) == 20
+    assert_equal(source[7], decode(7))
+    assert_equal(source.example(), decode(0))
+    assert [example.targets['class'] for example in source] == [n % 5 for n in range(20)]
+    for row in (-1, 20):
+        with pytest.raises(IndexError, match=f'no example {row}: the source has 20'):
+            source[row]
+    with pytest.raises(TypeError):
+        source[:3]
+
+
+def test_rows_are_read_in_the_order_asked_for(source):
+    found = source.read([5, 3, 5])
+    np.testing.assert_array_equal(found.inputs[:, 0, 0, 0], [5, 3, 5])
+    np.testing.assert_array_equal(found.targets['class'], [0, 3, 0])
+    np.testing.assert_array_equal(found.targets['map'][1], np.full((2, 3), 1.5))
+    assert found.targets['class'].dtype == np.int32
+    assert found.mask.keys() == {'map'}
+    np.testing.assert_array_equal(found.mask['map'][:, 0, 0], [True, False, True])
+    assert found.mask['map'][:, 1].all()
+    assert source.read([1, 2]).mask is None
+    with pytest.raises(ValueError, match='no rows to read'):
+        source.read([])
+
+
+@pytest.mark.parametrize(
+    ('other', 'message'),
+    [(np.zeros(2, np.int32), r'int32 \[1\] and int32 \[2\]'), (np.ones(1), 'and float64')],
+)
+def test_examples_of_one_batch_have_one_shape_and_type(other, message):
+    examples = np.zeros(1, np.int32), other
+    source = Source(lambda row: Split(np.zeros(3), {'a': examples[row]}), 2)
+    with pytest.raises(ValueError, match=f'examples differ in shape or type: .*{message}'):
+        source.in_memory()
+
+
+@pytest.mark.parametrize('workers', [0, 1, 3])
+def test_batches_are_what_read_gives(source, workers):
+    found = list(source.batches(ROWS, workers))
+    assert len(found) == len(ROWS)
+    for batch, rows in zip(found, ROWS, strict=True):
+        assert_equal(batch, source.read(rows))
+
+
+def test_resuming_is_starting_at_another_batch(source):
+    resumed = source.batches(ROWS[3:], 2)
+    for batch, expected in zip(resumed, list(source.batches(ROWS))[3:], strict=True):
+        assert_equal(batch, expected)
+
+
+def test_batches_may_differ_in_length_and_be_made_when_needed(source):
+    class Rows:
+        def __len__(self):
+            return 10**9
+
+        def __getitem__(self, n):
+            return [n % 20] * (1 + n % 3)
+
+    batches = source.batches(Rows())
+    for n in range(5):
+        np.testing.assert_array_equal(next(batches).inputs[:, 0, 0, 0], [n] * (1 + n % 3))
+
+
+def test_errors_of_decoding_are_raised_in_order():
+    def broken(row):
+        if row == 2:
+            raise ValueError('image 2 is cut off')
+        return decode(row)
+
+    batches = Source(broken, 5).batches([[0], [1], [2], [3]])
+    assert [next(batches).inputs[0, 0, 0, 0] for _ in range(2)] == [0, 1]
+    with pytest.raises(ValueError, match='image 2 is cut off'):
+        next(batches)
+
+
+def test_in_memory(source):
+    assert_equal(source.in_memory(), source.read(range(20)))
+
+
+def test_some_tasks_of_a_dataset_of_sources(source):
+    tasks = {'class': TaskKind('classification', 5), 'map': TaskKind('pixel_regression', 1)}
+    dataset = Dataset('numbers', tasks, source, source.in_memory(), source).only(['class'])
+    assert list(dataset.tasks) == list(dataset.train[0].targets) == ['class']
+    assert list(dataset.validation.targets) == ['class']
+    assert not dataset.train[0].mask
+    assert not dataset.validation.mask
+    assert len(dataset.test) == 20
+
+
+def test_what_is_slow_to_import_is_imported_when_needed():
+    code = (
+        'import sys, tag_jax.data;'
+        'assert not {"grain", "PIL", "tensorflow_datasets", "jax"} & set(sys.modules)'
+    )
+    assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
+    assert data.Source is Source

@@ -1,0 +1,170 @@
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tag_jax import data
+from tag_jax.data.taskonomy import TASKS
+
+BUILDINGS = {'train': ['ackerman', 'adrian'], 'validation': ['corozal'], 'test': ['muleshoe']}
+ALL = ['ackerman', 'adrian', 'corozal', 'muleshoe']
+VIEWS = [(0, 0), (0, 11), (2, 3)]
+SIZE = 16
+
+
+def stored(seed):
+    """What the six files of one view hold."""
+    rng = np.random.default_rng(seed)
+    image = lambda high, dtype, *last: rng.integers(high, size=(SIZE, SIZE, *last)).astype(dtype)
+    depth = image(2**14, np.uint16)
+    depth[:3, :3] = 2**16 - 1  # a hole in the scan
+    depth[4, 4] = 2**13 - 1
+    depth[4, 5] = 2**13
+    return {
+        'rgb': image(256, np.uint8, 3),
+        'segment_semantic': image(18, np.uint8),
+        'depth_zbuffer': depth,
+        'normal': image(256, np.uint8, 3),
+        'keypoints2d': image(2**16, np.uint16),
+        'edge_texture': image(2**16, np.uint16),
+    }
+
+
+def name_of(view, domain):
+    end = {'segment_semantic': 'segmentsemantic'}.get(domain, domain)
+    return f'point_{view[0]}_view_{view[1]}_domain_{end}.png'
+
+
+LAYOUTS = {
+    'by task': '{task}/{building}',
+    'as unpacked': '{building}_{task}/{task}',
+    'omnidata': '{task}/taskonomy/{building}',
+}
+
+
+def write(root, layout='by task'):
+    """Four buildings with three views each, and the lists of the splits."""
+    for building in ALL:
+        for n, view in enumerate(VIEWS):
+            for task, array in stored(seed_of(building, n)).items():
+                folder = root / LAYOUTS[layout].format(task=task, building=building)
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(array).save(folder / name_of(view, task))
+    for split, buildings in BUILDINGS.items():
+        (root / f'{split}.txt').write_text('\n'.join(buildings) + '\n')
+    return root
+
+
+def seed_of(building, n):
+    return ALL.index(building) * len(VIEWS) + n
+
+
+def read(root, *tasks, **options):
+    lists = (root / f'{split}.txt' for split in BUILDINGS)
+    return data.taskonomy(root, *lists, tasks or tuple(TASKS), **options)
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write(tmp_path)
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_an_example_by_hand(tmp_path, layout):
+    rooms = read(write(tmp_path, layout), size=SIZE)
+    assert rooms.name == 'taskonomy'
+    assert list(rooms.tasks) == list(TASKS)
+    assert [len(split) for split in rooms[2:]] == [6, 3, 3]
+    example = rooms.train[4]
+    expected = stored(seed_of('adrian', VIEWS.index((0, 11))))
+    np.testing.assert_array_equal(example.inputs, expected['rgb'] / np.float32(255))
+    targets, mask = example.targets, example.mask
+    assert mask.keys() == {'segment_semantic', 'depth_zbuffer', 'normal'}
+    for y in range(SIZE):
+        for x in range(SIZE):
+            at = {task: array[y, x].astype(float) for task, array in expected.items()}
+            assert mask['segment_semantic'][y, x] == (at['segment_semantic'] > 0)
+            if mask['segment_semantic'][y, x]:
+                assert targets['segment_semantic'][y, x] == at['segment_semantic'] - 1
+            assert mask['depth_zbuffer'][y, x] == mask['normal'][y, x]
+            assert mask['depth_zbuffer'][y, x] == (at['depth_zbuffer'] / 512 < 16)
+            metres = targets['depth_zbuffer'][y, x] * 1000 / 512 + 1500 / 512
+            assert metres == pytest.approx(at['depth_zbuffer'] / 512, abs=1e-4)
+            assert targets['normal'][y, x] == pytest.approx(2 * at['normal'] / 255 - 1, abs=1e-6)
+            assert targets['keypoints2d'][y, x] == pytest.approx((at['keypoints2d'] - 50) / 100)
+            assert targets['edge_texture'][y, x] == pytest.approx(
+                (at['edge_texture'] - 718) / 1070, abs=1e-5
+            )
+
+
+def test_the_shapes_of_a_batch(root):
+    batch = next(read(root).train.batches([[0, 5]]))
+    shapes = {task: target.shape for task, target in batch.targets.items()}
+    assert batch.inputs.shape == (2, 256, 256, 3)
+    assert shapes.pop('normal') == (2, 256, 256, 3)
+    assert set(shapes.values()) == {(2, 256, 256)}
+    assert {mask.shape for mask in batch.mask.values()} == {(2, 256, 256)}
+    assert batch.targets['segment_semantic'].dtype == np.int32
+    assert {batch.targets[task].dtype for task in list(TASKS)[1:]} == {np.dtype(np.float32)}
+
+
+def test_the_masks_of_normals_need_depth(root):
+    rooms = read(root, 'normal', size=SIZE)
+    assert list(rooms.tasks) == list(rooms.test[0].targets) == list(rooms.test[0].mask)
+    np.testing.assert_array_equal(
+        rooms.test[0].mask['normal'], stored(seed_of('muleshoe', 0))['depth_zbuffer'] < 2**13
+    )
+    assert read(root, 'edge_texture', size=SIZE).test[0].mask is None
+
+
+def test_views_that_are_not_whole_are_skipped_and_counted(root, caplog):
+    (root / 'normal' / 'ackerman' / name_of((0, 0), 'normal')).unlink()
+    cut = root / 'depth_zbuffer' / 'adrian' / name_of((2, 3), 'depth_zbuffer')
+    cut.write_bytes(cut.read_bytes()[:-20])
+    (root / 'rgb' / 'adrian' / name_of((0, 0), 'rgb')).write_bytes(b'')
+    with caplog.at_level(logging.WARNING):
+        rooms = read(root, size=SIZE)
+    assert len(rooms.train) == 3
+    (record,) = (record for record in caplog.records if 'taskonomy' in record.name)
+    assert 'train.txt: skipped 3 of 6 images' in record.getMessage()
+    left = [('ackerman', 1), ('ackerman', 2), ('adrian', 1)]
+    for example, (building, n) in zip(rooms.train, left, strict=True):
+        image = stored(seed_of(building, n))['rgb']
+        np.testing.assert_array_equal(example.inputs, image / np.float32(255))
+    assert len(read(root, 'edge_texture', size=SIZE).train) == 5
+    unchecked = read(root, size=SIZE, check=False)
+    assert len(unchecked.train) == 5
+    with pytest.raises(ValueError, match=f'{cut.name} is damaged or no image: unpack it again'):
+        unchecked.train[4]
+
+
+@pytest.mark.parametrize(
+    ('task', 'array', 'message'),
+    [
+        ('segment_semantic', np.full((4, 4), 18, np.uint8), 'holds 18, which is no class'),
+        ('normal', np.zeros((4, 4), np.uint8), r'is no normal: its shape is \[16, 16\]'),
+        ('keypoints2d', np.zeros((4, 4, 3), np.uint8), 'is no keypoints2d: its shape'),
+    ],
+)
+def test_files_that_hold_what_they_cannot_are_named(root, task, array, message):
+    path = root / task / 'muleshoe' / name_of((0, 0), task)
+    Image.fromarray(array).save(path)
+    with pytest.raises(ValueError, match=f'{path.name} {message}'):
+        read(root, size=SIZE).test[0]
+
+
+def test_what_cannot_be_found(root):
+    with pytest.raises(ValueError, match="Taskonomy has no task 'depth': choose from segment_"):
+        read(root, 'depth')
+    (root / 'test.txt').write_text('muleshoe adrian')
+    with pytest.raises(ValueError, match="the building 'adrian' is listed twice"):
+        read(root)
+    (root / 'test.txt').write_text('nowhere')
+    with pytest.raises(FileNotFoundError, match="'nowhere' has no folder for rgb: none of"):
+        read(root)
+    for path in (root / 'rgb' / 'muleshoe').iterdir():
+        path.write_bytes(b'')
+    (root / 'test.txt').write_text('muleshoe')
+    with pytest.raises(ValueError, match='none of the 3 images of the buildings in .*test.txt can'):
+        read(root)
