@@ -16,6 +16,7 @@ _SUBMODULES = (
     'comparison',
     'data',
     'evaluation',
+    'examples',
     'gradients',
     'grouping',
     'ledger',

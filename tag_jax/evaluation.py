@@ -8,20 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tag_jax import gradients, models
+from tag_jax import examples, gradients, models
 from tag_jax.prediction import in_batches
-from tag_jax.problem import Batch, with_trailing_axes
+from tag_jax.problem import with_trailing_axes
 
 
 class PreparedSplit(NamedTuple):
     """A split that is ready to be evaluated on.
 
     Attributes:
-      batch: all its N examples, as a `Batch` on the device.
+      examples: `examples.Examples`.
       references: what the metrics of some tasks need to know of the whole split.
     """
 
-    batch: Batch
+    examples: examples.Examples
     references: Mapping[str, Any]
 
 
@@ -31,7 +31,8 @@ def evaluate(problem, params, model_state, split, batch_size):
     Args:
       problem: a `MultiTaskProblem`.
       params, model_state: of one network.
-      split: a `tag_jax.data.Split`, anything with the same fields, or a `PreparedSplit`.
+      split: a `tag_jax.data.Split`, anything with the same fields, a `tag_jax.data.Source`, or a
+        `PreparedSplit`.
       batch_size: examples a pass.
 
     Returns:
@@ -55,12 +56,14 @@ def scores(problem, networks, prepared, batch_size, batching):
     Returns:
       A list of `{task: {'error': percent, ...}}`.
     """
-    size = num_examples(prepared.batch)
+    size = prepared.examples.size
+    starts = range(0, size, batch_size)
+    rows = [np.arange(start, start + batch_size) for start in starts]
     sums = []
-    for start in range(0, size, batch_size):
-        rows = np.arange(start, start + batch_size)
-        counts, rows = rows < size, np.minimum(rows, size - 1)
-        sums.append(_metric_sums(problem, networks, prepared.batch, rows, counts, batching))
+    windows = examples.windows(prepared.examples, [np.minimum(r, size - 1) for r in rows])
+    for wanted, (batch, places) in zip(rows, windows, strict=True):
+        counts = wanted < size
+        sums.append(_metric_sums(problem, networks, batch, places, counts, batching))
     totals = jax.tree.map(
         lambda *parts: np.sum([np.asarray(part, np.float64) for part in parts], axis=0), *sums
     )
@@ -80,21 +83,13 @@ def scores(problem, networks, prepared, batch_size, batching):
 def prepare(problem, split) -> PreparedSplit:
     """Puts a split on the device, with what the metrics need to know of it as a whole.
 
+    (A `tag_jax.data.Source` stays where it is, and metrics do without.)
+
     Raises:
       ValueError: if a task cannot have the targets that it has there.
     """
-    batch = as_batch(problem, split)
-    return PreparedSplit(jax.device_put(batch), _references(problem, batch))
-
-
-def as_batch(problem, split) -> Batch:
-    """A split as a `Batch` of arrays, without targets and masks of tasks that are not trained."""
-    array = lambda x: x if isinstance(x, jax.Array) else np.asarray(x)
-    tasks = problem.task_names
-    masks = split.mask or {}
-    mask = {task: array(masks[task]) for task in tasks if masks.get(task) is not None}
-    targets = {task: array(split.targets[task]) for task in tasks}
-    return Batch(jax.tree.map(array, split.inputs), targets, mask or None)
+    found = examples.examples(problem, split)
+    return PreparedSplit(found, {} if found.source else _references(problem, found.batch))
 
 
 def check_split(problem, split, name):
@@ -102,12 +97,17 @@ def check_split(problem, split, name):
 
     It needs arrays of one length, N > 0, whose finite targets fit the losses and metrics of every
     task, and at least one label of every task. Nothing is computed but shapes and sums of targets.
+    Of a `tag_jax.data.Source` the first examples are looked at, in which labels may be missing.
 
     Args:
       problem: a `MultiTaskProblem`.
-      split: a `tag_jax.data.Split`, or anything with the same fields.
+      split: a `tag_jax.data.Split`, anything with the same fields, or a `Source`.
       name: what to call it in the error.
     """
+    whole = examples.in_memory(split)
+    if not whole and not len(split):
+        raise ValueError(f'the {name} split has no examples')
+    split = examples.sample(split)
     lengths = {np.shape(x)[:1] for x in jax.tree.leaves(split.inputs)}
     if len(lengths) != 1 or () in lengths:
         raise ValueError(
@@ -122,14 +122,15 @@ def check_split(problem, split, name):
     for task in split.mask or {}:
         if task not in split.targets:
             raise ValueError(f'the {name} split has a mask for {task!r}, which is not a task')
-    batch = as_batch(problem, split)
+    batch = examples.as_batch(problem, split)
     for leaf in jax.tree.leaves(batch.inputs):
         if not _finite(leaf):
             raise ValueError(f'the {name} split has inputs that are not finite')
     for task, target in batch.targets.items():
-        _check_labels(task, target, (batch.mask or {}).get(task), size, name)
+        _check_labels(task, target, (batch.mask or {}).get(task), size, name, whole)
     try:
-        _references(problem, batch)
+        if whole:
+            _references(problem, batch)
         _check_shapes(problem, jax.tree.map(lambda x: x[:1], batch))
     except (TypeError, ValueError) as error:
         sentence = str(error).splitlines()[0]
@@ -161,11 +162,6 @@ def encoder_cost(problem, inputs) -> int:
     return models.multiply_adds_of(encode, params['shared'], model_state['shared'], one)
 
 
-def num_examples(split):
-    """How many examples a split or a batch has."""
-    return len(jax.tree.leaves(split.inputs)[0])
-
-
 def _references(problem, batch):
     """`{task: reference}` for the metrics that look at a whole split."""
     references = {}
@@ -182,7 +178,7 @@ def _references(problem, batch):
     return references
 
 
-def _check_labels(task, target, mask, size, name):
+def _check_labels(task, target, mask, size, name, whole):
     """Raises ValueError unless the targets and the mask of a task are whole."""
     if target.shape[:1] != (size,):
         raise ValueError(
@@ -197,7 +193,7 @@ def _check_labels(task, target, mask, size, name):
         )
     else:
         labelled = np.asarray(target)[np.asarray(mask, bool)]
-    if not labelled.size:
+    if whole and not labelled.size:
         raise ValueError(f'the task {task!r} has no label in the {name} split')
     if not _finite(labelled):
         raise ValueError(

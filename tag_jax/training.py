@@ -14,6 +14,7 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import itertools
 import math
 import numbers
 import os
@@ -28,7 +29,7 @@ import numpy as np
 import optax
 import tqdm
 
-from tag_jax import affinity, evaluation, gradients, optim, slots
+from tag_jax import affinity, evaluation, examples, gradients, optim, slots
 
 # Slots are limited in number, and by the memory of their parameters, moments and best copies.
 MAX_SLOTS = 16
@@ -199,7 +200,8 @@ def train_networks(
 
     Args:
       problem: a `MultiTaskProblem` with T tasks.
-      train_split, validation_split: `tag_jax.data.Split`s, or anything with the same fields.
+      train_split, validation_split: `tag_jax.data.Split`s, or anything with the same fields, which
+        go to the device; or `tag_jax.data.Source`s, of which the next steps' examples do.
       plans: the networks to train, with different names.
       config: a `TrainingConfig`.
       on_record: called after every evaluation with a record for metrics.jsonl: network, step, mean
@@ -216,27 +218,23 @@ def train_networks(
     """
     if not plans:
         return ()
-    sizes = tuple(map(evaluation.num_examples, (train_split, validation_split)))
-    num_slots = config.slots or default_slots(problem, len(plans), train_split.inputs)
+    shapes = examples.input_shapes(train_split)
+    num_slots = config.slots or default_slots(problem, len(plans), shapes)
+    validation = evaluation.prepare(problem, validation_split)
     work = _Work(
         program=slots.Program(
             problem=problem,
             weighting=config.weighting,
             optimizer=config.optimizer,
-            batching=_batching(problem, train_split.inputs),
+            batching=_batching(problem, shapes),
             ragged=config.steps % min(config.eval_every, config.steps) != 0,
             measurement=_measurement(plans, config),
         ),
         config=config,
         num_slots=num_slots,
         num_workers=_num_workers(config, len(plans), num_slots),
-        sizes=sizes,
-        data=jax.device_put(
-            tuple(evaluation.as_batch(problem, split) for split in (train_split, validation_split))
-            if config.affinity_split == 'validation'
-            else (evaluation.as_batch(problem, train_split), None)
-        ),
-        validation=evaluation.prepare(problem, validation_split),
+        train=examples.examples(problem, train_split),
+        validation=validation,
     )
     with tqdm.tqdm(
         total=len(plans) * config.steps,
@@ -274,8 +272,7 @@ class _Work(NamedTuple):
       config: a `TrainingConfig`.
       num_slots: of each worker.
       num_workers: how many there are.
-      sizes: the numbers of examples in the training and the validation split.
-      data: both on the device, see `slots.advance`.
+      train: the training split, ready for computing.
       validation: the validation split, prepared for evaluation.
     """
 
@@ -283,9 +280,15 @@ class _Work(NamedTuple):
     config: TrainingConfig
     num_slots: int
     num_workers: int
-    sizes: tuple[int, int]
-    data: Any
+    train: examples.Examples
     validation: evaluation.PreparedSplit
+
+    @property
+    def splits(self):
+        """The splits that a step needs: training, and validation where affinities do."""
+        if self.config.affinity_split == 'validation':
+            return self.train, self.validation.examples
+        return (self.train,)
 
 
 class _Desk:
@@ -354,7 +357,7 @@ def _train_in_slots(work, desk):
     """One worker: trains plans from the desk in its slots until there is none left."""
     program, config, num_slots = work.program, work.config, work.num_slots
     problem = program.problem
-    batch_size = min(config.batch_size, work.sizes[0])
+    batch_size = min(config.batch_size, work.train.size)
     chunk = min(config.eval_every, config.steps)
     runs: list[_Run | None] = [None] * num_slots
     state, compiled = None, False
@@ -370,15 +373,15 @@ def _train_in_slots(work, desk):
         if not occupied:
             return
 
-        schedule = _schedule(runs, chunk, batch_size, work.sizes, config)
+        sizes = [split.size for split in work.splits]
+        schedule = _schedule(runs, chunk, batch_size, sizes, config)
         with contextlib.nullcontext() if compiled else desk.compiling:
-            state, outputs = slots.advance(program, state, work.data, schedule)
+            state, outputs = _advance(work, state, schedule)
             networks = state.params, state.model_state
             scores = evaluation.scores(
                 problem, networks, work.validation, config.batch_size, program.batching
             )
         compiled = True
-        outputs = jax.tree.map(np.asarray, outputs)
         seconds = (time.perf_counter() - began) / len(occupied) / work.num_workers
 
         improved = np.zeros(num_slots, bool)
@@ -394,6 +397,35 @@ def _train_in_slots(work, desk):
                 network = _trained(runs[n], slots.best(state, n))
                 desk.hand_in_network(network, config.steps - runs[n].step)
                 runs[n] = None
+
+
+def _advance(work, state, schedule):
+    """`slots.advance` over a schedule, as many steps at a time as their examples allow.
+
+    Returns:
+      The slots, and their `slots.Outputs` as NumPy arrays.
+    """
+    steps, num_slots, batch_size = schedule.rows.shape
+    size = min(
+        examples.steps_of_windows(split, steps, num_slots * batch_size) for split in work.splits
+    )
+    pieces = [
+        jax.tree.map(lambda x, at=start: x[at : at + size], schedule)
+        for start in range(0, steps, size)
+    ]
+    train, *validation = (
+        examples.windows(split, [piece[n] for piece in pieces])
+        for n, split in enumerate(work.splits)
+    )
+    outputs = []
+    for piece, own, other in zip(
+        pieces, train, validation[0] if validation else itertools.repeat((None, None)), strict=False
+    ):
+        data, rows = zip(own, other, strict=True)
+        piece = piece._replace(rows=rows[0], validation_rows=rows[1])
+        state, output = slots.advance(work.program, state, data, piece)
+        outputs.append(output)
+    return state, jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
 
 
 def _num_workers(config, num_networks, num_slots):
@@ -464,13 +496,15 @@ def _measurement(plans, config):
 
 
 def _schedule(runs, chunk, batch_size, sizes, config):
-    """What all slots do in the next chunk; empty slots repeat their first batches.
+    """What all slots do in the next chunk; empty slots look at the batches of one that is not.
 
     Args:
-      sizes: the numbers of examples in the training and the validation split.
+      sizes: the numbers of examples in the training split, and in the validation split where
+        affinities are compared there.
     """
-    steps = np.array([run.step if run else 0 for run in runs]) + np.arange(chunk)[:, None]
-    seeds = [run.plan.seed if run else 0 for run in runs]
+    some = next(run for run in runs if run is not None)
+    steps = np.array([(run or some).step for run in runs]) + np.arange(chunk)[:, None]
+    seeds = [(run or some).plan.seed for run in runs]
     rows = [
         np.array(
             [
@@ -481,7 +515,7 @@ def _schedule(runs, chunk, batch_size, sizes, config):
                 for now in steps.tolist()
             ]
         )
-        for size in (sizes if config.affinity_split == 'validation' else sizes[:1])
+        for size in sizes
     ]
     live = (steps < config.steps) & np.array([run is not None for run in runs])
     asked = np.array([run is not None and run.plan.measures_affinity for run in runs])

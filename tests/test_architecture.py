@@ -28,6 +28,7 @@ FLOORS = {
     'optim': 3,
     'affinity': 3,
     'gradients': 2,
+    'examples': 2,
     'problem': 1,
     'min_norm': 1,
     'active_set': 0,

@@ -36,14 +36,14 @@ def test_frequency(study):
     (table,) = found.tables
     cells = {name: cells for name, *cells in table.rows}
     assert list(cells) == [
-        'every 1 steps', 'every 5 steps', 'every 10 steps', 'every 25 steps', 'every 50 steps',
+        'every step', 'every 5 steps', 'every 10 steps', 'every 25 steps', 'every 50 steps',
         'every 100 steps', 'first quarter', 'middle quarter', 'last quarter',
     ]  # fmt: skip
-    below, faster, alike = cells['every 1 steps']
+    below, faster, alike = cells['every step']
     assert (faster, alike) == (1, (pytest.approx(1), pytest.approx(0, abs=1e-12)))
     assert cells['every 25 steps'][2] == cells['every 50 steps'][2], 'both measure step 0 only'
     lines = {line.method: line for line in comparison.summary(found.comparison)}
-    assert below == pytest.approx(lines['every 1 steps'].over_random, nan_ok=True)
+    assert below == pytest.approx(lines['every step'].over_random, nan_ok=True)
 
 
 def test_validation(study):

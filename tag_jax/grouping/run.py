@@ -17,7 +17,7 @@ import numpy as np
 import optax
 
 import tag_jax
-from tag_jax import evaluation, selection, store, training
+from tag_jax import evaluation, examples, selection, store, training
 from tag_jax import workdir as workdirs
 from tag_jax.grouping.result import Group, Network, Result, errors_of, folder_of, load, to_json
 from tag_jax.training import NetworkPlan, TrainedNetwork, TrainingConfig
@@ -209,7 +209,7 @@ def _train(run, plans):
                 folder_of(run.path, network.plan.name),
                 run.problem,
                 network,
-                run.dataset.train.inputs,
+                examples.input_shapes(run.dataset.train),
                 run.config.batch_size,
             )
 
@@ -233,8 +233,10 @@ def _train(run, plans):
 
 def num_slots(run, plans):
     """How many networks train side by side, by all plans of a stage, finished or not."""
-    inputs = run.dataset.train.inputs
-    return run.config.slots or training.default_slots(run.problem, len(plans), inputs)
+    if run.config.slots:
+        return run.config.slots
+    shapes = examples.input_shapes(run.dataset.train)
+    return training.default_slots(run.problem, len(plans), shapes)
 
 
 def all_in_one_plan(run):
@@ -310,7 +312,8 @@ def cost_of_encoder(other, problem, dataset):
             f'{", ".join(problem.task_names)}, and not {", ".join(other.task_names)}'
         )
     evaluation.check_split(other, dataset.train, 'train')
-    costs = [evaluation.encoder_cost(one, dataset.train.inputs) for one in (other, problem)]
+    shapes = examples.input_shapes(dataset.train)
+    costs = [evaluation.encoder_cost(one, shapes) for one in (other, problem)]
     return round(costs[0] / costs[1], 2)
 
 
@@ -330,10 +333,9 @@ def _plain(budget):
 
 def subject(run):
     """The data that a run is about, as checksums."""
-    splits = {name: getattr(run.dataset, name) for name in ('train', 'validation', 'test')}
     return {
-        f'{name}_data': checksum(evaluation.as_batch(run.problem, split))
-        for name, split in splits.items()
+        f'{name}_data': _fingerprint(run.problem, getattr(run.dataset, name))
+        for name in ('train', 'validation', 'test')
     }
 
 
@@ -359,7 +361,7 @@ def _description(run):
         'method': run.method,
         'dataset': run.dataset.name,
         'task_names': list(run.problem.task_names),
-        'examples': {name: evaluation.num_examples(split) for name, split in splits.items()},
+        'examples': {name: examples.count(split) for name, split in splits.items()},
         'budget': run.budget,
         **settings(run.config),
         'parameters': sum(x.size for x in jax.tree.leaves(shapes[0])),
@@ -375,6 +377,15 @@ def _description(run):
             'backend': jax.default_backend(),
         },
     }
+
+
+def _fingerprint(problem, split):
+    """A checksum of a split; of one that is read, of some of its examples and their number."""
+    if examples.in_memory(split):
+        return checksum(examples.as_batch(problem, split))
+    size = len(split)
+    some = split.read(sorted({0, size // 2, size - 1}))
+    return checksum((examples.as_batch(problem, some), np.array(size)))
 
 
 def checksum(tree):

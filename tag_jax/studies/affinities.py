@@ -33,7 +33,10 @@ def frequency(problem, dataset, config, budgets, seeds, store=None) -> Study:
     Raises:
       ValueError, OSError, FloatingPointError: see `comparison.compare`.
     """
-    options = {f'every {period} steps': {'affinity_every': period} for period in PERIODS}
+    options = {
+        'every step' if period == 1 else f'every {period} steps': {'affinity_every': period}
+        for period in PERIODS
+    }
     options |= {
         f'{name} quarter': {'affinity_every': 1, 'affinity_window': window}
         for name, window in QUARTERS.items()

@@ -1,12 +1,10 @@
 """What trained networks say about tasks: the analyses of Standley et al. 2020."""
 
 import itertools
-import operator
 
-import jax
 import numpy as np
 
-from tag_jax import comparison, evaluation, ledger, selection
+from tag_jax import comparison, examples, ledger, selection
 from tag_jax.grouping import search
 from tag_jax.studies.result import Study, Table, mean_and_error
 
@@ -61,8 +59,8 @@ def low_data(problem, dataset, config, budgets, seeds, store=None) -> Study:
     del budgets, store
     gains = {}
     for portion in PORTIONS:
-        size = max(2, round(portion * evaluation.num_examples(dataset.train)))
-        few = dataset._replace(train=jax.tree.map(operator.itemgetter(slice(size)), dataset.train))
+        size = max(2, round(portion * examples.count(dataset.train)))
+        few = dataset._replace(train=examples.first(dataset.train, size))
         gains[f'{size} examples'] = _pair_gains(problem, few, config, seeds)
     title = 'by the number of training examples (Standley et al. 2020, Appendix A.3)'
     return Study((_mutual(problem.task_names, gains, title),))

@@ -1,0 +1,134 @@
+"""Examples of a split, whether it is in memory or read when it is needed, on their way to a device.
+
+A `data.Split` goes to the device once, whole. Of a `data.Source` the examples of the next steps go
+there, in windows that are read ahead; what is computed with them sees rows of a `Batch` either way.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from tag_jax.problem import Batch
+
+# What the examples of one window may take.
+MAX_WINDOW_BYTES = 2**28
+# How many examples of a source are looked at before training.
+SAMPLE = 64
+
+
+class Examples(NamedTuple):
+    """A split, ready for computing.
+
+    Attributes:
+      problem: the `MultiTaskProblem` whose targets count.
+      size: N, the number of examples.
+      batch: all of them on the device, a `Batch`; None where they are read.
+      source: the `data.Source` that they are read from; None where they are in memory.
+    """
+
+    problem: Any
+    size: int
+    batch: Batch | None
+    source: Any | None
+
+
+def examples(problem, split) -> Examples:
+    """A split, ready for computing: one in memory goes to the device."""
+    if in_memory(split):
+        return Examples(problem, count(split), jax.device_put(as_batch(problem, split)), None)
+    return Examples(problem, len(split), None, split)
+
+
+def windows(found, rows_of_windows: Sequence[np.ndarray]):
+    """Examples on the device for some arrays of rows, one after another, read ahead.
+
+    Args:
+      found: `Examples`.
+      rows_of_windows: integers, arrays `[...]`.
+
+    Yields:
+      (batch, rows): a `Batch`, and for each entry of an array its row in that batch.
+    """
+    if found.source is None:
+        for rows in rows_of_windows:
+            yield found.batch, rows
+        return
+    compact = [_distinct(rows) for rows in rows_of_windows]
+    read = found.source.batches([needed for needed, _ in compact])
+    for split, (_, rows) in zip(read, compact, strict=True):
+        yield jax.device_put(as_batch(found.problem, split)), rows
+
+
+def steps_of_windows(found, steps, rows_a_step) -> int:
+    """How many steps have their examples in one window: a divisor of `steps`.
+
+    Args:
+      found: `Examples`.
+      steps: of a schedule.
+      rows_a_step: examples that a step needs.
+    """
+    if found.source is None:
+        return steps
+    example = as_batch(found.problem, found.source.example())
+    most = MAX_WINDOW_BYTES // max(1, rows_a_step * sum(x.nbytes for x in jax.tree.leaves(example)))
+    return max(n for n in range(1, steps + 1) if steps % n == 0 and n <= max(1, most))
+
+
+def in_memory(split) -> bool:
+    """Whether a split is arrays, and not a `data.Source`."""
+    return hasattr(split, 'inputs')
+
+
+def count(split) -> int:
+    """How many examples a split or a batch has."""
+    return len(jax.tree.leaves(split.inputs)[0]) if in_memory(split) else len(split)
+
+
+def first(split, size):
+    """The first examples of a split, as one of its kind."""
+    if in_memory(split):
+        return jax.tree.map(lambda x: x[:size], split)
+    return dataclasses.replace(split, size=min(size, len(split)))
+
+
+def sample(split):
+    """A split of arrays for one that may be read: its first examples."""
+    return split if in_memory(split) else split.read(range(min(SAMPLE, len(split))))
+
+
+def input_shapes(split):
+    """The inputs of all examples as `jax.ShapeDtypeStruct`s `[N, ...]`."""
+    one = (
+        jax.tree.map(lambda x: x[:1], split.inputs) if in_memory(split) else split.read([0]).inputs
+    )
+    size = count(split)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), one)
+
+
+def as_batch(problem, split) -> Batch:
+    """A split as a `Batch` of arrays, without targets and masks of tasks that are not trained."""
+    array = lambda x: x if isinstance(x, jax.Array) else np.asarray(x)
+    tasks = problem.task_names
+    masks = split.mask or {}
+    mask = {task: array(masks[task]) for task in tasks if masks.get(task) is not None}
+    targets = {task: array(split.targets[task]) for task in tasks}
+    return Batch(jax.tree.map(array, split.inputs), targets, mask or None)
+
+
+def _distinct(rows):
+    """(the rows to read, where each is among them): what several slots share is read once.
+
+    Slots `[C, S, B]` share a batch where they are as far and have the same seed; so the number of
+    rows to read is that of the steps, times some of the slots, and shapes seldom change.
+    """
+    rows = np.asarray(rows)
+    if rows.ndim != 3:
+        return rows.ravel(), np.arange(rows.size).reshape(rows.shape)
+    steps, _, size = rows.shape
+    streams, stream = np.unique(rows, axis=1, return_inverse=True)
+    places = np.arange(math.prod(streams.shape)).reshape(steps, -1, size)
+    return streams.ravel(), places[:, stream.ravel()]
