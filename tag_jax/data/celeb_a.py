@@ -102,7 +102,7 @@ def _decode(records, parse, keys, size, row):
 
     record = parse(records[row]).features.feature
     labels = np.array([record[key].int64_list.value[0] for key in keys.values()], np.int32)
-    image = Image.open(io.BytesIO(record['image'].bytes_list.value[0]))
+    image = Image.open(io.BytesIO(record['image'].bytes_list.value[0]), formats=('JPEG',))
     image.draft('RGB', (size, size))
     image = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
     return Split(np.divide(image, 255, dtype=np.float32), dict(zip(keys, labels, strict=True)))

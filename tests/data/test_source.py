@@ -64,15 +64,10 @@ def test_rows_are_read_in_the_order_asked_for(source):
         source.read([])
 
 
-@pytest.mark.parametrize(
-    ('other', 'message'),
-    [(np.zeros(2, np.int32), r'int32 \[1\] and int32 \[2\]'), (np.ones(1), 'and float64')],
-)
-def test_examples_of_one_batch_have_one_shape_and_type(other, message):
-    examples = np.zeros(1, np.int32), other
-    source = Source(lambda row: Split(np.zeros(3), {'a': examples[row]}), 2)
-    with pytest.raises(ValueError, match=f'examples differ in shape or type: .*{message}'):
-        source.in_memory()
+def test_examples_of_one_batch_have_one_shape():
+    grows = Source(lambda row: Split(np.zeros(row), {'a': np.int32(0)}), 3)
+    with pytest.raises(ValueError, match='must have the same shape'):
+        grows.read([1, 2])
 
 
 @pytest.mark.parametrize('workers', [0, 1, 3])
