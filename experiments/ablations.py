@@ -52,17 +52,17 @@ FLAGS = flags.FLAGS
 
 def main():
     study = launch.choose('study', FLAGS.study, STUDIES)
-    config = common.training_config()
     budgets = common.budgets()
     dataset = common.load_dataset()
-    problem = common.dense_problem(dataset, common.widths())
+    config = common.training_config(dataset)
+    problem = common.make_problem(dataset)
     comparison.check(problem, dataset, ['tag'], budgets, config, FLAGS.seeds)
     settings = {
         'dataset': dataset.name,
         'study': FLAGS.study,
         'budgets': budgets,
         'seeds': FLAGS.seeds,
-        'widths': list(common.widths()),
+        **common.settings_of_network(),
         **runs.settings(config),
     }
     folder = common.run_folder(f'{FLAGS.study}_{dataset.name}')

@@ -1,43 +1,17 @@
 """What launchers that train share: flags, and the way from a dataset to a problem."""
 
 import functools
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
 
 from absl import flags
 from flax import nnx
 
 from experiments import launch
 from experiments.launch import choose
-from tag_jax import data, models, objectives, optim
+from experiments.recipes import DATASETS, DTYPES, NETWORKS
+from tag_jax import examples, models, objectives, optim
 from tag_jax.problem import from_nnx
 from tag_jax.training import TrainingConfig
 
-
-class Recipe(NamedTuple):
-    """A dataset, and how networks are trained on it unless flags say otherwise.
-
-    Attributes:
-      load: () -> `Dataset`.
-      widths: units of each layer of the encoder.
-      settings: of a `TrainingConfig`, where they are not its defaults.
-    """
-
-    load: Callable[[], data.Dataset]
-    widths: tuple[int, ...] = (128, 32)
-    settings: Mapping[str, Any] = MappingProxyType({})
-
-
-DATASETS = {
-    'multi_digits': Recipe(data.multi_digits),
-    'digit_attributes': Recipe(
-        data.digit_attributes,
-        (16, 6),
-        {'steps': 1500, 'batch_size': 64, 'learning_rate': 3e-3, 'eval_every': 50, 'patience': 0},
-    ),
-    'table': Recipe(lambda: _table(), (64, 32), {'batch_size': 64, 'steps': 3000}),
-}
 # Named once each: what is compiled is kept by their identity. An epoch of dwa is 100 steps, and the
 # norm of nash_mtl is limited to 1, as in its authors' code.
 WEIGHTINGS = {
@@ -57,9 +31,13 @@ WEIGHTINGS = {
     'rlw': optim.rlw,
     'famo': optim.famo,
 }
+_MEAN = functools.partial(optim.equal, mean=True)
 
 flags.adopt_module_key_flags(launch)
 flags.DEFINE_string('dataset', 'multi_digits', f'One of: {", ".join(DATASETS)}.')
+flags.DEFINE_string(
+    'data_dir', None, 'Folder of the files of a dataset that does not come with the package.'
+)
 flags.DEFINE_string('table', None, 'A .csv, .parquet or .npz file, for --dataset=table.')
 flags.DEFINE_list('targets', None, 'Its target columns, one for each task.')
 flags.DEFINE_list('inputs', None, 'Its input columns; by default all others.')
@@ -76,7 +54,27 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer('batch_size', None, 'Examples a step; by default as the dataset asks.')
 flags.DEFINE_float('learning_rate', None, 'Learning rate; by default that of the dataset.')
-flags.DEFINE_list('widths', None, 'Units of each layer of the encoder, from the first to the last.')
+flags.DEFINE_string(
+    'network', None, f'By default that of the dataset, one of: {", ".join(NETWORKS)}.'
+)
+flags.DEFINE_list(
+    'widths', None, 'Units of each layer of an mlp encoder, from the first to the last.'
+)
+flags.DEFINE_float(
+    'width', 1.0, 'Multiplies the channels, or units, of every layer of the encoder.'
+)
+flags.DEFINE_float(
+    'size',
+    None,
+    'Multiply-adds of the encoder, in units of those at width 1; sets the width.',
+)
+flags.DEFINE_string('dtype', 'float32', 'Of the computation: float32 or bfloat16.')
+flags.DEFINE_string(
+    'loss_reduction',
+    None,
+    'sum or mean of the task losses, for equal weights; by default what the paper of the dataset '
+    'trains on.',
+)
 flags.DEFINE_string('weighting', 'equal', f'Task weighting, one of: {", ".join(WEIGHTINGS)}.')
 flags.DEFINE_integer(
     'eval_every', None, 'Steps between evaluations; by default as the dataset asks.'
@@ -136,11 +134,14 @@ FLAGS = flags.FLAGS
 COMPARISON_FLAGS = (
     *('dataset', 'table', 'targets', 'inputs', 'kinds', 'split_column', 'seed', 'steps'),
     *('batch_size', 'learning_rate', 'eval_every', 'patience', 'widths', 'weighting'),
+    *('data_dir', 'network', 'width', 'size', 'dtype', 'loss_reduction'),
     *('affinity_every', 'resume', 'budgets', 'seeds', 'store'),
 )
 
 # Settings that flags leave to the dataset.
 _BY_DATASET = ('steps', 'batch_size', 'learning_rate', 'eval_every', 'patience')
+# Flags that say which networks are trained, for config.json of launchers that write their own.
+_NETWORK = ('network', 'width', 'size', 'dtype', 'smaller')
 
 
 def define_comparison_flags():
@@ -162,11 +163,12 @@ def budgets():
     return list(map(_plain, launch.numbers('budgets', FLAGS.budgets)))
 
 
-def training_config():
-    """The `TrainingConfig` that the flags ask for."""
+def training_config(dataset):
+    """The `TrainingConfig` that the flags ask for, on a dataset."""
     given = {name: FLAGS[name].value for name in _BY_DATASET if FLAGS[name].value is not None}
+    settings = _recipe().settings(examples.count(dataset.train), FLAGS.batch_size)
     return TrainingConfig(
-        **{**_recipe().settings, **given},
+        **{**settings, **given},
         seed=FLAGS.seed,
         affinity_every=FLAGS.affinity_every,
         affinity_kind=FLAGS.affinity_kind,
@@ -174,22 +176,35 @@ def training_config():
         affinity_window=tuple(launch.numbers('affinity_window', FLAGS.affinity_window)),
         affinity_examples=FLAGS.affinity_examples,
         affinity_split=FLAGS.affinity_split,
-        weighting=choose('weighting', FLAGS.weighting, WEIGHTINGS),
+        weighting=weighting(FLAGS.weighting),
     )
+
+
+def weighting(name):
+    """The task weighting of that name, with the loss that the flags ask for."""
+    reduction = FLAGS.loss_reduction
+    if reduction is None:
+        reduction = 'mean' if _recipe().mean_loss else 'sum'
+    mean = choose('loss reduction', reduction, {'sum': False, 'mean': True})
+    found = choose('weighting', name, WEIGHTINGS)
+    return _MEAN if name == 'equal' and mean else found
 
 
 def load_dataset():
     """The `Dataset` that --dataset names."""
+    recipe = _recipe()
     for name in ('table', 'targets', 'inputs', 'kinds', 'split_column'):
         if FLAGS[name].value and FLAGS.dataset != 'table':
             raise ValueError(f'--{name} is for --dataset=table')
-    return _recipe().load()
+    return recipe.load(FLAGS)
 
 
-def widths(default=None):
-    """Units of each layer of the encoder: --widths, or a default, or those of the dataset."""
+def units(default=None):
+    """Units of each layer of an mlp encoder: --widths, or a default, or those of the dataset."""
     if FLAGS.widths is None:
-        return default or _recipe().widths
+        return default or _recipe().units
+    if _network_name() != 'mlp':
+        raise ValueError(f'--widths is for --network=mlp, not {_network_name()}: give --width')
     try:
         found = tuple(map(int, FLAGS.widths))
     except ValueError:
@@ -199,69 +214,95 @@ def widths(default=None):
     return found
 
 
+def settings_of_network(default_units=None):
+    """What the flags say of the networks, as JSON types."""
+    found = {name: FLAGS[name].value for name in _NETWORK}
+    found['network'] = _network_name()
+    return found | ({'widths': list(units(default_units))} if found['network'] == 'mlp' else {})
+
+
+def make_problem(dataset, default_units=None, width=None):
+    """The problem for a dataset: the encoder that the flags ask for, and a head for each task.
+
+    Args:
+      dataset: a `Dataset`.
+      default_units: of an mlp encoder, where --widths says nothing.
+      width: multiplies the channels, or units, of every layer, in place of --width and --size.
+    """
+    shape = _shape(dataset)
+    make_encoder = functools.partial(
+        _encoder(shape, units(default_units)),
+        width=_width(shape, default_units) if width is None else width,
+        dtype=choose('dtype', FLAGS.dtype, DTYPES),
+    )
+    abstract = nnx.eval_shape(lambda: make_encoder(rngs=nnx.Rngs(0)))
+    goals = objectives.for_tasks(dataset.tasks)
+    head = NETWORKS[_network_name()].head
+    heads = {task: head(abstract, goal.width, shape) for task, goal in goals.items()}
+    return from_nnx(
+        lambda rngs: make_encoder(rngs=rngs),
+        {task: lambda rngs, make=make: make(rngs=rngs) for task, make in heads.items()},
+        *objectives.losses_and_metrics(goals),
+        examples.input_shapes(dataset.train),
+    )
+
+
+def wider_problem(dataset, factor):
+    """The problem with so many times the channels."""
+    return make_problem(dataset, width=factor * _width(_shape(dataset)))
+
+
+def problem_of_cost(dataset, cost):
+    """The problem whose encoder costs so much, in units of the one that the flags ask for."""
+    shape = _shape(dataset)
+    encoder = _encoder(shape, units())
+    now, whole = (
+        models.multiply_adds(functools.partial(encoder, width=width), shape)
+        for width in (_width(shape), 1.0)
+    )
+    return make_problem(dataset, width=models.width_for(encoder, shape, cost * now / whole))
+
+
+def smaller_problem(dataset):
+    """The problem with the encoder that --smaller asks for, or None."""
+    if FLAGS.smaller is None:
+        return None
+    if not 0 < FLAGS.smaller < 1:
+        raise ValueError(f'--smaller must be above 0 and below 1, not {FLAGS.smaller:g}')
+    return problem_of_cost(dataset, FLAGS.smaller)
+
+
+def _encoder(shape, dense_units):
+    """A function of `width`, `dtype` and `rngs` that makes the encoder."""
+    return NETWORKS[_network_name()].encoder(shape, dense_units)
+
+
+def _width(shape, default_units=None):
+    """What multiplies the channels: --width, or as --size asks."""
+    if FLAGS.size is not None:
+        return models.width_for(_encoder(shape, units(default_units)), shape, FLAGS.size)
+    if not 0 < FLAGS.width < float('inf'):
+        raise ValueError(f'--width must be positive and finite, not {FLAGS.width}')
+    return FLAGS.width
+
+
+def _shape(dataset):
+    """The shape of the inputs of one example."""
+    return examples.input_shapes(dataset.train).shape[1:]
+
+
+def _network_name():
+    name = FLAGS.network or _recipe().network
+    choose('network', name, NETWORKS)
+    return name
+
+
 def _plain(number):
     return int(number) if number.is_integer() else number
 
 
 def _recipe():
     return choose('dataset', FLAGS.dataset, DATASETS)
-
-
-def _table():
-    """The dataset in the file that --table names."""
-    if FLAGS.table is None or not FLAGS.targets:
-        raise ValueError('--dataset=table needs --table, a file, and --targets, its target columns')
-    pairs = [text.partition(':') for text in FLAGS.kinds]
-    return data.table(
-        FLAGS.table,
-        FLAGS.targets,
-        FLAGS.inputs,
-        {target: kind for target, _, kind in pairs},
-        FLAGS.split_column,
-    )
-
-
-def dense_problem(dataset, units, width=1.0):
-    """A problem for a dataset of flat inputs: an MLP encoder, a linear head for each task.
-
-    Args:
-      dataset: a `Dataset`.
-      units: of each layer of the encoder.
-      width: multiplies them.
-    """
-    example = dataset.train.inputs[:1]
-    goals = objectives.for_tasks(dataset.tasks)
-    make_encoder = _encoder(example, units)
-    features = nnx.eval_shape(lambda: make_encoder(width, nnx.Rngs(0))).num_features
-    return from_nnx(
-        lambda rngs: make_encoder(width, rngs),
-        {
-            task: lambda rngs, outputs=goal.width: nnx.Linear(features, outputs, rngs=rngs)
-            for task, goal in goals.items()
-        },
-        *objectives.losses_and_metrics(goals),
-        example,
-    )
-
-
-def problem_of_cost(dataset, units, cost):
-    """The problem whose encoder costs so much, in units of the one with these units."""
-    example = dataset.train.inputs[:1]
-    width = models.width_for(_encoder(example, units), example.shape[1:], cost)
-    return dense_problem(dataset, units, width)
-
-
-def _encoder(example, units):
-    return lambda width, rngs: models.MLP(example.size, units, width=width, rngs=rngs)
-
-
-def smaller_problem(dataset, units):
-    """The problem with the encoder that --smaller asks for, or None."""
-    if FLAGS.smaller is None:
-        return None
-    if not 0 < FLAGS.smaller < 1:
-        raise ValueError(f'--smaller must be above 0 and below 1, not {FLAGS.smaller:g}')
-    return problem_of_cost(dataset, units, FLAGS.smaller)
 
 
 def run_folder(name):

@@ -28,7 +28,7 @@ from tag_jax import comparison, report, workdir
 from tag_jax.grouping import run as runs
 
 # How the encoder of wide_all_in_one follows from the budget.
-WIDER = {'channels': common.dense_problem, 'cost': common.problem_of_cost}
+WIDER = {'channels': common.wider_problem, 'cost': common.problem_of_cost}
 
 flags.DEFINE_list(
     'methods',
@@ -50,26 +50,24 @@ FLAGS = flags.FLAGS
 
 
 def main():
-    config = common.training_config()
     methods = FLAGS.methods
     if methods == ['all']:
         methods = [name for name in comparison.METHODS if FLAGS.smaller or name != comparison.SMALL]
     budgets = common.budgets()
     dataset = common.load_dataset()
-    units = common.widths()
-    problem, smaller = common.dense_problem(dataset, units), common.smaller_problem(dataset, units)
+    config = common.training_config(dataset)
+    problem, smaller = common.make_problem(dataset), common.smaller_problem(dataset)
     wide = launch.choose('way to widen', FLAGS.wider, WIDER)
     wider = {}
     if comparison.WIDE in methods:
-        wider = {budget: wide(dataset, units, budget) for budget in budgets}
+        wider = {budget: wide(dataset, budget) for budget in budgets}
     comparison.check(problem, dataset, methods, budgets, config, FLAGS.seeds, smaller, wider)
     settings = {
         'dataset': dataset.name,
         'methods': methods,
         'budgets': budgets,
         'seeds': FLAGS.seeds,
-        'widths': list(units),
-        'smaller': FLAGS.smaller,
+        **common.settings_of_network(),
         'wider': FLAGS.wider if wider else None,
         **runs.settings(config),
     }

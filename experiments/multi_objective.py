@@ -29,9 +29,11 @@ flags.DEFINE_list(
     'learning_rates', None, 'To choose from on validation, for each way; else --learning_rate.'
 )
 flags.adopt_module_key_flags(launch)
-for name in ('dataset', 'seed', 'steps', 'batch_size', 'learning_rate', 'eval_every', 'patience'):
+for name in (
+    *('dataset', 'data_dir', 'seed', 'steps', 'batch_size', 'learning_rate', 'eval_every'),
+    *('patience', 'network', 'widths', 'width', 'size', 'dtype', 'loss_reduction'),
+):
     flags.declare_key_flag(name)
-flags.declare_key_flag('widths')
 
 FLAGS = flags.FLAGS
 
@@ -39,18 +41,29 @@ FLAGS = flags.FLAGS
 NARROW = (16, 8)
 
 
+# The learning rates that Sener & Koltun 2018 search over.
+SENER_RATES = ['1e-4', '5e-4', '1e-3', '5e-3', '1e-2', '5e-2']
+
+
+def take_settings_of_sener():
+    """All tasks, and the learning rates of Sener & Koltun 2018, where no flag says otherwise."""
+    for name, value in (('tasks', ['all']), ('learning_rates', SENER_RATES)):
+        if FLAGS[name].using_default_value:
+            FLAGS[name].value = value
+
+
 def main():
-    config = common.training_config()
     methods = list(common.WEIGHTINGS) if FLAGS.methods == ['all'] else FLAGS.methods
-    weightings = {name: launch.choose('method', name, common.WEIGHTINGS) for name in methods}
+    weightings = {name: common.weighting(name) for name in methods}
     rates = FLAGS.learning_rates and launch.numbers('learning_rates', FLAGS.learning_rates)
     dataset = common.load_dataset()
+    config = common.training_config(dataset)
     if FLAGS.tasks != ['all']:
         dataset = dataset.only(FLAGS.tasks)
     names = tuple(dataset.tasks)
     if FLAGS.grid and len(names) == 2:
         weightings = multi_objective.static_weights(names, FLAGS.grid) | weightings
-    problem = common.dense_problem(dataset, common.widths(NARROW))
+    problem = common.make_problem(dataset, NARROW)
     multi_objective.check(problem, dataset, weightings, config, FLAGS.seeds, rates)
     settings = {
         'dataset': dataset.name,
@@ -61,7 +74,7 @@ def main():
         'steps': config.steps,
         'batch_size': config.batch_size,
         'learning_rates': rates or [config.learning_rate],
-        'widths': list(common.widths(NARROW)),
+        **common.settings_of_network(NARROW),
         'eval_every': config.eval_every,
         'patience': config.patience,
     }

@@ -62,14 +62,14 @@ def main():
     for name in options:
         if FLAGS.method not in OPTIONS[name]:
             raise ValueError(f'--{name} is for --method={" or ".join(OPTIONS[name])}')
-    config = common.training_config()
     dataset = common.load_dataset()
+    config = common.training_config(dataset)
     if 'smaller' in options:
-        options['smaller'] = common.smaller_problem(dataset, common.widths())
+        options['smaller'] = common.smaller_problem(dataset)
     folder = common.run_folder(f'{FLAGS.method}_{FLAGS.dataset}')
     with launch.resumable(folder):
         method(
-            common.dense_problem(dataset, common.widths()),
+            common.make_problem(dataset),
             dataset,
             common.budget(),
             config,

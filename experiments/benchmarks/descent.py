@@ -36,11 +36,11 @@ WEIGHTINGS = {
 
 
 def main():
-    config = common.training_config()
+    whole = data.multi_digits()
+    config = common.training_config(whole)
     for tasks in (('left_digit', 'right_digit'), None):
-        dataset = data.multi_digits()
-        dataset = dataset if tasks is None else dataset.only(tasks)
-        problem = common.dense_problem(dataset, common.widths())
+        dataset = whole if tasks is None else whole.only(tasks)
+        problem = common.make_problem(dataset)
         size = len(problem.task_names)
         print(f'\n{size} tasks, {config.steps} steps, {FLAGS.seeds} seeds')
         print(f'{"weighting":24} {"steps that raise a loss":>24} {"tasks a step":>13}')

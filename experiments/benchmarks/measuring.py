@@ -28,8 +28,8 @@ WITHOUT = 'without measuring'
 
 def main():
     dataset = common.load_dataset()
-    problem = common.dense_problem(dataset, common.widths())
-    config = dataclasses.replace(common.training_config(), patience=0)
+    problem = common.make_problem(dataset)
+    config = dataclasses.replace(common.training_config(dataset), patience=0)
     print_times(problem, dataset, config)
     print_agreement(problem, dataset, config)
 

@@ -32,7 +32,7 @@ FLAGS = flags.FLAGS
 
 def main():
     dataset = data.multi_digits()
-    problem = common.dense_problem(dataset, common.widths())
+    problem = common.make_problem(dataset)
     steps = FLAGS.steps or 500
     config = training.TrainingConfig(steps=steps, patience=0)
     sets = search.all_sets(problem.task_names)

@@ -72,16 +72,17 @@ def celeb_a(data_dir, tasks=None, size=64):
 def _builder(data_dir):
     import tensorflow_datasets as tfds  # Slow to import.
 
-    builder = tfds.builder('celeb_a', data_dir=pathlib.Path(data_dir).expanduser())
-    prepared = builder.is_prepared() and builder.info.file_format in (
-        tfds.core.FileFormat.with_random_access()
+    folder = pathlib.Path(data_dir).expanduser()
+    if list(folder.glob('celeb_a/*/dataset_info.json')):
+        builder = tfds.builder('celeb_a', data_dir=folder)
+        if builder.is_prepared() and builder.info.file_format in (
+            tfds.core.FileFormat.with_random_access()
+        ):
+            return builder
+    raise FileNotFoundError(
+        f'CelebA is not prepared as array_record files in {data_dir}: run once, with '
+        f'TensorFlow installed (pip install tensorflow), {_PREPARE.format(data_dir)}'
     )
-    if not prepared:
-        raise FileNotFoundError(
-            f'CelebA is not prepared as array_record files in {data_dir}: run once, with '
-            f'TensorFlow installed (pip install tensorflow), {_PREPARE.format(data_dir)}'
-        )
-    return builder
 
 
 def _source(builder, split, tasks, size):

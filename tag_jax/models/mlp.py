@@ -17,6 +17,7 @@ class MLP(nnx.Module):
       num_inputs: entries of one example, whatever its shape.
       widths: units of each layer; the last is the width of the representation.
       width: multiplies the units of every layer.
+      dtype: of the computation, bfloat16 say; parameters are float32.
       rngs: for the initial parameters.
 
     Attributes:
@@ -26,12 +27,19 @@ class MLP(nnx.Module):
     """
 
     def __init__(
-        self, num_inputs: int, widths: Sequence[int], *, width: float = 1.0, rngs: nnx.Rngs
+        self,
+        num_inputs: int,
+        widths: Sequence[int],
+        *,
+        width: float = 1.0,
+        dtype=None,
+        rngs: nnx.Rngs,
     ):
         sizes = (num_inputs, *(scaled(units, width) for units in widths))
         self.num_features = sizes[-1]
         self.layers = nnx.List(
-            nnx.Linear(size, width, rngs=rngs) for size, width in itertools.pairwise(sizes)
+            nnx.Linear(size, units, dtype=dtype, rngs=rngs)
+            for size, units in itertools.pairwise(sizes)
         )
 
     def __call__(self, inputs: jax.Array) -> jax.Array:

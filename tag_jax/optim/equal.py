@@ -6,16 +6,21 @@ import optax
 from tag_jax.optim.weighting import by_task_array, check_weights, stateless, weighting
 
 
-def equal(num_tasks=None) -> optax.GradientTransformationExtraArgs:
+def equal(num_tasks=None, mean=False) -> optax.GradientTransformationExtraArgs:
     """Sums the tasks with weight one: `L_total` of Fifty et al. 2021, Section 4.1.
 
     Args:
+      mean: whether to divide by the number of tasks that are active, heads' gradients as well:
+        Standley et al. 2020, Section 4, train on the mean of the losses.
       num_tasks: see `weighting.weighting`.
 
     Returns:
       A transform of `TaskGradients`, for one backward pass of the encoder.
     """
-    return weighting('equal', stateless(lambda tasks: tasks.active), num_tasks=num_tasks)
+    if not mean:
+        return weighting('equal', stateless(lambda tasks: tasks.active), num_tasks=num_tasks)
+    share = lambda tasks: tasks.active / jnp.maximum(jnp.sum(tasks.active), 1)
+    return weighting('equal', stateless(share), scale_heads=True, num_tasks=num_tasks)
 
 
 def fixed(weights, num_tasks=None) -> optax.GradientTransformationExtraArgs:

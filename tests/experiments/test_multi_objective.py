@@ -37,7 +37,7 @@ def test_bad_flags_end_with_one_sentence(tmp_path):
     check_sentences(
         'multi_objective',
         [
-            (['--methods=magic'], "there is no method called 'magic': choose equal or mgda_ub"),
+            (['--methods=magic'], "there is no weighting called 'magic': choose equal or mgda_ub"),
             (['--tasks=nothing'], "multi_digits has no task 'nothing': choose from left_digit"),
             (['--learning_rates=fast'], "--learning_rates needs numbers, not 'fast'"),
             (['--learning_rates=-1'], 'learning_rate must be positive and finite, not -1'),

@@ -1,0 +1,40 @@
+"""Street scenes with MGDA-UB and its like (Sener & Koltun 2018, Table 4 and Figure 4).
+
+    python -m experiments.cityscapes --data_dir=DIR
+
+where DIR holds leftImg8bit, gtFine and disparity as unpacked. Segmentation into 19 classes, offsets
+to the centres of instances, and disparity, at 256 x 512: ResNet-50 with a pyramid pooling decoder a
+task, 250 epochs of batches of 8, SGD with momentum, halved every 30 epochs; 275 training images are
+held out for validation, on which learning rates are chosen, and the official validation images are
+the test split. The paper's results:
+
+                      mIoU (%)  instance error (px)  disparity error (px)
+    single task          60.68                11.34                  2.78
+    uniform scaling      54.59                10.38                  2.96
+    uncertainty          64.21                11.54                  2.65
+    GradNorm             64.81                11.31                  2.57
+    MGDA-UB              66.63                10.25                  2.54
+
+and its training time, on a Titan Xp: 23.3 hours with the bound, 38.6 without (Table 2). The encoder
+of the paper begins with weights from ImageNet; here it begins from scratch, so expect less. Errors
+in the report are relative ones (docs of `tag_jax.objectives`); results.json has natural units too.
+(Nothing here has been run on Cityscapes itself.)
+"""
+
+from absl import flags
+
+from experiments import launch, multi_objective
+
+FLAGS = flags.FLAGS
+
+flags.adopt_module_key_flags(multi_objective)
+FLAGS.set_default('dataset', 'cityscapes')
+
+
+def main():
+    multi_objective.take_settings_of_sener()
+    multi_objective.main()
+
+
+if __name__ == '__main__':
+    launch.launch(main)

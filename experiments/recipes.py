@@ -1,0 +1,200 @@
+"""What each dataset is trained with unless flags say otherwise, and the networks to choose from.
+
+Settings of the papers' datasets are the papers' own, in steps of the batch size that is asked for.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from tag_jax import data, models
+from tag_jax.data.celeb_a import TAG_ATTRIBUTES
+
+DTYPES = {'float32': None, 'bfloat16': jnp.bfloat16}
+
+
+class Network(NamedTuple):
+    """An encoder and the task heads that go with it.
+
+    Attributes:
+      encoder: (shape of an example, units) -> a function of `width`, `dtype` and `rngs`, keywords,
+        that makes the encoder. Units are those of dense layers.
+      head: (encoder, outputs, shape of an example) -> a function of `rngs` that makes a head.
+    """
+
+    encoder: Callable
+    head: Callable
+
+
+class Recipe(NamedTuple):
+    """A dataset, and how networks are trained on it.
+
+    Attributes:
+      load: flags -> `Dataset`.
+      network: its name in NETWORKS.
+      settings: (training examples, batch size or None) -> fields of a `TrainingConfig`, where they
+        are not its defaults.
+      units: of each dense layer, for 'mlp'.
+      mean_loss: whether the paper trains on the mean of the task losses and not on their sum.
+    """
+
+    load: Callable[[Any], data.Dataset]
+    network: str = 'mlp'
+    settings: Callable[[int, int | None], dict] = lambda size, batch_size: {}
+    units: tuple[int, ...] = (128, 32)
+    mean_loss: bool = False
+
+
+def _linear(encoder, outputs, shape):
+    del shape
+    return functools.partial(nnx.Linear, encoder.num_features, outputs)
+
+
+def _pyramid(encoder, outputs, shape):
+    return functools.partial(models.PyramidPooling, encoder.channels, outputs, shape[:2])
+
+
+def _decoder(encoder, outputs, shape):
+    del shape
+    return functools.partial(models.XceptionDecoder, encoder.channels, outputs)
+
+
+NETWORKS = {
+    'mlp': Network(lambda s, units: functools.partial(models.MLP, math.prod(s), units), _linear),
+    'lenet': Network(lambda s, units: functools.partial(models.LeNet, s), _linear),
+    'small_resnet': Network(lambda s, u: functools.partial(models.SmallResNet, s[:2]), _linear),
+    'resnet18': Network(lambda s, u: functools.partial(models.CelebAResNet18, s[:2]), _linear),
+    'pspnet': Network(lambda s, u: functools.partial(models.resnet50, output_stride=8), _pyramid),
+    'xception': Network(lambda s, u: models.Xception, _decoder),
+    'resnet18_maps': Network(
+        lambda s, u: functools.partial(models.resnet18, output_stride=16), _decoder
+    ),
+}
+
+
+def halving_sgd(learning_rate, steps, momentum=0.9):
+    """SGD with momentum whose learning rate is halved every so many steps."""
+    halve = lambda count: 0.5 ** (count // steps)
+    return optax.chain(optax.sgd(learning_rate, momentum), optax.scale_by_schedule(halve))
+
+
+def plateau_sgd(learning_rate, steps, momentum=0.9):
+    """SGD with momentum whose learning rate is halved when the training loss stops decreasing.
+
+    Losses are averaged over so many steps. Waits for one such mean that is not lower.
+    """
+    return optax.chain(
+        optax.sgd(learning_rate, momentum),
+        optax.contrib.reduce_on_plateau(factor=0.5, patience=1, accumulation_size=steps),
+    )
+
+
+def _epochs(size, batch_size, default, share=1.0):
+    """(batch size, steps of an epoch): an epoch is a pass, or a share of one."""
+    batch_size = batch_size or default
+    return batch_size, max(1, round(share * size / min(batch_size, size)))
+
+
+def _halving(size, batch_size, *, default, epochs, every, learning_rate, patience=0):
+    """The settings of Sener & Koltun 2018 and, on CelebA, of Fifty et al. 2021."""
+    batch_size, epoch = _epochs(size, batch_size, default)
+    return {
+        'batch_size': batch_size,
+        'steps': epochs * epoch,
+        'eval_every': epoch,
+        'patience': patience,
+        'learning_rate': learning_rate,
+        'optimizer': functools.partial(halving_sgd, steps=every * epoch),
+    }
+
+
+def _standley(size, batch_size):
+    """The settings of Standley et al. 2020, Section 4, whose epoch is a fifth of the data.
+
+    Fifty et al. 2021 train for 100 of them. The paper does not say the batch size.
+    """
+    batch_size, epoch = _epochs(size, batch_size, 64, share=0.2)
+    return {
+        'batch_size': batch_size,
+        'steps': 100 * epoch,
+        'eval_every': epoch,
+        'patience': 0,
+        'learning_rate': 0.2,
+        'optimizer': functools.partial(plateau_sgd, steps=epoch),
+    }
+
+
+def _fixed(**settings):
+    """Settings that do not depend on the data."""
+    return lambda size, batch_size: settings
+
+
+def _table(flags):
+    """The dataset in the file that --table names."""
+    if flags.table is None or not flags.targets:
+        raise ValueError('--dataset=table needs --table, a file, and --targets, its target columns')
+    pairs = [text.partition(':') for text in flags.kinds]
+    return data.table(
+        flags.table,
+        flags.targets,
+        flags.inputs,
+        {target: kind for target, _, kind in pairs},
+        flags.split_column,
+    )
+
+
+def _data_dir(flags):
+    if flags.data_dir is None:
+        raise ValueError(f'--dataset={flags.dataset} needs --data_dir, the folder of its files')
+    return flags.data_dir
+
+
+def _taskonomy(flags):
+    """The dataset in --data_dir, with its three lists of buildings."""
+    folder = _data_dir(flags)
+    lists = [f'{folder}/{name}_buildings.txt' for name in ('train', 'validation', 'test')]
+    return data.taskonomy(folder, *lists)
+
+
+_SENER = {'epochs': 100, 'every': 30, 'learning_rate': 1e-2}
+
+DATASETS = {
+    'multi_digits': Recipe(lambda flags: data.multi_digits()),
+    'digit_attributes': Recipe(
+        lambda flags: data.digit_attributes(),
+        settings=_fixed(steps=1500, batch_size=64, learning_rate=3e-3, eval_every=50, patience=0),
+        units=(16, 6),
+    ),
+    'table': Recipe(_table, settings=_fixed(batch_size=64, steps=3000), units=(64, 32)),
+    'multi_mnist': Recipe(
+        lambda flags: data.multi_mnist(_data_dir(flags)),
+        'lenet',
+        functools.partial(_halving, default=256, **_SENER),
+        mean_loss=True,
+    ),
+    'celeb_a': Recipe(
+        lambda flags: data.celeb_a(_data_dir(flags)),
+        'resnet18',
+        functools.partial(_halving, default=256, **_SENER),
+        mean_loss=True,
+    ),
+    'celeb_a_9': Recipe(
+        lambda flags: data.celeb_a(_data_dir(flags), TAG_ATTRIBUTES),
+        'small_resnet',
+        functools.partial(
+            _halving, default=256, epochs=100, every=15, learning_rate=5e-4, patience=10
+        ),
+    ),
+    'cityscapes': Recipe(
+        lambda flags: data.cityscapes(_data_dir(flags)),
+        'pspnet',
+        functools.partial(_halving, default=8, **{**_SENER, 'epochs': 250}),
+        mean_loss=True,
+    ),
+    'taskonomy': Recipe(_taskonomy, 'xception', _standley, mean_loss=True),
+}
