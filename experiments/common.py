@@ -38,6 +38,9 @@ flags.DEFINE_string('dataset', 'multi_digits', f'One of: {", ".join(DATASETS)}.'
 flags.DEFINE_string(
     'data_dir', None, 'Folder of the files of a dataset that does not come with the package.'
 )
+flags.DEFINE_list(
+    'image_size', None, 'Side of its images, or height and width; by default as its paper has it.'
+)
 flags.DEFINE_string('table', None, 'A .csv, .parquet or .npz file, for --dataset=table.')
 flags.DEFINE_list('targets', None, 'Its target columns, one for each task.')
 flags.DEFINE_list('inputs', None, 'Its input columns; by default all others.')
@@ -134,7 +137,7 @@ FLAGS = flags.FLAGS
 COMPARISON_FLAGS = (
     *('dataset', 'table', 'targets', 'inputs', 'kinds', 'split_column', 'seed', 'steps'),
     *('batch_size', 'learning_rate', 'eval_every', 'patience', 'widths', 'weighting'),
-    *('data_dir', 'network', 'width', 'size', 'dtype', 'loss_reduction'),
+    *('data_dir', 'image_size', 'network', 'width', 'size', 'dtype', 'loss_reduction'),
     *('affinity_every', 'resume', 'budgets', 'seeds', 'store'),
 )
 

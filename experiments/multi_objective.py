@@ -30,7 +30,16 @@ flags.DEFINE_list(
 )
 flags.adopt_module_key_flags(launch)
 for name in (
-    *('dataset', 'data_dir', 'seed', 'steps', 'batch_size', 'learning_rate', 'eval_every'),
+    *(
+        'dataset',
+        'data_dir',
+        'image_size',
+        'seed',
+        'steps',
+        'batch_size',
+        'learning_rate',
+        'eval_every',
+    ),
     *('patience', 'network', 'widths', 'width', 'size', 'dtype', 'loss_reduction'),
 ):
     flags.declare_key_flag(name)

@@ -154,11 +154,41 @@ def _data_dir(flags):
     return flags.data_dir
 
 
+def _image_size(flags, sides):
+    """`{'size': ...}` as --image_size asks, or nothing.
+
+    Args:
+      flags: of absl.
+      sides: how many numbers the dataset takes: 1 for square images.
+    """
+    if flags.image_size is None:
+        return {}
+    size = tuple(int(text) if text.isdigit() else 0 for text in flags.image_size)
+    if len(size) != sides or min(size) < 1:
+        raise ValueError(
+            f'--image_size of {flags.dataset} needs {sides} positive integer{"s" * (sides > 1)}, '
+            f'not {",".join(flags.image_size)!r}'
+        )
+    return {'size': size[0] if sides == 1 else size}
+
+
+def _multi_mnist(flags):
+    return data.multi_mnist(_data_dir(flags), **_image_size(flags, 1))
+
+
+def _celeb_a(flags, tasks=None):
+    return data.celeb_a(_data_dir(flags), tasks, **_image_size(flags, 1))
+
+
+def _cityscapes(flags):
+    return data.cityscapes(_data_dir(flags), **_image_size(flags, 2))
+
+
 def _taskonomy(flags):
     """The dataset in --data_dir, with its three lists of buildings."""
     folder = _data_dir(flags)
     lists = [f'{folder}/{name}_buildings.txt' for name in ('train', 'validation', 'test')]
-    return data.taskonomy(folder, *lists)
+    return data.taskonomy(folder, *lists, **_image_size(flags, 1))
 
 
 _SENER = {'epochs': 100, 'every': 30, 'learning_rate': 1e-2}
@@ -172,26 +202,26 @@ DATASETS = {
     ),
     'table': Recipe(_table, settings=_fixed(batch_size=64, steps=3000), units=(64, 32)),
     'multi_mnist': Recipe(
-        lambda flags: data.multi_mnist(_data_dir(flags)),
+        _multi_mnist,
         'lenet',
         functools.partial(_halving, default=256, **_SENER),
         mean_loss=True,
     ),
     'celeb_a': Recipe(
-        lambda flags: data.celeb_a(_data_dir(flags)),
+        _celeb_a,
         'resnet18',
         functools.partial(_halving, default=256, **_SENER),
         mean_loss=True,
     ),
     'celeb_a_9': Recipe(
-        lambda flags: data.celeb_a(_data_dir(flags), TAG_ATTRIBUTES),
+        functools.partial(_celeb_a, tasks=TAG_ATTRIBUTES),
         'small_resnet',
         functools.partial(
             _halving, default=256, epochs=100, every=15, learning_rate=5e-4, patience=10
         ),
     ),
     'cityscapes': Recipe(
-        lambda flags: data.cityscapes(_data_dir(flags)),
+        _cityscapes,
         'pspnet',
         functools.partial(_halving, default=8, **{**_SENER, 'epochs': 250}),
         mean_loss=True,

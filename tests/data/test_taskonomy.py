@@ -2,66 +2,15 @@ import logging
 
 import numpy as np
 import pytest
+from official.taskonomy import BUILDINGS, LAYOUTS, SIZE, VIEWS, name_of, seed_of, stored, write
 from PIL import Image
 
 from tag_jax import data
 from tag_jax.data.taskonomy import TASKS
 
-BUILDINGS = {'train': ['ackerman', 'adrian'], 'validation': ['corozal'], 'test': ['muleshoe']}
-ALL = ['ackerman', 'adrian', 'corozal', 'muleshoe']
-VIEWS = [(0, 0), (0, 11), (2, 3)]
-SIZE = 16
-
-
-def stored(seed):
-    """What the six files of one view hold."""
-    rng = np.random.default_rng(seed)
-    image = lambda high, dtype, *last: rng.integers(high, size=(SIZE, SIZE, *last)).astype(dtype)
-    depth = image(2**14, np.uint16)
-    depth[:3, :3] = 2**16 - 1  # a hole in the scan
-    depth[4, 4] = 2**13 - 1
-    depth[4, 5] = 2**13
-    return {
-        'rgb': image(256, np.uint8, 3),
-        'segment_semantic': image(18, np.uint8),
-        'depth_zbuffer': depth,
-        'normal': image(256, np.uint8, 3),
-        'keypoints2d': image(2**16, np.uint16),
-        'edge_texture': image(2**16, np.uint16),
-    }
-
-
-def name_of(view, domain):
-    end = {'segment_semantic': 'segmentsemantic'}.get(domain, domain)
-    return f'point_{view[0]}_view_{view[1]}_domain_{end}.png'
-
-
-LAYOUTS = {
-    'by task': '{task}/{building}',
-    'as unpacked': '{building}_{task}/{task}',
-    'omnidata': '{task}/taskonomy/{building}',
-}
-
-
-def write(root, layout='by task'):
-    """Four buildings with three views each, and the lists of the splits."""
-    for building in ALL:
-        for n, view in enumerate(VIEWS):
-            for task, array in stored(seed_of(building, n)).items():
-                folder = root / LAYOUTS[layout].format(task=task, building=building)
-                folder.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(array).save(folder / name_of(view, task))
-    for split, buildings in BUILDINGS.items():
-        (root / f'{split}.txt').write_text('\n'.join(buildings) + '\n')
-    return root
-
-
-def seed_of(building, n):
-    return ALL.index(building) * len(VIEWS) + n
-
 
 def read(root, *tasks, **options):
-    lists = (root / f'{split}.txt' for split in BUILDINGS)
+    lists = (root / f'{split}_buildings.txt' for split in BUILDINGS)
     return data.taskonomy(root, *lists, tasks or tuple(TASKS), **options)
 
 
@@ -127,7 +76,7 @@ def test_views_that_are_not_whole_are_skipped_and_counted(root, caplog):
         rooms = read(root, size=SIZE)
     assert len(rooms.train) == 3
     (record,) = (record for record in caplog.records if 'taskonomy' in record.name)
-    assert 'train.txt: skipped 3 of 6 images' in record.getMessage()
+    assert 'train_buildings.txt: skipped 3 of 6 images' in record.getMessage()
     left = [('ackerman', 1), ('ackerman', 2), ('adrian', 1)]
     for example, (building, n) in zip(rooms.train, left, strict=True):
         image = stored(seed_of(building, n))['rgb']
@@ -157,14 +106,14 @@ def test_files_that_hold_what_they_cannot_are_named(root, task, array, message):
 def test_what_cannot_be_found(root):
     with pytest.raises(ValueError, match="Taskonomy has no task 'depth': choose from segment_"):
         read(root, 'depth')
-    (root / 'test.txt').write_text('muleshoe adrian')
+    (root / 'test_buildings.txt').write_text('muleshoe adrian')
     with pytest.raises(ValueError, match="the building 'adrian' is listed twice"):
         read(root)
-    (root / 'test.txt').write_text('nowhere')
+    (root / 'test_buildings.txt').write_text('nowhere')
     with pytest.raises(FileNotFoundError, match="'nowhere' has no folder for rgb: none of"):
         read(root)
     for path in (root / 'rgb' / 'muleshoe').iterdir():
         path.write_bytes(b'')
-    (root / 'test.txt').write_text('muleshoe')
+    (root / 'test_buildings.txt').write_text('muleshoe')
     with pytest.raises(ValueError, match='none of the 3 images of the buildings in .*test.txt can'):
         read(root)

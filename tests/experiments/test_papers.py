@@ -1,0 +1,78 @@
+"""The launchers of the papers' experiments on small datasets in the official formats."""
+
+import pytest
+from launching import check_sentences, launch
+from official import celeb_a, cityscapes, mnist, taskonomy
+
+from tag_jax import grouping, workdir
+
+QUICK = ('--steps=2', '--eval_every=1', '--affinity_every=1', '--batch_size=2', '--width=0.05')
+
+
+def finished(launcher, folder, *flags):
+    done = launch(launcher, f'--data_dir={folder}', *QUICK, *flags, '--workdir=run', cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done, workdir.read_json(folder / 'run' / 'results.json')
+
+
+def test_multi_mnist(tmp_path):
+    mnist.write(tmp_path)
+    flags = ('--seeds=1', '--grid=1', '--methods=equal,mgda_ub', '--learning_rates=0.1')
+    # (The files have 60 training digits, of which 10,000 cannot be held out.)
+    with pytest.raises(AssertionError, match='num_validation=10000 of 60 training images'):
+        finished('multi_mnist', tmp_path, *flags)
+
+
+def test_celeb_a(tmp_path):
+    """From the affinities of one network to groups; then all attributes with MGDA-UB."""
+    manual = tmp_path / 'manual'
+    manual.mkdir()
+    celeb_a.prepare(manual, tmp_path)
+    done, results = finished('celeb_a', tmp_path, '--image_size=16')
+    assert results['dataset'] == 'celeb_a'
+    assert len(results['task_names']) == 9
+    assert 'Train together:' in done.stdout
+    config = workdir.read_json(tmp_path / 'run' / 'config.json')
+    assert config['optimizer'] == 'halving_sgd(steps=60, momentum=0.9)' or 'halving_sgd' in str(
+        config['optimizer']
+    )
+    again = launch(
+        *('celeb_a', f'--data_dir={tmp_path}', *QUICK, '--image_size=16', '--workdir=run'),
+        *('--resume',),
+        cwd=tmp_path,
+    )
+    assert again.stdout == done.stdout
+    assert grouping.load(tmp_path / 'run').total_test_error == results['total_test_error']
+
+
+def test_taskonomy(tmp_path):
+    taskonomy.write(tmp_path)
+    _, results = finished('taskonomy', tmp_path, '--image_size=16')
+    assert len(results['task_names']) == 5
+    assert set(results['metrics']['segment_semantic']) == {'error', 'miou', 'pixel_accuracy'}
+
+
+def test_cityscapes(tmp_path):
+    cityscapes.write(tmp_path)
+    flags = ('--image_size=16,32', '--methods=mgda_ub', '--seeds=1', '--learning_rates=0.01')
+    with pytest.raises(AssertionError, match='275'):
+        finished('cityscapes', tmp_path, *flags)
+
+
+def test_bad_input_ends_with_one_sentence(tmp_path):
+    check_sentences(
+        'taskonomy',
+        [
+            ([], '--dataset=taskonomy needs --data_dir, the folder of its files'),
+            (['--data_dir=.', '--image_size=1,2'], '--image_size of taskonomy needs 1 positive'),
+            (['--dataset=celeb_a', '--data_dir=.'], 'run once, with TensorFlow installed'),
+            (['--dataset=multi_digits', '--network=vgg'], "there is no network called 'vgg'"),
+            (['--dataset=multi_digits', '--width=0'], '--width must be positive and finite'),
+            (['--dataset=multi_digits', '--dtype=int8'], "there is no dtype called 'int8'"),
+            (
+                ['--dataset=multi_digits', '--network=lenet', '--widths=8'],
+                '--widths is for --network=mlp, not lenet: give --width',
+            ),
+        ],
+        tmp_path,
+    )

@@ -1,0 +1,1 @@
+"""Small datasets in the formats in which the papers' datasets are distributed."""
