@@ -6,7 +6,8 @@ where DIR holds leftImg8bit, gtFine and disparity as unpacked. Segmentation into
 to the centres of instances, and disparity, at 256 x 512: ResNet-50 with a pyramid pooling decoder a
 task, 250 epochs of batches of 8, SGD with momentum, halved every 30 epochs; 275 training images are
 held out for validation, on which learning rates are chosen, and the official validation images are
-the test split. The paper's results:
+the test split. The paper then trains again on all training images, with the chosen rate:
+--num_validation=0 --learning_rates=RATE. Its results:
 
                       mIoU (%)  instance error (px)  disparity error (px)
     single task          60.68                11.34                  2.78

@@ -41,6 +41,12 @@ flags.DEFINE_string(
 flags.DEFINE_list(
     'image_size', None, 'Side of its images, or height and width; by default as its paper has it.'
 )
+flags.DEFINE_integer(
+    'num_validation',
+    None,
+    'Training images that multi_mnist and cityscapes hold out for validation; 0 to train again on '
+    'all of cityscapes.',
+)
 flags.DEFINE_string('table', None, 'A .csv, .parquet or .npz file, for --dataset=table.')
 flags.DEFINE_list('targets', None, 'Its target columns, one for each task.')
 flags.DEFINE_list('inputs', None, 'Its input columns; by default all others.')
@@ -137,8 +143,17 @@ FLAGS = flags.FLAGS
 COMPARISON_FLAGS = (
     *('dataset', 'table', 'targets', 'inputs', 'kinds', 'split_column', 'seed', 'steps'),
     *('batch_size', 'learning_rate', 'eval_every', 'patience', 'widths', 'weighting'),
-    *('data_dir', 'image_size', 'network', 'width', 'size', 'dtype', 'loss_reduction'),
-    *('affinity_every', 'resume', 'budgets', 'seeds', 'store'),
+    *(
+        'data_dir',
+        'image_size',
+        'num_validation',
+        'network',
+        'width',
+        'size',
+        'dtype',
+        'loss_reduction',
+    ),
+    *('loss_reduction', 'affinity_every', 'resume', 'budgets', 'seeds', 'store'),
 )
 
 # Settings that flags leave to the dataset.

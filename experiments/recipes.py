@@ -172,8 +172,14 @@ def _image_size(flags, sides):
     return {'size': size[0] if sides == 1 else size}
 
 
+def _held_out(flags, name):
+    """`{name: ...}` as --num_validation asks, or nothing."""
+    return {} if flags.num_validation is None else {name: flags.num_validation}
+
+
 def _multi_mnist(flags):
-    return data.multi_mnist(_data_dir(flags), **_image_size(flags, 1))
+    options = _image_size(flags, 1) | _held_out(flags, 'num_validation')
+    return data.multi_mnist(_data_dir(flags), **options)
 
 
 def _celeb_a(flags, tasks=None):
@@ -181,7 +187,8 @@ def _celeb_a(flags, tasks=None):
 
 
 def _cityscapes(flags):
-    return data.cityscapes(_data_dir(flags), **_image_size(flags, 2))
+    options = _image_size(flags, 2) | _held_out(flags, 'validation')
+    return data.cityscapes(_data_dir(flags), **options)
 
 
 def _taskonomy(flags):

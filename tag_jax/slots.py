@@ -115,9 +115,14 @@ class Outputs(NamedTuple):
     affinity: jax.Array | None
 
 
-@functools.partial(jax.jit, static_argnames='program')
 def initial(program, seed, task_mask, learning_rate) -> Slot:
     """A network before its first step."""
+    # Large convolutional networks would take longer to compile than to initialise op by op.
+    make = _initial if program.batching == 'unroll' else _initial_compiled
+    return make(program, seed, task_mask, learning_rate)
+
+
+def _initial(program, seed, task_mask, learning_rate):
     init_key, key = jax.random.split(jax.random.key(seed))
     params, model_state = program.problem.init(init_key)
     return Slot(
@@ -132,9 +137,18 @@ def initial(program, seed, task_mask, learning_rate) -> Slot:
     )
 
 
-@functools.partial(jax.jit, static_argnames='size')
+_initial_compiled = jax.jit(_initial, static_argnames='program')
+
+
 def repeated(slot, size) -> Slot:
     """`size` slots that hold the same network."""
+    if size == 1:
+        return jax.tree.map(lambda x: jnp.asarray(x)[None], slot)
+    return _repeated(slot, size)
+
+
+@functools.partial(jax.jit, static_argnames='size')
+def _repeated(slot, size):
     return jax.tree.map(lambda x: jnp.repeat(x[None], size, axis=0), slot)
 
 

@@ -367,8 +367,10 @@ def _train_in_slots(work, desk):
             if runs[n] is None and (plan := desk.next_plan()):
                 runs[n] = _Run(plan, affinity.init(problem))
                 slot = _initial_slot(program, plan)
-                state = slots.repeated(slot, num_slots) if state is None else state
-                state = slots.place(state, slot, n)
+                if state is None or num_slots == 1:
+                    state = slots.repeated(slot, num_slots)
+                else:
+                    state = slots.place(state, slot, n)
         occupied = [n for n in range(num_slots) if runs[n] is not None]
         if not occupied:
             return

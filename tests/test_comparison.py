@@ -89,12 +89,12 @@ def test_encoders_of_other_sizes_take_part(problem, dataset):
     """Single tasks on a smaller encoder, all tasks on a wider one; budgets in their costs."""
     small, wide = make_problem(widths=(8, 8)), make_problem(widths=(32, 16))
     cost = run.cost_of_encoder(small, problem, dataset)
-    methods = ('all_in_one', 'wide_all_in_one', 'small_single_task', 'hoa', 'exhaustive')
+    methods = ('all_in_one', 'wide_all_in_one', 'small_single_task', 'tag', 'hoa', 'exhaustive')
     found = comparison.compare(
         problem, dataset, methods, (1.6,), CONFIG, seeds=1, smaller=small, wider={1.6: wide}
     )
     costs = {one.method: one.cost for one in found.outcomes}
-    assert costs['all_in_one'] == 1
+    assert costs['all_in_one'] == costs['tag'] == 1
     assert costs['small_single_task'] == pytest.approx(3 * cost)
     assert costs['wide_all_in_one'] == run.cost_of_encoder(wide, problem, dataset) > 2
     assert all(costs[method] <= 1.6 for method in ('random', 'hoa', 'exhaustive'))

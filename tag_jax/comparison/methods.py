@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -136,10 +137,15 @@ class Search:
         return self._found[name]
 
 
+def standard_networks(budget) -> int:
+    """How many standard networks a budget pays for."""
+    return max(1, math.floor(budget))
+
+
 def by_affinity(found: Search, budget, **changes) -> Proposal:
-    """Groups by affinities that are measured with some settings changed."""
+    """Groups by affinities that are measured with some settings changed, standard networks all."""
     summary, steps, seconds = found.measured(**changes)
-    selected = selection.select_groups(summary.mean, budget)
+    selected = selection.select_groups(summary.mean, standard_networks(budget))
     return Proposal(selected.groups, selected.serves, steps, seconds)
 
 
@@ -156,7 +162,7 @@ def cosine_similarity(found: Search, budget) -> Proposal:
 def verify(found: Search, budget) -> Proposal:
     """`grouping.verify`."""
     summary, steps, seconds = found.measured()
-    tried = verification.proposed(summary.mean, budget, verification.PROPOSALS)
+    tried = verification.proposed(summary.mean, standard_networks(budget), verification.PROPOSALS)
     rows = found.verified(tried)
     groups, _ = verification.preferred(tried, [rows], found.names)
     cost = search.cost_of(rows)

@@ -23,6 +23,7 @@ from tag_jax.comparison.methods import (
     WIDE,
     Proposal,
     Search,
+    standard_networks,
 )
 from tag_jax.comparison.predictions import errors_of, within_task_correlations
 from tag_jax.grouping import search
@@ -260,7 +261,7 @@ def cross_fitted_optimum(rows_of_seeds, task_names, budget) -> CrossFitted | Non
 
 
 def _random_proposals(found, budget, count):
-    networks = max(1, math.floor(budget))
+    networks = standard_networks(budget)
     rng = np.random.default_rng((found.run.config.seed, networks))
     return [Proposal(random_groups(rng, len(found.names), networks), None) for _ in range(count)]
 

@@ -115,5 +115,7 @@ def test_what_cannot_be_found(root):
     for path in (root / 'rgb' / 'muleshoe').iterdir():
         path.write_bytes(b'')
     (root / 'test_buildings.txt').write_text('muleshoe')
-    with pytest.raises(ValueError, match='none of the 3 images of the buildings in .*test.txt can'):
+    with pytest.raises(
+        ValueError, match='none of the 3 images of the buildings in .*test_buildings.txt can'
+    ):
         read(root)
