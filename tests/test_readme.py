@@ -57,3 +57,17 @@ def test_bringing_a_model_takes_under_thirty_lines():
 def test_links_lead_somewhere(page):
     for link in re.findall(r'\]\((?!http)([^)#]+)\)', page.read_text()):
         assert (page.parent / link).exists(), link
+
+
+def test_commands_and_flags_exist():
+    """Every `python -m experiments...` in the README and in docs/, with its flags."""
+    defined = set()
+    for path in (ROOT / 'experiments').rglob('*.py'):
+        defined |= set(re.findall(r"DEFINE_\w+\(\s*'(\w+)'", path.read_text()))
+    for page in [ROOT / 'README.md', ROOT / 'WORKSPACE.md', *(ROOT / 'docs').glob('*.md')]:
+        text = page.read_text()
+        for name in re.findall(r'python -m (experiments[\w.]*\w)', text):
+            module = ROOT / name.replace('.', '/')
+            assert module.with_suffix('.py').exists(), f'{page.name}: {name}'
+        for flag in re.findall(r'(?<![\w-])--(\w+)', text):
+            assert flag in defined | {'help', 'nothing'}, f'{page.name}: --{flag}'
