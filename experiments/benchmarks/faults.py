@@ -2,8 +2,8 @@
 
     python -m experiments.benchmarks.faults --kills=10
 
-runs `python -m experiments.tag --method=exhaustive` on DigitAttributes with few steps; sends SIGKILL
-to it at random moments, as often as asked; and lets it finish. The rows of its networks and its
+runs `python -m experiments.tag --method=exhaustive` on DigitAttributes with few steps, sends it
+SIGKILL at random moments, as often as asked, and lets it finish. The rows of its networks and its
 results must be those of the run that nobody killed, bit for bit, but for times, and no network may
 have trained twice to its end.
 """
