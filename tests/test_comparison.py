@@ -105,6 +105,15 @@ def test_encoders_of_other_sizes_take_part(problem, dataset):
     assert sum(group.cost for group in alone.groups) == pytest.approx(best.cost)
 
 
+def test_a_network_is_measured_with_other_settings(problem, dataset):
+    """As if they were those of the comparison."""
+    with comparison.searching(problem, dataset, CONFIG, 1) as (found,):
+        changed = found.measured(learning_rate=0.1, batch_size=32)[0].history
+        again = found.changed(learning_rate=0.1, batch_size=32).measured()[0].history
+        np.testing.assert_array_equal(changed, again)
+        assert (changed != found.measured()[0].history).any()
+
+
 def row(tasks, **errors):
     scores = {task: {'error': error} for task, error in errors.items()}
     return {'tasks': tasks, 'validation': scores, 'test': scores, 'cost': 1.0}

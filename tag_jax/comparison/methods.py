@@ -117,7 +117,8 @@ class Search:
 
     def _all_in_one(self, config, measures):
         """An all-in-one network; the seconds that compilation takes are not counted."""
-        own = all_in_one_plan(self.run)._replace(measures_affinity=measures)
+        run = self.run._replace(config=config)
+        own = all_in_one_plan(run)._replace(measures_affinity=measures)
         data = self.run.dataset
         train = functools.partial(
             training.train_networks, self.run.problem, data.train, data.validation, [own]
