@@ -44,7 +44,7 @@ STUDIES = {
 flags.DEFINE_string('study', 'frequency', f'One of: {", ".join(STUDIES)}.')
 common.define_comparison_flags()
 flags.adopt_module_key_flags(launch)
-for name in common.COMPARISON_FLAGS:
+for name in (*common.COMPARISON_FLAGS, 'smaller'):
     flags.declare_key_flag(name)
 
 FLAGS = flags.FLAGS
@@ -52,11 +52,15 @@ FLAGS = flags.FLAGS
 
 def main():
     study = launch.choose('study', FLAGS.study, STUDIES)
-    budgets = common.budgets()
     dataset = common.load_dataset()
+    budgets = common.budgets(dataset)
+    if FLAGS.smaller is not None and study is not studies.relations:
+        raise ValueError('--smaller is for --study=relations')
     config = common.training_config(dataset)
     problem = common.make_problem(dataset)
     comparison.check(problem, dataset, ['tag'], budgets, config, FLAGS.seeds)
+    studies.check(study, problem)
+    options = {} if FLAGS.smaller is None else {'smaller': common.smaller_problem(dataset)}
     settings = {
         'dataset': dataset.name,
         'study': FLAGS.study,
@@ -69,7 +73,7 @@ def main():
     workdir.open_run(folder, settings, FLAGS.resume)
     with launch.resumable(folder):
         store = FLAGS.store or folder / 'networks'
-        found = study(problem, dataset, config, budgets, FLAGS.seeds, store)
+        found = study(problem, dataset, config, budgets, FLAGS.seeds, store, **options)
     print(report.write_study(folder, FLAGS.study, found, settings))
 
 

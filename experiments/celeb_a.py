@@ -34,14 +34,22 @@ from experiments import launch, multi_objective, tag
 
 flags.DEFINE_enum('attributes', '9', ['9', '40'], 'Of Fifty et al., or of Sener & Koltun.')
 flags.adopt_module_key_flags(tag)
-for name in ('methods', 'seeds', 'learning_rates'):
-    flags.declare_key_flag(name)
+flags.adopt_module_key_flags(multi_objective)
 
 FLAGS = flags.FLAGS
 
 
+# Of the comparison of weightings, and of grouping.
+OF_WEIGHTINGS = ('methods', 'seeds', 'grid', 'learning_rates')
+OF_GROUPING = ('method', 'budget', 'resume', 'store', 'affinity', 'smaller', 'weighting')
+
+
 def main():
-    if FLAGS.attributes == '9':
+    grouping = FLAGS.attributes == '9'
+    for name in ('dataset', *(OF_WEIGHTINGS if grouping else OF_GROUPING)):
+        if FLAGS[name].present:
+            raise ValueError(f'--{name} is of no use with --attributes={FLAGS.attributes}')
+    if grouping:
         FLAGS['dataset'].value = 'celeb_a_9'
         return tag.main()
     FLAGS['dataset'].value = 'celeb_a'

@@ -1,6 +1,7 @@
 """What launchers that train share: flags, and the way from a dataset to a problem."""
 
 import functools
+import math
 
 from absl import flags
 from flax import nnx
@@ -164,7 +165,11 @@ _NETWORK = ('network', 'width', 'size', 'dtype', 'smaller')
 
 def define_comparison_flags():
     """The flags that only launchers that compare ways to group have."""
-    flags.DEFINE_list('budgets', '2,3,4', 'Numbers of networks at inference.')
+    flags.DEFINE_list(
+        'budgets',
+        None,
+        'Numbers of networks at inference; by default 2, 3 and 4, up to the tasks.',
+    )
     flags.DEFINE_integer('seeds', 3, 'Searches and networks for each budget.')
     flags.DEFINE_string(
         'store', None, 'Folder of the trained networks; by default one in the workdir.'
@@ -173,12 +178,15 @@ def define_comparison_flags():
 
 def budget():
     """The budget that --budget names."""
-    return _plain(FLAGS.budget)
+    return _plain('budget', FLAGS.budget)
 
 
-def budgets():
-    """The budgets that --budgets names."""
-    return list(map(_plain, launch.numbers('budgets', FLAGS.budgets)))
+def budgets(dataset):
+    """The budgets that --budgets names, or those of 2, 3 and 4 that a dataset has tasks for."""
+    if FLAGS.budgets is None:
+        return [n for n in (2, 3, 4) if n <= len(dataset.tasks)] or [1]
+    found = [_plain('budgets', number) for number in launch.numbers('budgets', FLAGS.budgets)]
+    return list(dict.fromkeys(found))
 
 
 def training_config(dataset):
@@ -211,9 +219,9 @@ def weighting(name):
 def load_dataset():
     """The `Dataset` that --dataset names."""
     recipe = _recipe()
-    for name in ('table', 'targets', 'inputs', 'kinds', 'split_column'):
-        if FLAGS[name].value and FLAGS.dataset != 'table':
-            raise ValueError(f'--{name} is for --dataset=table')
+    for name in sorted({flag for one in DATASETS.values() for flag in one.flags}):
+        if FLAGS[name].value and name not in recipe.flags:
+            raise ValueError(f'--{name} is of no use to --dataset={FLAGS.dataset}')
     return recipe.load(FLAGS)
 
 
@@ -275,7 +283,7 @@ def problem_of_cost(dataset, cost):
     shape = _shape(dataset)
     encoder = _encoder(shape, units())
     now, whole = (
-        models.multiply_adds(functools.partial(encoder, width=width), shape)
+        models.multiply_adds(lambda rngs, width=width: encoder(width=width, rngs=rngs), shape)
         for width in (_width(shape), 1.0)
     )
     return make_problem(dataset, width=models.width_for(encoder, shape, cost * now / whole))
@@ -298,6 +306,8 @@ def _encoder(shape, dense_units):
 def _width(shape, default_units=None):
     """What multiplies the channels: --width, or as --size asks."""
     if FLAGS.size is not None:
+        if FLAGS['width'].present:
+            raise ValueError('--size sets the width: leave --width out')
         return models.width_for(_encoder(shape, units(default_units)), shape, FLAGS.size)
     if not 0 < FLAGS.width < float('inf'):
         raise ValueError(f'--width must be positive and finite, not {FLAGS.width}')
@@ -315,7 +325,10 @@ def _network_name():
     return name
 
 
-def _plain(number):
+def _plain(flag, number):
+    """A number as an int where it is whole. Raises ValueError unless it is finite."""
+    if not math.isfinite(number):
+        raise ValueError(f'--{flag} must be finite, not {number}')
     return int(number) if number.is_integer() else number
 
 

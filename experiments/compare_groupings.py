@@ -53,8 +53,8 @@ def main():
     methods = FLAGS.methods
     if methods == ['all']:
         methods = [name for name in comparison.METHODS if FLAGS.smaller or name != comparison.SMALL]
-    budgets = common.budgets()
     dataset = common.load_dataset()
+    budgets = common.budgets(dataset)
     config = common.training_config(dataset)
     problem, smaller = common.make_problem(dataset), common.smaller_problem(dataset)
     wide = launch.choose('way to widen', FLAGS.wider, WIDER)

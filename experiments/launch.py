@@ -19,6 +19,7 @@ def launch(main):
         if len(arguments) > 1:
             return _fail(f'there is no argument {arguments[1]!r}: flags begin with --')
         try:
+            _check_flags()
             main()
         except (ValueError, OSError, FloatingPointError) as error:
             logging.debug('the error came from here', exc_info=True)
@@ -27,6 +28,15 @@ def launch(main):
 
     logging.set_verbosity(logging.WARNING)
     app.run(run)
+
+
+def _check_flags():
+    """Raises ValueError at a flag that some launcher has, but not this one."""
+    of_launcher = {flag.name for flag in FLAGS.get_key_flags_for_module(sys.argv[0])}
+    for name in FLAGS:
+        module = FLAGS.find_module_defining_flag(name) or ''
+        if module.startswith('experiments.') and FLAGS[name].present and name not in of_launcher:
+            raise ValueError(f'--{name} is of no use to this command: --help lists what is')
 
 
 def choose(kind, name, choices):

@@ -56,9 +56,10 @@ SENER_RATES = ['1e-4', '5e-4', '1e-3', '5e-3', '1e-2', '5e-2']
 
 def take_settings_of_sener():
     """All tasks, and the learning rates of Sener & Koltun 2018, where no flag says otherwise."""
-    for name, value in (('tasks', ['all']), ('learning_rates', SENER_RATES)):
-        if FLAGS[name].using_default_value:
-            FLAGS[name].value = value
+    if FLAGS['tasks'].using_default_value:
+        FLAGS['tasks'].value = ['all']
+    if FLAGS.learning_rates is None and FLAGS.learning_rate is None:
+        FLAGS['learning_rates'].value = SENER_RATES
 
 
 def main():

@@ -36,6 +36,7 @@ class Recipe(NamedTuple):
 
     Attributes:
       load: flags -> `Dataset`.
+      flags: that load takes.
       network: its name in NETWORKS.
       settings: (training examples, batch size or None) -> fields of a `TrainingConfig`, where they
         are not its defaults.
@@ -44,6 +45,7 @@ class Recipe(NamedTuple):
     """
 
     load: Callable[[Any], data.Dataset]
+    flags: tuple[str, ...] = ()
     network: str = 'mlp'
     settings: Callable[[int, int | None], dict] = lambda size, batch_size: {}
     units: tuple[int, ...] = (128, 32)
@@ -207,21 +209,29 @@ DATASETS = {
         settings=_fixed(steps=1500, batch_size=64, learning_rate=3e-3, eval_every=50, patience=0),
         units=(16, 6),
     ),
-    'table': Recipe(_table, settings=_fixed(batch_size=64, steps=3000), units=(64, 32)),
+    'table': Recipe(
+        _table,
+        ('table', 'targets', 'inputs', 'kinds', 'split_column'),
+        settings=_fixed(batch_size=64, steps=3000),
+        units=(64, 32),
+    ),
     'multi_mnist': Recipe(
         _multi_mnist,
+        ('data_dir', 'image_size', 'num_validation'),
         'lenet',
         functools.partial(_halving, default=256, **_SENER),
         mean_loss=True,
     ),
     'celeb_a': Recipe(
         _celeb_a,
+        ('data_dir', 'image_size'),
         'resnet18',
         functools.partial(_halving, default=256, **_SENER),
         mean_loss=True,
     ),
     'celeb_a_9': Recipe(
         functools.partial(_celeb_a, tasks=TAG_ATTRIBUTES),
+        ('data_dir', 'image_size'),
         'small_resnet',
         functools.partial(
             _halving, default=256, epochs=100, every=15, learning_rate=5e-4, patience=10
@@ -229,9 +239,12 @@ DATASETS = {
     ),
     'cityscapes': Recipe(
         _cityscapes,
+        ('data_dir', 'image_size', 'num_validation'),
         'pspnet',
         functools.partial(_halving, default=8, **{**_SENER, 'epochs': 250}),
         mean_loss=True,
     ),
-    'taskonomy': Recipe(_taskonomy, 'xception', _standley, mean_loss=True),
+    'taskonomy': Recipe(
+        _taskonomy, ('data_dir', 'image_size'), 'xception', _standley, mean_loss=True
+    ),
 }

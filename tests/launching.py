@@ -17,6 +17,7 @@ from absl import flags
 from experiments import launch
 
 name, commands = sys.argv[1], json.load(sys.stdin)
+sys.argv = [name]
 launcher = importlib.import_module(name)
 answers = []
 for command in commands:

@@ -114,6 +114,16 @@ def test_a_network_is_measured_with_other_settings(problem, dataset):
         assert (changed != found.measured()[0].history).any()
 
 
+def test_without_a_gain_there_is_no_share(compared):
+    """With one network for all tasks, random groupings are the optimum."""
+    one = comparison.CrossFitted(10.0, ())
+    outcomes = tuple(
+        outcome._replace(test_error=10.0, fresh_errors={}) for outcome in compared.outcomes
+    )
+    lines = comparison.summary(compared._replace(outcomes=outcomes, optima={2: one}))
+    assert {line.share for line in lines} == {None}
+
+
 def row(tasks, **errors):
     scores = {task: {'error': error} for task, error in errors.items()}
     return {'tasks': tasks, 'validation': scores, 'test': scores, 'cost': 1.0}

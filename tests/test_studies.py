@@ -2,9 +2,10 @@ import itertools
 
 import numpy as np
 import pytest
-from small import TASKS
+from small import TASKS, make_problem, make_split
 
 from tag_jax import comparison, report, studies, workdir
+from tag_jax.data import Dataset
 from tag_jax.studies.result import mean_and_error, within_targets
 from tag_jax.training import TrainingConfig
 
@@ -54,10 +55,21 @@ def test_validation(study):
     assert [name for name, *_ in groups.rows] == ['training batches', 'validation batches']
 
 
-def test_task_sets(study):
-    table, agreement = study(studies.task_sets, count=2).tables
-    assert [name.count(',') for name, *_ in table.rows] == [1, 1]
-    assert agreement.rows[0][1] == 1, 'in a pair, the other task is the best partner'
+def test_task_sets(tmp_path):
+    """Four tasks, two of them the same: in any set with both, they are partners."""
+    tasks = {**TASKS, 'radius again': TASKS['radius']}
+    splits = []
+    for seed, size in enumerate((512, 200, 200)):
+        split = make_split(size, seed)
+        twice = {**split.targets, 'radius again': split.targets['radius']}
+        splits.append(split._replace(targets=twice))
+    found = studies.task_sets(
+        make_problem(tasks), Dataset('points', tasks, *splits), CONFIG, (2,), 1, count=4
+    )
+    table, agreement = found.tables
+    assert [name.count(',') for name, *_ in table.rows] == [2] * 4
+    assert 0.3 <= agreement.rows[0][1] <= 1
+    assert all(np.isfinite(row[1][0]) for row in table.rows)
 
 
 def test_hyperparameters(study):
@@ -69,7 +81,7 @@ def test_hyperparameters(study):
         assert np.isfinite(cells).all()
 
 
-def test_partners_by_hand(study, rows):
+def test_partners_by_hand(study, rows, problem, dataset):
     table, _ = study(studies.partner).tables
     errors = {
         (source, target): [
@@ -78,12 +90,17 @@ def test_partners_by_hand(study, rows):
         ]
         for source, target in itertools.permutations(ALL, 2)
     }
-    for target, _, best, worst, _ in table.rows:
+    with comparison.searching(problem, dataset, CONFIG, 2) as searches:
+        affinities = [one.measured()[0].mean for one in searches]
+    for n, (target, chosen, best, worst, _) in enumerate(table.rows):
         others = [task for task in ALL if task != target]
         gains = []
         for judge in (1, 0):  # The other seed.
             onto = np.array([errors[source, target][judge] for source in others])
             gains.append(100 * (1 - onto / onto.mean()))
+        picked = [np.delete(affinity[:, n], n).argmax() for affinity in affinities]
+        tag = [gain[pick] for gain, pick in zip(gains, picked, strict=True)]
+        assert chosen == pytest.approx(mean_and_error(tag), nan_ok=True)
         assert best == pytest.approx(mean_and_error(np.max(gains, axis=1)), nan_ok=True)
         assert worst == pytest.approx(mean_and_error(np.min(gains, axis=1)), nan_ok=True)
 
@@ -106,11 +123,21 @@ def test_relations_by_hand(study, rows):
     assert mutual.rows[0][1][0] == pytest.approx(both)
 
 
-def test_early_errors(study):
+def test_early_errors_by_hand(study, rows):
     (table,) = study(studies.early).tables
-    *_, last = table.rows
-    assert last[0] == '1'
-    assert all(-1 <= row[1][0] <= 1 for row in table.rows)
+    found = {name: (pooled, within) for name, pooled, within in table.rows}
+    for share, step in (('0.2', 4), ('0.4', 8)):
+        pooled = []
+        for one in rows:
+            early, final = [], []
+            for row in one.values():
+                seen = [n for n, at in enumerate(row['curve']['step']) if at <= step]
+                errors = row['curve']['validation_error']
+                best = min(seen, key=lambda n, errors=errors: sum(e[n] for e in errors.values()))
+                early.append(np.mean([e[best] for e in errors.values()]))
+                final.append(np.mean([scores['error'] for scores in row['test'].values()]))
+            pooled.append(np.corrcoef(early, final)[0, 1])
+        assert found[share][0] == pytest.approx(mean_and_error(pooled))
 
 
 def test_smaller_task_sets_by_hand(study, rows):
@@ -139,6 +166,13 @@ def test_low_data(study):
     (table,) = study(studies.low_data, seeds=1).tables
     assert table.header == ('pair', '26 examples', '128 examples', '512 examples')
     assert len(table.rows) == 3
+
+
+def test_a_study_needs_tasks(problem):
+    with pytest.raises(ValueError, match='task_sets needs 4 tasks at least, and there are 3'):
+        studies.check(studies.task_sets, problem)
+    with pytest.raises(ValueError, match='partner needs 3 tasks at least, and there is 1'):
+        studies.partner(make_problem({'sign': TASKS['sign']}), None, CONFIG, (1,), 1)
 
 
 def test_alike_within_targets():

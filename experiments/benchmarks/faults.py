@@ -36,7 +36,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         whole, broken = (pathlib.Path(folder) / name for name in ('whole', 'broken'))
         began = time.perf_counter()
-        search(whole).wait()
+        finish(whole)
         seconds = time.perf_counter() - began
         moments = []
         while len(moments) < FLAGS.kills:
@@ -50,7 +50,7 @@ def main():
                 process.wait()
             moments.append((moment, len(rows(broken))))
             print(f'killed after {moment:5.1f} s, with {moments[-1][1]} networks', flush=True)
-        search(broken).wait()
+        finish(broken)
         same_rows = sorted(rows(whole), key=str) == sorted(rows(broken), key=str)
         same_results = results(whole) == results(broken)
         written = [row['key'] for row in rows(broken)]
@@ -64,9 +64,13 @@ def main():
 
 def search(folder):
     """Starts the search in a folder, or goes on with it."""
-    return subprocess.Popen(
-        [*SEARCH, f'--workdir={folder}'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    return subprocess.Popen([*SEARCH, f'--workdir={folder}'], stdout=subprocess.DEVNULL)
+
+
+def finish(folder):
+    """Lets the search in a folder come to its end."""
+    if search(folder).wait():
+        raise ValueError('the search failed; what it said stands above')
 
 
 def rows(folder):

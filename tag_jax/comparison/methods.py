@@ -208,9 +208,8 @@ def wide_all_in_one(found: Search, budget) -> Proposal:
 def small_single_task(found: Search, budget) -> Proposal:
     """A network for each task on the smaller encoder, whatever the budget."""
     del budget
-    (cost,) = search.smaller_sizes(found.run)
     size = len(found.names)
-    return Proposal(tuple((n,) for n in range(size)), None, costs=(cost,) * size)
+    return Proposal(tuple((n,) for n in range(size)), None, costs=(found.run.smaller,) * size)
 
 
 # Searches that train every set of tasks.

@@ -17,7 +17,8 @@ class Line(NamedTuple):
       error: (mean, standard error) over seeds of the total test error, percent.
       over_all_in_one, over_random: (value, standard error) of how much lower the error is than
         theirs, in percent of theirs; errors by the jackknife over seeds, so they are paired.
-      share: of the optimum's gain over random groupings; None where the optimum is not known.
+      share: of the optimum's gain over random groupings; None where the optimum is not known, or
+        no better than them.
       cost: of the networks at inference, in standard networks.
       steps, seconds: of the search, in all-in-one networks.
       expected: mean total validation error of the chosen networks as they were chosen.
@@ -57,7 +58,13 @@ def summary(comparison) -> list[Line]:
 
     lines = []
     for chosen in [*([budget] for budget in budgets), *([budgets] if len(budgets) > 1 else [])]:
-        known = all(budget in comparison.optima for budget in chosen)
+        gaining = [
+            budget
+            for budget in chosen
+            if budget in comparison.optima
+            # (Of one network for all tasks there is nothing to choose, and nothing to gain.)
+            and mean(RANDOM, [budget], seeds) > (1 + 1e-9) * comparison.optima[budget].error
+        ]
         for method in methods:
 
             def below(other, among, method=method, chosen=chosen):
@@ -67,10 +74,10 @@ def summary(comparison) -> list[Line]:
             average = lambda name, of=of: float(np.mean([getattr(one, name) for one in of]))
             jackknife = functools.partial(_jackknife, seeds, 3 if of[0].fresh_errors else 2)
             share = None
-            if known:
-                randomly = mean(RANDOM, chosen, seeds)
-                optimum = np.mean([comparison.optima[budget].error for budget in chosen])
-                share = (randomly - mean(method, chosen, seeds)) / float(randomly - optimum)
+            if gaining:
+                randomly = mean(RANDOM, gaining, seeds)
+                optimum = np.mean([comparison.optima[budget].error for budget in gaining])
+                share = (randomly - mean(method, gaining, seeds)) / float(randomly - optimum)
             lines.append(
                 Line(
                     method=method,

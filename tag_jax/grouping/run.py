@@ -38,6 +38,7 @@ class Run(NamedTuple):
       budget: what the chosen networks may cost, in networks of the problem.
       path: the folder of the run, or None.
       sizes: `{cost: problem}`, the same tasks on other encoders, in units of the problem's.
+      smaller: the cost of the one on which single tasks may train as well, or None.
       cost: of a network of the problem.
     """
 
@@ -48,6 +49,7 @@ class Run(NamedTuple):
     budget: float
     path: pathlib.Path | None
     sizes: Mapping[float, Any] = types.MappingProxyType({})
+    smaller: float | None = None
     cost: float = 1.0
 
     def sized(self, cost) -> 'Run':
@@ -96,11 +98,12 @@ def begin(problem, dataset, budget, config, method, workdir, resume, smaller=Non
     """
     for name in ('train', 'validation', 'test'):
         evaluation.check_split(problem, getattr(dataset, name), name)
-    sizes = {} if smaller is None else {_cost_of_smaller(smaller, problem, dataset): smaller}
+    cost = None if smaller is None else _cost_of_smaller(smaller, problem, dataset)
+    sizes = {} if smaller is None else {cost: smaller}
     _check_budget(problem, budget, sizes)
     if workdir is None and resume:
         raise ValueError('resume needs the workdir of the run to go on with')
-    run = Run(problem, dataset, config, method, _plain(budget), None, sizes)
+    run = Run(problem, dataset, config, method, _plain(budget), None, sizes, cost)
     if workdir is None:
         return run
     if sizes:
@@ -165,7 +168,7 @@ def finish(run, choice, trained) -> Result:
             **choice.cost,
             'training_steps': sum(network.steps for network in new),
             'training_seconds': math.fsum(network.seconds for network in new),
-            'slots': num_slots(run, missing),
+            'slots': num_slots(run, [plan for plan in missing if plan.cost == run.cost]),
         },
         objective=choice.objective,
         bound=choice.bound,
@@ -283,7 +286,8 @@ def _check_budget(problem, budget, sizes):
     size = len(problem.task_names)
     number = isinstance(budget, numbers.Real) and not isinstance(budget, bool)
     least = min([1.0, *(size * cost for cost in sizes)])
-    if number and least <= budget <= size and (sizes or budget == int(budget)):
+    whole = isinstance(budget, numbers.Integral)
+    if number and least <= budget <= size and (sizes or whole):
         return
     if not sizes:
         raise ValueError(
@@ -340,9 +344,20 @@ def subject(run):
 
 
 def model(run):
-    """The shapes of a run's parameters, as a checksum."""
-    shapes = jax.eval_shape(run.problem.init, jax.random.key(0))
-    return f'{zlib.crc32(str(shapes).encode()):08x}'
+    """A checksum of the shapes and dtypes of parameters, representation and outputs."""
+    params, model_state = jax.eval_shape(run.problem.init, jax.random.key(0))
+    one = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype),
+        examples.input_shapes(run.dataset.train),
+    )
+    computed = jax.eval_shape(
+        lambda params, state, inputs: (
+            run.problem.encode(params['shared'], state['shared'], inputs, False, None)[0],
+            run.problem.predict(params, state, inputs),
+        ),
+        *(params, model_state, one),
+    )
+    return f'{zlib.crc32(str((params, model_state, computed)).encode()):08x}'
 
 
 def settings(config):

@@ -228,14 +228,10 @@ def searched_rows(run, method, book) -> list[dict]:
     slots = num_slots(run, sets)
     run = run._replace(config=dataclasses.replace(run.config, slots=slots))
     rows = brief_rows(run, sets, book, method.fraction)
-    for cost in smaller_sizes(run) if method.sizes else ():
-        rows += brief_rows(run.sized(cost), [(task,) for task in names], book, method.fraction)
+    if method.sizes and run.smaller is not None:
+        alone = [(task,) for task in names]
+        rows += brief_rows(run.sized(run.smaller), alone, book, method.fraction)
     return rows
-
-
-def smaller_sizes(run):
-    """What encoders cost that single tasks may train on as well."""
-    return [cost for cost in run.sizes if cost < 1]
 
 
 def cost_of(rows) -> dict[str, float]:

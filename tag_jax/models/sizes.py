@@ -66,8 +66,8 @@ def width_for(
     Raises:
       ValueError: if the size is not positive, or no width is small enough.
     """
-    if size <= 0:
-        raise ValueError(f'the size must be positive, not {size}')
+    if not 0 < size < math.inf:
+        raise ValueError(f'the size must be positive and finite, not {size}')
 
     def cost(width):
         return multiply_adds(lambda rngs: make_encoder(width=width, rngs=rngs), input_shape)

@@ -5,11 +5,12 @@ found = studies.frequency(problem, dataset, config, budgets=(2, 3, 4), seeds=3)
 
 from tag_jax.studies.affinities import frequency, hyperparameters, partner, task_sets, validation
 from tag_jax.studies.networks import early, low_data, relations, smaller_task_sets
-from tag_jax.studies.result import Study, Table
+from tag_jax.studies.result import Study, Table, check
 
 __all__ = [
     'Study',
     'Table',
+    'check',
     'early',
     'frequency',
     'hyperparameters',

@@ -9,13 +9,21 @@ from tag_jax import comparison
 from tag_jax.comparison import correlation
 from tag_jax.comparison.methods import by_affinity, by_networks
 from tag_jax.grouping import search
-from tag_jax.studies.result import Study, Table, mean_and_error, of_different_tasks, within_targets
+from tag_jax.studies.result import (
+    Study,
+    Table,
+    mean_and_error,
+    needs,
+    of_different_tasks,
+    within_targets,
+)
 
 PERIODS = (1, 5, 10, 25, 50, 100)
 QUARTERS = {'first': (0.0, 0.25), 'middle': (0.375, 0.625), 'last': (0.75, 1.0)}
 DRAWS = 5  # Random groupings of a seed and budget, whose networks are trained.
 
 
+@needs(2)
 def frequency(problem, dataset, config, budgets, seeds, store=None) -> Study:
     """Must affinities be measured at every step, and throughout training? (Table 2.)
 
@@ -68,6 +76,7 @@ def frequency(problem, dataset, config, budgets, seeds, store=None) -> Study:
     return Study((table,), found)
 
 
+@needs(2)
 def validation(problem, dataset, config, budgets, seeds, store=None) -> Study:
     """Are losses to be compared on training or on validation batches? (Section 5.2.)
 
@@ -104,6 +113,7 @@ def validation(problem, dataset, config, budgets, seeds, store=None) -> Study:
     return Study(tables, found)
 
 
+@needs(4)
 def task_sets(problem, dataset, config, budgets, seeds, store=None, count=8) -> Study:
     """Do affinities between two tasks depend on what else trains with them? (Appendix, Figure 7.)
 
@@ -151,6 +161,7 @@ def task_sets(problem, dataset, config, budgets, seeds, store=None, count=8) -> 
     return Study(tables)
 
 
+@needs(2)
 def hyperparameters(problem, dataset, config, budgets, seeds, store=None) -> Study:
     """Do groups that are best with other settings of training serve these settings? (Table 3.)
 
@@ -172,6 +183,7 @@ def hyperparameters(problem, dataset, config, budgets, seeds, store=None) -> Stu
     with comparison.searching(problem, dataset, config, seeds, store) as searches:
         found = _compared(searches, methods, budgets)
     lines = {(line.method, line.budget): line for line in comparison.summary(found)}
+    budgets = sorted(set(budgets))
     keys = [*budgets, *([None] if len(budgets) > 1 else [])]
     tables = tuple(
         Table(
@@ -195,6 +207,7 @@ def hyperparameters(problem, dataset, config, budgets, seeds, store=None) -> Stu
     return Study(tables, found)
 
 
+@needs(3)
 def partner(problem, dataset, config, budgets, seeds, store=None) -> Study:
     """Does a task do well beside the task that has the highest affinity onto it? (Table 1.)
 
@@ -259,7 +272,7 @@ def _compared(searches, methods, budgets):
 
 def _lines_of_means(found, budgets):
     """`{method: Line}`, of the mean over budgets."""
-    wanted = None if len(budgets) > 1 else budgets[0]
+    wanted = None if len(set(budgets)) > 1 else budgets[0]
     return {line.method: line for line in comparison.summary(found) if line.budget == wanted}
 
 

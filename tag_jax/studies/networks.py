@@ -6,12 +6,13 @@ import numpy as np
 
 from tag_jax import comparison, examples, ledger, selection
 from tag_jax.grouping import search
-from tag_jax.studies.result import Study, Table, mean_and_error
+from tag_jax.studies.result import Study, Table, mean_and_error, needs
 
 FRACTIONS = (0.05, 0.1, 0.2, 0.4)  # Of training, for early errors.
 PORTIONS = (0.05, 0.25, 1.0)  # Of the training examples.
 
 
+@needs(2)
 def relations(problem, dataset, config, budgets, seeds, store=None, smaller=None) -> Study:
     """What two tasks do for each other (Tables 2 and 3).
 
@@ -49,6 +50,7 @@ def relations(problem, dataset, config, budgets, seeds, store=None, smaller=None
     )
 
 
+@needs(2)
 def low_data(problem, dataset, config, budgets, seeds, store=None) -> Study:
     """Do relations between tasks change with the number of training examples? (Appendix A.3.)
 
@@ -66,6 +68,7 @@ def low_data(problem, dataset, config, budgets, seeds, store=None) -> Study:
     return Study((_mutual(problem.task_names, gains, title),))
 
 
+@needs(3)
 def early(problem, dataset, config, budgets, seeds, store=None) -> Study:
     """How well early validation errors predict final test errors (Section 5.1).
 
@@ -100,6 +103,7 @@ def early(problem, dataset, config, budgets, seeds, store=None) -> Study:
     return Study((table,))
 
 
+@needs(3)
 def smaller_task_sets(problem, dataset, config, budgets, seeds, store=None) -> Study:
     """Ways to select networks for all but one of the tasks, averaged (Appendix A.2, Figure 6).
 
@@ -154,8 +158,7 @@ def _pair_gains(problem, dataset, config, seeds, store=None, smaller=None):
     gains = []
     with comparison.searching(problem, dataset, config, seeds, store, smaller) as searches:
         for one in searches:
-            cost = min([1.0, *search.smaller_sizes(one.run)])
-            rows = one.rows(pairs) + one.rows(singles, cost)
+            rows = one.rows(pairs) + one.rows(singles, one.run.smaller or 1.0)
             gains.append(selection.pair_gains(ledger.candidates(rows, names, 'test')))
     return np.array(gains)
 

@@ -1,5 +1,6 @@
 """What a study comes to: tables of numbers."""
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,31 @@ class Study(NamedTuple):
 
     tables: tuple[Table, ...]
     comparison: Comparison | None = None
+
+
+def needs(least):
+    """Makes a function of a problem and more a study of at least so many tasks."""
+
+    def decorate(study):
+        @functools.wraps(study)
+        def checked(problem, *arguments, **options):
+            check(checked, problem)
+            return study(problem, *arguments, **options)
+
+        checked.least_tasks = least
+        return checked
+
+    return decorate
+
+
+def check(study, problem):
+    """Raises ValueError unless a problem has as many tasks as a study needs."""
+    size = len(problem.task_names)
+    if size < study.least_tasks:
+        raise ValueError(
+            f'{study.__name__} needs {study.least_tasks} tasks at least, and there '
+            f'{"is" if size == 1 else "are"} {size}'
+        )
 
 
 def mean_and_error(values):

@@ -70,8 +70,12 @@ def test_bad_input_ends_with_a_sentence(table):
             (['--methods=best'], "there is no method 'best'"),
             (['--budgets=2.5'], 'the number of tasks, 8, not 2.5'),
             (['--budgets=9'], 'budget must be an integer between 1 and the number of tasks, 8'),
-            (['--budgets=inf'], 'the number of tasks, 8, not inf'),
-            (['--table=patients.csv'], '--table is for --dataset=table'),
+            (['--budgets=inf'], '--budgets must be finite, not inf'),
+            (['--table=patients.csv'], '--table is of no use to --dataset=multi_digits'),
+            (['--budget=2'], '--budget is of no use to this command'),
+            (['--smaller=2'], '--smaller must be above 0 and below 1, not 2'),
+            (['--width=2', '--size=2'], '--size sets the width: leave --width out'),
+            (['--size=inf'], 'the size must be positive and finite, not inf'),
             (['--seeds=0'], 'needs at least one method, one budget and one seed'),
             (['--dataset=table'], '--dataset=table needs --table, a file, and --targets'),
             (
@@ -90,3 +94,26 @@ def test_bad_input_ends_with_a_sentence(table):
         ],
         table,
     )
+
+
+def test_encoders_of_other_sizes(table):
+    """Budgets in standard networks; two seeds and a budget at which there is nothing to choose."""
+    done = launch(
+        *(
+            'compare_groupings',
+            '--dataset=table',
+            '--table=patients.csv',
+            '--inputs=Ward,Patient ID',
+        ),
+        *('--targets=Age (years),Blood pressure,Outcome', '--steps=20', '--eval_every=10'),
+        *('--budgets=1,1.5', '--seeds=2', '--smaller=0.5', '--wider=cost', '--workdir=sizes'),
+        '--methods=wide_all_in_one,small_single_task,tag,exhaustive',
+        cwd=table,
+    )
+    assert done.returncode == 0, done.stderr
+    results = workdir.read_json(table / 'sizes' / 'results.json')
+    costs = {(one['method'], one['budget']): one['cost'] for one in results['outcomes']}
+    assert costs['wide_all_in_one', 1.5] == pytest.approx(1.5, abs=0.03)
+    assert costs['small_single_task', 1.5] == pytest.approx(1.5, abs=0.03)
+    assert costs['tag', 1.5] == 1
+    assert costs['exhaustive', 1.5] <= 1.5

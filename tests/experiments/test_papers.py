@@ -19,6 +19,7 @@ def test_multi_mnist(tmp_path):
     flags = ('--seeds=1', '--grid=1', '--methods=equal,mgda_ub', '--learning_rates=0.1')
     done, results = finished('multi_mnist', tmp_path, *flags, '--num_validation=15')
     assert results['task_names'] == ['left', 'right']
+    assert results['settings']['learning_rates'] == [0.1]
     assert {one['name'] for one in results['outcomes']} == {
         'single task', 'static weight 0.50', 'equal', 'mgda_ub',
     }  # fmt: skip
@@ -26,7 +27,7 @@ def test_multi_mnist(tmp_path):
 
 
 def test_celeb_a(tmp_path):
-    """From the affinities of one network to groups; then all attributes with MGDA-UB."""
+    """From the affinities of one network to groups."""
     manual = tmp_path / 'manual'
     manual.mkdir()
     celeb_a.prepare(manual, tmp_path)

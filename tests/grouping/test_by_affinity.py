@@ -304,7 +304,7 @@ def test_a_pair_without_a_sample_is_named_and_the_affinities_are_kept(problem, d
     assert (path / 'checkpoints' / 'mtl' / 'network.json').exists()
 
 
-@pytest.mark.parametrize('budget', [0, -1, 4, 2.5, '2', None, True])
+@pytest.mark.parametrize('budget', [0, -1, 4, 2.5, 2.0, '2', None, True])
 def test_budgets_out_of_range_are_refused(problem, dataset, tmp_path, budget):
     with pytest.raises(ValueError, match='budget must be an integer between 1 and .*, 3, not'):
         grouping.tag(problem, dataset, budget, CONFIG, tmp_path / 'run')

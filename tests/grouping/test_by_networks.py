@@ -131,6 +131,20 @@ def test_random_groups_are_equally_likely():
     assert max(abs(count - share) for count in counts.values()) < 5 * share**0.5
 
 
+def test_networks_of_another_precision_are_other_networks(problem, dataset, tmp_path):
+    """Parameters are the same shapes, and float32 both."""
+    half = dataclasses.replace(
+        problem,
+        encode=lambda *arguments: (lambda found: (found[0].astype('bfloat16'), found[1]))(
+            problem.encode(*arguments)
+        ),
+    )
+    store = tmp_path / 'store'
+    for one, count in ((problem, 6), (half, 12)):
+        grouping.hoa(one, dataset, 2, CONFIG, store=store)
+        assert (store / 'networks.jsonl').read_text().count('\n') == count
+
+
 def test_functions_without_a_name_cannot_tell_networks_apart(problem, dataset, tmp_path):
     config = dataclasses.replace(CONFIG, optimizer=lambda rate: optax.sgd(rate))
     with pytest.raises(ValueError, match='optimizer is .*<lambda>: networks in a store are known'):

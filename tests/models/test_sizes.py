@@ -87,7 +87,7 @@ def test_half_of_xception():
 
 
 def test_widths_that_cannot_be():
-    with pytest.raises(ValueError, match='must be positive, not 0'):
+    with pytest.raises(ValueError, match='must be positive and finite, not 0'):
         models.width_for(Dense, (3,), 0)
     with pytest.raises(ValueError, match='of size 0.009: with one channel a layer it is 0.01'):
         models.width_for(Dense, (3,), 0.009)
