@@ -15,10 +15,13 @@ met with 0.09 only.
 
 import jax.numpy as jnp
 import numpy as np
+from absl import flags
 
 from experiments import launch
 from tag_jax import affinity, objectives, report, workdir
 from tag_jax.problem import Batch, from_functions
+
+flags.adopt_module_key_flags(launch)
 
 CURVATURES = np.array([1.0, 10.0])
 START = np.array([-2.0, -1.0])

@@ -30,17 +30,9 @@ flags.DEFINE_list(
 )
 flags.adopt_module_key_flags(launch)
 for name in (
-    *(
-        'dataset',
-        'data_dir',
-        'image_size',
-        'seed',
-        'steps',
-        'batch_size',
-        'learning_rate',
-        'eval_every',
-    ),
-    *('patience', 'network', 'widths', 'width', 'size', 'dtype', 'loss_reduction'),
+    *('dataset', 'data_dir', 'image_size', 'num_validation', 'seed', 'steps', 'batch_size'),
+    *('learning_rate', 'eval_every', 'patience', 'network', 'widths', 'width', 'size', 'dtype'),
+    *('loss_reduction', 'table', 'targets', 'inputs', 'kinds', 'split_column'),
 ):
     flags.declare_key_flag(name)
 
