@@ -5,7 +5,7 @@ from official import celeb_a, cityscapes, mnist, taskonomy
 
 from tag_jax import grouping, workdir
 
-QUICK = ('--steps=2', '--eval_every=1', '--affinity_every=1', '--batch_size=2', '--width=0.05')
+QUICK = ('--steps=2', '--eval_every=1', '--batch_size=2', '--width=0.05')
 
 
 def finished(launcher, folder, *flags):
@@ -31,7 +31,7 @@ def test_celeb_a(tmp_path):
     manual = tmp_path / 'manual'
     manual.mkdir()
     celeb_a.prepare(manual, tmp_path)
-    done, results = finished('celeb_a', tmp_path, '--image_size=16')
+    done, results = finished('celeb_a', tmp_path, '--image_size=16', '--affinity_every=1')
     assert results['dataset'] == 'celeb_a'
     assert len(results['task_names']) == 9
     assert 'Train together:' in done.stdout
@@ -41,7 +41,7 @@ def test_celeb_a(tmp_path):
     assert config['weighting'] == 'equal'
     again = launch(
         *('celeb_a', f'--data_dir={tmp_path}', *QUICK, '--image_size=16', '--workdir=run'),
-        *('--resume',),
+        *('--affinity_every=1', '--resume'),
         cwd=tmp_path,
     )
     assert again.stdout == done.stdout
@@ -51,6 +51,7 @@ def test_celeb_a(tmp_path):
 def test_taskonomy(tmp_path):
     taskonomy.write(tmp_path)
     flags = ('--image_size=16', '--affinity_kind=first_order', '--learning_rate=0.001')
+    flags += ('--affinity_every=1',)
     _, results = finished('taskonomy', tmp_path, *flags)
     assert len(results['task_names']) == 5
     assert set(results['metrics']['segment_semantic']) == {'error', 'miou', 'pixel_accuracy'}
