@@ -17,7 +17,7 @@ Several budgets and seeds side by side, with all networks of the exhaustive sear
 
     python -m experiments.compare_groupings --dataset=celeb_a_9 --data_dir=DIR --store=DIR/networks
 
-    python -m experiments.celeb_a --data_dir=DIR --attributes=40
+    python -m experiments.celeb_a --data_dir=DIR --attributes=40 --compare
 
 compares ways of weighting all 40 attributes as Sener & Koltun do: ResNet-18, 100 epochs of batches
 of 256, SGD with momentum, halved every 30 epochs, learning rates chosen on validation. The paper's
@@ -30,31 +30,16 @@ that says that it is not tells how to do it. (Nothing here has been run on Celeb
 
 from absl import flags
 
-from experiments import launch, multi_objective, tag
+from experiments import launch, paper
 
 flags.DEFINE_enum('attributes', '9', ['9', '40'], 'Of Fifty et al., or of Sener & Koltun.')
-flags.adopt_module_key_flags(tag)
-flags.adopt_module_key_flags(multi_objective)
+flags.adopt_module_key_flags(paper)
 
 FLAGS = flags.FLAGS
 
 
-# Of the comparison of weightings, and of grouping.
-OF_WEIGHTINGS = ('methods', 'seeds', 'grid', 'learning_rates')
-OF_GROUPING = ('method', 'budget', 'resume', 'store', 'affinity', 'smaller', 'weighting')
-
-
 def main():
-    grouping = FLAGS.attributes == '9'
-    for name in ('dataset', *(OF_WEIGHTINGS if grouping else OF_GROUPING)):
-        if FLAGS[name].present:
-            raise ValueError(f'--{name} is of no use with --attributes={FLAGS.attributes}')
-    if grouping:
-        FLAGS['dataset'].value = 'celeb_a_9'
-        return tag.main()
-    FLAGS['dataset'].value = 'celeb_a'
-    multi_objective.take_settings_of_sener()
-    return multi_objective.main()
+    paper.run('celeb_a_9' if FLAGS.attributes == '9' else 'celeb_a')
 
 
 if __name__ == '__main__':

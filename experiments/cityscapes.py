@@ -1,6 +1,6 @@
 """Street scenes with MGDA-UB and its like (Sener & Koltun 2018, Table 4 and Figure 4).
 
-    python -m experiments.cityscapes --data_dir=DIR
+    python -m experiments.cityscapes --data_dir=DIR --compare
 
 where DIR holds leftImg8bit, gtFine and disparity as unpacked. Segmentation into 19 classes, offsets
 to the centres of instances, and disparity, at 256 x 512: ResNet-50 with a pyramid pooling decoder a
@@ -19,22 +19,19 @@ the test split. The paper then trains again on all training images, with the cho
 and its training time, on a Titan Xp: 23.3 hours with the bound, 38.6 without (Table 2). The encoder
 of the paper begins with weights from ImageNet; here it begins from scratch, so expect less. Errors
 in the report are relative ones (docs of `tag_jax.objectives`); results.json has natural units too.
-(Nothing here has been run on Cityscapes itself.)
+Without --compare it is the main job: which of the three tasks should train together. (Nothing here
+has been run on Cityscapes itself.)
 """
 
 from absl import flags
 
-from experiments import launch, multi_objective
+from experiments import launch, paper
 
-FLAGS = flags.FLAGS
-
-flags.adopt_module_key_flags(multi_objective)
-FLAGS.set_default('dataset', 'cityscapes')
+flags.adopt_module_key_flags(paper)
 
 
 def main():
-    multi_objective.take_settings_of_sener()
-    multi_objective.main()
+    paper.run('cityscapes')
 
 
 if __name__ == '__main__':

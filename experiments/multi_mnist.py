@@ -1,6 +1,6 @@
 """Two digits in one image with MGDA-UB and its like (Sener & Koltun 2018, Table 3 and Figure 3).
 
-    python -m experiments.multi_mnist --data_dir=DIR
+    python -m experiments.multi_mnist --data_dir=DIR --compare
 
 where DIR holds the four files of MNIST, or of anything in its format (Fashion-MNIST). LeNet, 100
 epochs of batches of 256, SGD with momentum, halved every 30 epochs, learning rates chosen on
@@ -14,22 +14,19 @@ validation among the paper's six, for each way of weighting. The paper's accurac
     MGDA-UB           97.26   95.90
 
 Its Kendall et al. 2018 is 'uncertainty' here, its uniform scaling 'equal'. One way takes six
-learning rates times --seeds networks of 19,500 steps. (Nothing here has been run on MNIST itself.)
+learning rates times --seeds networks of 19,500 steps. Without --compare it is the main job: whether
+the two tasks should share a network. (Nothing here has been run on MNIST itself.)
 """
 
 from absl import flags
 
-from experiments import launch, multi_objective
+from experiments import launch, paper
 
-FLAGS = flags.FLAGS
-
-flags.adopt_module_key_flags(multi_objective)
-FLAGS.set_default('dataset', 'multi_mnist')
+flags.adopt_module_key_flags(paper)
 
 
 def main():
-    multi_objective.take_settings_of_sener()
-    multi_objective.main()
+    paper.run('multi_mnist')
 
 
 if __name__ == '__main__':

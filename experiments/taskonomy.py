@@ -30,13 +30,13 @@ Taskonomy itself.)
 
 from absl import flags
 
-from experiments import launch, tag
+from experiments import launch, paper
 
-FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(paper)
 
-flags.adopt_module_key_flags(tag)
-FLAGS.set_default('dataset', 'taskonomy')
-main = tag.main
+
+def main():
+    paper.run('taskonomy')
 
 
 if __name__ == '__main__':

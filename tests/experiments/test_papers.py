@@ -15,15 +15,21 @@ def finished(launcher, folder, *flags):
 
 
 def test_multi_mnist(tmp_path):
+    """Weightings side by side, then groups."""
     mnist.write(tmp_path)
-    flags = ('--seeds=1', '--grid=1', '--methods=equal,mgda_ub', '--learning_rates=0.1')
-    done, results = finished('multi_mnist', tmp_path, *flags, '--num_validation=15')
+    held_out = '--num_validation=15'
+    flags = ('--compare', '--seeds=1', '--grid=1', '--methods=equal,mgda_ub')
+    done, results = finished('multi_mnist', tmp_path, *flags, '--learning_rates=0.1', held_out)
     assert results['task_names'] == ['left', 'right']
     assert results['settings']['learning_rates'] == [0.1]
     assert {one['name'] for one in results['outcomes']} == {
         'single task', 'static weight 0.50', 'equal', 'mgda_ub',
     }  # fmt: skip
     assert 'mgda_ub' in done.stdout
+    flags = (f'--data_dir={tmp_path}', held_out, '--budget=1', '--affinity_every=1')
+    done = launch('multi_mnist', *QUICK, *flags, '--workdir=groups', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'Train together:' in done.stdout
 
 
 def test_celeb_a(tmp_path):
@@ -59,7 +65,7 @@ def test_taskonomy(tmp_path):
 
 def test_cityscapes(tmp_path):
     cityscapes.write(tmp_path)
-    flags = ('--image_size=16,32', '--methods=mgda_ub', '--seeds=1', '--learning_rates=0.01')
+    flags = ('--image_size=16,32', '--affinity_kind=first_order', '--affinity_every=1')
     # (The paper's ResNet-50 takes a minute and more to compile.)
     flags += ('--num_validation=1', '--network=resnet18_maps')
     _, results = finished('cityscapes', tmp_path, *flags)
@@ -72,12 +78,20 @@ def test_bad_input_ends_with_one_sentence(tmp_path):
         [
             ([], '--dataset=taskonomy needs --data_dir, the folder of its files'),
             (['--data_dir=.', '--image_size=1,2'], '--image_size of taskonomy needs 1 positive'),
+            (['--seeds=3', '--data_dir=.'], '--seeds is of no use here without --compare'),
+            (['--compare', '--budget=2'], '--budget is of no use here with --compare'),
+        ],
+        tmp_path,
+    )
+    check_sentences(
+        'tag',
+        [
             (['--dataset=celeb_a', '--data_dir=.'], 'run once, with TensorFlow installed'),
-            (['--dataset=multi_digits', '--network=vgg'], "there is no network called 'vgg'"),
-            (['--dataset=multi_digits', '--width=0'], '--width must be positive and finite'),
-            (['--dataset=multi_digits', '--dtype=int8'], "there is no dtype called 'int8'"),
+            (['--network=vgg'], "there is no network called 'vgg'"),
+            (['--width=0'], '--width must be positive and finite'),
+            (['--dtype=int8'], "there is no dtype called 'int8'"),
             (
-                ['--dataset=multi_digits', '--network=lenet', '--widths=8'],
+                ['--network=lenet', '--widths=8'],
                 '--widths is for --network=mlp, not lenet: give --width',
             ),
         ],

@@ -1,0 +1,31 @@
+"""What the launchers of the papers' experiments share: grouping, or with --compare weighting.
+
+Every one of them is the main job on its dataset, with all grouping methods; with --compare it is
+the comparison of ways of weighting instead.
+"""
+
+from absl import flags
+
+from experiments import multi_objective, tag
+
+flags.DEFINE_bool('compare', False, 'Ways of weighting tasks side by side, in place of grouping.')
+flags.adopt_module_key_flags(tag)
+flags.adopt_module_key_flags(multi_objective)
+
+FLAGS = flags.FLAGS
+
+_GROUPING = ('method', 'budget', 'resume', 'store', 'affinity', 'smaller', 'weighting')
+_WEIGHTING = ('methods', 'seeds', 'grid', 'learning_rates', 'tasks')
+
+
+def run(dataset):
+    """Groups or weighs the tasks of a dataset."""
+    FLAGS['dataset'].value = dataset
+    for name in ('dataset', *(_GROUPING if FLAGS.compare else _WEIGHTING)):
+        if FLAGS[name].present:
+            there = 'with' if FLAGS.compare else 'without'
+            raise ValueError(f'--{name} is of no use here {there} --compare')
+    if not FLAGS.compare:
+        return tag.main()
+    multi_objective.take_settings_of_sener()
+    return multi_objective.main()
