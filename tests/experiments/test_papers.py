@@ -65,7 +65,7 @@ def test_taskonomy(tmp_path):
 
 def test_cityscapes(tmp_path):
     cityscapes.write(tmp_path)
-    flags = ('--image_size=16,32', '--affinity_kind=first_order', '--affinity_every=1')
+    flags = ('--image_size=16,32', '--method=all_in_one')
     # (The paper's ResNet-50 takes a minute and more to compile.)
     flags += ('--num_validation=1', '--network=resnet18_maps')
     _, results = finished('cityscapes', tmp_path, *flags)
