@@ -1,0 +1,40 @@
+"""The launcher of studies through its real command."""
+
+from launching import check_sentences, launch
+
+from tag_jax import workdir
+
+QUICK = ('--dataset=digit_attributes', '--steps=20', '--eval_every=10', '--seeds=1')
+
+
+def test_a_study_and_its_report(tmp_path):
+    done = launch('ablations', *QUICK, '--study=relations', '--smaller=0.5', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / 'runs' / 'relations_digit_attributes_001'
+    assert done.stdout.splitlines()[-1] == f'report: {run.relative_to(tmp_path)}/report.html'
+    results = workdir.read_json(run / 'results.json')
+    assert (results['study'], results['settings']['smaller']) == ('relations', 0.5)
+    gains, mutual = results['tables']
+    assert (len(gains['rows']), len(mutual['rows'])) == (9 + 1, 36)
+    rows = workdir.read_records(run / 'networks' / 'networks.jsonl')
+    # (Units are whole numbers, so that the cost is near what was asked for.)
+    assert {(len(row['tasks']), row['cost']) for row in rows} == {(2, 1.0), (1, 0.48)}
+    again = launch(
+        *('ablations', *QUICK, '--study=relations', '--smaller=0.5', '--resume'),
+        f'--workdir={run}',
+        cwd=tmp_path,
+    )
+    assert again.stdout.splitlines()[:-1] == done.stdout.splitlines()[:-1]
+
+
+def test_bad_input_ends_with_one_sentence(tmp_path):
+    check_sentences(
+        'ablations',
+        [
+            (['--study=all'], "there is no study called 'all': choose frequency"),
+            (['--smaller=0.5'], '--smaller is for --study=relations'),
+            (['--budget=2'], '--budget is of no use to this command'),
+            (['--budgets=10'], 'between 1 and the number of tasks, 8, not 10'),
+        ],
+        tmp_path,
+    )
