@@ -29,11 +29,11 @@ def splits():
     return [make_split(size, seed, labelled=0.7) for seed, size in enumerate((300, 130))]
 
 
-def same(first, second):
+def assert_same(first, second):
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
-def close(first, second):
+def assert_close(first, second):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), first, second)
 
 
@@ -55,9 +55,9 @@ def test_networks_are_the_same_from_memory_and_from_a_source(
     held = training.train_networks(problem, *splits, plans, config)
     read = training.train_networks(problem, *map(read_from, splits), plans, config)
     for one, other in zip(held, read, strict=True):
-        alike = same if window > 1 else close
-        alike(one.params, other.params)
-        alike(one.affinities.history, other.affinities.history)
+        assert_alike = assert_same if window > 1 else assert_close
+        assert_alike(one.params, other.params)
+        assert_alike(one.affinities.history, other.affinities.history)
         assert one.validation.keys() == other.validation.keys()
         for task, scores in one.validation.items():
             # The variance of regression comes from sums, where a split is not in memory.
@@ -71,7 +71,10 @@ def test_convolutions_take_single_steps_from_a_source(convolutional_problem, spl
         training.train_networks(convolutional_problem, *found, plans, config)
         for found in (splits, map(read_from, splits))
     )
-    same(held[0].params, read[0].params)
+    assert_same(held[0].params, read[0].params)
+    start, _ = convolutional_problem.init(jax.random.split(jax.random.key(0))[0])
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), start, read[0].params)
+    assert all(jax.tree.leaves(moved))
 
 
 def test_what_is_shared_is_read_once():

@@ -1,10 +1,11 @@
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 from small import TASKS, make_problem, make_split
 
-from tag_jax import comparison, report, studies, workdir
+from tag_jax import comparison, grouping, report, studies, workdir
 from tag_jax.data import Dataset
 from tag_jax.studies.result import mean_and_error, within_targets
 from tag_jax.training import TrainingConfig
@@ -47,11 +48,16 @@ def test_frequency(study):
     assert below == pytest.approx(lines['every step'].over_random, nan_ok=True)
 
 
-def test_validation(study):
+def test_validation_by_hand(study, problem, dataset):
     correlations, groups = study(studies.validation).tables
-    (_, (r, error)), _ = correlations.rows
-    assert -1 <= r <= 1
-    assert error >= 0
+    different = ~np.eye(3, dtype=bool)
+    with comparison.searching(problem, dataset, CONFIG, 2) as searches:
+        pairs = [
+            [one.measured(affinity_split=split)[0].mean for split in ('train', 'validation')]
+            for one in searches
+        ]
+    alike = [np.corrcoef(*(matrix[different] for matrix in pair))[0, 1] for pair in pairs]
+    assert correlations.rows[0][1] == pytest.approx(mean_and_error(alike))
     assert [name for name, *_ in groups.rows] == ['training batches', 'validation batches']
 
 
@@ -72,13 +78,26 @@ def test_task_sets(tmp_path):
     assert all(np.isfinite(row[1][0]) for row in table.rows)
 
 
-def test_hyperparameters(study):
-    exhaustive, tag = study(studies.hyperparameters).tables
-    assert exhaustive.header == ('budget', 'half the batch', 'twice the learning rate')
-    for table in (exhaustive, tag):
+def test_hyperparameters_by_hand(study, problem, dataset):
+    """Groups are those of searches with the other settings, judged by networks with these."""
+    found = study(studies.hyperparameters)
+    errors = {}
+    for one in found.comparison.outcomes:
+        errors.setdefault(one.method, []).extend(one.fresh_errors.values())
+    for way, table in zip(('exhaustive', 'TAG'), found.tables, strict=True):
+        assert table.header == ('budget', 'half the batch', 'twice the learning rate')
         ((budget, *cells),) = table.rows
         assert budget == '2'
-        assert np.isfinite(cells).all()
+        typical = np.mean(errors[f'{way}, typical'])
+        for name, cell in zip(table.header[1:], cells, strict=True):
+            assert cell == pytest.approx(100 * (np.mean(errors[f'{way}, {name}']) / typical - 1))
+    config = dataclasses.replace(CONFIG, batch_size=32)
+    chosen = {
+        one.method: set(one.groups) for one in found.comparison.outcomes if one.seed == CONFIG.seed
+    }
+    for way, method in (('exhaustive', grouping.exhaustive), ('TAG', grouping.tag)):
+        alone = method(problem, dataset, 2, config)
+        assert chosen[f'{way}, half the batch'] == {group.tasks for group in alone.groups}
 
 
 def test_partners_by_hand(study, rows, problem, dataset):
