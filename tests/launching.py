@@ -46,22 +46,21 @@ class Answer(NamedTuple):
 
 def launch(launcher, *flags, cwd=ROOT):
     """Runs `python -m experiments.<launcher>`; warnings are errors."""
-    return subprocess.run(
-        [sys.executable, '-W', 'error', '-m', f'experiments.{launcher}', *flags],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return _python('-m', f'experiments.{launcher}', *flags, cwd=cwd)
 
 
 def answers(launcher, commands, cwd) -> list[Answer]:
     """What a launcher says to each of some lists of flags."""
-    done = subprocess.run(
-        [sys.executable, '-W', 'error', '-c', _ANSWERS, f'experiments.{launcher}'],
-        input=json.dumps([list(flags) for flags in commands]),
+    asked = json.dumps([list(flags) for flags in commands])
+    done = _python('-c', _ANSWERS, f'experiments.{launcher}', cwd=cwd, said=asked)
+    assert done.returncode == 0, done.stderr
+    return [Answer(*answer) for answer in json.loads(done.stdout)]
+
+
+def _python(*arguments, cwd, said=None):
+    return subprocess.run(
+        [sys.executable, '-W', 'error', *arguments],
+        input=said,
         cwd=cwd,
         env=ENVIRONMENT,
         capture_output=True,
@@ -69,8 +68,6 @@ def answers(launcher, commands, cwd) -> list[Answer]:
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return [Answer(*answer) for answer in json.loads(done.stdout)]
 
 
 def files(folder):
