@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tag_jax import multi_objective
 from tag_jax.comparison import Comparison, correlation
 
 
@@ -62,9 +63,8 @@ def check(study, problem):
 
 def mean_and_error(values):
     """The mean of numbers and its standard error; NaN for the error of a single one."""
-    values = np.asarray(values, np.float64)
-    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-    return float(values.mean()), float(error)
+    mean, error = multi_objective.mean_and_error(np.asarray(values, np.float64))
+    return float(mean), float(error)
 
 
 def of_different_tasks(affinity):
