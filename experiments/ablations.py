@@ -24,7 +24,6 @@ from absl import flags
 
 from experiments import common, launch
 from tag_jax import comparison, report, studies, workdir
-from tag_jax.grouping import run as runs
 
 STUDIES = {
     study.__name__: study
@@ -61,14 +60,7 @@ def main():
     comparison.check(problem, dataset, ['tag'], budgets, config, FLAGS.seeds)
     studies.check(study, problem)
     options = {} if FLAGS.smaller is None else {'smaller': common.smaller_problem(dataset)}
-    settings = {
-        'dataset': dataset.name,
-        'study': FLAGS.study,
-        'budgets': budgets,
-        'seeds': FLAGS.seeds,
-        **common.settings_of_network(),
-        **runs.settings(config),
-    }
+    settings = {'study': FLAGS.study, **common.comparison_settings(dataset, budgets, config)}
     folder = common.run_folder(f'{FLAGS.study}_{dataset.name}')
     workdir.open_run(folder, settings, FLAGS.resume)
     with launch.resumable(folder):

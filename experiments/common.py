@@ -10,6 +10,7 @@ from experiments import launch
 from experiments.launch import choose
 from experiments.recipes import DATASETS, DTYPES, NETWORKS
 from tag_jax import examples, models, objectives, optim
+from tag_jax.grouping.run import settings
 from tag_jax.problem import from_nnx
 from tag_jax.training import TrainingConfig
 
@@ -140,20 +141,11 @@ flags.DEFINE_bool('resume', False, 'Go on with the run that the workdir holds, i
 
 FLAGS = flags.FLAGS
 
-# What launchers that compare ways to group take of the flags above.
+# What launchers that compare ways to group take of the flags above, and below.
 COMPARISON_FLAGS = (
     *('dataset', 'table', 'targets', 'inputs', 'kinds', 'split_column', 'seed', 'steps'),
     *('batch_size', 'learning_rate', 'eval_every', 'patience', 'widths', 'weighting'),
-    *(
-        'data_dir',
-        'image_size',
-        'num_validation',
-        'network',
-        'width',
-        'size',
-        'dtype',
-        'loss_reduction',
-    ),
+    *('data_dir', 'image_size', 'num_validation', 'network', 'width', 'size', 'dtype'),
     *('loss_reduction', 'affinity_every', 'resume', 'budgets', 'seeds', 'store'),
 )
 
@@ -189,12 +181,23 @@ def budgets(dataset):
     return list(dict.fromkeys(found))
 
 
+def comparison_settings(dataset, budgets, config):
+    """What config.json of a launcher that compares ways to group says, as JSON types."""
+    return {
+        'dataset': dataset.name,
+        'budgets': budgets,
+        'seeds': FLAGS.seeds,
+        **settings_of_network(),
+        **settings(config),
+    }
+
+
 def training_config(dataset):
     """The `TrainingConfig` that the flags ask for, on a dataset."""
     given = {name: FLAGS[name].value for name in _BY_DATASET if FLAGS[name].value is not None}
-    settings = _recipe().settings(examples.count(dataset.train), FLAGS.batch_size)
+    usual = _recipe().settings(examples.count(dataset.train), FLAGS.batch_size)
     return TrainingConfig(
-        **{**settings, **given},
+        **{**usual, **given},
         seed=FLAGS.seed,
         affinity_every=FLAGS.affinity_every,
         affinity_kind=FLAGS.affinity_kind,

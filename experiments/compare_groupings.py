@@ -25,7 +25,6 @@ from absl import flags
 
 from experiments import common, launch
 from tag_jax import comparison, report, workdir
-from tag_jax.grouping import run as runs
 
 # How the encoder of wide_all_in_one follows from the budget.
 WIDER = {'channels': common.wider_problem, 'cost': common.problem_of_cost}
@@ -63,13 +62,9 @@ def main():
         wider = {budget: wide(dataset, budget) for budget in budgets}
     comparison.check(problem, dataset, methods, budgets, config, FLAGS.seeds, smaller, wider)
     settings = {
-        'dataset': dataset.name,
         'methods': methods,
-        'budgets': budgets,
-        'seeds': FLAGS.seeds,
-        **common.settings_of_network(),
         'wider': FLAGS.wider if wider else None,
-        **runs.settings(config),
+        **common.comparison_settings(dataset, budgets, config),
     }
     folder = common.run_folder(f'compare_groupings_{dataset.name}')
     workdir.open_run(folder, settings, FLAGS.resume)

@@ -102,11 +102,10 @@ def sample(split):
 
 def input_shapes(split):
     """The inputs of all examples as `jax.ShapeDtypeStruct`s `[N, ...]`."""
-    one = (
-        jax.tree.map(lambda x: x[:1], split.inputs) if in_memory(split) else split.read([0]).inputs
-    )
-    size = count(split)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), one)
+    if in_memory(split):
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), split.inputs)
+    one = split.example().inputs
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(split), *np.shape(x)), x.dtype), one)
 
 
 def as_batch(problem, split) -> Batch:
