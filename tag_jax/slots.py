@@ -56,6 +56,11 @@ class Program(NamedTuple):
     ragged: bool
     measurement: Measurement | None
 
+    @property
+    def alone(self):
+        """What one network's first state and single steps depend on: the same for all networks."""
+        return self._replace(measurement=None, ragged=False)
+
     def transform(self, learning_rate):
         """The optimizer behind the weighting."""
         return optax.chain(self.weighting(), self.optimizer(learning_rate))
@@ -119,7 +124,7 @@ def initial(program, seed, task_mask, learning_rate) -> Slot:
     """A network before its first step."""
     # Large convolutional networks would take longer to compile than to initialise op by op.
     make = _initial if program.batching == 'unroll' else _initial_compiled
-    return make(program, seed, task_mask, learning_rate)
+    return make(program.alone, seed, task_mask, learning_rate)
 
 
 def _initial(program, seed, task_mask, learning_rate):
@@ -198,7 +203,7 @@ def advance(program, slots, data, schedule) -> tuple[Slot, Outputs]:
         matrix = None
         if schedule.measure[step]:
             matrix = _measured_alone(program, networks[n], data, rows)
-        networks[n], losses, active = _step_alone(program, networks[n], data[0], rows[0])
+        networks[n], losses, active = _step_alone(program.alone, networks[n], data[0], rows[0])
         reports[step, n] = Outputs(losses, active, matrix)
     size = len(program.problem.task_names)
     outputs = Outputs(

@@ -483,7 +483,7 @@ def _activity(plans):
 
 def _initial_slot(program, plan):
     return slots.initial(
-        program._replace(measurement=None, ragged=False),  # One program for all networks.
+        program,
         np.uint32(plan.seed),
         np.array([task in plan.tasks for task in program.problem.task_names]),
         np.float32(plan.learning_rate),
