@@ -1,8 +1,41 @@
-"""Trees of arrays on disk, with orbax."""
+"""Trees of arrays on disk, with orbax: whole or not there, and as they were or not used.
 
+A series is a folder of checkpoints that follow each other, a folder each, named by their step. Two
+are kept, so that one is whole whatever happens while the other is written or afterwards.
+"""
+
+import logging
+import os
 import pathlib
+import shutil
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
+
+from tag_jax import parallel
+
+KEPT = 2
+DAMAGED = '.damaged'
+
+_ARRAYS, _RECORD = 'arrays', 'record'
+
+
+class Checkpoint(NamedTuple):
+    """One of a series.
+
+    Attributes:
+      step: its number.
+      tree: a pytree of NumPy arrays.
+      record: what was written beside it, JSON types.
+    """
+
+    step: int
+    tree: Any
+    record: Any
 
 
 def save(path, tree):
@@ -14,9 +47,9 @@ def save(path, tree):
 
     Raises:
       ValueError: if the folder exists.
+      OSError: if it cannot be written.
     """
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(pathlib.Path(path).absolute(), tree)
+    _write(path, ocp.StandardCheckpointHandler(), ocp.args.StandardSave(tree), alone=True)
 
 
 def restore(path, like=None):
@@ -27,5 +60,154 @@ def restore(path, like=None):
       like: pytree of arrays or `jax.ShapeDtypeStruct`, the structure to restore. None for nested
         dicts with string keys.
     """
-    with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(pathlib.Path(path).absolute(), target=like)
+    with ocp.Checkpointer(
+        ocp.StandardCheckpointHandler(), multiprocessing_options=_processes(alone=True)
+    ) as checkpointer:
+        return checkpointer.restore(
+            pathlib.Path(path).absolute(), args=ocp.args.StandardRestore(like)
+        )
+
+
+def add(series, step: int, tree, record):
+    """Adds a checkpoint to a series, and drops all but the last of those before it.
+
+    Args:
+      series: the folder.
+      step: its number, above those that are there.
+      tree: pytree of arrays, random keys among them.
+      record: JSON types.
+
+    Raises:
+      OSError: if it cannot be written; those before it stand.
+    """
+    series = pathlib.Path(series)
+    arrays = _arrays(tree)
+    about = {'checksum': checksum(arrays), 'record': record}
+    items = {_ARRAYS: ocp.args.StandardSave(arrays), _RECORD: ocp.args.JsonSave(about)}
+    _write(
+        series / str(step),
+        ocp.CompositeCheckpointHandler(),
+        ocp.args.Composite(**items),
+        alone=False,
+    )
+    if parallel.is_first():
+        kept = [path for _, path in _members(series)][-KEPT:]
+        for path in series.iterdir():
+            if path not in kept and not path.name.endswith(DAMAGED):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def newest(series, like: Callable[[Any], Any]) -> Checkpoint | None:
+    """The newest checkpoint of a series that is whole, or None if there is none.
+
+    One that is damaged is set aside, with a warning, and the one before it taken.
+
+    Args:
+      series: the folder.
+      like: record -> pytree of arrays or `jax.ShapeDtypeStruct`, what is to be read.
+    """
+    steps = parallel.first_says(lambda: [step for step, _ in _members(pathlib.Path(series))])
+    for step in reversed(steps):
+        path = pathlib.Path(series) / str(step)
+        try:
+            found, error = Checkpoint(step, *_read(path, like)), None
+        except Exception as caught:  # Whatever orbax meets in a damaged file.
+            found, error = None, caught
+        (damaged,) = parallel.any_process(found is None)
+        if not damaged:
+            return found
+        if parallel.is_first():
+            _set_aside(path, error)
+    return None
+
+
+def _set_aside(path, error):
+    aside = path.with_name(path.name + DAMAGED)
+    logging.warning(
+        'the checkpoint %s is damaged (%s): it is set aside as %s, and the one before it is used, '
+        'if there is one',
+        path,
+        _sentence(error) if error else 'for another process',
+        aside.name,
+    )
+    shutil.rmtree(aside, ignore_errors=True)
+    os.replace(path, aside)
+
+
+def checksum(tree) -> str:
+    """A checksum of the arrays in a tree, eight hexadecimal digits."""
+    total = 0
+    for leaf in jax.tree.leaves(tree):
+        total = zlib.crc32(np.ascontiguousarray(leaf), total)
+    return f'{total:08x}'
+
+
+def _write(path, handler, args, alone):
+    path = pathlib.Path(path).absolute()
+    if path.exists():
+        raise ValueError(f'{path} exists already')
+    try:
+        with ocp.Checkpointer(handler, multiprocessing_options=_processes(alone)) as checkpointer:
+            checkpointer.save(path, args=args)
+    except Exception as error:  # Full disks have many names between here and the file.
+        raise OSError(
+            f'cannot write the checkpoint {path} ({_sentence(error)}): '
+            'make room there, or choose another folder'
+        ) from error
+
+
+def _read(path, like):
+    path = path.absolute()
+    with ocp.Checkpointer(
+        ocp.CompositeCheckpointHandler(), multiprocessing_options=_processes(alone=True)
+    ) as checkpointer:
+        read = lambda **items: checkpointer.restore(path, args=ocp.args.Composite(**items))
+        about = read(**{_RECORD: ocp.args.JsonRestore()})[_RECORD]
+        leaves, structure = jax.tree.flatten(like(about['record']))
+        blank = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in _arrays(leaves).items()}
+        arrays = read(**{_ARRAYS: ocp.args.StandardRestore(blank)})[_ARRAYS]
+    if checksum(arrays) != about['checksum']:
+        raise ValueError('its checksum is another')
+    found = [
+        jax.random.wrap_key_data(arrays[str(n)], impl=jax.random.key_impl(leaf))
+        if _is_key(leaf)
+        else arrays.get(str(n), leaf)
+        for n, leaf in enumerate(leaves)
+    ]
+    return structure.unflatten(found), about['record']
+
+
+def _arrays(tree):
+    """The leaves of a tree by their number, keys as data; orbax refuses empty ones."""
+    leaves = [jax.random.key_data(x) if _is_key(x) else x for x in jax.tree.leaves(tree)]
+    return {
+        str(n): leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+        for n, leaf in enumerate(leaves)
+        if np.size(leaf)
+    }
+
+
+def _is_key(leaf):
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _members(series):
+    """(step, folder) of the checkpoints in a series, in order."""
+    if not series.is_dir():
+        return []
+    return sorted((int(path.name), path) for path in series.iterdir() if path.name.isdigit())
+
+
+def _processes(alone):
+    """Whether this process writes and reads for itself, or all of them together."""
+    if not alone or jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    this = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=this, active_processes={this}, barrier_sync_key_prefix=f'process{this}'
+    )
+
+
+def _sentence(error):
+    """The first line of an error, or its name."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tag_jax import examples, gradients, models
+from tag_jax import examples, gradients, models, parallel
 from tag_jax.prediction import in_batches
 from tag_jax.problem import with_trailing_axes
 
@@ -63,7 +63,9 @@ def scores(problem, networks, prepared, batch_size, batching):
     windows = examples.windows(prepared.examples, [np.minimum(r, size - 1) for r in rows])
     for wanted, (batch, places) in zip(rows, windows, strict=True):
         counts = wanted < size
-        sums.append(_metric_sums(problem, networks, batch, places, counts, batching))
+        sums.append(
+            _metric_sums(problem, networks, batch, places, counts, batching, prepared.examples.mesh)
+        )
     totals = jax.tree.map(
         lambda *parts: np.sum([np.asarray(part, np.float64) for part in parts], axis=0), *sums
     )
@@ -80,15 +82,20 @@ def scores(problem, networks, prepared, batch_size, batching):
     ]
 
 
-def prepare(problem, split) -> PreparedSplit:
+def prepare(problem, split, mesh=None) -> PreparedSplit:
     """Puts a split on the device, with what the metrics need to know of it as a whole.
 
     (A `tag_jax.data.Source` stays where it is, and metrics do without.)
 
+    Args:
+      problem: a `MultiTaskProblem`.
+      split: see `evaluate`.
+      mesh: the devices on which it is to be, see `parallel`; None for one.
+
     Raises:
       ValueError: if a task cannot have the targets that it has there.
     """
-    found = examples.examples(problem, split)
+    found = examples.examples(problem, split, mesh)
     return PreparedSplit(found, {} if found.source else _references(problem, found.batch))
 
 
@@ -222,13 +229,14 @@ def _finished(metric, totals, reference):
     return metric.finish(totals) if reference is None else metric.finish(totals, reference)
 
 
-@functools.partial(jax.jit, static_argnames=('problem', 'batching'))
-def _metric_sums(problem, networks, split, rows, counts, batching):
+@functools.partial(jax.jit, static_argnames=('problem', 'batching', 'mesh'))
+def _metric_sums(problem, networks, split, rows, counts, batching, mesh):
     """`{task: sums [S, ...]}` over the rows of a split that count."""
-    batch = jax.tree.map(lambda x: x[rows], split)
-    return gradients.map_stacked(
+    batch = parallel.constrained(mesh, jax.tree.map(lambda x: x[rows], split), parallel.BATCH)
+    sums = gradients.map_stacked(
         lambda network: _sums(problem, network, batch, counts), networks, batching
     )
+    return parallel.constrained(mesh, sums)
 
 
 def _sums(problem, network, batch, counts):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from tag_jax import parallel
 from tag_jax.problem import Batch
 
 # What the examples of one window may take.
@@ -28,19 +29,22 @@ class Examples(NamedTuple):
       size: N, the number of examples.
       batch: all of them on the device, a `Batch`; None where they are read.
       source: the `data.Source` that they are read from; None where they are in memory.
+      mesh: the devices on which they are to be, see `parallel`; None for one.
     """
 
     problem: Any
     size: int
     batch: Batch | None
     source: Any | None
+    mesh: Any = None
 
 
-def examples(problem, split) -> Examples:
-    """A split, ready for computing: one in memory goes to the device."""
+def examples(problem, split, mesh=None) -> Examples:
+    """A split, ready for computing: one in memory goes to the device, or to all of a mesh."""
     if in_memory(split):
-        return Examples(problem, count(split), jax.device_put(as_batch(problem, split)), None)
-    return Examples(problem, len(split), None, split)
+        batch = parallel.placed(mesh, as_batch(problem, split))
+        return Examples(problem, count(split), batch, None, mesh)
+    return Examples(problem, len(split), None, split, mesh)
 
 
 def windows(found, rows_of_windows: Sequence[np.ndarray]):
@@ -60,7 +64,7 @@ def windows(found, rows_of_windows: Sequence[np.ndarray]):
     compact = [_distinct(rows) for rows in rows_of_windows]
     read = found.source.batches([needed for needed, _ in compact])
     for split, (_, rows) in zip(read, compact, strict=True):
-        yield jax.device_put(as_batch(found.problem, split)), rows
+        yield parallel.placed(found.mesh, as_batch(found.problem, split)), rows
 
 
 def steps_of_windows(found, steps, rows_a_step) -> int:

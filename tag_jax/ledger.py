@@ -7,6 +7,7 @@ and a later question trains nothing again.
     ledger.json      the problem and the data that all rows are about
     networks.jsonl   a line a network
     lock             a process holds a byte of it for each network that it is training
+    running/         checkpoints of networks in training, a folder each
 
 row = {'tasks': [...], 'seed': 0, ..., 'cost': 1.0, 'validation': {task: {'error': 3.1, ...}},
        'test': {...}, 'best_step': 900, 'steps': 1200, 'seconds': 1.3}
@@ -129,6 +130,12 @@ class Ledger:
         finally:
             self._release(_WRITING)
         self._release(key)
+
+    def running(self, specification):
+        """The folder for the checkpoints of a network in training; None in memory."""
+        if self.path is None:
+            return None
+        return self.path / workdir.RUNNING / _key(specification)
 
     def _refresh(self):
         """Reads the rows that were written since the last time."""

@@ -13,13 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from tag_jax import affinity, gradients
+from tag_jax import affinity, gradients, parallel
 from tag_jax.problem import with_trailing_axes
 
 # Where passes are unrolled: tasks up to which all lookaheads are one compiled call, and sources a
 # call beyond, which costs a forward pass more for each call and keeps compile time down.
 TASKS_IN_ONE_CALL = 9
 SOURCES_A_CALL = 3
+
+# What becomes of a step in which a loss or a gradient is not finite: the host ends the run, the
+# network stands still, or the tasks that are to blame sit out.
+NOT_FINITE = ('stop', 'skip', 'drop')
 
 
 class Measurement(NamedTuple):
@@ -47,6 +51,8 @@ class Program(NamedTuple):
         one network after another (see `gradients.preferred_batching`).
       ragged: whether some slots may stand still in a step, which costs a copy of their state.
       measurement: how affinities are measured; None if they are not.
+      if_not_finite: what becomes of a step whose numbers are not finite, of NOT_FINITE.
+      mesh: the devices over which slots and batches lie, see `parallel`; None for one device.
     """
 
     problem: Any
@@ -55,6 +61,8 @@ class Program(NamedTuple):
     batching: str
     ragged: bool
     measurement: Measurement | None
+    if_not_finite: str = 'stop'
+    mesh: Any = None
 
     @property
     def alone(self):
@@ -112,25 +120,29 @@ class Outputs(NamedTuple):
     Attributes:
       losses: `[C, S, T]`, before each step.
       active: bool `[C, S, T]`, the tasks that the network trains and that had labels.
+      finite: bool `[C, S, T + 1]`, whether the loss and the gradients of each task were finite, of
+        those that are active; and at the end, whether the update of the shared parameters was.
       affinity: `[C, S, T, T]`, NaN where it was not measured; None if the program never measures.
     """
 
     losses: jax.Array
     active: jax.Array
+    finite: jax.Array
     affinity: jax.Array | None
 
 
 def initial(program, seed, task_mask, learning_rate) -> Slot:
     """A network before its first step."""
     # Large convolutional networks would take longer to compile than to initialise op by op.
-    make = _initial if program.batching == 'unroll' else _initial_compiled
+    op_by_op = program.batching == 'unroll' and program.mesh is None
+    make = _initial if op_by_op else _initial_compiled
     return make(program.alone, seed, task_mask, learning_rate)
 
 
 def _initial(program, seed, task_mask, learning_rate):
     init_key, key = jax.random.split(jax.random.key(seed))
     params, model_state = program.problem.init(init_key)
-    return Slot(
+    slot = Slot(
         step=jnp.zeros((), jnp.int32),
         key=key,
         task_mask=task_mask,
@@ -140,21 +152,23 @@ def _initial(program, seed, task_mask, learning_rate):
         opt_state=program.transform(learning_rate).init(params),
         best=(params, model_state),
     )
+    return parallel.constrained(program.mesh, slot)
 
 
 _initial_compiled = jax.jit(_initial, static_argnames='program')
 
 
-def repeated(slot, size) -> Slot:
+def repeated(program, slot, size) -> Slot:
     """`size` slots that hold the same network."""
-    if size == 1:
+    if size == 1 and program.mesh is None:
         return jax.tree.map(lambda x: jnp.asarray(x)[None], slot)
-    return _repeated(slot, size)
+    return _repeated(slot, size, program.mesh)
 
 
-@functools.partial(jax.jit, static_argnames='size')
-def _repeated(slot, size):
-    return jax.tree.map(lambda x: jnp.repeat(x[None], size, axis=0), slot)
+@functools.partial(jax.jit, static_argnames=('size', 'mesh'))
+def _repeated(slot, size, mesh):
+    repeated = jax.tree.map(lambda x: jnp.repeat(x[None], size, axis=0), slot)
+    return parallel.constrained(mesh, repeated, parallel.NETWORKS)
 
 
 @functools.partial(jax.jit, donate_argnames='slots')
@@ -170,9 +184,16 @@ def keep_best(slots, improved) -> Slot:
     return slots._replace(best=jax.tree.map(_where(improved), now, slots.best))
 
 
-def best(slots, index):
-    """The (params, model_state) with which one network did best."""
-    return jax.tree.map(lambda x: x[index], slots.best)
+def one(program, tree, index):
+    """What one slot holds, of a tree of all of them; whole on every device of a mesh."""
+    if program.mesh is None:
+        return jax.tree.map(lambda x: x[index], tree)
+    return _one(tree, index, program.mesh)
+
+
+@functools.partial(jax.jit, static_argnames='mesh')
+def _one(tree, index, mesh):
+    return parallel.constrained(mesh, jax.tree.map(lambda x: x[index], tree))
 
 
 def taken(outputs, schedule, index) -> Outputs:
@@ -203,12 +224,13 @@ def advance(program, slots, data, schedule) -> tuple[Slot, Outputs]:
         matrix = None
         if schedule.measure[step]:
             matrix = _measured_alone(program, networks[n], data, rows)
-        networks[n], losses, active = _step_alone(program.alone, networks[n], data[0], rows[0])
-        reports[step, n] = Outputs(losses, active, matrix)
+        networks[n], *report = _step_alone(program.alone, networks[n], data[0], rows[0])
+        reports[step, n] = Outputs(*report, matrix)
     size = len(program.problem.task_names)
     outputs = Outputs(
         np.zeros((num_steps, num_slots, size)),
         np.zeros((num_steps, num_slots, size), bool),
+        np.ones((num_steps, num_slots, size + 1), bool),
         np.full((num_steps, num_slots, size, size), np.nan) if program.measurement else None,
     )
     for place, report in reports.items():
@@ -222,28 +244,35 @@ def advance(program, slots, data, schedule) -> tuple[Slot, Outputs]:
 def _scan(program, slots, data, schedule):
     """The steps of a schedule in one loop, all slots at once."""
 
+    def examples_of(split, rows):
+        found = _examples(split, rows)
+        return parallel.constrained(program.mesh, found, *parallel.AXES)
+
     def step(slots, now):
-        batches = _examples(data[0], now.rows)
+        batches = examples_of(data[0], now.rows)
         matrices = None
         if program.measurement:
             measured = lambda: jax.vmap(functools.partial(_measure, program))(
-                slots, batches, _examples(data[1], now.validation_rows)
+                slots, batches, examples_of(data[1], now.validation_rows)
             )
             blank = jax.eval_shape(measured)
             nothing = lambda: jnp.full(blank.shape, jnp.nan, blank.dtype)
             matrices = jax.lax.cond(now.measure, measured, nothing)
-        stepped, losses, active = jax.vmap(functools.partial(_step, program))(slots, batches)
+        stepped, *report = jax.vmap(functools.partial(_step, program))(slots, batches)
         if program.ragged:
             stepped = jax.tree.map(_where(now.live), stepped, slots)
-        return stepped, Outputs(losses, active, matrices)
+        stepped = parallel.constrained(program.mesh, stepped, parallel.NETWORKS)
+        return stepped, Outputs(*report, matrices)
 
-    return jax.lax.scan(step, slots, schedule)
+    slots, outputs = jax.lax.scan(step, slots, schedule)
+    return slots, parallel.constrained(program.mesh, outputs)
 
 
 @functools.partial(jax.jit, static_argnames='program', donate_argnames='slot')
 def _step_alone(program, slot, train, rows):
-    """One step of one network: (slot, losses [T], active [T])."""
-    return _step(program, slot, _examples(train, rows))
+    """One step of one network: (slot, losses [T], active [T], finite [T + 1])."""
+    batch = parallel.constrained(program.mesh, _examples(train, rows), parallel.BATCH)
+    return parallel.constrained(program.mesh, _step(program, slot, batch))
 
 
 def _measured_alone(program, slot, data, rows):
@@ -276,11 +305,15 @@ def in_pieces(measure, size):
 
 @functools.partial(jax.jit, static_argnames='program')
 def _measure_alone(program, slot, data, rows, sources=None):
-    return _measure(program, slot, *map(_examples, data, rows), sources)
+    batches = (
+        parallel.constrained(program.mesh, _examples(split, some), parallel.BATCH)
+        for split, some in zip(data, rows, strict=True)
+    )
+    return parallel.constrained(program.mesh, _measure(program, slot, *batches, sources))
 
 
 def _step(program, slot, batch):
-    """One training step of one network: (slot, losses [T], active [T])."""
+    """One training step of one network: (slot, losses [T], active [T], finite [T + 1])."""
     task_gradients, model_state = gradients.task_gradients(
         program.problem,
         slot.params,
@@ -290,17 +323,48 @@ def _step(program, slot, batch):
         task_mask=slot.task_mask,
     )
     losses, active = task_gradients.losses, task_gradients.active
+    by_task = _finite_tasks(task_gradients)
+    if program.if_not_finite == 'drop':
+        task_gradients = task_gradients.mask(by_task)
     updates, opt_state = program.transform(slot.learning_rate).update(
-        task_gradients, slot.opt_state, slot.params, value=jnp.sum(losses)
+        task_gradients, slot.opt_state, slot.params, value=jnp.sum(task_gradients.losses)
     )
     params = optax.apply_updates(slot.params, updates)
-    stepped = slot._replace(
-        step=slot.step + 1,
-        params=_trained_heads(program, slot.task_mask, params, slot.params),
-        model_state=_trained_heads(program, slot.task_mask, model_state, slot.model_state),
-        opt_state=opt_state,
+    shared = jnp.isfinite(_sum((updates['shared'], model_state['shared'])))
+    trained = slot.task_mask
+    params = _trained_heads(program, trained, params, slot.params)
+    if program.if_not_finite != 'stop':
+        trained &= by_task
+    model_state = _trained_heads(program, trained, model_state, slot.model_state)
+    moved = (params, model_state, opt_state)
+    if program.if_not_finite != 'stop':
+        stands = (slot.params, slot.model_state, slot.opt_state)
+        taken = shared & (by_task.all() | (program.if_not_finite == 'drop'))
+        moved = jax.tree.map(functools.partial(jnp.where, taken), moved, stands)
+    stepped = Slot(
+        slot.step + 1, slot.key, slot.task_mask, slot.learning_rate, *moved, best=slot.best
     )
-    return stepped, losses, active
+    return stepped, losses, active, jnp.append(by_task, shared)
+
+
+def _finite_tasks(task_gradients):
+    """Whether the loss and the gradients of each task are finite, bool `[T]`; so where inactive.
+
+    A sum is finite where all of its terms are, unless they are about to be: it costs an addition
+    an entry and tells of exploding gradients.
+    """
+    by_head = jnp.stack([_sum(task_gradients.heads[task]) for task in task_gradients.task_names])
+    by_task = jax.vmap(_sum)(task_gradients.representation)
+    return jnp.isfinite(task_gradients.losses + by_head + by_task) | ~task_gradients.active
+
+
+def _sum(tree):
+    """The sum of all floating point entries of a tree, in float32 or better."""
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return sum(
+        (jnp.sum(x, dtype=jnp.promote_types(x.dtype, jnp.float32)) for x in leaves),
+        jnp.zeros((), jnp.float32),
+    )
 
 
 def _measure(program, slot, batch, validation_batch=None, sources=None):

@@ -56,6 +56,7 @@ def keep(folder, problem, network, inputs, batch_size):
             'best_step': network.best_step,
             'steps': network.steps,
             'seconds': network.seconds,
+            'not_finite': network.not_finite,
         },
     )
 
@@ -80,6 +81,7 @@ def kept(folder, problem, plan) -> TrainedNetwork | None:
         model_state=model_state,
         **{name: record[name] for name in ('validation', 'best_step', 'steps', 'seconds')},
         affinities=affinities,
+        not_finite=record.get('not_finite', {}),
     )
 
 

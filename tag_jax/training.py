@@ -20,6 +20,7 @@ import numbers
 import os
 import threading
 import time
+import types
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ import numpy as np
 import optax
 import tqdm
 
-from tag_jax import affinity, evaluation, examples, gradients, optim, slots
+from tag_jax import affinity, evaluation, examples, gradients, optim, parallel, progress, slots
 
 # Slots are limited in number, and by the memory of their parameters, moments and best copies.
 MAX_SLOTS = 16
@@ -64,10 +65,16 @@ class TrainingConfig:
       optimizer: learning rate (a traced number) -> optax transform, such as `optax.adam`. Put a
         schedule into it with `optax.scale_by_schedule`. What is compiled is kept by the identity
         of these two functions, so name them once.
-      slots: networks trained side by side in one program; None for as many as `default_slots`
-        says.
+      slots: networks trained side by side in one program; None for as many as `num_slots` says.
       workers: threads that train some slots each, at most; None for as many as there are cores, on
         CPU, else one. Results do not depend on it.
+      mesh: devices (along the slots, along the examples of each batch). Slots are filled up to a
+        multiple of the first; the second divides `batch_size`. Results depend on it as on
+        `slots`: by rounding.
+      if_not_finite: what becomes of a step in which the loss or the gradient of a task is not
+        finite: 'stop' ends training, 'skip' leaves the network as it was, 'drop' leaves the task
+        out of the step. In all cases such numbers are no sample of affinities.
+      checkpoint_seconds: how long a network trains, at least, between two checkpoints of it.
 
     Raises:
       ValueError: if a number is out of its range, or a function is none.
@@ -89,6 +96,9 @@ class TrainingConfig:
     optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
     slots: int | None = None
     workers: int | None = None
+    mesh: tuple[int, int] = (1, 1)
+    if_not_finite: str = 'stop'
+    checkpoint_seconds: float = 60.0
 
     def __post_init__(self):
         for name in ('steps', 'batch_size', 'eval_every', 'affinity_every'):
@@ -102,6 +112,7 @@ class TrainingConfig:
             ('affinity_kind', affinity.KINDS),
             ('affinity_step', ('sgd', 'optimizer')),
             ('affinity_split', ('train', 'validation')),
+            ('if_not_finite', slots.NOT_FINITE),
         ):
             if getattr(self, name) not in known:
                 raise ValueError(
@@ -126,6 +137,10 @@ class TrainingConfig:
         if not isinstance(rate, numbers.Real) or not 0 < rate < math.inf:
             raise ValueError(f'learning_rate must be positive and finite, not {rate!r}')
         object.__setattr__(self, 'learning_rate', float(rate))
+        self._check_mesh()
+        seconds = self.checkpoint_seconds
+        if not isinstance(seconds, numbers.Real) or not seconds >= 0:
+            raise ValueError(f'checkpoint_seconds must be a number of at least 0, not {seconds!r}')
         for name, example in (('weighting', 'tag_jax.optim.equal'), ('optimizer', 'optax.adam')):
             if not callable(getattr(self, name)):
                 raise ValueError(f'{name} must be a function that makes a transform, as {example}')
@@ -134,6 +149,19 @@ class TrainingConfig:
         """Whether affinities are measured before steps, given as an array of step numbers."""
         start, stop = (share * self.steps - 1e-9 for share in self.affinity_window)
         return (steps % self.affinity_every == 0) & (steps >= start) & (steps < stop)
+
+    def _check_mesh(self):
+        try:
+            networks, batch = self.mesh
+            whole = all(isinstance(n, numbers.Integral) and n >= 1 for n in self.mesh)
+        except (TypeError, ValueError):
+            whole = False
+        if not whole:
+            raise ValueError(
+                'mesh must be two numbers of devices, along the networks and along the batch, of '
+                f'at least 1, not {self.mesh!r}'
+            )
+        object.__setattr__(self, 'mesh', (int(networks), int(batch)))
 
     def _set_integer(self, name, least, most=math.inf):
         value = getattr(self, name)
@@ -173,6 +201,7 @@ class TrainedNetwork(NamedTuple):
       best_step, steps: that step, and the number of steps trained.
       seconds: its share of the wall time, compilation included.
       affinities: an `AffinitySummary`, or None if it was not asked to measure.
+      not_finite: `{what: steps}` whose numbers were not finite: task names, or `progress.SHARED`.
     """
 
     plan: NetworkPlan
@@ -183,6 +212,7 @@ class TrainedNetwork(NamedTuple):
     steps: int
     seconds: float
     affinities: affinity.AffinitySummary | None
+    not_finite: Mapping[str, int] = types.MappingProxyType({})
 
 
 def train_networks(
@@ -195,6 +225,7 @@ def train_networks(
     on_finish: Callable[[TrainedNetwork], None] = lambda network: None,
     claim: Callable[[NetworkPlan], bool] = lambda plan: True,
     keep: bool = True,
+    checkpoints: Callable[[NetworkPlan], Any] | None = None,
 ) -> tuple[TrainedNetwork, ...]:
     """Trains networks, and keeps each at its best evaluation.
 
@@ -209,52 +240,77 @@ def train_networks(
       on_finish: called with each network as soon as it has finished.
       claim: asked of each plan before it begins; those that it denies are not trained.
       keep: whether the networks are returned; where there are hundreds, `on_finish` may be enough.
+      checkpoints: gives each plan a folder for the checkpoints of its network; None for none. A
+        network that has some goes on from there, bit for bit, and its records up to there come
+        again; the folder is removed after `on_finish`. They are written after evaluations, as
+        often as `checkpoint_seconds` says, and where training ends by an error or an interrupt.
 
     Returns:
       The networks that were trained, in the order of the plans.
 
     Raises:
-      FloatingPointError: if the loss of a task is not finite.
+      ValueError: if the mesh does not fit the devices.
+      FloatingPointError: if the loss or the gradient of a task is not finite, see
+        `if_not_finite`.
+      OSError: if a checkpoint cannot be written.
     """
     if not plans:
         return ()
     shapes = examples.input_shapes(train_split)
-    num_slots = config.slots or default_slots(problem, len(plans), shapes)
-    validation = evaluation.prepare(problem, validation_split)
+    mesh = parallel.make_mesh(config.mesh)
+    slots_each = num_slots(problem, len(plans), shapes, config)
+    train = examples.examples(problem, train_split, mesh)
+    validation = evaluation.prepare(problem, validation_split, mesh)
+    _check_batches(config, train, validation.examples)
     work = _Work(
         program=slots.Program(
             problem=problem,
             weighting=config.weighting,
             optimizer=config.optimizer,
-            batching=_batching(problem, shapes),
+            batching=_batching(problem, shapes, mesh),
             ragged=config.steps % min(config.eval_every, config.steps) != 0,
             measurement=_measurement(plans, config),
+            if_not_finite=config.if_not_finite,
+            mesh=mesh,
         ),
         config=config,
-        num_slots=num_slots,
-        num_workers=_num_workers(config, len(plans), num_slots),
-        train=examples.examples(problem, train_split),
+        num_slots=slots_each,
+        num_workers=_num_workers(config, len(plans), slots_each, mesh),
+        train=train,
         validation=validation,
+        checkpoints=checkpoints,
     )
     with tqdm.tqdm(
         total=len(plans) * config.steps,
         desc=_activity(plans),
         unit='step',
-        disable=None,
+        disable=None if parallel.is_first() else True,
         leave=False,
-    ) as progress:
-        desk = _Desk(plans, claim, on_record, on_finish, progress, keep)
+    ) as bar:
+        desk = _Desk(plans, claim, on_record, on_finish, bar, keep)
         _run_workers(functools.partial(_train_in_slots, work, desk), work.num_workers, desk)
     return tuple(desk.finished[plan.name] for plan in plans if plan.name in desk.finished)
 
 
-def default_slots(problem, num_networks, inputs):
-    """How many networks train side by side in one program, by the problem and their number only.
+def num_slots(problem, num_networks, inputs, config) -> int:
+    """How many networks train side by side in one program.
 
-    One where convolutions run on CPU. For dense encoders there, up to CPU_SLOTS, so that there is
-    a program for each of two cores at least. Elsewhere all of them, up to MAX_SLOTS and
-    MAX_SLOT_BYTES.
+    As many as the config says, or else, by the problem and the number of networks only: one where
+    convolutions run on CPU; for dense encoders there, up to CPU_SLOTS, so that there is a program
+    for each of two cores at least; elsewhere all of them, up to MAX_SLOTS and MAX_SLOT_BYTES. Over
+    a mesh, up to a multiple of the devices along it.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      num_networks: K.
+      inputs: example inputs `[N, ...]`; only shapes matter.
+      config: a `TrainingConfig`.
     """
+    devices = config.mesh[0]
+    return -(-(config.slots or _usual_slots(problem, num_networks, inputs)) // devices) * devices
+
+
+def _usual_slots(problem, num_networks, inputs):
     if _batching(problem, inputs) == 'unroll':
         return 1
     if jax.default_backend() == 'cpu':
@@ -274,6 +330,7 @@ class _Work(NamedTuple):
       num_workers: how many there are.
       train: the training split, ready for computing.
       validation: the validation split, prepared for evaluation.
+      checkpoints: plan -> folder of its checkpoints, or None.
     """
 
     program: slots.Program
@@ -282,6 +339,7 @@ class _Work(NamedTuple):
     num_workers: int
     train: examples.Examples
     validation: evaluation.PreparedSplit
+    checkpoints: Callable[[NetworkPlan], Any] | None
 
     @property
     def splits(self):
@@ -294,19 +352,20 @@ class _Work(NamedTuple):
 class _Desk:
     """Where workers take plans and hand in what came out, one at a time."""
 
-    def __init__(self, plans, claim, on_record, on_finish, progress, keep):
+    def __init__(self, plans, claim, on_record, on_finish, bar, keep):
         self.finished, self._keep = {}, keep
         self.stopped = False
         self.compiling = threading.Lock()  # Held through a first chunk: it is compiled once.
+        self.writing = threading.Lock()  # Held while a checkpoint is written.
         self._lock = threading.Lock()
         self._waiting = collections.deque(plans)
         self._claim, self._on_record, self._on_finish = claim, on_record, on_finish
-        self._progress = progress
+        self._bar = bar
 
     def next_plan(self):
         """A plan that nobody else trains, or None if there is none left."""
         with self._lock:
-            while self._waiting and not self.stopped:
+            while self._waiting:
                 plan = self._waiting.popleft()
                 if self._claim(plan):
                     return plan
@@ -314,25 +373,24 @@ class _Desk:
 
     def hand_in_record(self, record, steps):
         with self._lock:
-            self._progress.update(steps)
+            self._bar.update(steps)
             self._on_record(record)
 
     def hand_in_network(self, network, steps_left):
         with self._lock:
-            self._progress.total -= steps_left
+            self._bar.total -= steps_left
             if self._keep:
                 self.finished[network.plan.name] = network
             self._on_finish(network)
 
 
 def _run_workers(work, count, desk):
-    """Runs `count` workers in threads of their own; a single one runs here.
+    """Runs `count` workers in threads of their own.
 
-    What a thread sets JAX to holds for that thread, so it is handed on.
+    This thread waits, and so can be interrupted: then the workers end the steps that they are at,
+    write their checkpoints and leave. What a thread sets JAX to holds for that thread, so it is
+    handed on.
     """
-    if count == 1:
-        work()
-        return
     wide, precision = jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision
     device = jax.config.jax_default_device
 
@@ -359,16 +417,19 @@ def _train_in_slots(work, desk):
     problem = program.problem
     batch_size = min(config.batch_size, work.train.size)
     chunk = min(config.eval_every, config.steps)
-    runs: list[_Run | None] = [None] * num_slots
-    state, compiled = None, False
-    while not desk.stopped:
+    runs: list[progress.Progress | None] = [None] * num_slots
+    written = [0.0] * num_slots  # When each began, or its last checkpoint was written.
+    state, compiled, stopped = None, False, False
+    while not stopped:
         began = time.perf_counter()
         for n in range(num_slots):
             if runs[n] is None and (plan := desk.next_plan()):
-                runs[n] = _Run(plan, affinity.init(problem))
-                slot = _initial_slot(program, plan)
+                runs[n], slot = _begun(work, plan)
+                written[n] = began
+                for record in runs[n].records:
+                    desk.hand_in_record(record, chunk)
                 if state is None or num_slots == 1:
-                    state = slots.repeated(slot, num_slots)
+                    state = slots.repeated(program, slot, num_slots)
                 else:
                     state = slots.place(state, slot, n)
         occupied = [n for n in range(num_slots) if runs[n] is not None]
@@ -389,16 +450,50 @@ def _train_in_slots(work, desk):
         improved = np.zeros(num_slots, bool)
         for n in occupied:
             taken = slots.taken(outputs, schedule, n)
-            runs[n], record = _observed(problem, runs[n], taken, scores[n], seconds, config)
+            runs[n] = progress.observed(problem, runs[n], taken, scores[n], seconds, config)
             improved[n] = runs[n].best_step == runs[n].step
-            desk.hand_in_record(record, len(taken.losses))
+            desk.hand_in_record(runs[n].records[-1], len(taken.losses))
         if improved.any():
             state = slots.keep_best(state, improved)
+
+        now = time.perf_counter()
+        due = [now - since >= config.checkpoint_seconds for since in written]
+        stopped, *due = parallel.any_process(desk.stopped, *due)
         for n in occupied:
-            if _stops(runs[n], config):
-                network = _trained(runs[n], slots.best(state, n))
-                desk.hand_in_network(network, config.steps - runs[n].step)
+            if progress.is_done(runs[n], config):
+                best = slots.one(program, state.best, n)
+                if program.mesh is not None:
+                    best = jax.tree.map(np.asarray, best)
+                desk.hand_in_network(_trained(runs[n], best), config.steps - runs[n].step)
+                _forget(work, runs[n].plan)
                 runs[n] = None
+            elif work.checkpoints and (stopped or due[n]):
+                slot = slots.one(program, state, n)
+                with desk.writing:
+                    progress.save(work.checkpoints(runs[n].plan), runs[n], slot)
+                written[n] = now
+
+
+def _begun(work, plan):
+    """(`Progress`, `slots.Slot`) of a network: as its checkpoints have it, or before any step."""
+    problem = work.program.problem
+    slot = slots.initial(
+        work.program,
+        np.uint32(plan.seed),
+        np.array([task in plan.tasks for task in problem.task_names]),
+        np.float32(plan.learning_rate),
+    )
+    if work.checkpoints is not None:
+        found = progress.restored(work.checkpoints(plan), problem, plan, slot)
+        if found is not None:
+            return found
+    return progress.begun(problem, plan), slot
+
+
+def _forget(work, plan):
+    """Removes the checkpoints of a network that has finished."""
+    if work.checkpoints is not None and parallel.is_first():
+        progress.forget(work.checkpoints(plan))
 
 
 def _advance(work, state, schedule):
@@ -430,7 +525,20 @@ def _advance(work, state, schedule):
     return state, jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
 
 
-def _num_workers(config, num_networks, num_slots):
+def _check_batches(config, *splits):
+    """Raises ValueError unless the batches of splits lie evenly over the mesh."""
+    for size in {config.batch_size, *(split.size for split in splits)}:
+        batch, devices = min(size, config.batch_size), config.mesh[1]
+        if batch % devices:
+            raise ValueError(
+                f'a batch of {batch} examples cannot be split evenly over {devices} devices: '
+                'choose another batch_size, or another mesh'
+            )
+
+
+def _num_workers(config, num_networks, num_slots, mesh):
+    if mesh is not None:
+        return 1
     most = config.workers
     if most is None:
         most = os.cpu_count() if jax.default_backend() == 'cpu' else 1
@@ -452,42 +560,11 @@ def _permutation(seed, epoch, num_examples):
     return np.random.default_rng((seed, epoch)).permutation(num_examples).astype(np.int32)
 
 
-class _Run(NamedTuple):
-    """A network on its way: what the host knows of it.
-
-    Attributes:
-      plan: what it is trained as.
-      affinities: an `AffinityStatistics`.
-      step: steps taken.
-      best_step, best_error, best_scores: of its best evaluation so far.
-      stale: evaluations since then.
-      seconds: its share of the wall time.
-    """
-
-    plan: NetworkPlan
-    affinities: affinity.AffinityStatistics
-    step: int = 0
-    best_step: int = 0
-    best_error: float = math.inf
-    best_scores: Mapping[str, Mapping[str, float]] | None = None
-    stale: int = 0
-    seconds: float = 0.0
-
-
 def _activity(plans):
     """What the progress bar says is going on."""
     count = f'{len(plans)} network{"s" * (len(plans) > 1)}'
     measuring = any(plan.measures_affinity for plan in plans)
     return f'training {count}' + ', measuring affinities' * measuring
-
-
-def _initial_slot(program, plan):
-    return slots.initial(
-        program,
-        np.uint32(plan.seed),
-        np.array([task in plan.tasks for task in program.problem.task_names]),
-        np.float32(plan.learning_rate),
-    )
 
 
 def _measurement(plans, config):
@@ -526,69 +603,6 @@ def _schedule(runs, chunk, batch_size, sizes, config):
     return slots.Schedule(rows[0], validation_rows, live, measured.any(axis=1))
 
 
-def _observed(problem, run, outputs, scores, seconds, config):
-    """A run after the steps that `outputs` report on, and a record of them.
-
-    Args:
-      outputs: `slots.Outputs` of this network, `[C, ...]`, for the C steps that it took.
-      scores: the metrics of every task after them.
-      seconds: the wall time that they took.
-    """
-    _check_finite(problem, run, outputs)
-    errors = {task: scores[task]['error'] for task in run.plan.tasks}
-    total = math.fsum(errors.values())
-    step = run.step + len(outputs.losses)
-    record = {
-        'network': run.plan.name,
-        'step': step,
-        'training_loss': _mean_losses(problem, run, outputs),
-        'validation_error': errors,
-        'total_validation_error': total,
-    }
-    if not math.isfinite(total):
-        raise FloatingPointError(
-            f'the validation error of {run.plan.name} is not finite at step {step}: '
-            'try a lower learning_rate'
-        )
-    affinities = run.affinities
-    if run.plan.measures_affinity:
-        taken = np.arange(run.step, step)
-        for now in taken[config.measures_at(taken)].tolist():
-            affinities = affinity.update(affinities, outputs.affinity[now - run.step], now)
-    run = run._replace(
-        affinities=affinities, step=step, stale=run.stale + 1, seconds=run.seconds + seconds
-    )
-    if total < run.best_error and not math.isclose(total, run.best_error):
-        best_scores = {task: scores[task] for task in run.plan.tasks}
-        run = run._replace(best_step=step, best_error=total, best_scores=best_scores, stale=0)
-    return run, record
-
-
-def _check_finite(problem, run, outputs):
-    """Raises FloatingPointError at the first loss that is not finite, naming task and step."""
-    bad = np.argwhere(outputs.active & ~np.isfinite(outputs.losses))
-    if len(bad):
-        step, task = bad[0]
-        raise FloatingPointError(
-            f'the loss of {problem.task_names[task]!r} in {run.plan.name} is not finite at step '
-            f'{run.step + step}: try a lower learning_rate, or look for bad values in its data'
-        )
-
-
-def _mean_losses(problem, run, outputs):
-    """Mean loss of every task that the network trains, over the steps where it had labels."""
-    means = {}
-    for n, task in enumerate(problem.task_names):
-        if task in run.plan.tasks:
-            losses = outputs.losses[outputs.active[:, n], n]
-            means[task] = float(losses.mean(dtype=np.float64)) if losses.size else None
-    return means
-
-
-def _stops(run, config):
-    return run.step >= config.steps or 0 < config.patience <= run.stale
-
-
 def _trained(run, best):
     params, model_state = best
     return TrainedNetwork(
@@ -600,10 +614,14 @@ def _trained(run, best):
         steps=run.step,
         seconds=run.seconds,
         affinities=affinity.summary(run.affinities) if run.plan.measures_affinity else None,
+        not_finite=run.not_finite,
     )
 
 
-def _batching(problem, inputs):
+def _batching(problem, inputs, mesh=None):
+    """How networks are batched: `gradients.preferred_batching`, or vmap over a mesh of them."""
+    if parallel.size(mesh, parallel.NETWORKS) > 1:
+        return 'vmap'
     params, model_state = jax.eval_shape(problem.init, jax.random.key(0))
     example = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), inputs)
     return gradients.preferred_batching(problem, params, model_state, example)

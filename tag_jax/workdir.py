@@ -5,10 +5,12 @@
     affinity.npz    inter-task affinities: mean, variance, stderr, count, history, steps, task_names
     results.json    what came out
     checkpoints/    the trained networks, a folder each
+    running/        checkpoints of the networks in training, a folder each
 
 Files appear whole or not at all.
 """
 
+import contextlib
 import csv
 import json
 import os
@@ -18,10 +20,10 @@ import zipfile
 import numpy as np
 
 CONFIG, METRICS, AFFINITY, RESULTS = 'config.json', 'metrics.jsonl', 'affinity.npz', 'results.json'
-CHECKPOINTS = 'checkpoints'
+CHECKPOINTS, RUNNING = 'checkpoints', 'running'
 
 # Entries of config.json that may differ between a run and its continuation.
-_INCIDENTAL = ('versions', 'workers')
+_INCIDENTAL = ('versions', 'workers', 'mesh', 'if_not_finite', 'checkpoint_seconds')
 
 
 def open_run(path, config, resume=False):
@@ -91,9 +93,19 @@ def read_results(path):
 
 def write_bytes(path, data):
     """Writes a file, whole or not at all."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A binary file to write to, which takes the place of another once it is whole on the disk."""
     path = pathlib.Path(path)
     temporary = path.with_name(f'.{path.name}.part')
-    temporary.write_bytes(data)
+    with open(temporary, 'wb') as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(temporary, path)
 
 
@@ -126,11 +138,8 @@ def write_affinity(path, summary):
       path: the file.
       summary: a `tag_jax.affinity.AffinitySummary`.
     """
-    path = pathlib.Path(path)
-    temporary = path.with_name(f'.{path.name}.part')
-    with open(temporary, 'wb') as file:
+    with replacing(path) as file:
         np.savez(file, **summary._asdict())
-    os.replace(temporary, path)
 
 
 def read_affinity(path, task_names=None):

@@ -23,6 +23,7 @@ FLOORS = {
     'store': 6,
     'training': 5,
     'slots': 4,
+    'progress': 4,
     'trust': 4,
     'evaluation': 3,
     'optim': 3,
@@ -36,7 +37,8 @@ FLOORS = {
     'models': 0,
     'data': 0,
     'objectives': 0,
-    'checkpoint': 0,
+    'checkpoint': 1,
+    'parallel': 0,
     'prediction': 0,
     'workdir': 0,
 }

@@ -362,7 +362,7 @@ def test_convolutions_on_cpu_take_the_unrolled_road(convolutional_problem, datas
     config = dataclasses.replace(CONFIG, steps=10, eval_every=5, affinity_every=5)
     plans = [plan('a', measures_affinity=True), plan('b', ('sign',), seed=1)]
     if jax.default_backend() == 'cpu':
-        assert training.default_slots(convolutional_problem, 2, dataset.train.inputs) == 1
+        assert training.num_slots(convolutional_problem, 2, dataset.train.inputs, CONFIG) == 1
     networks = train(convolutional_problem, dataset, plans, config)
     assert [network.steps for network in networks] == [10, 10]
     np.testing.assert_array_equal(networks[0].affinities.steps, [0, 5])
@@ -375,7 +375,7 @@ def test_both_roads_give_the_same_network(noisy_problem, dataset, monkeypatch):
     plans = [plan('a', measures_affinity=True), plan('b', ('sign',), seed=1)]
     config = dataclasses.replace(CONFIG, steps=20, slots=2)
     scanned = train(noisy_problem, dataset, plans, config)
-    monkeypatch.setattr(training, '_batching', lambda problem, inputs: 'unroll')
+    monkeypatch.setattr(training, '_batching', lambda *_: 'unroll')
     unrolled = train(noisy_problem, dataset, plans, config)
     for one, other in zip(scanned, unrolled, strict=True):
         assert_close(

@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 from tag_jax import affinity as affinities
-from tag_jax import selection, trust
+from tag_jax import checkpoint, selection, trust
 from tag_jax import workdir as workdirs
 from tag_jax.grouping.result import Result
 from tag_jax.grouping.run import (
@@ -15,7 +15,6 @@ from tag_jax.grouping.run import (
     Choice,
     all_in_one_plan,
     begin,
-    checksum,
     finish,
     finished,
     train,
@@ -98,7 +97,7 @@ def _by_affinity(method, problem, dataset, budget, config, workdir, affinity, re
         summary = _given_affinities(problem, affinity, on_validation)
         is_file = isinstance(affinity, str | os.PathLike)
         source = pathlib.Path(affinity).name if is_file else 'an array'
-        given = f'{source} ({checksum(summary.mean)})'
+        given = f'{source} ({checkpoint.checksum(summary.mean)})'
     run = begin(problem, dataset, budget, config, method, workdir, resume, affinity=given)
     if result := finished(run):
         return result
@@ -106,7 +105,7 @@ def _by_affinity(method, problem, dataset, budget, config, workdir, affinity, re
     trained, cost = {}, {'search_steps': 0, 'search_seconds': 0.0}
     if summary is None:
         summary, trained, cost = measured(run)
-    elif run.path is not None:
+    elif run.writes:
         workdirs.write_affinity(run.path / workdirs.AFFINITY, summary)
     alone = np.diagonal(summary.mean) if on_validation else None
     selected = selection.select_groups(summary.mean, budget, alone)
@@ -144,7 +143,7 @@ def measured(run):
     trained = train(run, [all_in_one_plan(run)._replace(measures_affinity=True)])
     network = trained[ALL_IN_ONE]
     summary = network.affinities
-    if run.path is not None:
+    if run.writes:
         workdirs.write_affinity(run.path / workdirs.AFFINITY, summary)
     if not len(summary.steps):
         raise ValueError(

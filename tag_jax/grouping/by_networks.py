@@ -219,7 +219,7 @@ def _by_search(method, problem, dataset, budget, config, workdir, resume, store,
         return result
     with search.open_ledger(run, store) as book:
         rows = search.searched_rows(run, method, book)
-    if run.path is not None:
+    if run.writes:
         ledger.write_csv(run.path / search.TABLE, rows, problem.task_names)
     if method.fraction == 1 and len(slots := {row['slots'] for row in rows}) == 1:
         # The chosen networks, luck included, are those of the search: bitwise, in as many slots.

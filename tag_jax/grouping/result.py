@@ -198,13 +198,18 @@ def _load_network(folder, problem, batch_size):
 
 
 def to_json(result):
-    """What results.json says of a result."""
+    """What results.json says of a result. Metrics that are not finite are null there."""
     found = {
         name: value
         for name, value in vars(result).items()
         if name not in ('affinity', 'networks', 'groups', 'baselines')
     }
+    finite = lambda value: value if math.isfinite(value) else None
     return found | {
+        'metrics': {
+            task: {name: finite(value) for name, value in values.items()}
+            for task, values in result.metrics.items()
+        },
         'groups': [group._asdict() for group in result.groups],
         'baselines': {name: errors._asdict() for name, errors in result.baselines.items()},
     }

@@ -6,6 +6,7 @@ import math
 import numbers
 import pathlib
 import platform
+import shutil
 import types
 import zlib
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ import numpy as np
 import optax
 
 import tag_jax
-from tag_jax import evaluation, examples, selection, store, training
+from tag_jax import checkpoint, evaluation, examples, parallel, selection, store, training
 from tag_jax import workdir as workdirs
 from tag_jax.grouping.result import Group, Network, Result, errors_of, folder_of, load, to_json
 from tag_jax.training import NetworkPlan, TrainedNetwork, TrainingConfig
@@ -36,7 +37,7 @@ class Run(NamedTuple):
       config: a `TrainingConfig`.
       method: its name.
       budget: what the chosen networks may cost, in networks of the problem.
-      path: the folder of the run, or None.
+      path: the folder of the run, or None. Where there are several processes, all of them see it.
       sizes: `{cost: problem}`, the same tasks on other encoders, in units of the problem's.
       smaller: the cost of the one on which single tasks may train as well, or None.
       cost: of a network of the problem.
@@ -51,6 +52,11 @@ class Run(NamedTuple):
     sizes: Mapping[float, Any] = types.MappingProxyType({})
     smaller: float | None = None
     cost: float = 1.0
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes into the folder of the run."""
+        return self.path is not None and parallel.is_first()
 
     def sized(self, cost) -> 'Run':
         """The run with the encoder that costs so much."""
@@ -108,12 +114,16 @@ def begin(problem, dataset, budget, config, method, workdir, resume, smaller=Non
         return run
     if sizes:
         asked['smaller'] = {str(cost): model(run.sized(cost)) for cost in sizes}
-    return run._replace(path=workdirs.open_run(workdir, _description(run) | asked, resume))
+    description = _description(run) | asked
+    path = parallel.first_says(lambda: str(workdirs.open_run(workdir, description, resume)))
+    return run._replace(path=pathlib.Path(path))
 
 
 def finished(run) -> Result | None:
     """The result of a run that is being resumed and had finished; else None."""
-    if run.path is None or not (run.path / workdirs.RESULTS).exists():
+    if run.path is None:
+        return None
+    if not parallel.first_says((run.path / workdirs.RESULTS).exists):
         return None
     return load(run.path, run.problem)
 
@@ -173,11 +183,12 @@ def finish(run, choice, trained) -> Result:
         objective=choice.objective,
         bound=choice.bound,
         confidence=choice.confidence,
-        remarks=choice.remarks,
+        remarks=(*choice.remarks, *_remarks_on_numbers(chosen, trained)),
         networks=tuple(_network(run, trained[plan.name]) for plan in chosen),
     )
-    if run.path is not None:
+    if run.writes:
         workdirs.write_json(run.path / workdirs.RESULTS, to_json(result))
+        shutil.rmtree(run.path / workdirs.RUNNING, ignore_errors=True)
     return result
 
 
@@ -195,19 +206,15 @@ def train(run, plans) -> dict[str, TrainedNetwork]:
 
 def _train(run, plans):
     """`train`, for networks of one size."""
-    finished = {}
-    if run.path is not None:
-        for plan in plans:
-            if network := store.kept(folder_of(run.path, plan.name), run.problem, plan):
-                finished[plan.name] = network
+    finished = _kept(run, plans)
     waiting = [plan for plan in plans if plan.name not in finished]
 
     def on_record(record):
-        if run.path is not None:
+        if run.writes:
             workdirs.append_record(run.path / workdirs.METRICS, record)
 
     def on_finish(network):
-        if run.path is not None:
+        if run.writes:
             store.keep(
                 folder_of(run.path, network.plan.name),
                 run.problem,
@@ -216,7 +223,8 @@ def _train(run, plans):
                 run.config.batch_size,
             )
 
-    if run.path is not None:
+    if run.writes:
+        # Networks that start or go on write all of their records again.
         restarted = {plan.name for plan in waiting}
         records = workdirs.read_records(run.path / workdirs.METRICS)
         workdirs.write_records(
@@ -230,16 +238,24 @@ def _train(run, plans):
         dataclasses.replace(run.config, slots=num_slots(run, plans)),
         on_record,
         on_finish,
+        checkpoints=run.path and (lambda plan: run.path / workdirs.RUNNING / plan.name),
     )
     return finished | {network.plan.name: network for network in trained}
 
 
+def _kept(run, plans):
+    """`{name: TrainedNetwork}` of the plans whose networks the run holds already."""
+    if run.path is None:
+        return {}
+    find = lambda plan: store.kept(folder_of(run.path, plan.name), run.problem, plan)
+    names = parallel.first_says(lambda: [plan.name for plan in plans if find(plan) is not None])
+    return {plan.name: find(plan) for plan in plans if plan.name in names}
+
+
 def num_slots(run, plans):
     """How many networks train side by side, by all plans of a stage, finished or not."""
-    if run.config.slots:
-        return run.config.slots
     shapes = examples.input_shapes(run.dataset.train)
-    return training.default_slots(run.problem, len(plans), shapes)
+    return training.num_slots(run.problem, len(plans), shapes, run.config)
 
 
 def all_in_one_plan(run):
@@ -273,7 +289,26 @@ def _served_on_validation(names, plans, trained):
 def _scores(run, network, split):
     problem = run.sized(network.plan.cost).problem
     arrays = network.params, network.model_state
-    return evaluation.evaluate(problem, *arrays, split, run.config.batch_size)
+    found = evaluation.evaluate(problem, *arrays, split, run.config.batch_size)
+    for task in network.plan.tasks:
+        if not math.isfinite(found[task]['error']):
+            raise FloatingPointError(
+                f'the test error of {task!r} in {network.plan.name} is not finite: look for bad '
+                'values in the test split'
+            )
+    return found
+
+
+def _remarks_on_numbers(plans, trained):
+    """A sentence for each chosen network that met numbers that were not finite."""
+    for plan in plans:
+        found = trained[plan.name].not_finite
+        if found:
+            steps = ', '.join(f'{name} in {count}' for name, count in found.items())
+            yield (
+                f'Of the {trained[plan.name].steps} steps of {plan.name} some had numbers that '
+                f'were not finite: {steps}.'
+            )
 
 
 def _network(run, trained):
@@ -397,18 +432,10 @@ def _description(run):
 def _fingerprint(problem, split):
     """A checksum of a split; of one that is read, of some of its examples and their number."""
     if examples.in_memory(split):
-        return checksum(examples.as_batch(problem, split))
+        return checkpoint.checksum(examples.as_batch(problem, split))
     size = len(split)
     some = split.read(sorted({0, size // 2, size - 1}))
-    return checksum((examples.as_batch(problem, some), np.array(size)))
-
-
-def checksum(tree):
-    """A checksum of the arrays in a tree."""
-    total = 0
-    for leaf in jax.tree.leaves(tree):
-        total = zlib.crc32(np.ascontiguousarray(leaf), total)
-    return f'{total:08x}'
+    return checkpoint.checksum((examples.as_batch(problem, some), np.array(size)))
 
 
 def _as_json(value):

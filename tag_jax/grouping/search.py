@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tag_jax import evaluation, ledger, selection, training
+from tag_jax import evaluation, ledger, parallel, selection, training
 from tag_jax.grouping.run import model, num_slots, plan, settings, subject
 
 FOLDER, TABLE = 'networks', 'networks.csv'
@@ -60,7 +60,9 @@ def open_ledger(run, path=None) -> ledger.Ledger:
                     'functions, so give it one'
                 )
     about = {'task_names': list(run.problem.task_names), **subject(run)}
-    return ledger.Ledger(path, about)
+    opened = []  # By the first process, which speaks for all.
+    parallel.first_says(lambda: opened.append(ledger.Ledger(path, about)))
+    return opened[0] if opened else ledger.Ledger()
 
 
 def all_sets(task_names, sizes=None):
@@ -125,6 +127,8 @@ def trained_rows(run, sets, book) -> list[dict]:
     """
     plans = _plans(run, sets)
     known = _specifications(run, plans.values())
+    folders = parallel.first_says(lambda: [_text(book.running(known[tasks])) for tasks in sets])
+    folder_of = dict(zip(sets, folders, strict=True))
     test = evaluation.prepare(run.problem, run.dataset.test)
     config = dataclasses.replace(run.config, slots=num_slots(run, plans))
     curves = {}
@@ -150,23 +154,33 @@ def trained_rows(run, sets, book) -> list[dict]:
             'steps_taken': network.steps,
             'seconds': network.seconds,
         }
-        book.add(known[network.plan.tasks], row)
+        if parallel.is_first():
+            book.add(known[network.plan.tasks], row)
 
-    while waiting := [plans[tasks] for tasks in sets if book.find(known[tasks]) is None]:
+    def found():
+        return parallel.first_says(lambda: [book.find(known[tasks]) for tasks in sets])
+
+    def claim(plan):
+        return parallel.first_says(lambda: book.claim(known[plan.tasks]))
+
+    rows = found()
+    while None in rows:
         training.train_networks(
             run.problem,
             run.dataset.train,
             run.dataset.validation,
-            waiting,
+            [plans[tasks] for tasks, row in zip(sets, rows, strict=True) if row is None],
             config,
             on_record,
             on_finish,
-            claim=lambda one: book.claim(known[one.tasks]),
+            claim=claim,
             keep=False,
+            checkpoints=(lambda plan: folder_of[plan.tasks]) if any(folders) else None,
         )
-        if any(book.find(known[one.tasks]) is None for one in waiting):
-            time.sleep(1)  # Another process trains the rest.
-    return [book.find(known[tasks]) for tasks in sets]
+        rows = found()
+        if None in rows:
+            time.sleep(1)  # Another search trains the rest.
+    return rows
 
 
 def brief_rows(run, sets, book, fraction=1.0) -> list[dict]:
@@ -184,7 +198,7 @@ def brief_rows(run, sets, book, fraction=1.0) -> list[dict]:
     brief = dataclasses.replace(run.config, steps=steps, affinity_window=(0, 1))
     rows = {}
     for tasks, specification in _specifications(run, _plans(run, sets).values()).items():
-        whole = book.find(specification)
+        whole = parallel.first_says(lambda sought=specification: book.find(sought))
         if whole is not None and steps % run.config.eval_every == 0:
             rows[tasks] = _beginning(whole, steps)
     missing = [tasks for tasks in sets if tasks not in rows]
@@ -244,6 +258,10 @@ def cost_of(rows) -> dict[str, float]:
 
 def _plans(run, sets):
     return {tasks: plan(run, '+'.join(tasks), tasks) for tasks in sets}
+
+
+def _text(path):
+    return None if path is None else str(path)
 
 
 def _specifications(run, plans):

@@ -1,0 +1,250 @@
+"""A network on its way: what the host knows of it, after every evaluation, and on disk.
+
+A checkpoint holds all that a network needs to go on as if nothing had happened: parameters, model
+state, optimizer and weighting state, random key, the best parameters so far, affinities, early
+stopping, records. Where its data stands follows from its seed and its step.
+"""
+
+import logging
+import math
+import shutil
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tag_jax import affinity, checkpoint
+
+# What the last entry of `slots.Outputs.finite` is about.
+SHARED = 'the shared parameters'
+
+
+class Progress(NamedTuple):
+    """What the host knows of a network in training.
+
+    Attributes:
+      plan: the `training.NetworkPlan` that it is trained as.
+      affinities: an `AffinityStatistics`.
+      step: steps taken.
+      best_step, best_error, best_scores: of its best evaluation so far.
+      stale: evaluations since then.
+      seconds: its share of the wall time.
+      not_finite: `{what: steps}` whose numbers were not finite: task names, or SHARED.
+      zero_losses: `{task: steps}` in which its loss was exactly zero.
+      records: of its evaluations, see `training.train_networks`.
+    """
+
+    plan: Any
+    affinities: affinity.AffinityStatistics
+    step: int = 0
+    best_step: int = 0
+    best_error: float = math.inf
+    best_scores: Mapping[str, Mapping[str, float]] | None = None
+    stale: int = 0
+    seconds: float = 0.0
+    not_finite: Mapping[str, int] = {}
+    zero_losses: Mapping[str, int] = {}
+    records: tuple[Mapping[str, Any], ...] = ()
+
+
+# What a checkpoint says of these in words; the rest of it are arrays.
+_WORDS = (
+    *('step', 'best_step', 'best_error', 'best_scores', 'stale', 'seconds'),
+    *('not_finite', 'zero_losses', 'records'),
+)
+
+
+def begun(problem, plan) -> Progress:
+    """A network that has taken no step."""
+    return Progress(plan, affinity.init(problem))
+
+
+def observed(problem, before, outputs, scores, seconds, config) -> Progress:
+    """A network after some more steps, and an evaluation, of which there is a record at the end.
+
+    Args:
+      problem: the `MultiTaskProblem`.
+      before: its `Progress` before them.
+      outputs: `slots.Outputs` of this network, `[C, ...]`, for the C steps that it took.
+      scores: the metrics of every task after them.
+      seconds: the wall time that they took.
+      config: a `training.TrainingConfig`.
+
+    Raises:
+      FloatingPointError: at numbers that are not finite, as far as the config does not say what
+        else to do; also if all of these steps had such numbers.
+    """
+    bad = _steps_not_finite(problem, before, outputs, config)
+    plan = before.plan
+    errors = {task: scores[task]['error'] for task in plan.tasks}
+    total = math.fsum(errors.values())
+    step = before.step + len(outputs.losses)
+    if not math.isfinite(total):
+        raise FloatingPointError(
+            f'the validation error of {plan.name} is not finite at step {step}: '
+            'try a lower learning_rate'
+        )
+    zero = _zero_losses(problem, before, outputs)
+    record = {
+        'network': plan.name,
+        'step': step,
+        'training_loss': _mean_losses(problem, plan, outputs),
+        'validation_error': errors,
+        'total_validation_error': total,
+        **({'not_finite': bad} if bad else {}),
+        **({'zero_losses': zero} if zero else {}),
+    }
+    affinities = before.affinities
+    if plan.measures_affinity:
+        taken = np.arange(before.step, step)
+        for now in taken[config.measures_at(taken)].tolist():
+            affinities = affinity.update(affinities, outputs.affinity[now - before.step], now)
+    after = before._replace(
+        affinities=affinities,
+        step=step,
+        stale=before.stale + 1,
+        seconds=before.seconds + seconds,
+        not_finite=_added(before.not_finite, bad),
+        zero_losses=_added(before.zero_losses, zero),
+        records=(*before.records, record),
+    )
+    if total < before.best_error and not math.isclose(total, before.best_error):
+        best_scores = {task: scores[task] for task in plan.tasks}
+        after = after._replace(best_step=step, best_error=total, best_scores=best_scores, stale=0)
+    return after
+
+
+def is_done(progress, config) -> bool:
+    """Whether a network has taken all its steps, or has not improved for too long."""
+    return progress.step >= config.steps or 0 < config.patience <= progress.stale
+
+
+def save(series, progress, slot):
+    """Writes the checkpoint of a network after an evaluation.
+
+    Args:
+      series: the folder of its checkpoints.
+      progress: its `Progress`.
+      slot: its `slots.Slot`.
+
+    Raises:
+      OSError: if it cannot be written; those before it stand.
+    """
+    found = progress._asdict()
+    record = {
+        'plan': _as_words(progress.plan),
+        **{name: found[name] for name in _WORDS},
+        'affinity_steps': list(progress.affinities.steps),
+    }
+    size = len(progress.affinities.task_names)
+    history = np.reshape(np.asarray(progress.affinities.history, np.float32), (-1, size, size))
+    checkpoint.add(series, progress.step, {'slot': slot, 'history': history}, record)
+
+
+def restored(series, problem, plan, slot):
+    """A network as its newest whole checkpoint has it, or None if there is none of this plan.
+
+    Args:
+      series: the folder of its checkpoints.
+      problem: the `MultiTaskProblem`.
+      plan: the `NetworkPlan`.
+      slot: its `slots.Slot` before the first step.
+
+    Returns:
+      (`Progress`, `slots.Slot`), or None.
+    """
+
+    def like(record):
+        if record['plan'] != _as_words(plan):
+            raise ValueError(f'it is of another network, {record["plan"]}')
+        size = len(problem.task_names)
+        history = np.zeros((len(record['affinity_steps']), size, size), np.float32)
+        return {'slot': slot, 'history': history}
+
+    found = checkpoint.newest(series, like)
+    if found is None:
+        return None
+    words = {name: found.record[name] for name in _WORDS}
+    statistics = affinity.AffinityStatistics(
+        problem.task_names, tuple(found.record['affinity_steps']), tuple(found.tree['history'])
+    )
+    words['records'] = tuple(words['records'])
+    # The key is the same; the new one lies where the program wants it.
+    return Progress(plan, statistics, **words), found.tree['slot']._replace(key=slot.key)
+
+
+def forget(series):
+    """Removes the checkpoints of a network that has finished."""
+    shutil.rmtree(series, ignore_errors=True)
+
+
+def _as_words(plan):
+    return {**plan._asdict(), 'tasks': list(plan.tasks)}
+
+
+def _steps_not_finite(problem, before, outputs, config):
+    """`{what: steps}` with numbers that are not finite, among those that the outputs report on."""
+    names = (*problem.task_names, SHARED)
+    counts = (~outputs.finite).sum(axis=0)
+    bad = {name: int(count) for name, count in zip(names, counts, strict=True) if count}
+    if not bad:
+        return bad
+    step, which = np.argwhere(~outputs.finite)[0]
+    sentence = _sentence(names, before, outputs, step, which)
+    mend = 'try a lower learning_rate, or look for bad values in its data'
+    if config.if_not_finite == 'stop':
+        raise FloatingPointError(f'{sentence}: {mend}')
+    whole = outputs.finite[:, -1] if config.if_not_finite == 'drop' else outputs.finite.all(axis=1)
+    if not whole.any():
+        raise FloatingPointError(
+            f'{sentence}, and none of the {len(whole)} steps from {before.step} on could be '
+            f'taken: {mend}'
+        )
+    if not before.not_finite:
+        logging.warning('%s: %s', sentence, _REMEDIES[config.if_not_finite])
+    return bad
+
+
+_REMEDIES = {'skip': 'such steps are not taken', 'drop': 'such tasks sit out these steps'}
+
+
+def _sentence(names, before, outputs, step, which):
+    """What is not finite, in which network, and when."""
+    place = f'in {before.plan.name} is not finite at step {before.step + step}'
+    if names[which] == SHARED:
+        return f'the update of {SHARED} {place}'
+    loss = not np.isfinite(outputs.losses[step, which])
+    return f'the {"loss" if loss else "gradient"} of {names[which]!r} {place}'
+
+
+def _zero_losses(problem, before, outputs):
+    """`{task: steps}` in which the loss of a task was exactly zero; says so where it always was."""
+    zero = {}
+    for n, task in enumerate(problem.task_names):
+        losses = outputs.losses[outputs.active[:, n], n]
+        if count := int((losses == 0).sum()):
+            zero[task] = count
+            if count == losses.size and task not in before.zero_losses:
+                logging.warning(
+                    'the loss of %r in %s is exactly zero from step %d on: it has no gradient, and '
+                    'gives no affinities',
+                    task,
+                    before.plan.name,
+                    before.step,
+                )
+    return zero
+
+
+def _mean_losses(problem, plan, outputs):
+    """Mean loss of every task that the network trains, over the steps where it had a finite one."""
+    means = {}
+    for n, task in enumerate(problem.task_names):
+        if task in plan.tasks:
+            losses = outputs.losses[outputs.active[:, n], n]
+            losses = losses[np.isfinite(losses)]
+            means[task] = float(losses.mean(dtype=np.float64)) if losses.size else None
+    return means
+
+
+def _added(before, more):
+    return {name: before.get(name, 0) + more.get(name, 0) for name in {**before, **more}}
