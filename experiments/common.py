@@ -9,7 +9,7 @@ from flax import nnx
 from experiments import launch
 from experiments.launch import choose
 from experiments.recipes import DATASETS, DTYPES, NETWORKS
-from tag_jax import examples, models, objectives, optim
+from tag_jax import examples, models, objectives, optim, parallel
 from tag_jax.grouping.run import settings
 from tag_jax.problem import from_nnx
 from tag_jax.training import TrainingConfig
@@ -137,6 +137,22 @@ flags.DEFINE_float(
     'Cost of a smaller encoder, on which searches train single tasks as well, in standard '
     'networks; budgets may then be fractions.',
 )
+flags.DEFINE_list(
+    'mesh',
+    [],
+    'Devices to train on, along the networks that train side by side and along the examples of '
+    'each batch: networks:2,batch:4. By default one.',
+)
+flags.DEFINE_string(
+    'if_not_finite',
+    TrainingConfig.if_not_finite,
+    'Where a loss or a gradient is not finite: stop, skip the step, or drop the task from it.',
+)
+flags.DEFINE_float(
+    'checkpoint_seconds',
+    TrainingConfig.checkpoint_seconds,
+    'How long a network trains, at least, between two checkpoints of it.',
+)
 flags.DEFINE_bool('resume', False, 'Go on with the run that the workdir holds, if it holds one.')
 
 FLAGS = flags.FLAGS
@@ -147,6 +163,7 @@ COMPARISON_FLAGS = (
     *('batch_size', 'learning_rate', 'eval_every', 'patience', 'widths', 'weighting'),
     *('data_dir', 'image_size', 'num_validation', 'network', 'width', 'size', 'dtype'),
     *('loss_reduction', 'affinity_every', 'resume', 'budgets', 'seeds', 'store'),
+    *('mesh', 'if_not_finite', 'checkpoint_seconds'),
 )
 
 # Settings that flags leave to the dataset.
@@ -206,6 +223,9 @@ def training_config(dataset):
         affinity_examples=FLAGS.affinity_examples,
         affinity_split=FLAGS.affinity_split,
         weighting=weighting(FLAGS.weighting),
+        mesh=mesh(),
+        if_not_finite=FLAGS.if_not_finite,
+        checkpoint_seconds=FLAGS.checkpoint_seconds,
     )
 
 
@@ -217,6 +237,17 @@ def weighting(name):
     mean = choose('loss reduction', reduction, {'sum': False, 'mean': True})
     found = choose('weighting', name, WEIGHTINGS)
     return _MEAN if name == 'equal' and mean else found
+
+
+def mesh():
+    """The devices (along the networks, along the batch) that --mesh asks for."""
+    sizes = dict.fromkeys(parallel.AXES, 1)
+    for part in FLAGS.mesh:
+        axis, _, size = part.partition(':')
+        if axis not in sizes or not size.isdigit() or int(size) < 1:
+            raise ValueError(f'--mesh needs parts such as networks:2 and batch:4, not {part!r}')
+        sizes[axis] = int(size)
+    return tuple(sizes.values())
 
 
 def load_dataset():

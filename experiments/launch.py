@@ -3,6 +3,8 @@
 import contextlib
 import os
 import pathlib
+import shlex
+import signal
 import sys
 
 from absl import app, flags, logging
@@ -69,11 +71,38 @@ def run_folder(name):
 
 @contextlib.contextmanager
 def resumable(folder):
-    """Says how to go on with a run if it is interrupted."""
+    """Ends a run that is interrupted or terminated with the command that goes on with it.
+
+    Networks in training are written to their checkpoints before (see `training.train_networks`).
+    The exit status is 128 and the number of the signal. A second signal ends the run at once.
+    """
+    arrived = []
+
+    def stop(number, frame):
+        del frame
+        if arrived:
+            os._exit(128 + number)
+        arrived.append(number)
+        os.write(2, b'stopping when the networks in training are saved; once more ends at once\n')
+        raise KeyboardInterrupt
+
+    heeded = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heeded}
     try:
         yield
     except KeyboardInterrupt:
-        sys.exit(_fail(f'interrupted: the same command with --workdir={folder} --resume goes on'))
+        _fail(f'interrupted: {_command(folder)} goes on')
+        sys.exit(128 + (arrived or [signal.SIGINT])[0])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _command(folder):
+    """The command that goes on with this run."""
+    module = '.'.join(pathlib.Path(sys.argv[0]).with_suffix('').parts[-2:])
+    flags_given = [flag for flag in sys.argv[1:] if not flag.startswith(('--workdir', '--resume'))]
+    return shlex.join(['python', '-m', module, *flags_given, f'--workdir={folder}', '--resume'])
 
 
 def _fail(sentence):

@@ -14,7 +14,10 @@ flags.adopt_module_key_flags(multi_objective)
 
 FLAGS = flags.FLAGS
 
-_GROUPING = ('method', 'budget', 'resume', 'store', 'affinity', 'smaller', 'weighting')
+_GROUPING = (
+    *('method', 'budget', 'resume', 'store', 'affinity', 'smaller', 'weighting', 'coordinator'),
+    *('num_processes', 'process_id'),
+)
 _WEIGHTING = ('methods', 'seeds', 'grid', 'learning_rates', 'tasks')
 
 

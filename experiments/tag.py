@@ -20,8 +20,8 @@ import functools
 
 from absl import flags
 
-from experiments import common, launch
-from tag_jax import grouping, report
+from experiments import common, launch, processes
+from tag_jax import grouping, parallel, report
 
 METHODS = {
     'tag': grouping.tag,
@@ -52,6 +52,7 @@ flags.DEFINE_string(
     'in the workdir.',
 )
 flags.adopt_module_key_flags(common)
+flags.adopt_module_key_flags(processes)
 
 FLAGS = flags.FLAGS
 
@@ -62,12 +63,13 @@ def main():
     for name in options:
         if FLAGS.method not in OPTIONS[name]:
             raise ValueError(f'--{name} is for --method={" or ".join(OPTIONS[name])}')
+    processes.join()
     dataset = common.load_dataset()
     config = common.training_config(dataset)
     if 'smaller' in options:
         options['smaller'] = common.smaller_problem(dataset)
     folder = common.run_folder(f'{FLAGS.method}_{FLAGS.dataset}')
-    with launch.resumable(folder):
+    with launch.resumable(folder), processes.together():
         method(
             common.make_problem(dataset),
             dataset,
@@ -77,7 +79,8 @@ def main():
             resume=FLAGS.resume,
             **options,
         )
-    print(report.write(folder))
+    if parallel.is_first():
+        print(report.write(folder))
 
 
 if __name__ == '__main__':

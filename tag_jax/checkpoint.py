@@ -149,6 +149,8 @@ def _write(path, handler, args, alone):
     try:
         with ocp.Checkpointer(handler, multiprocessing_options=_processes(alone)) as checkpointer:
             checkpointer.save(path, args=args)
+    except jax.errors.JaxRuntimeError:  # Another process is lost.
+        raise
     except Exception as error:  # Full disks have many names between here and the file.
         raise OSError(
             f'cannot write the checkpoint {path} ({_sentence(error)}): '
@@ -164,8 +166,7 @@ def _read(path, like):
         read = lambda **items: checkpointer.restore(path, args=ocp.args.Composite(**items))
         about = read(**{_RECORD: ocp.args.JsonRestore()})[_RECORD]
         leaves, structure = jax.tree.flatten(like(about['record']))
-        blank = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in _arrays(leaves).items()}
-        arrays = read(**{_ARRAYS: ocp.args.StandardRestore(blank)})[_ARRAYS]
+        arrays = read(**{_ARRAYS: ocp.args.StandardRestore(_arrays(leaves))})[_ARRAYS]
     if checksum(arrays) != about['checksum']:
         raise ValueError('its checksum is another')
     found = [
@@ -180,11 +181,7 @@ def _read(path, like):
 def _arrays(tree):
     """The leaves of a tree by their number, keys as data; orbax refuses empty ones."""
     leaves = [jax.random.key_data(x) if _is_key(x) else x for x in jax.tree.leaves(tree)]
-    return {
-        str(n): leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
-        for n, leaf in enumerate(leaves)
-        if np.size(leaf)
-    }
+    return {str(n): np.asarray(leaf) for n, leaf in enumerate(leaves) if np.size(leaf)}
 
 
 def _is_key(leaf):

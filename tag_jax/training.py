@@ -472,6 +472,8 @@ def _train_in_slots(work, desk):
                 with desk.writing:
                     progress.save(work.checkpoints(runs[n].plan), runs[n], slot)
                 written[n] = now
+    if not desk.stopped:
+        raise KeyboardInterrupt('another process is interrupted')
 
 
 def _begun(work, plan):
