@@ -4,6 +4,7 @@ A series is a folder of checkpoints that follow each other, a folder each, named
 are kept, so that one is whole whatever happens while the other is written or afterwards.
 """
 
+import json
 import logging
 import os
 import pathlib
@@ -82,7 +83,7 @@ def add(series, step: int, tree, record):
     """
     series = pathlib.Path(series)
     arrays = _arrays(tree)
-    about = {'checksum': checksum(arrays), 'record': record}
+    about = {'checksum': _checksum(arrays, record), 'record': record}
     items = {_ARRAYS: ocp.args.StandardSave(arrays), _RECORD: ocp.args.JsonSave(about)}
     _write(
         series / str(step),
@@ -166,9 +167,13 @@ def _read(path, like):
         read = lambda **items: checkpointer.restore(path, args=ocp.args.Composite(**items))
         about = read(**{_RECORD: ocp.args.JsonRestore()})[_RECORD]
         leaves, structure = jax.tree.flatten(like(about['record']))
-        arrays = read(**{_ARRAYS: ocp.args.StandardRestore(_arrays(leaves))})[_ARRAYS]
-    if checksum(arrays) != about['checksum']:
+        wanted = _arrays(leaves)
+        arrays = read(**{_ARRAYS: ocp.args.StandardRestore(wanted)})[_ARRAYS]
+    if _checksum(arrays, about['record']) != about['checksum']:
         raise ValueError('its checksum is another')
+    for name, array in arrays.items():
+        if (array.shape, array.dtype) != (wanted[name].shape, wanted[name].dtype):
+            raise ValueError(f'it holds an array {array.dtype}{list(array.shape)} of another model')
     found = [
         jax.random.wrap_key_data(arrays[str(n)], impl=jax.random.key_impl(leaf))
         if _is_key(leaf)
@@ -176,6 +181,11 @@ def _read(path, like):
         for n, leaf in enumerate(leaves)
     ]
     return structure.unflatten(found), about['record']
+
+
+def _checksum(arrays, record):
+    text = json.dumps(record, sort_keys=True).encode()
+    return checksum([arrays, np.frombuffer(text, np.uint8)])
 
 
 def _arrays(tree):
@@ -206,5 +216,5 @@ def _processes(alone):
 
 
 def _sentence(error):
-    """The first line of an error, or its name."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """The beginning of an error, or its name."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -183,26 +183,35 @@ def _as_words(plan):
 
 
 def _steps_not_finite(problem, before, outputs, config):
-    """`{what: steps}` with numbers that are not finite, among those that the outputs report on."""
+    """`{what: steps}` with numbers that are not finite, among those that the outputs report on.
+
+    What happens to the shared parameters counts where no task alone is to blame.
+    """
     names = (*problem.task_names, SHARED)
-    counts = (~outputs.finite).sum(axis=0)
-    bad = {name: int(count) for name, count in zip(names, counts, strict=True) if count}
-    if not bad:
-        return bad
-    step, which = np.argwhere(~outputs.finite)[0]
-    sentence = _sentence(names, before, outputs, step, which)
+    finite = np.array(outputs.finite)
+    finite[:, -1] |= ~finite[:, :-1].all(axis=1)
+    if finite.all():
+        return {}
+    sentence = _sentence(names, before, outputs, *np.argwhere(~finite)[0])
     mend = 'try a lower learning_rate, or look for bad values in its data'
     if config.if_not_finite == 'stop':
         raise FloatingPointError(f'{sentence}: {mend}')
-    whole = outputs.finite[:, -1] if config.if_not_finite == 'drop' else outputs.finite.all(axis=1)
-    if not whole.any():
+    whole = finite.all(axis=1)
+    if config.if_not_finite == 'skip' and not whole.any():
         raise FloatingPointError(
             f'{sentence}, and none of the {len(whole)} steps from {before.step} on could be '
             f'taken: {mend}'
         )
+    trained = (outputs.active & outputs.finite[:, :-1] & outputs.finite[:, -1:]).any(axis=0)
+    for task in np.flatnonzero(outputs.active.any(axis=0) & ~trained)[:1]:
+        raise FloatingPointError(
+            f'{sentence}, and {names[task]!r} could be trained in none of the {len(whole)} steps '
+            f'from {before.step} on: {mend}'
+        )
     if not before.not_finite:
         logging.warning('%s: %s', sentence, _REMEDIES[config.if_not_finite])
-    return bad
+    counts = (~finite).sum(axis=0).tolist()
+    return {name: count for name, count in zip(names, counts, strict=True) if count}
 
 
 _REMEDIES = {'skip': 'such steps are not taken', 'drop': 'such tasks sit out these steps'}

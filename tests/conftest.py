@@ -75,6 +75,12 @@ def noisy_problem(request):
 
 
 @pytest.fixture(scope='session')
+def normalised_problem():
+    """A problem with BatchNorm and dropout in the encoder, in NNX."""
+    return _with_nnx(NormalisedEncoder)
+
+
+@pytest.fixture(scope='session')
 def convolutional_problem():
     """A problem with a convolution in the encoder, in Linen."""
     return _with_linen(LinenConvolutionalEncoder())
