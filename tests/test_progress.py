@@ -57,13 +57,19 @@ def momentum(rate):
     return optax.sgd(rate, momentum=0.9)
 
 
+EPOCHS_OF_TEN = functools.partial(optim.dwa, 10)
+
+
 @pytest.mark.parametrize(
     ('fixture', 'changes'),
     [
         ('problem', {'slots': 2}),
         ('problem', {'slots': 1, 'workers': 2, 'weighting': optim.gradnorm}),
         ('problem', {'patience': 2, 'weighting': optim.rlw, 'steps': 65}),
-        ('normalised_problem', {'optimizer': momentum, 'weighting': functools.partial(optim.dwa, 10)}),
+        (
+            'normalised_problem',
+            {'optimizer': momentum, 'weighting': functools.partial(optim.dwa, 10)},
+        ),
         ('nnx_convolutional_problem', {'steps': 20, 'eval_every': 4}),
     ],
 )

@@ -1,0 +1,144 @@
+"""Training over a mesh of devices, of which the tests have eight, against one device."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from tag_jax import affinity, optim, parallel, training
+from tag_jax.data import Source
+from tag_jax.problem import Batch
+from tag_jax.training import NetworkPlan, TrainingConfig
+
+CONFIG = TrainingConfig(
+    steps=50,
+    batch_size=32,
+    learning_rate=1e-2,
+    eval_every=10,
+    affinity_every=10,
+    patience=0,
+    weighting=optim.mgda_ub,
+    checkpoint_seconds=0,
+)
+
+
+def train(problem, dataset, config, **options):
+    tasks = problem.task_names
+    plans = [NetworkPlan(f'{seed}', tasks[:size], seed, 1e-2, seed == 0) for seed, size in PLANS]
+    records = []
+    found = training.train_networks(
+        problem,
+        dataset.train,
+        dataset.validation,
+        plans,
+        config,
+        on_record=records.append,
+        **options,
+    )
+    return found, sorted(records, key=lambda record: (record['network'], record['step']))
+
+
+PLANS = ((0, 3), (1, 2), (2, 1))
+
+
+def assert_alike(found, expected):
+    """Losses, parameters and affinities, to 1e-5."""
+    (networks, records), (others, other_records) = found, expected
+    for one, other in zip(records, other_records, strict=True):
+        assert one['step'] == other['step']
+        for task, loss in one['training_loss'].items():
+            np.testing.assert_allclose(loss, other['training_loss'][task], rtol=1e-5, atol=1e-5)
+    for one, other in zip(networks, others, strict=True):
+        jax.tree.map(
+            lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5),
+            (one.params, one.model_state),
+            (other.params, other.model_state),
+        )
+    history = networks[0].affinities.history
+    np.testing.assert_allclose(history, others[0].affinities.history, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope='module')
+def alone(problem, dataset):
+    return train(problem, dataset, CONFIG)
+
+
+@pytest.mark.parametrize('mesh', [(1, 8), (2, 4)])
+def test_a_mesh_gives_what_one_device_does(problem, dataset, alone, mesh):
+    """MGDA-UB's Gram matrix among it, which sums over the examples of all devices."""
+    assert_alike(train(problem, dataset, dataclasses.replace(CONFIG, mesh=mesh)), alone)
+
+
+@pytest.mark.parametrize('mesh', [(1, 2), (2, 1)])
+def test_batch_statistics_and_convolutions_lie_over_a_mesh(request, dataset, mesh):
+    for name in ('normalised_problem', 'nnx_convolutional_problem'):
+        problem = request.getfixturevalue(name)
+        config = dataclasses.replace(CONFIG, steps=10, eval_every=5, affinity_every=5)
+        over_mesh = dataclasses.replace(config, mesh=mesh)
+        assert_alike(train(problem, dataset, over_mesh), train(problem, dataset, config))
+
+
+def test_examples_that_are_read_lie_over_a_mesh(problem, dataset, alone):
+    decode = lambda row: jax.tree.map(lambda x: x[row], dataset.train)
+    read = dataset._replace(train=Source(decode, len(dataset.train.inputs)))
+    assert_alike(train(problem, read, dataclasses.replace(CONFIG, mesh=(2, 2))), alone)
+
+
+def test_a_network_goes_on_on_another_number_of_devices(problem, dataset, alone, tmp_path):
+    class Broken(Exception):
+        pass
+
+    def on_record(record):
+        if record['step'] == 30:
+            raise Broken
+
+    over_mesh = dataclasses.replace(CONFIG, mesh=(2, 4))
+    folder_of = lambda plan: tmp_path / plan.name
+    options = {'checkpoints': folder_of}
+    with pytest.raises(Broken):
+        training.train_networks(
+            problem,
+            dataset.train,
+            dataset.validation,
+            [NetworkPlan('0', problem.task_names, 0, 1e-2, True)],
+            over_mesh,
+            on_record=on_record,
+            **options,
+        )
+    assert sorted(path.name for path in (tmp_path / '0').iterdir()) == ['10', '20']
+    assert_alike(train(problem, dataset, CONFIG, **options), alone)
+
+
+def test_affinities_over_sharded_examples(problem, dataset):
+    """At given parameters, in a loop of one's own."""
+    mesh = parallel.make_mesh((1, 8))
+    params, state = problem.init(jax.random.key(0))
+    batch = Batch(*jax.tree.map(lambda x: x[:64], dataset.train)[:2])
+
+    @jax.jit
+    def sharded(batch):
+        batch = parallel.constrained(mesh, batch, parallel.BATCH)
+        return affinity.inter_task_affinity(problem, params, state, batch, 0.05)
+
+    expected = affinity.inter_task_affinity(problem, params, state, batch, 0.05)
+    np.testing.assert_allclose(sharded(batch), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_mesh_that_does_not_fit_is_refused(problem, dataset):
+    with pytest.raises(ValueError, match=r'networks:4,batch:4 needs 16 devices, and there are 8'):
+        train(problem, dataset, dataclasses.replace(CONFIG, mesh=(4, 4)))
+    with pytest.raises(ValueError, match='32 examples cannot be split evenly over 3 devices'):
+        train(problem, dataset, dataclasses.replace(CONFIG, mesh=(1, 3)))
+    for mesh in (0, (1, 0), (1, 2, 3), ('a', 1)):
+        with pytest.raises(ValueError, match='mesh must be two numbers of devices'):
+            dataclasses.replace(CONFIG, mesh=mesh)
+    assert parallel.make_mesh((1, 1)) is None
+
+
+def test_one_process_speaks_for_itself():
+    assert parallel.first_says(lambda: [1, 2]) == [1, 2]
+    assert parallel.any_process(True, False) == (True, False)
+    assert parallel.is_first()
+    with pytest.raises(OSError, match='full'):
+        parallel.first_says(lambda: (_ for _ in ()).throw(OSError('full')))
