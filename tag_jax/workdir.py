@@ -23,7 +23,7 @@ CONFIG, METRICS, AFFINITY, RESULTS = 'config.json', 'metrics.jsonl', 'affinity.n
 CHECKPOINTS, RUNNING = 'checkpoints', 'running'
 
 # Entries of config.json that may differ between a run and its continuation.
-_INCIDENTAL = ('versions', 'workers', 'mesh', 'if_not_finite', 'checkpoint_seconds')
+_INCIDENTAL = ('versions', 'workers', 'mesh', 'if_not_finite', 'checkpoint_seconds', 'command')
 
 
 def open_run(path, config, resume=False):
