@@ -77,6 +77,12 @@ def read_json(path):
     return json.loads(pathlib.Path(path).read_text())
 
 
+def command_of(path):
+    """The command that config.json of a run says repeats it; None if there is none."""
+    config = pathlib.Path(path) / CONFIG
+    return read_json(config).get('command') if config.exists() else None
+
+
 def read_results(path):
     """What results.json of a finished run holds.
 

@@ -51,7 +51,7 @@ class Seen(NamedTuple):
 
     Attributes:
       complaints: what it wrote on the console, and errors of scripts, styles and policies.
-      requests: the addresses that it asked for.
+      requests: the addresses that it asked for, but for what it holds itself.
       values: what the questions were answered, by name.
       picture: a screenshot of the window, PNG.
     """
@@ -110,6 +110,7 @@ class Browser:
             for event in self._events
             if event['method'] == 'Network.requestWillBeSent'
         ]
+        requests = [url for url in requests if not url.startswith('data:')]
         return Seen(complaints, requests, values, picture)
 
     def _call(self, method, **parameters):

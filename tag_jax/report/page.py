@@ -47,6 +47,15 @@ def image(picture, description) -> str:
     return f'<img alt="{html.escape(description)}" src="data:image/png;base64,{data}">'
 
 
+def to_repeat(command) -> str:
+    """The command that repeats a run, under its title; '' if it is not known.
+
+    Args:
+      command: as text, or None.
+    """
+    return f'<h2>To repeat it</h2>\n<pre>{html.escape(command)}</pre>' if command else ''
+
+
 def number(text) -> str:
     """The text of a number with the minus of print, which is as wide as a plus."""
     return text.replace('-', '\N{MINUS SIGN}')

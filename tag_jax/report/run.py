@@ -143,7 +143,7 @@ def html_page(run) -> str:
         *_titled('Cost', page.table(None, [*map(_setting, results['cost'].items())])),
         *_titled('Configuration', _settings(run.config)),
         *_titled('Environment', _environment(run.config)),
-        *_titled('To repeat it', f'<pre>{html.escape(words.command(run.config))}</pre>'),
+        page.to_repeat(words.command(run.config)),
     ]
     title = f'{results["method"]} on {results["dataset"]}, budget {results["budget"]:g}, '
     return page.page(title + f'seed {results["seed"]}', '\n'.join(sections))

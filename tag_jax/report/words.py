@@ -72,9 +72,14 @@ def gain(results) -> float | None:
 
 
 def gain_words(results) -> str:
-    """The same as words: '12.3 % lower', '0.4 % higher'; '' where it is not known."""
-    change = gain(results)
-    return '' if change is None else f'{abs(change):.1f} % {"lower" if change >= 0 else "higher"}'
+    """The same as words: '12.3 % lower', '0.4 % higher', 'the same'; '' where it is not known."""
+    match gain(results):
+        case None:
+            return ''
+        case 0:
+            return 'the same'
+        case change:
+            return f'{abs(change):.1f} % {"lower" if change > 0 else "higher"}'
 
 
 def total_words(results) -> str:

@@ -9,12 +9,20 @@ from finished_runs import RESULTS, make_run, results_of
 from PIL import Image
 
 from tag_jax import report
+from tag_jax.comparison import Comparison, Outcome
 
 PATH = browser.find()
 pytestmark = pytest.mark.skipif(PATH is None, reason='no Chromium is installed')
 
 DESK, PHONE = (1280, 800), (390, 844)
 TASKS = [f'{side}_{what}' for side in ('left', 'right') for what in ('digit', 'even', 'loop')]
+
+DECISIONS = {
+    'run': 'Train together',
+    'many tasks': 'Train together',
+    'runs': 'Lowest total test error: ',
+    'ways to group': 'Lowest total test error at budget 2: tag, 14.50 ± 0.50 %',
+}
 
 # Pictures that are not drawn; those of no width or height are not.
 NOT_DRAWN = """
@@ -62,7 +70,8 @@ QUESTIONS = {
     'end of the decision': """
         Math.max(...[...document.querySelectorAll('.decision, .facts')]
           .map(element => element.getBoundingClientRect().bottom))""",
-    'decision': "document.querySelector('ol.decision').innerText",
+    'decision': "document.querySelector('.decision').innerText",
+    'groups': "document.querySelector('ol.decision')?.innerText ?? ''",
 }
 
 
@@ -74,7 +83,7 @@ def chromium():
 
 @pytest.fixture(scope='module')
 def pages(tmp_path_factory):
-    """`{kind: file}`: the report of a run, of one with many tasks, and runs side by side."""
+    """`{kind: file}`: reports of a run, of one with many tasks, of runs and of ways to group."""
     folder = tmp_path_factory.mktemp('runs')
     groups = [tuple(TASKS[:3]), tuple(TASKS[3:])]
     for seed in (0, 1):
@@ -92,12 +101,23 @@ def pages(tmp_path_factory):
     }
     for kind, text in written.items():
         (folder / f'{kind}.html').write_text(text)
-    return {kind: folder / f'{kind}.html' for kind in written}
+    ways = Comparison(
+        tuple(
+            Outcome(method, 2, seed, (tuple(TASKS),), 2.0, 1.0, 2.0, 50.0, error + seed, {})
+            for method, error in (('tag', 14.0), ('random', 18.0), ('all_in_one', 20.0))
+            for seed in (0, 1)
+        ),
+        {},
+        {},
+    )
+    report.write_comparison(folder, ways, TASKS, {'dataset': 'letters', 'budgets': [2]})
+    found = {kind: folder / f'{kind}.html' for kind in written}
+    return found | {'ways to group': folder / report.REPORT}
 
 
 @pytest.mark.parametrize('dark', [False, True], ids=['light', 'dark'])
 @pytest.mark.parametrize('window', [DESK, PHONE], ids=['desk', 'phone'])
-@pytest.mark.parametrize('kind', ['run', 'many tasks', 'runs'])
+@pytest.mark.parametrize('kind', list(DECISIONS))
 def test_a_page(kind, window, dark, chromium, pages):
     seen = chromium.look(pages[kind], *window, dark, QUESTIONS)
     assert seen.complaints == []
@@ -107,8 +127,9 @@ def test_a_page(kind, window, dark, chromium, pages):
     assert seen.values['hard to read'] == []
     assert seen.values['page width'] == window[0], 'only tables scroll sideways'
     assert 0 < seen.values['end of the decision'] <= window[1], 'seen without scrolling'
-    first = 'task_0' if kind == 'many tasks' else TASKS[0]
-    assert seen.values['decision'].startswith(first)
+    assert seen.values['decision'].startswith(DECISIONS[kind])
+    first = {'many tasks': 'task_0', 'ways to group': ''}.get(kind, TASKS[0])
+    assert seen.values['groups'].startswith(first)
     picture = Image.open(io.BytesIO(seen.picture)).convert('L')
     assert picture.size == window
     assert (picture.getpixel((2, 2)) < 60) == dark
