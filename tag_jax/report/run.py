@@ -73,20 +73,26 @@ def read(path) -> FinishedRun:
     try:
         results = workdirs.read_results(path)
         config = workdirs.read_json(path / workdirs.CONFIG)
+        records = workdirs.read_records(path / workdirs.METRICS)
     except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f'the run in {path} is damaged: {workdirs.CONFIG} or {workdirs.RESULTS} cannot be read'
-        ) from error
+        names = f'{workdirs.CONFIG}, {workdirs.RESULTS} or {workdirs.METRICS}'
+        raise ValueError(f'the run in {path} is damaged: {names} cannot be read') from error
     if not isinstance(results, dict) or not {'groups', 'test_error', 'baselines'} <= set(results):
         raise ValueError(
             f'{path} holds no grouping of tasks: its {workdirs.RESULTS} is that of another command'
         )
+    for group in results['groups']:
+        if group['network'] not in by_network(records):
+            raise ValueError(
+                f'the run in {path} is damaged: {workdirs.METRICS} has no record of '
+                f'{group["network"]}'
+            )
     there = (path / workdirs.AFFINITY).exists()
     return FinishedRun(
         path=path,
         results=results,
         config=config,
-        records=workdirs.read_records(path / workdirs.METRICS),
+        records=records,
         affinity=workdirs.read_affinity(path / workdirs.AFFINITY) if there else None,
     )
 
@@ -120,9 +126,20 @@ def write_report(run):
             None if run.config.get('affinity') else run.config.get('affinity_kind', 'exact'),
             with_diagonal=words.on_validation(run.config),
         )
-    for name, figure in figures.items():
-        workdirs.write_bytes(run.path / name, page.png(figure))
-    workdirs.write_bytes(run.path / REPORT, html_page(run).encode())
+    files = {name: page.png(figure) for name, figure in figures.items()}
+    for name, data in {**files, REPORT: html_page(run).encode()}.items():
+        write_page(run.path / name, data)
+
+
+def write_page(path, data):
+    """Writes a file of a report. Raises OSError, with what can be done, if it cannot be written."""
+    try:
+        workdirs.write_bytes(path, data)
+    except OSError as error:
+        raise OSError(
+            f'cannot write {path} ({error.strerror}): copy the run to a folder that can be written '
+            'to, or name another file'
+        ) from error
 
 
 def html_page(run) -> str:
@@ -196,8 +213,6 @@ def _curves(run):
     """Training loss and validation error, in total and of every task."""
     groups, names = run.results['groups'], run.results['task_names']
     curves = by_network(run.records)
-    if any(group['network'] not in curves for group in groups):
-        return ''
     together = 'mtl' in curves
     titles = {
         'training_loss': 'Training loss, sum',

@@ -12,11 +12,9 @@ from tag_jax.multi_objective import mean_and_error
 from tag_jax.report import page, words
 from tag_jax.report.chart import Line, charts, colour, key, line_chart
 from tag_jax.report.figures import by_network, sum_of_groups
-from tag_jax.report.run import FinishedRun, read, write_report
+from tag_jax.report.run import FinishedRun, read, write_page, write_report
 
 _TITLE = 'Runs side by side'
-# Entries of config.json in which runs of the same settings may differ.
-_NO_SETTINGS = ('seed', 'versions', 'workers', 'command')
 _MOST_RUNS_IN_A_TABLE = 8
 
 
@@ -56,7 +54,7 @@ def write_runs(paths, out) -> str:
     _check_out(out)
     for run in runs:
         write_report(run)
-    workdirs.write_bytes(out, runs_page(runs).encode())
+    write_page(out, runs_page(runs).encode())
     return f'{runs_text(runs)}\n\ncomparison: {out}'
 
 
@@ -116,7 +114,7 @@ def by_settings(runs) -> list[Settings]:
     """
     found = {}
     for n, run in enumerate(runs, 1):
-        asked = {k: v for k, v in run.config.items() if k not in _NO_SETTINGS}
+        asked = {k: v for k, v in run.config.items() if k not in ('seed', *workdirs.INCIDENTAL)}
         of_seed = found.setdefault(json.dumps(asked, sort_keys=True), {})
         of_seed.setdefault(run.results['seed'], (n, run))
     return [Settings(*zip(*of_seed.values(), strict=True)) for of_seed in found.values()]
@@ -220,10 +218,9 @@ def _curves(runs):
     lines, entries = [], []
     for n, run in enumerate(runs):
         curves = by_network(run.records)
-        if all(group['network'] in curves for group in run.results['groups']):
-            series = sum_of_groups(curves, run.results['groups'], 'validation_error')
-            lines.append(Line(*series, f'run {n + 1}', colour(n)))
-            entries.append((colour(n), f'run {n + 1}'))
+        series = sum_of_groups(curves, run.results['groups'], 'validation_error')
+        lines.append(Line(*series, f'run {n + 1}', colour(n)))
+        entries.append((colour(n), f'run {n + 1}'))
     return key(entries) + charts([line_chart('sum over tasks', lines)], wide=True)
 
 

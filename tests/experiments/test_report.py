@@ -21,6 +21,7 @@ def folder(tmp_path_factory):
     make_run(here / 'random', other, seed=0, method='random')
     (make_run(here / 'unfinished') / 'results.json').unlink()
     (make_run(here / 'damaged') / 'results.json').write_text('{"gro')
+    workdir.write_records(make_run(here / 'cut') / 'metrics.jsonl', [])
     workdir.open_run(here / 'comparison', {})
     workdir.write_json(here / 'comparison' / 'results.json', {'outcomes': []})
     (here / 'empty').mkdir()
@@ -56,6 +57,7 @@ def test_bad_input_ends_with_a_sentence(folder):
             (('empty',), 'empty holds no finished run: it has no results.json'),
             (('seed_0', 'unfinished'), 'goes on with --workdir=unfinished --resume'),
             (('damaged',), 'the run in damaged is damaged'),
+            (('cut',), 'metrics.jsonl has no record of network_0'),
             (('comparison',), 'comparison holds no grouping of tasks'),
             (('seed_0', './seed_0/'), 'the run ./seed_0/ is named twice'),
             (('seed_0', '--out=x.html'), '--out is the page that compares several runs'),

@@ -123,6 +123,13 @@ def test_runs_that_have_not_finished_are_refused(tmp_path):
         report.write(tmp_path)
 
 
+def test_what_cannot_be_written_is_named(tmp_path):
+    path = make_run(tmp_path / 'run')
+    (path / 'groups.png').mkdir()
+    with pytest.raises(OSError, match='cannot write .*groups.png .*: copy the run to a folder'):
+        report.write(path)
+
+
 @pytest.mark.parametrize('matrix', [np.zeros((2, 3, 3)), np.full((2, 3, 3), np.nan)])
 def test_affinities_without_a_scale(tmp_path, matrix):
     assert report.write(make_run(tmp_path / 'run', matrix=matrix))
