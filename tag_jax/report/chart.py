@@ -16,7 +16,7 @@ from tag_jax.report import page
 NETWORK_COLOURS = 6
 
 _WIDTH, _HEIGHT = 340, 190
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 8, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 8, 34
 _MOST_POINTS = 300
 _LONGEST_NAME = 32
 
@@ -85,8 +85,10 @@ def line_chart(title, lines, logarithmic=False, zero=False) -> str:
         parts.append(f'<line class="{kind}" {ends}/>')
         parts.append(f'<text class="end" x="{_LEFT - 5}" y="{down(tick) + 3.5:.1f}">{label}</text>')
     for step in _step_ticks(first, last):
-        x, y = across(step), _HEIGHT - _BOTTOM + 14
-        parts.append(f'<text class="middle" x="{x:.1f}" y="{y}">{step:,.0f}</text>')
+        label, x, y = f'{step:,.0f}', across(step), _HEIGHT - _BOTTOM + 14
+        room = 3.5 * len(label)  # half of what it takes
+        x = min(x, _WIDTH - room)
+        parts.append(f'<text class="middle" x="{x:.1f}" y="{y}">{label}</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(f'<text class="middle" x="{middle}" y="{_HEIGHT - 4}">step</text>')
     for line in lines:

@@ -38,6 +38,16 @@ NOT_DRAWN = """
 }).map(picture => picture.outerHTML.slice(0, 200))
 """
 
+# Texts in pictures that are cut off at their edge.
+CUT_OFF = """
+[...document.querySelectorAll('svg text')].filter(text => {
+  const inside = text.getBoundingClientRect();
+  const around = text.closest('svg').getBoundingClientRect();
+  return inside.left < around.left - 1 || inside.right > around.right + 1 ||
+    inside.top < around.top - 1 || inside.bottom > around.bottom + 1;
+}).map(text => text.outerHTML.slice(0, 200))
+"""
+
 # Texts with less contrast to what is behind them than 4.5 : 1 (WCAG 2, level AA).
 HARD_TO_READ = """
 (() => {
@@ -64,6 +74,7 @@ HARD_TO_READ = """
 
 QUESTIONS = {
     'not drawn': NOT_DRAWN,
+    'cut off': CUT_OFF,
     'hard to read': HARD_TO_READ,
     'pictures': "document.querySelectorAll('svg, img').length",
     'page width': 'document.documentElement.scrollWidth',
@@ -124,6 +135,7 @@ def test_a_page(kind, window, dark, chromium, pages):
     assert seen.requests == [pages[kind].as_uri()], 'no network'
     assert seen.values['pictures'] > 0
     assert seen.values['not drawn'] == []
+    assert seen.values['cut off'] == []
     assert seen.values['hard to read'] == []
     assert seen.values['page width'] == window[0], 'only tables scroll sideways'
     assert 0 < seen.values['end of the decision'] <= window[1], 'seen without scrolling'
