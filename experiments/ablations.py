@@ -66,6 +66,7 @@ def main():
     with launch.resumable(folder):
         store = FLAGS.store or folder / 'networks'
         found = study(problem, dataset, config, budgets, FLAGS.seeds, store, **options)
+    launch.record_command(folder)
     print(report.write_study(folder, FLAGS.study, found, settings))
 
 

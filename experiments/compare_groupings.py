@@ -88,6 +88,7 @@ def main():
             wider=wider,
             on_outcome=on_outcome,
         )
+    launch.record_command(folder)
     print(report.write_comparison(folder, found, problem.task_names, settings))
 
 

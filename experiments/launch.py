@@ -1,6 +1,7 @@
 """How every launcher begins and ends: the folder of the run, and what is said of bad input."""
 
 import contextlib
+import inspect
 import os
 import pathlib
 import shlex
@@ -9,20 +10,28 @@ import sys
 
 from absl import app, flags, logging
 
+from tag_jax import workdir
+
 flags.DEFINE_string('workdir', None, 'Folder of the run; by default a new one under runs/.')
 
 FLAGS = flags.FLAGS
 
 
 def launch(main):
-    """Runs `main()`; what is wrong with its input ends it with one sentence and exit status 2."""
+    """Runs `main`; what is wrong with its input ends it with one sentence and exit status 2.
 
-    def run(arguments):
-        if len(arguments) > 1:
-            return _fail(f'there is no argument {arguments[1]!r}: flags begin with --')
+    Args:
+      main: a function, of the arguments that are no flags if it takes any: `main(*runs)`.
+    """
+    takes_arguments = bool(inspect.signature(main).parameters)
+
+    def run(command):
+        _, *arguments = command
+        if arguments and not takes_arguments:
+            return _fail(f'there is no argument {arguments[0]!r}: flags begin with --')
         try:
             _check_flags()
-            main()
+            main(*arguments)
         except (ValueError, OSError, FloatingPointError) as error:
             logging.debug('the error came from here', exc_info=True)
             return _fail(str(error))
@@ -69,6 +78,26 @@ def run_folder(name):
     return next(folder for folder in folders if not os.path.lexists(folder))
 
 
+def record_command(folder):
+    """Writes what repeats the run into config.json of its folder, for its report."""
+    path = pathlib.Path(folder) / workdir.CONFIG
+    workdir.write_json(path, {**workdir.read_json(path), 'command': command()})
+
+
+def command():
+    """The command that is running, without the flags that belong to one folder only."""
+    kept, arguments = [], iter(sys.argv[1:])
+    for argument in arguments:
+        name, equals, _ = argument.lstrip('-').partition('=')
+        if name == 'workdir' and not equals:
+            next(arguments, None)
+        elif name not in ('workdir', 'resume', 'noresume'):
+            kept.append(argument)
+    module = sys.modules['__main__'].__spec__
+    program = ('python', sys.argv[0]) if module is None else ('python', '-m', module.name)
+    return shlex.join([*program, *kept])
+
+
 @contextlib.contextmanager
 def resumable(folder):
     """Ends a run that is interrupted or terminated with the command that goes on with it.
@@ -91,18 +120,12 @@ def resumable(folder):
     try:
         yield
     except KeyboardInterrupt:
-        _fail(f'interrupted: {_command(folder)} goes on')
+        going_on = f'{command()} --workdir={shlex.quote(str(folder))} --resume'
+        _fail(f'interrupted: {going_on} goes on')
         sys.exit(128 + (arrived or [signal.SIGINT])[0])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _command(folder):
-    """The command that goes on with this run."""
-    module = '.'.join(pathlib.Path(sys.argv[0]).with_suffix('').parts[-2:])
-    flags_given = [flag for flag in sys.argv[1:] if not flag.startswith(('--workdir', '--resume'))]
-    return shlex.join(['python', '-m', module, *flags_given, f'--workdir={folder}', '--resume'])
 
 
 def _fail(sentence):

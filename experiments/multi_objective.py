@@ -91,8 +91,9 @@ def main():
     outcomes = multi_objective.compare(
         problem, dataset, weightings, config, FLAGS.seeds, rates, on_outcome
     )
+    launch.record_command(folder)
     print(report.write_multi_objective(folder, outcomes, names, settings))
-    print(f'\nresults and picture: {folder}')
+    print(f'\nreport: {folder / report.REPORT}')
 
 
 if __name__ == '__main__':

@@ -80,6 +80,7 @@ def main():
             **options,
         )
     if parallel.is_first():
+        launch.record_command(folder)
         print(report.write(folder))
 
 

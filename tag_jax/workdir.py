@@ -22,8 +22,8 @@ import numpy as np
 CONFIG, METRICS, AFFINITY, RESULTS = 'config.json', 'metrics.jsonl', 'affinity.npz', 'results.json'
 CHECKPOINTS, RUNNING = 'checkpoints', 'running'
 
-# Entries of config.json that may differ between a run and its continuation.
-_INCIDENTAL = ('versions', 'workers', 'mesh', 'if_not_finite', 'checkpoint_seconds')
+# Entries of config.json that may differ between a run and its continuation, or one like it.
+INCIDENTAL = ('versions', 'workers', 'mesh', 'if_not_finite', 'checkpoint_seconds', 'command')
 
 
 def open_run(path, config, resume=False):
@@ -75,6 +75,12 @@ def write_json(path, value):
 def read_json(path):
     """Reads a JSON file."""
     return json.loads(pathlib.Path(path).read_text())
+
+
+def command_of(path):
+    """The command that config.json of a run says repeats it; None if there is none."""
+    config = pathlib.Path(path) / CONFIG
+    return read_json(config).get('command') if config.exists() else None
 
 
 def read_results(path):
@@ -237,7 +243,7 @@ def _number(value):
 
 def _check_same(path, before, now):
     """Raises ValueError if a run was asked for something other than what is asked for now."""
-    names = [name for name in {**before, **now} if name not in _INCIDENTAL]
+    names = [name for name in {**before, **now} if name not in INCIDENTAL]
     if different := [name for name in names if before.get(name) != now.get(name)]:
         changes = ', '.join(
             f'{name} was {before.get(name)} and is {now.get(name)}' for name in different

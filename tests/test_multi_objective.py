@@ -85,6 +85,9 @@ def test_table_and_pictures(outcomes, tmp_path):
     results = json.loads((tmp_path / 'results.json').read_text())
     assert np.shape(results['outcomes'][0]['test_error']) == (3, 3)
     assert (tmp_path / 'errors.png').exists()
+    best = min(outcomes, key=lambda outcome: outcome.test_error.mean())
+    page = (tmp_path / 'report.html').read_text()
+    assert f'Lowest mean test error: {best.name}, {best.test_error.mean():.2f} ± ' in page
 
 
 def test_two_tasks_make_a_scatter(outcomes, tmp_path):

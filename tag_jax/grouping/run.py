@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 import numbers
+import os
 import pathlib
 import platform
 import shutil
@@ -424,7 +425,9 @@ def _description(run):
             'optax': optax.__version__,
             'numpy': np.__version__,
             'python': platform.python_version(),
+            'system': f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores',
             'backend': jax.default_backend(),
+            'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
         },
     }
 

@@ -15,6 +15,14 @@ from tag_jax.report.comparison import (
     write_comparison,
 )
 from tag_jax.report.counterexample import COUNTEREXAMPLE, counterexample_figure
+from tag_jax.report.figures import (
+    CURVES,
+    DIAGRAM,
+    HEAT_MAP,
+    affinity_figure,
+    curves_figure,
+    groups_figure,
+)
 from tag_jax.report.multi_objective import (
     RADAR,
     SCATTER,
@@ -24,20 +32,13 @@ from tag_jax.report.multi_objective import (
     write_multi_objective,
 )
 from tag_jax.report.run import (
-    CURVES,
-    DIAGRAM,
-    HEAT_MAP,
     REPORT,
-    affinity_figure,
-    curves_figure,
-    gain_sentence,
-    group_lines,
-    groups_figure,
+    FinishedRun,
     html_page,
-    measured_sentence,
-    text_table,
+    read,
     write,
 )
+from tag_jax.report.runs import by_settings, runs_page, runs_text, write_runs
 from tag_jax.report.studies import write_study
 from tag_jax.report.trade_off import (
     choices_figure,
@@ -46,6 +47,12 @@ from tag_jax.report.trade_off import (
     totals_table,
     trade_off_figure,
     write_trade_off,
+)
+from tag_jax.report.words import (
+    gain_sentence,
+    group_lines,
+    measured_sentence,
+    text_table,
 )
 
 __all__ = [
@@ -58,8 +65,10 @@ __all__ = [
     'RADAR',
     'REPORT',
     'SCATTER',
+    'FinishedRun',
     'affinity_figure',
     'budgets_figure',
+    'by_settings',
     'choices_figure',
     'choices_table',
     'comparison_table',
@@ -76,6 +85,9 @@ __all__ = [
     'notation',
     'optimum_sentence',
     'radar_figure',
+    'read',
+    'runs_page',
+    'runs_text',
     'scatter_figure',
     'text_table',
     'totals_table',
@@ -83,6 +95,7 @@ __all__ = [
     'write',
     'write_comparison',
     'write_multi_objective',
+    'write_runs',
     'write_study',
     'write_trade_off',
 ]

@@ -47,7 +47,8 @@ def write_comparison(path, comparison, task_names, settings) -> str:
     pictures = {COSTS: page.png(costs_figure(lines)), BUDGETS: page.png(budgets_figure(lines))}
     for name, picture in pictures.items():
         workdirs.write_bytes(path / name, picture)
-    html = _page(comparison, lines, task_names, settings, pictures)
+    command = workdirs.command_of(path)
+    html = _page(comparison, lines, task_names, settings, pictures, command)
     workdirs.write_bytes(path / REPORT, html.encode())
     text = comparison_table(lines)
     if comparison.optima:
@@ -71,6 +72,14 @@ def comparison_table(lines) -> str:
         ]
         text.append('  '.join(cells).rstrip())
     return '\n'.join(text)
+
+
+def best_sentence(lines) -> str:
+    """Which way to group has the lowest error, over all budgets if there are several."""
+    of_means = [line for line in lines if line.budget is None] or lines
+    best = min(of_means, key=lambda line: line.error[0])
+    over = 'over all budgets' if best.budget is None else f'at budget {best.budget:g}'
+    return f'Lowest total test error {over}: {best.method}, {_plus_minus(*best.error)} %'
 
 
 def optimum_sentence(comparison) -> str:
@@ -146,7 +155,7 @@ def budgets_figure(lines) -> Figure:
     return figure
 
 
-def _page(comparison, lines, task_names, settings, pictures):
+def _page(comparison, lines, task_names, settings, pictures, command):
     header, rows = _cells(lines)
     correlations = ''
     if comparison.correlations:
@@ -167,7 +176,8 @@ def _page(comparison, lines, task_names, settings, pictures):
     ]
     body = '\n'.join(
         [
-            page.table(header, rows),
+            f'<p class="decision">{best_sentence(lines)}</p>',
+            page.table(header, rows, 'numbers'),
             f'<p>{optimum_sentence(comparison)}</p>' if comparison.optima else '',
             page.image(pictures[COSTS], 'Total test error against the cost of the search'),
             page.image(pictures[BUDGETS], 'Total test error against the number of networks'),
@@ -176,6 +186,7 @@ def _page(comparison, lines, task_names, settings, pictures):
             page.table(['budget', 'method', 'seed', 'groups'], chosen),
             '<h2>Settings</h2>',
             page.table(None, [(name, str(value)) for name, value in settings.items()]),
+            page.to_repeat(command),
         ]
     )
     return page.page(f'Ways to group the tasks of {settings["dataset"]}', body)

@@ -1,5 +1,6 @@
 """Ways of weighting tasks side by side: a table, the scatter for two tasks, the radar for many."""
 
+import html
 import pathlib
 
 import numpy as np
@@ -8,12 +9,13 @@ from matplotlib.figure import Figure
 
 from tag_jax import workdir as workdirs
 from tag_jax.multi_objective import SINGLE_TASK, STATIC, mean_and_error
+from tag_jax.report import page
 
-SCATTER, RADAR = 'accuracies.png', 'errors.png'
+SCATTER, RADAR, REPORT = 'accuracies.png', 'errors.png', 'report.html'
 
 
 def write_multi_objective(path, outcomes, task_names, settings) -> str:
-    """Writes results.json and the picture of a comparison.
+    """Writes results.json, the picture and report.html of a comparison.
 
     Args:
       path: the folder, which exists.
@@ -40,30 +42,47 @@ def write_multi_objective(path, outcomes, task_names, settings) -> str:
         ],
     }
     workdirs.write_json(path / workdirs.RESULTS, results)
-    if len(task_names) == 2:
-        scatter_figure(outcomes, task_names).savefig(path / SCATTER, dpi=150)
-    else:
-        radar_figure(outcomes, task_names).savefig(path / RADAR, dpi=150)
+    pictured = (SCATTER, scatter_figure) if len(task_names) == 2 else (RADAR, radar_figure)
+    name, draw = pictured
+    picture = page.png(draw(outcomes, task_names))
+    workdirs.write_bytes(path / name, picture)
+    best = min(outcomes, key=lambda outcome: outcome.test_error.mean())
+    body = [
+        f'<p class="decision">Lowest mean test error: {html.escape(best.name)}, '
+        f'{_cells(best)[-2]} %</p>',
+        page.table(_header(task_names), list(map(_cells, outcomes)), 'numbers'),
+        '<p>Means over seeds with their standard errors, where there are several seeds.</p>',
+        page.image(picture, 'Test errors of all ways to weigh tasks'),
+        '<h2>Settings</h2>',
+        page.table(None, [(name, str(value)) for name, value in settings.items()]),
+        page.to_repeat(workdirs.command_of(path)),
+    ]
+    text = page.page(f'Ways to weigh {len(task_names)} tasks', '\n'.join(body))
+    workdirs.write_bytes(path / REPORT, text.encode())
     return multi_objective_table(outcomes, task_names)
 
 
 def multi_objective_table(outcomes, task_names) -> str:
     """Mean test errors with their standard errors over seeds, and the mean over tasks, as text."""
-    width = max(len(outcome.name) for outcome in outcomes)
-    columns = [*task_names, 'mean']
-    wide = max(15, *(len(name) + 2 for name in columns))
-    header = f'{"test error (%)":{max(width, 14)}}' + ''.join(f'{name:>{wide}}' for name in columns)
-    lines = [header + '  rate']
-    for outcome in outcomes:
-        columns = np.column_stack([outcome.test_error, outcome.test_error.mean(axis=1)])
-        cells = [_plus_minus(*cell) for cell in zip(*mean_and_error(columns), strict=True)]
-        lines.append(
-            f'{outcome.name:{max(width, 14)}}'
-            + ''.join(f'{cell:>{wide}}' for cell in cells)
-            + '  '
-            + ', '.join(f'{rate:g}' for rate in dict.fromkeys(outcome.learning_rates))
-        )
+    first, *names, last = _header(task_names)
+    width = max(len(first), *(len(outcome.name) for outcome in outcomes))
+    wide = max(15, *(len(name) + 2 for name in names))
+    lines = []
+    for name, *errors, rate in [[first, *names, last], *map(_cells, outcomes)]:
+        lines.append(f'{name:{width}}' + ''.join(f'{one:>{wide}}' for one in errors) + f'  {rate}')
     return '\n'.join(lines)
+
+
+def _header(task_names):
+    return ['test error (%)', *task_names, 'mean', 'rate']
+
+
+def _cells(outcome):
+    """A row of the table, as text: its name, the error of each task and their mean, the rates."""
+    columns = np.column_stack([outcome.test_error, outcome.test_error.mean(axis=1)])
+    errors = [_plus_minus(*cell) for cell in zip(*mean_and_error(columns), strict=True)]
+    rates = ', '.join(f'{rate:g}' for rate in dict.fromkeys(outcome.learning_rates))
+    return [outcome.name, *errors, rates]
 
 
 def scatter_figure(outcomes, task_names) -> Figure:

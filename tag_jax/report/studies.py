@@ -45,6 +45,7 @@ def write_study(path, name, study, settings) -> str:
         body += [f'<h2>{table.title}</h2>', page.table(list(table.header), cells)]
     rows = [(key, str(value)) for key, value in settings.items()]
     body += ['<h2>Settings</h2>', page.table(None, rows)]
+    body.append(page.to_repeat(workdirs.command_of(path)))
     title = f'{name}: {settings["dataset"]}'
     workdirs.write_bytes(path / REPORT, page.page(title, '\n'.join(body)).encode())
     text = [table_text(table) for table in study.tables]

@@ -83,6 +83,10 @@ def test_a_finished_run_is_resumed_at_once(finished):
     again = launch('tag', *QUICK, '--workdir=runs/tag_multi_digits_001', '--resume', cwd=folder)
     assert again.returncode == 0, again.stderr
     assert again.stdout == done.stdout
+    run = folder / 'runs' / 'tag_multi_digits_001'
+    command = f'python -m experiments.tag {" ".join(QUICK)}'
+    assert workdir.read_json(run / 'config.json')['command'] == command
+    assert command in (run / 'report.html').read_text(), 'without what belongs to one folder'
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path):

@@ -2,61 +2,10 @@ import html.parser
 
 import numpy as np
 import pytest
+from finished_runs import NAMES, RESULTS, all_records, make_run, results_of
 
-from tag_jax import affinity, report, workdir
-
-NAMES = ['a', 'b', 'c']
-RESULTS = {
-    'dataset': 'letters',
-    'method': 'tag',
-    'budget': 2,
-    'seed': 0,
-    'task_names': NAMES,
-    'groups': [
-        {'tasks': ['a', 'b'], 'serves': ['a', 'b'], 'network': 'network_0'},
-        {'tasks': ['a', 'c'], 'serves': ['c'], 'network': 'network_1'},
-    ],
-    'test_error': {'a': 1.0, 'b': 2.0, 'c': 3.25},
-    'total_test_error': 6.25,
-    'baselines': {'mtl': {'test_error': {'a': 2.0, 'b': 4.0, 'c': 4.0}, 'total_test_error': 10.0}},
-    'cost': {'search_steps': 20, 'search_seconds': 1.25},
-    'remarks': ['It may be <chance>.'],
-}
-
-
-def records(network, tasks, steps):
-    return [
-        {
-            'network': network,
-            'step': step,
-            'training_loss': {task: 1 / step if step > 10 else None for task in tasks},
-            'validation_error': {task: 100 / step for task in tasks},
-            'total_validation_error': 100 * len(tasks) / step,
-        }
-        for step in range(10, steps + 1, 10)
-    ]
-
-
-def all_records(results=RESULTS):
-    lines = records('mtl', results['task_names'], 50)
-    for n, group in enumerate(results['groups']):
-        if group['network'] != 'mtl':
-            lines += records(group['network'], group['tasks'], 40 + 20 * n)
-    return lines
-
-
-def make_run(path, results=RESULTS, matrix=None):
-    names = results['task_names']
-    size = len(names)
-    history = np.random.default_rng(0).normal(size=(5, size, size)) if matrix is None else matrix
-    summary = affinity.summary(
-        affinity.AffinityStatistics(tuple(names), tuple(range(len(history))), tuple(history))
-    )
-    workdir.open_run(path, {'dataset': '<b>letters</b>', 'steps': 20, 'examples': {'train': 3}})
-    workdir.write_affinity(path / 'affinity.npz', summary)
-    workdir.write_json(path / 'results.json', results)
-    workdir.write_records(path / 'metrics.jsonl', all_records(results))
-    return path
+from tag_jax import report
+from tag_jax.report import words
 
 
 class Page(html.parser.HTMLParser):
@@ -90,7 +39,8 @@ def test_a_run_is_drawn(tmp_path):
         assert len(picture) > 5000
     page = Page((path / 'report.html').read_text())
     assert not page.open
-    assert page.tags.count('img') == 3
+    assert 'img' not in page.tags, 'pictures follow the colours of the page'
+    assert page.tags.count('figure') == 2 + 3 * len(NAMES), 'curves and affinities over training'
     assert all(link.startswith('data:') for link in page.links), 'it needs no other file'
     assert '<b>letters</b>' in page.text, 'what a user names is escaped'
     for cell in ('3.25', '6.25', '10.00', 'all together', '37.5 % lower'):
@@ -173,6 +123,13 @@ def test_runs_that_have_not_finished_are_refused(tmp_path):
         report.write(tmp_path)
 
 
+def test_what_cannot_be_written_is_named(tmp_path):
+    path = make_run(tmp_path / 'run')
+    (path / 'groups.png').mkdir()
+    with pytest.raises(OSError, match='cannot write .*groups.png .*: copy the run to a folder'):
+        report.write(path)
+
+
 @pytest.mark.parametrize('matrix', [np.zeros((2, 3, 3)), np.full((2, 3, 3), np.nan)])
 def test_affinities_without_a_scale(tmp_path, matrix):
     assert report.write(make_run(tmp_path / 'run', matrix=matrix))
@@ -229,3 +186,74 @@ def test_the_report_says_what_was_measured(config, parts):
     sentence = report.measured_sentence(config)
     assert all(part in sentence for part in parts)
     assert ('step of the optimizer' in sentence) == (config.get('affinity_kind') == 'first_order')
+
+
+def test_the_page_says_the_decision_first_and_makes_nothing_up(tmp_path):
+    run = report.read(make_run(tmp_path / 'run', {**RESULTS, 'confidence': 0.82}))
+    text = Page(report.html_page(run)).text
+    order = [
+        *('Train together', 'a, b', 'c (with the help of a)', '37.5 % lower', 'Standard error'),
+        *('Not known from one seed (0)', 'probability of 82 %', 'Cost to find'),
+        *('20 training steps, 1.2 s', 'Inter-task affinity', 'Networks', 'Test error (%)'),
+        *('It may be <chance>.', 'Training', 'Affinities over training', 'Cost'),
+        *('Configuration', 'To repeat it'),
+    ]
+    places = [text.index(f'\n{part}' if part in order[-3:] else part) for part in order]
+    assert places == sorted(places)
+
+
+def test_the_heat_map_of_the_page_has_values_to_rest_on(tmp_path):
+    matrix = np.tile([[[0, 0.002, -0.001], [0.0005, 0, np.nan], [0.001, 0.001, 0]]], (6, 1, 1))
+    text = report.html_page(report.read(make_run(tmp_path / 'run', matrix=matrix)))
+    assert 'title="a onto b: 0.002 ± 0 (6 measurements)">2.00<small>' in text
+    assert 'title="a onto c: -0.001' in text
+    assert text.count('class="first none"') + text.count('class="none"') == 4, 'T + one unknown'
+    assert 'in units of 10<sup>\N{MINUS SIGN}3</sup>' in text
+
+
+def test_the_page_of_many_tasks_and_networks_stays_small(tmp_path):
+    names = [f'task_{n}' for n in range(40)]
+    groups = [tuple(names[n : n + 5]) for n in range(0, 40, 5)]
+    make_run(tmp_path / 'run', results_of(names, groups))
+    page = report.html_page(report.read(tmp_path / 'run'))
+    assert len(page) < 600_000
+    assert 'task_39 onto task_0: ' in page
+
+
+@pytest.mark.parametrize(
+    ('config', 'found'),
+    [
+        ({'command': 'python -m experiments.tag --seed=3'}, 'python -m experiments.tag --seed=3'),
+        (
+            {'method': 'hoa', 'budget': 3, 'steps': 20, 'seed': 0, 'weighting': 'mgda_ub'},
+            'grouping.hoa(problem, dataset, budget=3, config=TrainingConfig(steps=20, '
+            'weighting=mgda_ub), workdir=...)',
+        ),
+        (
+            {'method': 'pessimal', 'budget': 2},
+            'grouping.exhaustive(problem, dataset, pessimal=True, budget=2, workdir=...)',
+        ),
+        (
+            {'method': 'esa', 'budget': 2, 'fraction': 0.5, 'affinity_window': [0.0, 1.0]},
+            'grouping.esa(problem, dataset, budget=2, fraction=0.5, workdir=...)',
+        ),
+        ({}, 'grouping.tag(problem, dataset, workdir=...)'),
+    ],
+)
+def test_what_repeats_a_run(config, found):
+    assert words.command(config) == found
+
+
+@pytest.mark.parametrize(
+    ('seconds', 'text'),
+    [
+        (0.0042, '4 ms'),
+        (1.04, '1.0 s'),
+        (59, '59 s'),
+        (89, '89 s'),
+        (600, '10 min'),
+        (9000, '2.5 h'),
+    ],
+)
+def test_durations(seconds, text):
+    assert words.duration(seconds) == text

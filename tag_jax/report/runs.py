@@ -1,0 +1,305 @@
+"""Finished runs side by side: tables for the terminal and a page."""
+
+import html
+import json
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from tag_jax import workdir as workdirs
+from tag_jax.multi_objective import mean_and_error
+from tag_jax.report import page, words
+from tag_jax.report.chart import Line, charts, colour, key, line_chart
+from tag_jax.report.figures import by_network, sum_of_groups
+from tag_jax.report.run import FinishedRun, read, write_page, write_report
+
+_TITLE = 'Runs side by side'
+_MOST_RUNS_IN_A_TABLE = 8
+
+
+class Settings(NamedTuple):
+    """Runs that were asked for the same, but for the seed.
+
+    Attributes:
+      numbers: of the runs, from 1.
+      runs: `FinishedRun`s, in the same order.
+    """
+
+    numbers: tuple[int, ...]
+    runs: tuple[FinishedRun, ...]
+
+
+def write_runs(paths, out) -> str:
+    """Writes the reports of finished runs, and a page that compares them.
+
+    Args:
+      paths: workdirs of at least two runs. Their pictures and report.html are written anew.
+      out: the page. A file that is there is replaced if it is such a page, and else left alone.
+
+    Returns:
+      The tables as text, ending with the path of the page.
+
+    Raises:
+      ValueError: if something is no finished run (see `report.read`), a run is named twice, or
+        `out` is another file or in no folder. Then nothing has been written.
+      OSError: if the page cannot be written.
+    """
+    out = pathlib.Path(out)
+    resolved = [pathlib.Path(path).resolve() for path in paths]
+    for n, path in enumerate(paths):
+        if resolved[n] in resolved[:n]:
+            raise ValueError(f'the run {path} is named twice')
+    runs = [read(path) for path in paths]
+    _check_out(out)
+    for run in runs:
+        write_report(run)
+    write_page(out, runs_page(runs).encode())
+    return f'{runs_text(runs)}\n\ncomparison: {out}'
+
+
+def runs_text(runs) -> str:
+    """Finished runs side by side, as text.
+
+    Args:
+      runs: `FinishedRun`s.
+    """
+    parts = [_text(*_run_rows(runs))]
+    if several := _several_seeds(runs):
+        parts.append(_text(*_mean_rows(several)))
+    return '\n\n'.join([*parts, *warnings_of(runs)])
+
+
+def runs_page(runs) -> str:
+    """The same as a page that needs no other file.
+
+    Args:
+      runs: `FinishedRun`s.
+    """
+    several, warned = _several_seeds(runs), warnings_of(runs)
+    sections = [] if warned else [_best(runs)]
+    sections += [f'<p><strong>{html.escape(sentence)}</strong></p>' for sentence in warned]
+    if several:
+        sections += ['<h2>Means over seeds</h2>', page.table(*_mean_rows(several), 'numbers')]
+    sections += ['<h2>Runs</h2>', page.table(*_run_rows(runs), 'numbers')]
+    groups = [[str(n), ' | '.join(words.group_lines(run.results))] for n, run in enumerate(runs, 1)]
+    sections += ['<h2>Groups</h2>', page.table(['run', 'groups'], groups)]
+    if _same(runs, lambda run: run.results['task_names']):
+        sections += ['<h2>Test error of each task (%)</h2>', *_task_tables(runs)]
+    sections += ['<h2>Validation error over training, sum (%)</h2>', _curves(runs)]
+    if differing := _differing(runs):
+        sections += ['<h2>Settings that differ</h2>', *differing]
+    return page.page(_TITLE, '\n'.join(sections))
+
+
+def warnings_of(runs) -> list[str]:
+    """What stands in the way of comparing runs, a sentence each.
+
+    Args:
+      runs: `FinishedRun`s.
+    """
+    found = []
+    if not _same(runs, lambda run: run.results['task_names']):
+        found.append('The runs are about different tasks: their totals cannot be compared.')
+    elif not _same(runs, lambda run: run.config.get('test_data')):
+        found.append('The runs were tested on different data: their errors cannot be compared.')
+    return found
+
+
+def by_settings(runs) -> list[Settings]:
+    """Runs in sets that were asked for the same but for the seed, each seed once.
+
+    Args:
+      runs: `FinishedRun`s.
+    """
+    found = {}
+    for n, run in enumerate(runs, 1):
+        asked = {k: v for k, v in run.config.items() if k not in ('seed', *workdirs.INCIDENTAL)}
+        of_seed = found.setdefault(json.dumps(asked, sort_keys=True), {})
+        of_seed.setdefault(run.results['seed'], (n, run))
+    return [Settings(*zip(*of_seed.values(), strict=True)) for of_seed in found.values()]
+
+
+def _several_seeds(runs):
+    """`by_settings`, without those of a single seed."""
+    return [one for one in by_settings(runs) if len(one.runs) > 1]
+
+
+def _best(runs):
+    """Which settings have the lowest error, and how sure that is."""
+    asked = by_settings(runs)
+    totals = [_over_seeds(one, _total) for one in asked]
+    best = int(np.argmin([mean for mean, _ in totals]))
+    chosen, (mean, error) = asked[best], totals[best]
+    numbers = ', '.join(map(str, chosen.numbers))
+    who = f'run {numbers}' if len(chosen.runs) == 1 else f'mean of runs {numbers}'
+    first = chosen.runs[0]
+    if any(_groups(run) != _groups(first) for run in chosen.runs):
+        who += f'; the groups are those of run {chosen.numbers[0]}'
+    value = f'{mean:.2f}' if np.isnan(error) else _plus_minus(mean, error)
+    lines = ''.join(f'<li>{html.escape(line)}</li>' for line in words.group_lines(first.results))
+    sure = [
+        'Errors after ± are standard errors over seeds of training.'
+        if any(len(one.runs) > 1 for one in asked)
+        else '',
+        'Where there is one seed there is no standard error: another may turn the order around.'
+        if any(len(one.runs) == 1 for one in asked)
+        else '',
+    ]
+    return (
+        f'<p class="decision">Lowest total test error: {value} % ({who})</p>\n'
+        f'<ol class="decision">{lines}</ol>\n<p>{" ".join(filter(None, sure))}</p>'
+    )
+
+
+def _run_rows(runs):
+    """Header and rows of the table of runs."""
+    several_datasets = not _same(runs, lambda run: run.results['dataset'])
+    header = ['', 'run', *(['dataset'] if several_datasets else []), 'method', 'budget', 'seed']
+    header += ['total test error', 'all together', 'gain', 'search steps', 'search time']
+    rows = []
+    for n, run in enumerate(runs, 1):
+        results = run.results
+        together, steps = _together(run), results['cost'].get('search_steps', 0)
+        rows.append(
+            [
+                *(str(n), str(run.path), *([results['dataset']] if several_datasets else [])),
+                *(results['method'], f'{results["budget"]:g}', str(results['seed'])),
+                f'{_total(run):.2f}',
+                '' if together is None else f'{together:.2f}',
+                words.gain_words(results),
+                f'{steps:,}',
+                words.duration(results['cost']['search_seconds']) if steps else '',
+            ]
+        )
+    return header, rows
+
+
+def _mean_rows(several):
+    """Header and rows of the table of means over seeds."""
+    header = ['runs', 'method', 'budget', 'seeds', 'total test error', 'all together']
+    header += ['gain', 'search steps', 'same groups']
+    rows = []
+    for one in several:
+        results = one.runs[0].results
+        chosen = [_groups(run) for run in one.runs]
+        most = max(chosen.count(groups) for groups in chosen)
+        rows.append(
+            [
+                ', '.join(map(str, one.numbers)),
+                *(results['method'], f'{results["budget"]:g}', str(len(one.runs))),
+                _plus_minus(*_over_seeds(one, _total)),
+                _known(*_over_seeds(one, _together), ''),
+                _known(*_over_seeds(one, lambda run: words.gain(run.results)), ' % lower'),
+                f'{np.mean([run.results["cost"].get("search_steps", 0) for run in one.runs]):,.0f}',
+                f'{most} of {len(chosen)}',
+            ]
+        )
+    return header, rows
+
+
+def _task_tables(runs):
+    """Tables of the errors of each task, some runs a table."""
+    names = runs[0].results['task_names']
+    tables = []
+    for start in range(0, len(runs), _MOST_RUNS_IN_A_TABLE):
+        part = runs[start : start + _MOST_RUNS_IN_A_TABLE]
+        header = ['task', *(f'run {n}' for n in range(start + 1, start + len(part) + 1))]
+        rows = [
+            [task, *(f'{run.results["test_error"][task]:.2f}' for run in part)] for task in names
+        ]
+        total = ['total', *(f'{_total(run):.2f}' for run in part)]
+        tables.append(page.table(header, [*rows, total], 'numbers totals'))
+    return tables
+
+
+def _curves(runs):
+    """The validation errors of all runs in one chart."""
+    lines, entries = [], []
+    for n, run in enumerate(runs):
+        curves = by_network(run.records)
+        series = sum_of_groups(curves, run.results['groups'], 'validation_error')
+        lines.append(Line(*series, f'run {n + 1}', colour(n)))
+        entries.append((colour(n), f'run {n + 1}'))
+    return key(entries) + charts([line_chart('sum over tasks', lines)], wide=True)
+
+
+def _differing(runs):
+    """Tables of the entries of config.json that are not the same in all runs."""
+    names = [
+        name
+        for name in dict.fromkeys(name for run in runs for name in run.config)
+        if name != 'command' and not _same(runs, lambda run, name=name: run.config.get(name))
+    ]
+    tables = []
+    for start in range(0, len(runs) if names else 0, _MOST_RUNS_IN_A_TABLE):
+        part = runs[start : start + _MOST_RUNS_IN_A_TABLE]
+        header = ['', *(f'run {n}' for n in range(start + 1, start + len(part) + 1))]
+        rows = [[name, *(_shown(run.config.get(name)) for run in part)] for name in names]
+        tables.append(page.table(header, rows))
+    return tables
+
+
+def _check_out(out):
+    """Raises ValueError unless a comparison may be written there."""
+    if not out.parent.is_dir():
+        raise ValueError(f'there is no folder {out.parent} for the comparison: name another --out')
+    if out.is_dir():
+        raise ValueError(f'{out} is a folder: name a file with --out')
+    if out.exists() and f'<title>{_TITLE}</title>'.encode() not in out.read_bytes()[:2000]:
+        raise ValueError(f'{out} is there and is no comparison of runs: name another with --out')
+
+
+def _text(header, rows):
+    """A table for the terminal: text to the left, numbers to the right."""
+    widths = [max(len(row[n]) for row in [header, *rows]) for n in range(len(header))]
+    numeric = [any(row[n][:1].isdigit() for row in rows) for n in range(len(header))]
+    lines = [
+        '  '.join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in [header, *rows]
+    ]
+    return '\n'.join([lines[0], '-' * max(map(len, lines)), *lines[1:]])
+
+
+def _over_seeds(settings, value):
+    """Mean and standard error over the seeds of a value of each run; NaN where one is not known."""
+    values = [value(run) for run in settings.runs]
+    mean, error = mean_and_error(np.array([[np.nan if x is None else x] for x in values], float))
+    return float(mean[0]), float(error[0])
+
+
+def _total(run):
+    return run.results['total_test_error']
+
+
+def _together(run):
+    baseline = run.results['baselines'].get('mtl')
+    return baseline and baseline['total_test_error']
+
+
+def _groups(run):
+    """The groups of a run, in an order of their own."""
+    return sorted(
+        (sorted(group['tasks']), sorted(group['serves'])) for group in run.results['groups']
+    )
+
+
+def _same(runs, value):
+    return all(value(run) == value(runs[0]) for run in runs)
+
+
+def _plus_minus(mean, error):
+    return f'{mean:.2f} ± {error:.2f}'
+
+
+def _known(mean, error, unit):
+    if np.isnan(mean):
+        return ''
+    return page.number(f'{mean:.1f} ± {error:.1f}{unit}' if unit else _plus_minus(mean, error))
+
+
+def _shown(value):
+    return '' if value is None else words.plain(value)

@@ -1,0 +1,164 @@
+"""Reports as people see them: in headless Chromium, on a desk and on a phone, in the dark too."""
+
+import io
+
+import browser
+import numpy as np
+import pytest
+from finished_runs import RESULTS, make_run, results_of
+from PIL import Image
+
+from tag_jax import report
+from tag_jax.comparison import Comparison, Outcome
+
+PATH = browser.find()
+pytestmark = pytest.mark.skipif(PATH is None, reason='no Chromium is installed')
+
+DESK, PHONE = (1280, 800), (390, 844)
+TASKS = [f'{side}_{what}' for side in ('left', 'right') for what in ('digit', 'even', 'loop')]
+
+DECISIONS = {
+    'run': 'Train together',
+    'many tasks': 'Train together',
+    'runs': 'Lowest total test error: ',
+    'ways to group': 'Lowest total test error at budget 2: tag, 14.50 ± 0.50 %',
+}
+
+# Pictures that are not drawn; those of no width or height are not.
+NOT_DRAWN = """
+[...document.querySelectorAll('svg, img')].filter(picture => {
+  const {width, height} = picture.getBoundingClientRect();
+  const shapes = [...picture.querySelectorAll('path, rect, circle')];
+  const drawn = picture.tagName == 'IMG' ? picture.complete && picture.naturalWidth > 0
+    : shapes.some(shape => {
+      const box = shape.getBBox();
+      return box.width + box.height > 0 && getComputedStyle(shape).stroke != 'rgba(0, 0, 0, 0)';
+    });
+  return !(width > 0 && height > 0 && drawn);
+}).map(picture => picture.outerHTML.slice(0, 200))
+"""
+
+# Texts in pictures that are cut off at their edge.
+CUT_OFF = """
+[...document.querySelectorAll('svg text')].filter(text => {
+  const inside = text.getBoundingClientRect();
+  const around = text.closest('svg').getBoundingClientRect();
+  return inside.left < around.left - 1 || inside.right > around.right + 1 ||
+    inside.top < around.top - 1 || inside.bottom > around.bottom + 1;
+}).map(text => text.outerHTML.slice(0, 200))
+"""
+
+# Texts with less contrast to what is behind them than 4.5 : 1 (WCAG 2, level AA).
+HARD_TO_READ = """
+(() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const paint = colours => {
+    for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const light = rgb => rgb.map(x => x / 255)
+    .map(x => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, x, n) => sum + x * [0.2126, 0.7152, 0.0722][n], 0);
+  const behind = element => element ?
+    [...behind(element.parentElement), getComputedStyle(element).backgroundColor] : [];
+  return [...document.body.querySelectorAll('*')].filter(element => {
+    if (![...element.childNodes].some(x => x.nodeType == 3 && x.data.trim())) return false;
+    if (element.closest('title, .inside')) return false;
+    const style = getComputedStyle(element), back = behind(element);
+    const ink = element.closest('svg') ? style.fill : style.color;
+    const [a, b] = [light(paint(back)), light(paint([...back, ink]))];
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) < 4.5;
+  }).map(element => element.outerHTML.slice(0, 200));
+})()
+"""
+
+QUESTIONS = {
+    'not drawn': NOT_DRAWN,
+    'cut off': CUT_OFF,
+    'hard to read': HARD_TO_READ,
+    'pictures': "document.querySelectorAll('svg, img').length",
+    'page width': 'document.documentElement.scrollWidth',
+    'end of the decision': """
+        Math.max(...[...document.querySelectorAll('.decision, .facts')]
+          .map(element => element.getBoundingClientRect().bottom))""",
+    'decision': "document.querySelector('.decision').innerText",
+    'groups': "document.querySelector('ol.decision')?.innerText ?? ''",
+}
+
+
+@pytest.fixture(scope='module')
+def chromium():
+    with browser.opened(PATH) as running:
+        yield running
+
+
+@pytest.fixture(scope='module')
+def pages(tmp_path_factory):
+    """`{kind: file}`: reports of a run, of one with many tasks, of runs and of ways to group."""
+    folder = tmp_path_factory.mktemp('runs')
+    groups = [tuple(TASKS[:3]), tuple(TASKS[3:])]
+    for seed in (0, 1):
+        results = results_of(TASKS, groups, seed=seed, confidence=0.8)
+        make_run(folder / str(seed), results, seed=seed)
+    many = [f'task_{n}' for n in range(40)]
+    blocks = [tuple(many[n : n + 8]) for n in range(0, 40, 8)]
+    history = np.random.default_rng(0).normal(size=(40, 40, 40))
+    make_run(folder / 'many', results_of(many, blocks), history)
+    runs = [report.read(folder / name) for name in ('0', '1')]
+    written = {
+        'run': report.html_page(runs[0]),
+        'many tasks': report.html_page(report.read(folder / 'many')),
+        'runs': report.runs_page(runs),
+    }
+    for kind, text in written.items():
+        (folder / f'{kind}.html').write_text(text)
+    ways = Comparison(
+        tuple(
+            Outcome(method, 2, seed, (tuple(TASKS),), 2.0, 1.0, 2.0, 50.0, error + seed, {})
+            for method, error in (('tag', 14.0), ('random', 18.0), ('all_in_one', 20.0))
+            for seed in (0, 1)
+        ),
+        {},
+        {},
+    )
+    report.write_comparison(folder, ways, TASKS, {'dataset': 'letters', 'budgets': [2]})
+    found = {kind: folder / f'{kind}.html' for kind in written}
+    return found | {'ways to group': folder / report.REPORT}
+
+
+@pytest.mark.parametrize('dark', [False, True], ids=['light', 'dark'])
+@pytest.mark.parametrize('window', [DESK, PHONE], ids=['desk', 'phone'])
+@pytest.mark.parametrize('kind', list(DECISIONS))
+def test_a_page(kind, window, dark, chromium, pages):
+    seen = chromium.look(pages[kind], *window, dark, QUESTIONS)
+    assert seen.complaints == []
+    assert seen.requests == [pages[kind].as_uri()], 'no network'
+    assert seen.values['pictures'] > 0
+    assert seen.values['not drawn'] == []
+    assert seen.values['cut off'] == []
+    assert seen.values['hard to read'] == []
+    assert seen.values['page width'] == window[0], 'only tables scroll sideways'
+    assert 0 < seen.values['end of the decision'] <= window[1], 'seen without scrolling'
+    assert seen.values['decision'].startswith(DECISIONS[kind])
+    first = {'many tasks': 'task_0', 'ways to group': ''}.get(kind, TASKS[0])
+    assert seen.values['groups'].startswith(first)
+    picture = Image.open(io.BytesIO(seen.picture)).convert('L')
+    assert picture.size == window
+    assert (picture.getpixel((2, 2)) < 60) == dark
+    assert len(picture.getcolors()) > 50, 'something is on it'
+
+
+@pytest.mark.parametrize(
+    ('body', 'complaint'),
+    [
+        ('<script>undefined.call()</script>', 'script'),
+        ('<img src="http://127.0.0.1:9/x.png" alt="">', 'http://127.0.0.1:9'),
+    ],
+)
+def test_what_a_page_may_not_do_is_seen(body, complaint, chromium, tmp_path):
+    """So that the test above is not one that nothing can fail; the policy of pages works."""
+    text = report.html_page(report.read(make_run(tmp_path / 'run', RESULTS)))
+    (tmp_path / 'page.html').write_text(text.replace('</body>', f'{body}</body>'))
+    seen = chromium.look(tmp_path / 'page.html', *DESK, False, {'not drawn': NOT_DRAWN})
+    assert complaint in ''.join(seen.complaints)
+    assert bool(seen.values['not drawn']) == body.startswith('<img')
