@@ -30,6 +30,8 @@ UNFINISHED = (
     'examples',
     'grouping',
     'ledger',
+    'parallel',
+    'progress',
     'report.run',
     'slots',
     'store',
@@ -258,3 +260,28 @@ def test_no_example_is_left_out():
             if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
                 doc = ast.get_docstring(node) or ''
                 assert not NOT_RUN.search(doc), f'{name}: {doc}'
+
+
+def test_every_part_and_every_page_has_its_place():
+    pages = {str(path.relative_to(ROOT / 'docs')) for path in (ROOT / 'docs').rglob('*.md')}
+    assert {f'api/{part}.md' for part in PARTS} | {'api/index.md'} == {
+        page for page in pages if page.startswith('api/')
+    }
+    for part in PARTS:
+        assert f'::: tag_jax.{part}\n' in (ROOT / 'docs' / 'api' / f'{part}.md').read_text()
+    listed = re.findall(
+        r'^ +- (?:.*: )?(\S+\.md)$', (ROOT / 'mkdocs.yml').read_text(), re.MULTILINE
+    )
+    assert sorted(listed) == sorted(pages)
+
+
+def test_no_snippet_of_a_page_is_left_out():
+    """test_readme.py runs those of these pages."""
+    pages = [ROOT / 'CHANGELOG.md', *(ROOT / 'docs').rglob('*.md')]
+    found = {page.name for page in pages if '```' in page.read_text()}
+    assert found == {'grouping.md', 'methods.md'}
+
+
+def test_one_version():
+    assert f'\nversion: {tag_jax.__version__}\n' in (ROOT / 'CITATION.cff').read_text()
+    assert f'\n## {tag_jax.__version__}' in (ROOT / 'CHANGELOG.md').read_text()
