@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.extend.core import jaxprs_in_params
-from jax.typing import ArrayLike
+from numpy.typing import ArrayLike
 
 from tag_jax.problem import Batch, MultiTaskProblem, task_key, with_trailing_axes
 
@@ -107,7 +107,7 @@ class TaskGradients:
         (moved,) = jax.linear_transpose(pull, cotangent)(direction)
         return products(self.representation, jax.tree.map(lambda z: z[None], moved))[:, 0]
 
-    def mask(self, task_mask: ArrayLike) -> 'TaskGradients':
+    def mask(self, task_mask: jax.Array) -> 'TaskGradients':
         """The same gradients with some tasks made inactive.
 
         Args:

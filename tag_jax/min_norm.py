@@ -6,7 +6,8 @@ matrix G, `[T, T]` with G_ij = g_i . g_j, and answer for a subset of active task
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
+from numpy.typing import ArrayLike
 
 from tag_jax import active_set
 

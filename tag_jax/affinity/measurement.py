@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
+from numpy.typing import ArrayLike
 
 from tag_jax import gradients
 from tag_jax.problem import Batch, MultiTaskProblem

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
+from numpy.typing import ArrayLike
 
 from tag_jax.optim.weighting import by_task_array, stateless, weighting
 

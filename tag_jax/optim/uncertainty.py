@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
+from numpy.typing import ArrayLike
 
 from tag_jax.optim.weighting import Rule, by_task_array, check_number, weighting
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
+from numpy.typing import ArrayLike
 
 from tag_jax import active_set
 from tag_jax.min_norm import equal_shares

@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
+from numpy.typing import ArrayLike
 
 from tag_jax import active_set, gradients, min_norm
 from tag_jax.gradients import TaskGradients

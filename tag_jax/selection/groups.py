@@ -15,6 +15,7 @@ Beyond that, `search` finds groups and bounds what any others could be worth.
 import math
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -57,7 +58,7 @@ def select_groups(
     must_link: Iterable[Iterable[int]] = (),
     cannot_link: Iterable[Iterable[int]] = (),
     seed: int = 0,
-) -> Selection | tuple:
+) -> Selection | Any:
     """Chooses at most `budget` groups of tasks that maximise the affinity onto all tasks.
 
     The score of a group onto one of its tasks is the mean affinity onto that task from the others

@@ -8,6 +8,7 @@ import math
 import operator
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -45,7 +46,7 @@ def select_networks(
     cannot_link: Iterable[Iterable[int | str]] = (),
     num_solutions: int = 1,
     max_nodes: int = MAX_NODES,
-) -> Selection | tuple:
+) -> Selection | Any:
     """Chooses networks that serve all tasks with the best total score within a budget.
 
     Every task is served by the best of the chosen networks on it, and the objective is the

@@ -65,7 +65,7 @@ def in_order(networks: Sequence, gains: np.ndarray) -> tuple[tuple, tuple[tuple[
 
 def per_budget(
     select: Callable[[Any], Sequence[Selection]], budget: Any, num_solutions: int
-) -> Selection | tuple:
+) -> Selection | Any:
     """Answers in the form that was asked for.
 
     Args:
