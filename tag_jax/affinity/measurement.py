@@ -39,7 +39,8 @@ def inter_task_affinity(
     Args:
       problem, params, model_state, batch, learning_rate: see `inter_task_affinities`.
       kind: one of `KINDS`.
-      key, lookahead, eval_batch, **options: see `inter_task_affinities`.
+      key, lookahead, eval_batch: see `inter_task_affinities`.
+      **options: see `inter_task_affinities`.
 
     Returns:
       `[T, T]`, source task first; `[S, T]` with `sources`.
