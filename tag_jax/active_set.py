@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 # Exchanges with which a start is guessed.
 EXCHANGES = 5
@@ -31,7 +32,12 @@ PATIENCE = 4
 
 @jax.jit
 @jax.default_matmul_precision('highest')
-def minimize_on_simplex(gram, linear=None, active=None, hint=None):
+def minimize_on_simplex(
+    gram: ArrayLike,
+    linear: ArrayLike | None = None,
+    active: ArrayLike | None = None,
+    hint: ArrayLike | None = None,
+) -> jax.Array:
     """The minimum over the simplex.
 
     Args:
@@ -60,7 +66,9 @@ def minimize_on_simplex(gram, linear=None, active=None, hint=None):
 
 @jax.jit
 @jax.default_matmul_precision('highest')
-def minimize_on_cone(gram, linear, active=None):
+def minimize_on_cone(
+    gram: ArrayLike, linear: ArrayLike, active: ArrayLike | None = None
+) -> jax.Array:
     """The minimum over x >= 0.
 
     Args:
@@ -76,7 +84,9 @@ def minimize_on_cone(gram, linear, active=None):
     return jnp.where(problem.active, _solve(problem, zero, zero, None) / problem.norms, 0)
 
 
-def norms_and_cosines(gram, active=None):
+def norms_and_cosines(
+    gram: ArrayLike, active: ArrayLike | None = None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """What a Gram matrix says of lengths and angles.
 
     Args:

@@ -14,8 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.extend.core import jaxprs_in_params
+from numpy.typing import ArrayLike
 
-from tag_jax.problem import task_key, with_trailing_axes
+from tag_jax.problem import Batch, MultiTaskProblem, task_key, with_trailing_axes
 
 # What passes that are batched over tasks may hold at a time, unless the caller says how to batch.
 MAX_BATCHED_BYTES = 2**31
@@ -49,7 +50,9 @@ class TaskGradients:
     task_names: tuple[str, ...]
     intact: jax.Array = dataclasses.field(default_factory=lambda: jnp.ones((1, 1), bool))
 
-    def combine(self, weights, scale_heads=False, shared=None):
+    def combine(
+        self, weights: ArrayLike, scale_heads: bool = False, shared: Any = None
+    ) -> dict[str, Any]:
         """The gradient of a weighted sum of losses, for one backward pass of the encoder.
 
         Args:
@@ -72,15 +75,18 @@ class TaskGradients:
                 heads[task] = jax.tree.map(lambda g, w=weight: _scaled(w, g), heads[task])
         return {'shared': combined, 'heads': heads}
 
-    def shared(self, batching=None):
+    def shared(self, batching: str | int | None = None) -> Any:
         """The gradient of each loss with respect to the shared parameters, `[T, *param]`.
 
         Args:
           batching: see `map_stacked`.
+
+        Raises:
+          ValueError: see `map_stacked`.
         """
         return map_stacked(lambda z: self.pullback(z)[0], self.representation, batching)
 
-    def descent(self, direction):
+    def descent(self, direction: Any) -> jax.Array:
         """The inner product of each task's shared gradient with a direction, `[T]`.
 
         If the shared parameters move by -eta times the direction, the loss of task t falls by
@@ -101,8 +107,12 @@ class TaskGradients:
         (moved,) = jax.linear_transpose(pull, cotangent)(direction)
         return products(self.representation, jax.tree.map(lambda z: z[None], moved))[:, 0]
 
-    def mask(self, task_mask):
-        """The same gradients with the tasks outside `task_mask`, bool `[T]`, made inactive."""
+    def mask(self, task_mask: jax.Array) -> 'TaskGradients':
+        """The same gradients with some tasks made inactive.
+
+        Args:
+          task_mask: bool `[T]`, false for those.
+        """
         active = self.active & task_mask
         where = lambda on, g: jnp.where(with_trailing_axes(on, g.ndim), g, 0)
         return dataclasses.replace(
@@ -118,7 +128,13 @@ class TaskGradients:
 
 
 def task_gradients(
-    problem, params, model_state, batch, key=None, train=True, task_mask=None
+    problem: MultiTaskProblem,
+    params: Mapping[str, Any],
+    model_state: Mapping[str, Any],
+    batch: Batch,
+    key: jax.Array | None = None,
+    train: bool = True,
+    task_mask: ArrayLike | None = None,
 ) -> tuple[TaskGradients, Any]:
     """Task gradients on a batch.
 
@@ -127,12 +143,15 @@ def task_gradients(
       params: its parameters, `{'shared': ..., 'heads': {task: ...}}`.
       model_state: its state, shaped likewise.
       batch: a `Batch` of B examples. Masked targets are replaced before a loss sees them.
-      key: for dropout and the like.
+      key: for dropout and the like, a scalar.
       train: whether the modules run in training mode.
       task_mask: bool `[T]`, the tasks that count; None for all.
 
     Returns:
       A `TaskGradients`, and the model state after the pass.
+
+    Raises:
+      ValueError: if a task has no targets, or a loss is not one number for each example or pixel.
     """
     (representation, shared_state), pullback = _encode_with_vjp(
         problem, params, model_state, batch, key, train
@@ -166,11 +185,24 @@ def task_gradients(
     return gradients, {'shared': shared_state, 'heads': head_states}
 
 
-def task_losses(problem, params, model_state, batch, key=None, train=True):
+def task_losses(
+    problem: MultiTaskProblem,
+    params: Mapping[str, Any],
+    model_state: Mapping[str, Any],
+    batch: Batch,
+    key: jax.Array | None = None,
+    train: bool = True,
+) -> tuple[jax.Array, jax.Array]:
     """The loss of every task on a batch, without gradients.
+
+    Args:
+      problem, params, model_state, batch, key, train: see `task_gradients`.
 
     Returns:
       Losses `[T]`, 0 where a task has no label in the batch, and where it has any, bool `[T]`.
+
+    Raises:
+      ValueError: see `task_gradients`.
     """
     representation, _ = problem.encode(
         params['shared'], model_state['shared'], batch.inputs, train, _encoder_key(key)
@@ -184,7 +216,7 @@ def task_losses(problem, params, model_state, batch, key=None, train=True):
     return jnp.stack([loss for loss, _, _ in results]), jnp.stack([on for _, on, _ in results])
 
 
-def products(left, right):
+def products(left: Any, right: Any) -> jax.Array:
     """Inner products between two stacks of gradients, accumulated in float32 or better.
 
     Args:
@@ -202,7 +234,7 @@ def products(left, right):
     return sum(jax.tree.leaves(jax.tree.map(leaf_product, left, right)))
 
 
-def weighted_sum(weights, stack):
+def weighted_sum(weights: jax.Array, stack: Any) -> Any:
     """The sum over tasks of weight x gradient, accumulated in float32 or better.
 
     Args:
@@ -223,7 +255,7 @@ def weighted_sum(weights, stack):
     return jax.tree.map(sum_of, stack)
 
 
-def cosines(left, right):
+def cosines(left: Any, right: Any) -> jax.Array:
     """Cosines between two stacks of gradients, whatever their scales.
 
     Args:
@@ -247,7 +279,7 @@ def cosines(left, right):
     return products(units(left), units(right))
 
 
-def map_stacked(function, stacked, batching=None):
+def map_stacked(function: Callable, stacked: Any, batching: str | int | None = None) -> Any:
     """Applies a function along the leading axis of stacked arguments.
 
     Args:
@@ -288,7 +320,12 @@ def _batching_within_memory(function, stacked):
     return batching
 
 
-def preferred_batching(problem, params, model_state, inputs):
+def preferred_batching(
+    problem: MultiTaskProblem,
+    params: Mapping[str, Any],
+    model_state: Mapping[str, Any],
+    inputs: Any,
+) -> str:
     """The faster way to batch passes of a problem's encoder: 'unroll' or 'vmap'.
 
     Args:
@@ -304,7 +341,7 @@ def preferred_batching(problem, params, model_state, inputs):
     )
 
 
-def faster_batching(function, *arguments):
+def faster_batching(function: Callable, *arguments: Any) -> str:
     """The faster way to batch calls of a function: 'unroll' or 'vmap'.
 
     XLA's convolutions on CPU are slow when they are grouped (vmap over kernels) or stand inside a
@@ -320,7 +357,7 @@ def faster_batching(function, *arguments):
     return 'unroll' if _contains_convolution(traced.jaxpr) else 'vmap'
 
 
-def held_bytes(function, *arguments):
+def held_bytes(function: Callable, *arguments: Any) -> int:
     """An estimate of the memory that a function holds at most while it runs, without its arguments.
 
     Args:

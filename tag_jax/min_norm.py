@@ -6,13 +6,15 @@ matrix G, `[T, T]` with G_ij = g_i . g_j, and answer for a subset of active task
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
+from numpy.typing import ArrayLike
 
 from tag_jax import active_set
 
 
 @jax.jit
 @jax.default_matmul_precision('highest')
-def min_norm_weights(gram, active=None):
+def min_norm_weights(gram: ArrayLike, active: ArrayLike | None = None) -> jax.Array:
     """The weights of the min-norm point, exactly: argmin w'Gw over the simplex.
 
     Two tasks have a closed form; for more there is `active_set.minimize_on_simplex`. Both are exact
@@ -26,6 +28,16 @@ def min_norm_weights(gram, active=None):
       Weights `[T]`, at least 0, that sum to 1. Inactive tasks have weight 0; if none is active,
       all have. If active tasks have gradient zero, these share the weight equally: the min-norm
       point is 0 whatever the others do. NaN if the Gram matrix of the active tasks holds NaN.
+
+    Raises:
+      ValueError: if the matrix is not square, or active is not `[T]`.
+
+    Examples:
+      >>> from tag_jax import min_norm
+      >>> gram = [[1.0, 0.0], [0.0, 3.0]]
+      >>> weights = min_norm.min_norm_weights(gram)
+      >>> weights.tolist(), float(min_norm.duality_gap(gram, weights))
+      ([0.75, 0.25], 0.0)
     """
     gram, active = _checked(gram, active)
     gram = jnp.where(active[:, None] & active[None, :], gram, 0)
@@ -38,7 +50,9 @@ def min_norm_weights(gram, active=None):
 
 @jax.jit
 @jax.default_matmul_precision('highest')
-def frank_wolfe_weights(gram, active=None, max_steps=250, tolerance=1e-4):
+def frank_wolfe_weights(
+    gram: ArrayLike, active: ArrayLike | None = None, max_steps: int = 250, tolerance: float = 1e-4
+) -> jax.Array:
     """The weights of the min-norm point by the paper's Frank-Wolfe solver (Algorithm 2).
 
     It approaches the optimum slowly: after n steps the duality gap is of order 1 / n, times the
@@ -52,6 +66,9 @@ def frank_wolfe_weights(gram, active=None, max_steps=250, tolerance=1e-4):
 
     Returns:
       Weights `[T]`, as `min_norm_weights`.
+
+    Raises:
+      ValueError: see `min_norm_weights`.
     """
     gram, active = _checked(gram, active)
     gram = jnp.where(active[:, None] & active[None, :], gram, 0)
@@ -77,7 +94,7 @@ def frank_wolfe_weights(gram, active=None, max_steps=250, tolerance=1e-4):
 
 
 @jax.default_matmul_precision('highest')
-def duality_gap(gram, weights, active=None):
+def duality_gap(gram: ArrayLike, weights: ArrayLike, active: ArrayLike | None = None) -> jax.Array:
     """How far weights may be from the optimum: w'Gw - min_t (Gw)_t over the active tasks.
 
     w'Gw exceeds its minimum by at most twice the gap, and a task's loss falls, at first order in
@@ -90,6 +107,9 @@ def duality_gap(gram, weights, active=None):
 
     Returns:
       A scalar in the units of G; 0 if no task is active.
+
+    Raises:
+      ValueError: see `min_norm_weights`.
     """
     gram, active = _checked(gram, active)
     products = gram @ weights
@@ -117,8 +137,13 @@ def _settled(gram, active, weights):
     return jnp.where(jnp.all(jnp.isfinite(gram)), weights, jnp.nan)
 
 
-def equal_shares(active, dtype):
-    """Equal weights over the active tasks that sum to one, `[T]`; all zero if there is none."""
+def equal_shares(active: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """Equal weights over the active tasks that sum to one, `[T]`; all zero if there is none.
+
+    Args:
+      active: bool `[T]`.
+      dtype: of the weights.
+    """
     return active.astype(dtype) / jnp.maximum(jnp.sum(active), 1).astype(dtype)
 
 

@@ -11,8 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tag_jax import evaluation, optim
+from tag_jax.data import Dataset
+from tag_jax.problem import MultiTaskProblem
 from tag_jax.training import NetworkPlan, TrainingConfig, train_networks
 
 SINGLE_TASK = 'single task'
@@ -37,16 +40,23 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def mean_and_error(errors):
-    """Means `[T]` of `[S, T]` over seeds, and their standard errors; NaN for a single seed."""
+def mean_and_error(errors: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Means over seeds, and their standard errors.
+
+    Args:
+      errors: `[S, T]`, of S seeds.
+
+    Returns:
+      Means `[T]` and standard errors `[T]`; NaN for a single seed.
+    """
     size = len(errors)
     spread = np.std(errors, axis=0, ddof=1) if size > 1 else np.full(np.shape(errors)[1:], np.nan)
     return np.mean(errors, axis=0), spread / np.sqrt(size)
 
 
 def compare(
-    problem,
-    dataset,
+    problem: MultiTaskProblem,
+    dataset: Dataset,
     weightings: Mapping[str, Callable[[], Any]],
     config: TrainingConfig,
     seeds: int = 5,
@@ -85,8 +95,18 @@ def compare(
     return tuple(outcomes)
 
 
-def check(problem, dataset, weightings, config, seeds, learning_rates):
+def check(
+    problem: MultiTaskProblem,
+    dataset: Dataset,
+    weightings: Mapping[str, Callable[[], Any]],
+    config: TrainingConfig,
+    seeds: int,
+    learning_rates: Sequence[float] | None,
+) -> tuple[float, ...]:
     """Learning rates to choose from, if everything that `compare` is given can be used.
+
+    Args:
+      problem, dataset, weightings, config, seeds, learning_rates: see `compare`.
 
     Raises:
       ValueError: if a number is out of its range, a weighting has the name of the baseline, or the
@@ -108,7 +128,7 @@ def check(problem, dataset, weightings, config, seeds, learning_rates):
     return rates
 
 
-def static_weights(task_names, points):
+def static_weights(task_names: Sequence[str], points: int) -> dict[str, Callable[[], Any]]:
     """Static weightings on a grid over two tasks: c^t of the paper's grid search.
 
     Args:

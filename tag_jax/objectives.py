@@ -1,7 +1,7 @@
 """What a kind of task means: its loss, its metric and the width of its head."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ class Objective(NamedTuple):
     metric: Metric
 
 
-def objective(kind, size):
+def objective(kind: str, size: int) -> Objective:
     """The objective of a kind of task, as datasets name it.
 
     Args:
@@ -52,6 +52,9 @@ def objective(kind, size):
         'segmentation', 'pixel_regression' or 'absolute_pixel_regression' for labels that are images
         (the same losses, a pixel; 'absolute' ones regress by the absolute error).
       size: the number of classes, or of regressed values.
+
+    Returns:
+      An `Objective`.
 
     Raises:
       ValueError: if the kind is unknown.
@@ -61,25 +64,51 @@ def objective(kind, size):
     return _KINDS[kind](size)
 
 
-def for_tasks(tasks):
-    """`{task: Objective}` for the `{task: (kind, size)}` of a dataset."""
+def for_tasks(tasks: Mapping[str, tuple[str, int]]) -> dict[str, Objective]:
+    """The objectives of all tasks.
+
+    Args:
+      tasks: `{task: (kind, size)}`, as a `tag_jax.data.Dataset` has them.
+
+    Returns:
+      `{task: Objective}`.
+
+    Raises:
+      ValueError: see `objective`.
+    """
     return {task: objective(*kind) for task, kind in tasks.items()}
 
 
-def losses_and_metrics(objectives):
-    """`{task: loss}` and `{task: Metric}` of `{task: Objective}`, as problems take them."""
+def losses_and_metrics(
+    objectives: Mapping[str, Objective],
+) -> tuple[dict[str, Callable], dict[str, Metric]]:
+    """Losses and metrics as `problem.from_linen` and the others take them.
+
+    Args:
+      objectives: `{task: Objective}`.
+
+    Returns:
+      `{task: loss}` and `{task: Metric}`.
+    """
     losses = {task: objective.loss for task, objective in objectives.items()}
     metrics = {task: objective.metric for task, objective in objectives.items()}
     return losses, metrics
 
 
-def classification(num_classes):
+def classification(num_classes: int) -> Objective:
     """Softmax cross entropy over integer labels.
 
     The error is 100 x the misclassified share; 'accuracy' is the share that is right.
 
     Args:
       num_classes: C; outputs are logits `[B, C]`, targets integers `[B]` in [0, C).
+
+    Returns:
+      An `Objective`.
+
+    Raises:
+      ValueError: from its loss, if the head has not C outputs; from its metric, if a label is no
+        class.
     """
 
     def loss(output, target):
@@ -109,7 +138,7 @@ def classification(num_classes):
     return Objective(num_classes, loss, Metric(sums, finish, reference))
 
 
-def segmentation(num_classes):
+def segmentation(num_classes: int) -> Objective:
     """Softmax cross entropy over the integer label of every pixel.
 
     'miou' is the mean intersection over union: of the pixels that have a class, or are taken for
@@ -119,6 +148,12 @@ def segmentation(num_classes):
 
     Args:
       num_classes: C; outputs are logits `[B, H, W, C]`, targets integers `[B, H, W]` in [0, C).
+
+    Returns:
+      An `Objective`.
+
+    Raises:
+      ValueError: as `classification`.
     """
     pixelwise = classification(num_classes)
 
@@ -157,7 +192,7 @@ def segmentation(num_classes):
     return Objective(num_classes, pixelwise.loss, Metric(sums, finish, reference))
 
 
-def regression(size=1, absolute=False):
+def regression(size: int = 1, absolute: bool = False) -> Objective:
     """Squared or absolute error, of an example or of every pixel.
 
     The error is 100 x mean squared error / variance of the target, both over the examples (pixels)
@@ -173,6 +208,13 @@ def regression(size=1, absolute=False):
       size: D; outputs are `[B, D]` or `[B, H, W, D]`, targets the same, or without the last axis
         where D is 1.
       absolute: whether the loss is the absolute error.
+
+    Returns:
+      An `Objective`.
+
+    Raises:
+      ValueError: from its loss, if targets do not fit the outputs; from its metric, if all targets
+        are equal.
     """
     distance, name = (jnp.abs, 'mae') if absolute else (jnp.square, 'mse')
 

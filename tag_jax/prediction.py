@@ -1,6 +1,7 @@
 """Answering inputs: batches of one size, and trained networks kept on disk as functions."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from jax import export
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
 
 
-def in_batches(function, inputs, batch_size):
+def in_batches(function: Callable, inputs: Any, batch_size: int) -> Any:
     """Applies a function to N examples in batches of one size, so that it is compiled once.
 
     The last batch is filled up with copies of its first example, whose results are dropped.
@@ -37,7 +38,7 @@ def in_batches(function, inputs, batch_size):
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:size], *results)
 
 
-def exported(predict: Callable, params, inputs) -> bytes:
+def exported(predict: Callable, params: Any, inputs: Any) -> bytes:
     """A prediction function as bytes that JAX can run without the code that defined it.
 
     The format is StableHLO (`jax.export`), for CPU, GPU and TPU. JAX promises to read it for six
@@ -59,12 +60,15 @@ def exported(predict: Callable, params, inputs) -> bytes:
     return bytes(export.export(jax.jit(of_names), platforms=PLATFORMS)(*arguments).serialize())
 
 
-def imported(data: bytes, params) -> Callable:
+def imported(data: bytes, params: Any) -> Callable:
     """The function `inputs [B, ...] -> {task: output}` from the bytes that `exported` gave.
 
     Args:
       data: the bytes.
       params: the parameters; containers may have become dicts and list indices strings on the way.
+
+    Raises:
+      ValueError: from the function, if inputs have another shape than those it was exported with.
     """
     made = export.deserialize(bytearray(data))
     function, leaves = jax.jit(made.call), _by_name(params)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import flax
 import jax
 import jax.numpy as jnp
-from flax import nnx
+from flax import linen, nnx
 
 
 class Batch(NamedTuple):
@@ -31,11 +31,20 @@ class Batch(NamedTuple):
     targets: Mapping[str, jax.Array]
     mask: Mapping[str, jax.Array] | None = None
 
-    def labels(self, task):
+    def labels(self, task: str) -> tuple[jax.Array, jax.Array]:
         """The targets of a task, zero where there is no label, and where there is one (bool).
 
         No loss or metric sees a masked target: its value may be NaN, which an outer `where` alone
         would let into the gradient.
+
+        Args:
+          task: its name.
+
+        Returns:
+          Targets `[B, ...]`, and bool `[B]` or `[B, H, W]`.
+
+        Raises:
+          ValueError: if the batch has no targets for the task.
         """
         if task not in self.targets:
             raise ValueError(f'the batch has no targets for the task {task!r}')
@@ -95,8 +104,18 @@ class MultiTaskProblem:
                     'tag_jax.objectives.Metric'
                 )
 
-    def predict(self, params, model_state, inputs):
-        """Outputs of every head in evaluation mode, `{task: [B, ...]}`."""
+    def predict(
+        self, params: Mapping[str, Any], model_state: Mapping[str, Any], inputs: Any
+    ) -> dict[str, Any]:
+        """Outputs of every head in evaluation mode.
+
+        Args:
+          params, model_state: what `init` gives, trained or not.
+          inputs: `[B, ...]`, or a pytree of such arrays.
+
+        Returns:
+          `{task: [B, ...]}`.
+        """
         representation, _ = self.encode(
             params['shared'], model_state['shared'], inputs, False, None
         )
@@ -108,17 +127,23 @@ class MultiTaskProblem:
         }
 
 
-def task_key(key, task):
-    """The key of one task: a function of its name only, whichever other tasks exist."""
+def task_key(key: jax.Array | None, task: str) -> jax.Array | None:
+    """The key of one task, a scalar: a function of its name only, whichever other tasks exist."""
     return None if key is None else jax.random.fold_in(key, zlib.crc32(task.encode()))
 
 
-def with_trailing_axes(mask, ndim):
-    """A mask with trailing axes of length one, to broadcast against an array of `ndim` axes."""
+def with_trailing_axes(mask: jax.Array, ndim: int) -> jax.Array:
+    """A mask `[...]` with trailing axes of length one, to broadcast against `ndim` axes."""
     return jnp.reshape(mask, mask.shape + (1,) * (ndim - mask.ndim))
 
 
-def from_linen(encoder, heads, losses, metrics, example_inputs):
+def from_linen(
+    encoder: linen.Module,
+    heads: Mapping[str, linen.Module],
+    losses: Mapping[str, Callable],
+    metrics: Mapping[str, Any],
+    example_inputs: Any,
+) -> MultiTaskProblem:
     """A problem from Flax Linen modules.
 
     `train=` or `deterministic=` is passed to a module only if its `__call__` names it. Variables
@@ -140,7 +165,13 @@ def from_linen(encoder, heads, losses, metrics, example_inputs):
     return _compose(_linen_functions(encoder), functions, losses, metrics, example)
 
 
-def from_nnx(make_encoder, make_heads, losses, metrics, example_inputs):
+def from_nnx(
+    make_encoder: Callable[[nnx.Rngs], nnx.Module],
+    make_heads: Mapping[str, Callable[[nnx.Rngs], nnx.Module]],
+    losses: Mapping[str, Callable],
+    metrics: Mapping[str, Any],
+    example_inputs: Any,
+) -> MultiTaskProblem:
     """A problem from Flax NNX modules.
 
     Modules are switched with `train()` and `eval()`, and `train=` or `deterministic=` is passed
@@ -166,7 +197,13 @@ def from_nnx(make_encoder, make_heads, losses, metrics, example_inputs):
     return _compose(_nnx_functions(make_encoder), functions, losses, metrics, example)
 
 
-def from_functions(init, encode, decode, losses, metrics):
+def from_functions(
+    init: Callable,
+    encode: Callable,
+    decode: Mapping[str, Callable],
+    losses: Mapping[str, Callable],
+    metrics: Mapping[str, Any],
+) -> MultiTaskProblem:
     """A problem from plain functions of arrays.
 
     Args:
@@ -180,6 +217,9 @@ def from_functions(init, encode, decode, losses, metrics):
 
     Returns:
       A `MultiTaskProblem`.
+
+    Raises:
+      ValueError: see `MultiTaskProblem`; when it is initialised, if init returns anything else.
     """
     task_names = tuple(decode)
 

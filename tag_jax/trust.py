@@ -1,12 +1,18 @@
 """How far a grouping by affinities can be trusted, from the measurements behind it."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from tag_jax import affinity, selection
 
 
-def runner_up(affinities, budget, chosen, singleton_scores=None):
+def runner_up(
+    affinities: ArrayLike,
+    budget: int,
+    chosen: selection.Selection,
+    singleton_scores: ArrayLike | None = None,
+) -> selection.Selection | None:
     """The best selection of groups that is not the chosen one.
 
     Args:
@@ -21,7 +27,9 @@ def runner_up(affinities, budget, chosen, singleton_scores=None):
     return others[0] if others else None
 
 
-def confidence(summary, chosen, other) -> float | None:
+def confidence(
+    summary: affinity.AffinitySummary, chosen: selection.Selection, other: selection.Selection
+) -> float | None:
     """How probable it is, as far as noise of measuring goes, that one selection beats another.
 
     One minus the one-sided p-value of the difference between their scores, every task served as it
@@ -45,7 +53,9 @@ def confidence(summary, chosen, other) -> float | None:
     return float(special.stdtr(difference.degrees, difference.value / difference.error))
 
 
-def remarks(summary, other, confident) -> tuple[str, ...]:
+def remarks(
+    summary: affinity.AffinitySummary, other: selection.Selection | None, confident: float | None
+) -> tuple[str, ...]:
     """What a reader of the result should know, a sentence each.
 
     Args:

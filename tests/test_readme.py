@@ -12,6 +12,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / 'README.md').read_text()
 GROUPING = (ROOT / 'docs' / 'grouping.md').read_text()
 METHODS = (ROOT / 'docs' / 'methods.md').read_text()
+PAGES = [ROOT / 'README.md', ROOT / 'CHANGELOG.md', *sorted((ROOT / 'docs').glob('*.md'))]
 PYTHON = re.compile(r'```python\n(.*?)```', re.DOTALL)
 
 
@@ -53,7 +54,7 @@ def test_bringing_a_model_takes_under_thirty_lines():
     assert len(statements) - len(imports) < 30
 
 
-@pytest.mark.parametrize('page', [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))])
+@pytest.mark.parametrize('page', PAGES)
 def test_links_lead_somewhere(page):
     for link in re.findall(r'\]\((?!http)([^)#]+)\)', page.read_text()):
         assert (page.parent / link).exists(), link
@@ -64,10 +65,10 @@ def test_commands_and_flags_exist():
     defined = set()
     for path in (ROOT / 'experiments').rglob('*.py'):
         defined |= set(re.findall(r"DEFINE_\w+\(\s*'(\w+)'", path.read_text()))
-    for page in [ROOT / 'README.md', ROOT / 'WORKSPACE.md', *(ROOT / 'docs').glob('*.md')]:
+    for page in [ROOT / 'WORKSPACE.md', *PAGES]:
         text = page.read_text()
         for name in re.findall(r'python -m (experiments[\w.]*\w)', text):
             module = ROOT / name.replace('.', '/')
             assert module.with_suffix('.py').exists(), f'{page.name}: {name}'
-        for flag in re.findall(r'(?<![\w-])--(\w+)', text):
-            assert flag in defined | {'help', 'nothing'}, f'{page.name}: --{flag}'
+        for flag in re.findall(r'(?<![\w-])--([a-z]\w*)', text):
+            assert flag in defined | {'help', 'nothing', 'strict'}, f'{page.name}: --{flag}'

@@ -1,12 +1,34 @@
 """Inter-task affinity: what a step on one task does to the losses of the others.
 
-statistics = affinity.init(problem)
-for step, batch in enumerate(batches):
-    if step % 10 == 0:
-        matrix = affinity.inter_task_affinity(problem, params, state, batch, learning_rate)
-        statistics = affinity.update(statistics, matrix, step)
-    ...                                                    # a training step of your own
-summary = affinity.summary(statistics)                     # mean, standard error, count, ...
+Examples:
+  On one batch, for a linear encoder and a task that wants what the other does not:
+
+  >>> import jax.numpy as jnp
+  >>> from tag_jax import affinity, objectives
+  >>> from tag_jax.problem import Batch, from_functions
+  >>> kinds = objectives.for_tasks(dict.fromkeys(('up', 'down'), ('regression', 1)))
+  >>> problem = from_functions(
+  ...     init=lambda key: {'shared': jnp.zeros((1, 1)), 'heads': {'up': {}, 'down': {}}},
+  ...     encode=lambda shared, inputs: inputs @ shared,
+  ...     decode=dict.fromkeys(kinds, lambda head, representation: representation),
+  ...     **dict(zip(('losses', 'metrics'), objectives.losses_and_metrics(kinds))),
+  ... )
+  >>> batch = Batch(jnp.ones((4, 1)), {'up': jnp.ones(4), 'down': -jnp.ones(4)})
+  >>> matrix = affinity.inter_task_affinity(problem, *problem.init(None), batch, 0.05)
+  >>> print(matrix.round(2))  # [source task, target task]
+  [[ 0.19 -0.21]
+   [-0.21  0.19]]
+
+  Over a training run of your own, of which these are two steps:
+
+  >>> statistics = affinity.init(problem)
+  >>> for step in (0, 10):
+  ...     statistics = affinity.update(statistics, matrix, step)
+  >>> summary = affinity.summary(statistics)
+  >>> print(summary.mean.round(2), summary.count, summary.steps)
+  [[ 0.19 -0.21]
+   [-0.21  0.19]] [[2 2]
+   [2 2]] [ 0 10]
 """
 
 from tag_jax.affinity.measurement import (

@@ -8,30 +8,45 @@ where g_i is the gradient of task i's loss with respect to theta: the share of t
 step on task i alone takes away. `affinity[i, j]` is the effect of source task i on target task j.
 """
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
+from numpy.typing import ArrayLike
 
 from tag_jax import gradients
+from tag_jax.problem import Batch, MultiTaskProblem
 
 KINDS = ('exact', 'first_order', 'cosine')
 
 
 def inter_task_affinity(
-    problem,
-    params,
-    model_state,
-    batch,
-    learning_rate,
-    kind='exact',
-    key=None,
-    lookahead=None,
-    eval_batch=None,
-    **options,
+    problem: MultiTaskProblem,
+    params: Mapping[str, Any],
+    model_state: Mapping[str, Any],
+    batch: Batch,
+    learning_rate: float,
+    kind: str = 'exact',
+    key: jax.Array | None = None,
+    lookahead: Callable | None = None,
+    eval_batch: Batch | None = None,
+    **options: Any,
 ) -> jax.Array:
     """The inter-task affinities of one kind on one batch, `[T, T]`.
 
-    The arguments are those of `inter_task_affinities`, with one kind.
+    Args:
+      problem, params, model_state, batch, learning_rate: see `inter_task_affinities`.
+      kind: one of `KINDS`.
+      key, lookahead, eval_batch: see `inter_task_affinities`.
+      **options: see `inter_task_affinities`.
+
+    Returns:
+      `[T, T]`, source task first; `[S, T]` with `sources`.
+
+    Raises:
+      ValueError: see `inter_task_affinities`.
     """
     return inter_task_affinities(
         problem,
@@ -48,20 +63,20 @@ def inter_task_affinity(
 
 
 def inter_task_affinities(
-    problem,
-    params,
-    model_state,
-    batch,
-    learning_rate,
-    kinds=('exact',),
-    key=None,
-    lookahead=None,
-    eval_batch=None,
-    task_mask=None,
-    sources=None,
-    divide_by_learning_rate=False,
-    matrices_only=False,
-    batching=None,
+    problem: MultiTaskProblem,
+    params: Mapping[str, Any],
+    model_state: Mapping[str, Any],
+    batch: Batch,
+    learning_rate: float,
+    kinds: Sequence[str] = ('exact',),
+    key: jax.Array | None = None,
+    lookahead: Callable | None = None,
+    eval_batch: Batch | None = None,
+    task_mask: ArrayLike | None = None,
+    sources: ArrayLike | None = None,
+    divide_by_learning_rate: bool = False,
+    matrices_only: bool = False,
+    batching: str | int | None = None,
 ) -> dict[str, jax.Array]:
     """Inter-task affinities of several kinds from the same passes.
 
@@ -81,7 +96,7 @@ def inter_task_affinities(
       batch: the `Batch` on which each task takes its step. A part of the training batch will do.
       learning_rate: eta. The step is plain SGD, as in the paper.
       kinds: which kinds, of `KINDS`.
-      key: for dropout and the like.
+      key: for dropout and the like, a scalar.
       lookahead: `gradient -> update` of the shared parameters (the update is added), in place of
         -eta * gradient: the step that an optimizer would take, see `optimizer_step`. The cosine is
         not affected.
@@ -169,7 +184,12 @@ def inter_task_affinities(
     return result
 
 
-def optimizer_step(optimizer, opt_state, params, **extra_args):
+def optimizer_step(
+    optimizer: optax.GradientTransformation,
+    opt_state: Any,
+    params: Mapping[str, Any],
+    **extra_args: Any,
+) -> Callable[[Any], Any]:
     """The step that an optimizer would take from where it stands, as a `lookahead`.
 
     Momentum, the moments of Adam and weight decay take part, in the step of every source alike: the

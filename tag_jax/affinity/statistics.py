@@ -9,7 +9,10 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
+
+from tag_jax.problem import MultiTaskProblem
 
 
 class AffinityStatistics(NamedTuple):
@@ -51,12 +54,12 @@ class AffinitySummary(NamedTuple):
     steps: np.ndarray
 
 
-def init(problem) -> AffinityStatistics:
+def init(problem: MultiTaskProblem) -> AffinityStatistics:
     """Statistics without a measurement, for the tasks of a problem."""
     return AffinityStatistics(problem.task_names, (), ())
 
 
-def update(statistics, matrix, step) -> AffinityStatistics:
+def update(statistics: AffinityStatistics, matrix: ArrayLike, step: int) -> AffinityStatistics:
     """The statistics with one more measurement.
 
     Does not wait for a matrix that is still being computed.
@@ -79,7 +82,7 @@ def update(statistics, matrix, step) -> AffinityStatistics:
     )
 
 
-def window(statistics, start, stop) -> AffinityStatistics:
+def window(statistics: AffinityStatistics, start: float, stop: float) -> AffinityStatistics:
     """The statistics of a part of training.
 
     Args:
@@ -97,10 +100,13 @@ def window(statistics, start, stop) -> AffinityStatistics:
     return statistics._replace(steps=statistics.steps[part], history=statistics.history[part])
 
 
-def summary(statistics) -> AffinitySummary:
+def summary(statistics: AffinityStatistics) -> AffinitySummary:
     """Mean, variance, standard error and count of every pair (Section 4.1, the average over steps).
 
     Every pair is averaged over the measurements in which it had a sample.
+
+    Args:
+      statistics: from `update`.
     """
     history = _history(statistics)
     sampled = np.isfinite(history)
@@ -135,7 +141,7 @@ class Contrast(NamedTuple):
     degrees: int
 
 
-def contrast(summary, weights) -> Contrast:
+def contrast(summary: AffinitySummary, weights: ArrayLike) -> Contrast:
     """A weighted sum of mean affinities, such as the best onto a task minus the worst.
 
     Args:
@@ -153,7 +159,7 @@ def contrast(summary, weights) -> Contrast:
     return Contrast(float(over(summary.mean)), float(error), max(1, 2 * (known - 1) // 3))
 
 
-def margin(affinity) -> np.ndarray:
+def margin(affinity: ArrayLike) -> np.ndarray:
     """How far apart the affinities onto each task are: the largest minus the smallest, `[T]`.
 
     The column of Table 13 of Fifty et al. 2021 is this divided by a constant. Where it is small, it
@@ -168,7 +174,7 @@ def margin(affinity) -> np.ndarray:
     return _extremes(affinity)[0]
 
 
-def indistinct(summary, chance=0.05) -> tuple[str, ...]:
+def indistinct(summary: AffinitySummary, chance: float = 0.05) -> tuple[str, ...]:
     """The tasks onto which affinities cannot be told apart.
 
     Onto such a task the difference between the best and the worst affinity is one that chance makes
@@ -199,7 +205,7 @@ def indistinct(summary, chance=0.05) -> tuple[str, ...]:
     return tuple(found)
 
 
-def rarely_together(summary, share=0.1) -> tuple[tuple[str, str], ...]:
+def rarely_together(summary: AffinitySummary, share: float = 0.1) -> tuple[tuple[str, str], ...]:
     """The pairs of tasks that had a sample in fewer than a share of the measurements.
 
     Args:

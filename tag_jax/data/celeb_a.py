@@ -5,7 +5,9 @@ Sener & Koltun 2018, Section 4.2, train on all 40; Fifty et al. 2021, Section 5.
 
 import functools
 import io
+import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -31,7 +33,9 @@ _PREPARE = (
 )
 
 
-def celeb_a(data_dir, tasks=None, size=64):
+def celeb_a(
+    data_dir: str | os.PathLike, tasks: Sequence[str] | None = None, size: int = 64
+) -> Dataset:
     """Reads CelebA as TensorFlow Datasets has prepared it, without TensorFlow.
 
     To prepare it once takes TensorFlow (`pip install tensorflow`), 1.4 GB downloaded and as much

@@ -4,7 +4,9 @@ Sener & Koltun 2018, Section 4.3 and supplement C.3.
 """
 
 import functools
+import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,7 +30,13 @@ _FILES = {
 }
 
 
-def cityscapes(data_dir, tasks=tuple(TASKS), size=(256, 512), validation=275, seed=0):
+def cityscapes(
+    data_dir: str | os.PathLike,
+    tasks: Sequence[str] = tuple(TASKS),
+    size: tuple[int, int] = (256, 512),
+    validation: int = 275,
+    seed: int = 0,
+) -> Dataset:
     """Reads Cityscapes from the folders of its archives.
 
     Take leftImg8bit_trainvaltest.zip, gtFine_trainvaltest.zip and disparity_trainvaltest.zip from

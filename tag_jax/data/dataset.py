@@ -1,6 +1,6 @@
 """The form that every dataset has."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -19,7 +19,7 @@ class Split(NamedTuple):
     targets: Mapping[str, Any]
     mask: Mapping[str, Any] | None = None
 
-    def only(self, tasks):
+    def only(self, tasks: Sequence[str]) -> 'Split':
         """The same examples with some of the tasks."""
         return Split(
             self.inputs,
@@ -56,7 +56,7 @@ class Dataset(NamedTuple):
     validation: Any
     test: Any
 
-    def only(self, tasks):
+    def only(self, tasks: Sequence[str]) -> 'Dataset':
         """The same examples with some of the tasks. Raises ValueError if one does not exist."""
         for task in tasks:
             if task not in self.tasks:

@@ -21,7 +21,7 @@ _ATTRIBUTES = {
 }
 
 
-def digit_attributes(num_train=250, num_validation=400, seed=0):
+def digit_attributes(num_train: int = 250, num_validation: int = 400, seed: int = 0) -> Dataset:
     """Builds DigitAttributes.
 
     Nine two-way classifications of a digit: whether it is even, at least 5, prime, a square number

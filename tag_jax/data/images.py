@@ -1,12 +1,13 @@
 """Reading images from files, and resizing them."""
 
 import io
+import os
 import pathlib
 
 import numpy as np
 
 
-def read_image(path, mode=None):
+def read_image(path: str | os.PathLike, mode: str | None = None) -> np.ndarray:
     """An image file as an array `[H, W]` or `[H, W, C]`.
 
     Args:
@@ -28,7 +29,7 @@ def read_image(path, mode=None):
         raise ValueError(f'{path} is damaged or no image: unpack it again') from error
 
 
-def bilinear(image, height, width):
+def bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """An image of bytes `[H, W, C]` as float32 `[height, width, C]` in [0, 1], by PIL's filter."""
     from PIL import Image
 
@@ -36,7 +37,7 @@ def bilinear(image, height, width):
     return np.asarray(resized, np.float32) / 255
 
 
-def nearest(labels, height, width):
+def nearest(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     """Labels `[H, W, ...]` resized to `[height, width, ...]`, each that of the nearest pixel."""
     pick = lambda size, new: (2 * np.arange(new) + 1) * size // (2 * new)
     return labels[pick(labels.shape[0], height)][:, pick(labels.shape[1], width)]

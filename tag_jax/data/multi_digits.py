@@ -18,7 +18,9 @@ _LABELS = {
 }
 
 
-def multi_digits(num_train=20_000, num_validation=4_000, num_test=4_000, seed=0):
+def multi_digits(
+    num_train: int = 20_000, num_validation: int = 4_000, num_test: int = 4_000, seed: int = 0
+) -> Dataset:
     """Builds MultiDigits.
 
     Eight classification tasks, for the left and for the right digit: the digit itself, whether it

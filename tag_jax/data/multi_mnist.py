@@ -5,6 +5,7 @@ its format (Fashion-MNIST, KMNIST).
 """
 
 import gzip
+import os
 import pathlib
 import zlib
 
@@ -15,7 +16,13 @@ from tag_jax.data.dataset import Dataset, Split, TaskKind
 _CANVAS, _OFFSET = 36, 6
 
 
-def multi_mnist(data_dir, name='multi_mnist', num_validation=10_000, size=28, seed=0):
+def multi_mnist(
+    data_dir: str | os.PathLike,
+    name: str = 'multi_mnist',
+    num_validation: int = 10_000,
+    size: int = 28,
+    seed: int = 0,
+) -> Dataset:
     """Builds MultiMNIST in memory.
 
     Every image of the source is the top left digit of one example; the bottom right digit is

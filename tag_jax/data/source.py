@@ -2,7 +2,7 @@
 
 import dataclasses
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -36,11 +36,11 @@ class Source:
             raise IndexError(f'there is no example {row}: the source has {self.size}')
         return self.decode(row)
 
-    def example(self):
+    def example(self) -> Split:
         """One decoded example, for its shapes and dtypes."""
         return self[0]
 
-    def read(self, rows):
+    def read(self, rows: Sequence[int] | np.ndarray) -> Split:
         """The examples of some rows, as a `Split` of arrays with a leading axis.
 
         A task that has a mask in any of them has one: True where an example brings none.
@@ -54,7 +54,7 @@ class Source:
         """
         return _stack([self[row] for row in rows])
 
-    def batches(self, rows_of_batches, workers=2):
+    def batches(self, rows_of_batches: Sequence | np.ndarray, workers: int = 2) -> Iterator[Split]:
         """Batches read ahead in threads (grain), in order.
 
         Batch n is `read(rows_of_batches[n])`, whatever the number of workers, so a run resumes by
@@ -75,11 +75,11 @@ class Source:
         batches = grain.MapDataset.source(rows_of_batches).map(self.read)
         return iter(batches.to_iter_dataset(options))
 
-    def in_memory(self):
+    def in_memory(self) -> Split:
         """All examples, as a `Split` of arrays."""
         return self.read(range(self.size))
 
-    def only(self, tasks):
+    def only(self, tasks: Sequence[str]) -> 'Source':
         """The same examples with some of the tasks."""
         return Source(lambda row: self.decode(row).only(tasks), self.size)
 

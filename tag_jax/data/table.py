@@ -1,10 +1,12 @@
 """A dataset out of any table: a CSV, Parquet or NPZ file with named target columns.
 
-dataset = data.table('patients.csv', targets=('age', 'diagnosis'))
+`data.table('patients.csv', targets=('age', 'diagnosis'))`, say.
 """
 
+import os
 import pathlib
 import zipfile
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow
@@ -21,7 +23,13 @@ _MOST_CATEGORIES = 100
 
 
 def table(
-    path, targets, inputs=None, kinds=None, split=None, shares=(0.6, 0.2, 0.2), seed=0
+    path: str | os.PathLike,
+    targets: Sequence[str],
+    inputs: Sequence[str] | None = None,
+    kinds: Mapping[str, str] | None = None,
+    split: str | None = None,
+    shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
+    seed: int = 0,
 ) -> Dataset:
     """Reads a dataset from a table with a row an example.
 

@@ -10,6 +10,7 @@ import logging
 import os
 import pathlib
 import re
+from collections.abc import Sequence
 from concurrent import futures
 
 import numpy as np
@@ -35,7 +36,15 @@ _NAME = re.compile(r'(point_\d+_view_\d+)(_domain_\w+\.png)')
 _PNG_BEGINS, _PNG_ENDS = b'\x89PNG\r\n\x1a\n', b'\0\0\0\0IEND\xaeB`\x82'
 
 
-def taskonomy(data_dir, train, validation, test, tasks=tuple(TASKS), size=256, check=True):
+def taskonomy(
+    data_dir: str | os.PathLike,
+    train: str | os.PathLike,
+    validation: str | os.PathLike,
+    test: str | os.PathLike,
+    tasks: Sequence[str] = tuple(TASKS),
+    size: int = 256,
+    check: bool = True,
+) -> Dataset:
     """Reads Taskonomy from the files of its archives, or as the Omnidata tools download it.
 
     The tasks, float32 but for the classes:

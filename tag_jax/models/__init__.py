@@ -1,11 +1,16 @@
 """Flax NNX encoders and task heads.
 
 An encoder tells what its heads will see: `num_features` of a vector, `channels` of a feature map.
-Heads of `tag_jax.problem.from_nnx` are made apart from the encoder; ask an abstract one::
+Heads of `tag_jax.problem.from_nnx` are made apart from the encoder; ask an abstract one:
 
-    make_encoder = lambda rngs: models.CelebAResNet18(rngs=rngs)
-    num_features = nnx.eval_shape(lambda: make_encoder(nnx.Rngs(0))).num_features
-    make_head = lambda rngs: nnx.Linear(num_features, 2, rngs=rngs)
+Examples:
+  >>> from flax import nnx
+  >>> from tag_jax import models
+  >>> make_encoder = lambda rngs: models.CelebAResNet18(rngs=rngs)
+  >>> num_features = nnx.eval_shape(lambda: make_encoder(nnx.Rngs(0))).num_features
+  >>> num_features
+  2048
+  >>> make_head = lambda rngs: nnx.Linear(num_features, 2, rngs=rngs)
 """
 
 from tag_jax.models.lenet import LeNet

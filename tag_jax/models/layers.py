@@ -1,9 +1,11 @@
 """The convolution that several encoders are made of."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from flax import nnx
+from jax.typing import DTypeLike
 
 HE_NORMAL = nnx.initializers.variance_scaling(2.0, 'fan_out', 'normal')
 
@@ -22,7 +24,7 @@ def convolution(
     dilation: int = 1,
     groups: int = 1,
     kernel_init: Callable = HE_NORMAL,
-    dtype=None,
+    dtype: DTypeLike | None = None,
     rngs: nnx.Rngs,
 ) -> nnx.Conv:
     """A square convolution without bias, padded by the same zeros on either side as in PyTorch.
@@ -66,7 +68,7 @@ class Normalised(nnx.Module):
         *,
         momentum: float = 0.9,
         epsilon: float = 1e-5,
-        dtype=None,
+        dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
         self.convolution = convolve
@@ -79,7 +81,13 @@ class Normalised(nnx.Module):
 
 
 def normalised_convolution(
-    num_inputs: int, num_outputs: int, size: int, *, dtype=None, rngs: nnx.Rngs, **options
+    num_inputs: int,
+    num_outputs: int,
+    size: int,
+    *,
+    dtype: DTypeLike | None = None,
+    rngs: nnx.Rngs,
+    **options: Any,
 ) -> Normalised:
     """`convolution` with the same options, then BatchNorm."""
     convolve = convolution(num_inputs, num_outputs, size, dtype=dtype, rngs=rngs, **options)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from tag_jax.models.layers import scaled
 
@@ -34,7 +35,7 @@ class LeNet(nnx.Module):
         image_shape: tuple[int, int, int] = (28, 28, 1),
         *,
         width: float = 1.0,
-        dtype=None,
+        dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
         *size, num_inputs = image_shape

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from tag_jax.models.layers import scaled
 
@@ -32,7 +33,7 @@ class MLP(nnx.Module):
         widths: Sequence[int],
         *,
         width: float = 1.0,
-        dtype=None,
+        dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
         sizes = (num_inputs, *(scaled(units, width) for units in widths))

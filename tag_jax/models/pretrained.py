@@ -1,13 +1,17 @@
 """Weights from files: our own, and those of torchvision's residual networks."""
 
+import os
 import re
 from collections.abc import Callable, Mapping
+from typing import IO
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 
-def save_weights(file, params: Mapping, model_state: Mapping):
+def save_weights(
+    file: str | os.PathLike | IO[bytes], params: Mapping, model_state: Mapping
+) -> None:
     """Writes an `.npz` file that `load_weights` reads.
 
     Args:
@@ -20,17 +24,16 @@ def save_weights(file, params: Mapping, model_state: Mapping):
 
 
 def load_weights(
-    file, params: Mapping, model_state: Mapping, convert: Callable | None = None
+    file: str | os.PathLike | IO[bytes],
+    params: Mapping,
+    model_state: Mapping,
+    convert: Callable | None = None,
 ) -> tuple[dict, dict]:
     """Parameters and BatchNorm statistics from an `.npz` file.
 
     The arrays of the file are named by their path, `stem.convolution.kernel` say, parameters and
-    other variables alike. Nothing is changed in place::
-
-        params, model_state = problem.init(key)
-        params['shared'], model_state['shared'] = models.load_weights(
-            'resnet50.npz', params['shared'], model_state['shared'], models.from_torchvision
-        )
+    other variables alike. With `convert=models.from_torchvision` the file may hold torchvision's
+    names. Nothing is changed in place.
 
     Args:
       file: a path or a file.
@@ -43,6 +46,16 @@ def load_weights(
 
     Raises:
       ValueError: if a parameter is missing from the file, or is unknown, or of another shape.
+
+    Examples:
+      >>> import tempfile
+      >>> from tag_jax import models
+      >>> params, model_state = {'dense': {'kernel': np.zeros((2, 1))}}, {}
+      >>> with tempfile.NamedTemporaryFile(suffix='.npz') as file:
+      ...     models.save_weights(file.name, {'dense': {'kernel': np.ones((2, 1))}}, {})
+      ...     loaded, _ = models.load_weights(file.name, params, model_state)
+      >>> loaded['dense']['kernel'].tolist()
+      [[1.0], [1.0]]
     """
     with np.load(file) as archive:
         arrays = dict(archive)
@@ -66,10 +79,8 @@ def load_weights(
 def from_torchvision(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Weights of torchvision's ResNet-18 or ResNet-50 under the names of `resnet18`, `resnet50`.
 
-    The file is written where torch is installed::
-
-        model = torchvision.models.resnet50(weights='IMAGENET1K_V1')
-        numpy.savez('resnet50.npz', **{k: v.numpy() for k, v in model.state_dict().items()})
+    The file is written where torch is installed, `model` being torchvision's:
+    `numpy.savez('resnet50.npz', **{k: v.numpy() for k, v in model.state_dict().items()})`.
 
     `layer1.0.conv2.weight` becomes `stages.0.0.layers.1.convolution.kernel`, its axes reordered
     from output, input, height, width to height, width, input, output; `bn2` becomes `norm` with
@@ -78,10 +89,10 @@ def from_torchvision(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     images in [0, 1] less (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225).
 
     Args:
-      arrays: `{name: array}` of the state dict.
+      arrays: `{name: array}` of the state dict; kernels `[outputs, inputs, H, W]`.
 
     Returns:
-      `{name: array}` for `load_weights`.
+      `{name: array}` for `load_weights`; kernels `[H, W, inputs, outputs]`.
 
     Raises:
       ValueError: if a name is not one of a residual network.

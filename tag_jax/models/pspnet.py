@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 
 from tag_jax.models.layers import normalised_convolution
 
@@ -39,7 +40,7 @@ class PyramidPooling(nnx.Module):
         *,
         cells: Sequence[int] = (1, 2, 3, 6),
         hidden: int = 512,
-        dtype=None,
+        dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
         self.output_size = tuple(output_size)

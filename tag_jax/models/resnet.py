@@ -2,10 +2,12 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from tag_jax.models.layers import Normalised, convolution, normalised_convolution, scaled
 
@@ -97,7 +99,7 @@ class ResNet(nnx.Module):
         small_images: bool = False,
         output_stride: int = 32,
         width: float = 1.0,
-        dtype=None,
+        dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
         if output_stride not in (8, 16, 32):
@@ -133,7 +135,7 @@ class ResNet(nnx.Module):
         return hidden
 
 
-def resnet18(**options) -> ResNet:
+def resnet18(**options: Any) -> ResNet:
     """ResNet-18 as a feature map, 11.2 million parameters; the options of `ResNet`.
 
     Standley et al. 2020, Table 1, trained it on Taskonomy. With `output_stride=16` it takes the
@@ -143,7 +145,7 @@ def resnet18(**options) -> ResNet:
     return ResNet(basic_block, (2, 2, 2, 2), **options)
 
 
-def resnet50(**options) -> ResNet:
+def resnet50(**options: Any) -> ResNet:
     """ResNet-50 as a feature map, 23.5 million parameters; the options of `ResNet`.
 
     Sener & Koltun 2018, supplement C.3, used it with `output_stride=8` before `PyramidPooling`,
@@ -177,7 +179,7 @@ class CelebAResNet18(nnx.Module):
         image_size: tuple[int, int] = (64, 64),
         *,
         width: float = 1.0,
-        dtype=None,
+        dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
         self.residual = resnet18(small_images=True, width=width, dtype=dtype, rngs=rngs)
@@ -215,7 +217,7 @@ class SmallResNet(nnx.Module):
         image_size: tuple[int, int] = (64, 64),
         *,
         width: float = 1.0,
-        dtype=None,
+        dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
         channels = scaled(64, width)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from flax import nnx
 from jax.extend.core import jaxprs_in_params
 
 
-def multiply_adds_of(function: Callable, *arguments) -> int:
+def multiply_adds_of(function: Callable, *arguments: Any) -> int:
     """Multiplications (each with an addition) of the convolutions and matrix products.
 
     Counted from the traced program, nothing computed. A convolution counts all taps of its kernel

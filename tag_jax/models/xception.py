@@ -5,6 +5,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from tag_jax.models.layers import Normalised, convolution, normalised_convolution, scaled
 from tag_jax.models.pspnet import resized
@@ -17,7 +18,13 @@ class SeparableConvolution(nnx.Module):
     """
 
     def __init__(
-        self, num_inputs: int, num_outputs: int, size: int = 3, *, dtype=None, rngs: nnx.Rngs
+        self,
+        num_inputs: int,
+        num_outputs: int,
+        size: int = 3,
+        *,
+        dtype: DTypeLike | None = None,
+        rngs: nnx.Rngs,
     ):
         self.depthwise = convolution(
             num_inputs, num_inputs, size, groups=num_inputs, dtype=dtype, rngs=rngs
@@ -45,7 +52,7 @@ class XceptionBlock(nnx.Module):
         *,
         halves: bool = False,
         activates_first: bool = True,
-        dtype=None,
+        dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
         options = {'dtype': dtype, 'rngs': rngs}
@@ -93,7 +100,7 @@ class Xception(nnx.Module):
         depth: int = 4,
         *,
         width: float = 1.0,
-        dtype=None,
+        dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
         options = {'dtype': dtype, 'rngs': rngs}
@@ -138,7 +145,9 @@ class XceptionDecoder(nnx.Module):
     Called with a representation `[B, h, w, channels]`, returns `[B, 16 h, 16 w, num_outputs]`.
     """
 
-    def __init__(self, channels: int, num_outputs: int, *, dtype=None, rngs: nnx.Rngs):
+    def __init__(
+        self, channels: int, num_outputs: int, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs
+    ):
         options = {'dtype': dtype, 'rngs': rngs}
 
         def normalised(layer, outputs):

@@ -1,7 +1,15 @@
 """Task weighting as optax transforms: they take `TaskGradients` and stand first in a chain.
 
-    tx = optax.chain(tag_jax.optim.mgda_ub(), optax.adamw(1e-3))
-    updates, opt_state = tx.update(task_gradients, opt_state, params)
+Examples:
+  >>> import jax.numpy as jnp
+  >>> import optax
+  >>> from tag_jax import optim
+  >>> params = jnp.zeros(2)
+  >>> tx = optax.chain(optim.mgda(num_tasks=2), optax.sgd(1.0))
+  >>> gradients = jnp.array([[1.0, 0.0], [0.0, 3.0]])  # stacked over tasks; or TaskGradients
+  >>> updates, opt_state = tx.update(gradients, tx.init(params), params)
+  >>> print(optim.diagnostics(opt_state)['weights'].round(2))
+  [0.9 0.1]
 
 A method is a rule from the losses, the Gram matrix of the task gradients and a state of its own to
 task weights; `weighting` makes a transform of any rule, and `diagnostics` reads what it last did.

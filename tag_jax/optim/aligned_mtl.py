@@ -1,13 +1,20 @@
 """Aligned-MTL: independent component alignment (Senushkin, Patakin, Kuznetsov & Konushin 2023)."""
 
+from collections.abc import Mapping
+
 import jax.numpy as jnp
 import optax
+from numpy.typing import ArrayLike
 
 from tag_jax.optim.weighting import by_task_array, stateless, weighting
 
 
 def aligned_mtl(
-    preference=1.0, space='shared', scale_heads=False, num_tasks=None, batching=None
+    preference: ArrayLike | Mapping[str, ArrayLike] = 1.0,
+    space: str = 'shared',
+    scale_heads: bool = False,
+    num_tasks: int | None = None,
+    batching: str | int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Gives the principal components of the task gradients one length, that of the smallest.
 
@@ -26,6 +33,11 @@ def aligned_mtl(
 
     Returns:
       A transform of `TaskGradients` or stacked gradients.
+
+    Raises:
+      ValueError: see `weighting.weighting`; at update, if there is not one preference a task.
+
+    Cost: a backward pass of the encoder for each task; with space='representation' one in all.
 
     Limits: the result is as short as the smallest component, and jumps where that falls below
     rounding; tasks of very different scales lose the smaller ones.

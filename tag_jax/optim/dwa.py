@@ -23,7 +23,9 @@ class DWAState(NamedTuple):
     counts: jax.Array
 
 
-def dwa(steps_per_epoch, temperature=2.0, num_tasks=None) -> optax.GradientTransformationExtraArgs:
+def dwa(
+    steps_per_epoch: int, temperature: float = 2.0, num_tasks: int | None = None
+) -> optax.GradientTransformationExtraArgs:
     """Weighs tasks by how slowly their losses fell over the last two epochs.
 
     w_t = T softmax_t(r_t / temperature) with r_t = L_t(e - 1) / L_t(e - 2), means over epochs
@@ -36,8 +38,15 @@ def dwa(steps_per_epoch, temperature=2.0, num_tasks=None) -> optax.GradientTrans
       num_tasks: see `weighting.weighting`.
 
     Returns:
-      A transform of `TaskGradients`, for one backward pass. The weights of the active tasks have
-      mean one.
+      A transform of `TaskGradients`. The weights of the active tasks have mean one.
+
+    Raises:
+      ValueError: see `weighting.weighting`; if steps_per_epoch or temperature is not positive.
+
+    Cost: one backward pass of the encoder.
+
+    Limits: losses must be positive. It sees how fast they fall and not whether gradients conflict,
+    and what it has seen is an epoch old.
     """
     if not isinstance(steps_per_epoch, jax.Array):
         static_integer('steps_per_epoch', steps_per_epoch, 1)

@@ -1,12 +1,17 @@
 """Equal and fixed weights: the gradient of a weighted sum of the task losses."""
 
+from collections.abc import Mapping
+
 import jax.numpy as jnp
 import optax
+from numpy.typing import ArrayLike
 
 from tag_jax.optim.weighting import by_task_array, check_weights, stateless, weighting
 
 
-def equal(num_tasks=None, mean=False) -> optax.GradientTransformationExtraArgs:
+def equal(
+    num_tasks: int | None = None, mean: bool = False
+) -> optax.GradientTransformationExtraArgs:
     """Sums the tasks with weight one: `L_total` of Fifty et al. 2021, Section 4.1.
 
     Args:
@@ -15,7 +20,14 @@ def equal(num_tasks=None, mean=False) -> optax.GradientTransformationExtraArgs:
       num_tasks: see `weighting.weighting`.
 
     Returns:
-      A transform of `TaskGradients`, for one backward pass of the encoder.
+      A transform of `TaskGradients`.
+
+    Raises:
+      ValueError: see `weighting.weighting`.
+
+    Cost: one backward pass of the encoder.
+
+    Limits: a task with large gradients drowns the others.
     """
     if not mean:
         return weighting('equal', stateless(lambda tasks: tasks.active), num_tasks=num_tasks)
@@ -23,7 +35,9 @@ def equal(num_tasks=None, mean=False) -> optax.GradientTransformationExtraArgs:
     return weighting('equal', stateless(share), scale_heads=True, num_tasks=num_tasks)
 
 
-def fixed(weights, num_tasks=None) -> optax.GradientTransformationExtraArgs:
+def fixed(
+    weights: ArrayLike | Mapping[str, ArrayLike], num_tasks: int | None = None
+) -> optax.GradientTransformationExtraArgs:
     """Weighs each loss by a constant: Equation 1 of Sener & Koltun 2018 with static c^t.
 
     Args:
@@ -31,11 +45,16 @@ def fixed(weights, num_tasks=None) -> optax.GradientTransformationExtraArgs:
       num_tasks: see `weighting.weighting`.
 
     Returns:
-      A transform of `TaskGradients`, for one backward pass of the encoder. Heads' gradients are
-      weighted too, as those of the weighted sum are.
+      A transform of `TaskGradients`. Heads' gradients are weighted too, as those of the weighted
+      sum are.
 
     Raises:
       ValueError: if a weight is negative or not finite; at update if there is not one a task.
+
+    Cost: one backward pass of the encoder, and the search for weights.
+
+    Limits: good weights differ from problem to problem, and the number of them to try grows as a
+    power of the number of tasks.
     """
     check_weights('weights', weights)
 

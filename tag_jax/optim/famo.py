@@ -26,7 +26,9 @@ class FAMOState(NamedTuple):
     optimizer: Any
 
 
-def famo(learning_rate=0.025, decay=1e-3, num_tasks=None) -> optax.GradientTransformationExtraArgs:
+def famo(
+    learning_rate: float = 0.025, decay: float = 1e-3, num_tasks: int | None = None
+) -> optax.GradientTransformationExtraArgs:
     """Balances the rates at which the logarithms of the losses fall.
 
     w_t = c z_t / L_t with z = softmax(xi) and c = 1 / sum_t z_t / L_t, so that the weights sum to
@@ -40,10 +42,15 @@ def famo(learning_rate=0.025, decay=1e-3, num_tasks=None) -> optax.GradientTrans
       num_tasks: see `weighting.weighting`.
 
     Returns:
-      A transform of `TaskGradients`, for one backward pass. The paper measures what a step has done
-      by a second forward pass on the same batch: pass these losses to the next `update` as the
-      extra argument `losses_after=` `[T]`. Without it, the losses of the next batch stand in for
-      them, which costs nothing and adds the noise between batches.
+      A transform of `TaskGradients`. The paper measures what a step has done by a second forward
+      pass on the same batch: pass these losses to the next `update` as the extra argument
+      `losses_after=` `[T]`. Without it, the losses of the next batch stand in for them, which adds
+      the noise between batches.
+
+    Raises:
+      ValueError: see `weighting.weighting`; if learning_rate or decay is negative.
+
+    Cost: one backward pass of the encoder; the paper's way a forward pass more.
 
     Limits: losses must be positive, and have zero as their least value.
     """

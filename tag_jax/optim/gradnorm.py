@@ -27,7 +27,11 @@ class GradNormState(NamedTuple):
 
 
 def gradnorm(
-    alpha=1.5, learning_rate=0.025, space='representation', num_tasks=None, batching=None
+    alpha: float = 1.5,
+    learning_rate: float = 0.025,
+    space: str = 'representation',
+    num_tasks: int | None = None,
+    batching: str | int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Learns weights that let all tasks train at similar rates.
 
@@ -41,12 +45,17 @@ def gradnorm(
       learning_rate: of Adam for the weights, which begin at one.
       space: where norms are taken. The paper takes the last shared layer, "to save on compute";
         so does 'representation', which needs no layer to be named. 'shared' takes all shared
-        parameters, for T backward passes.
+        parameters.
       num_tasks, batching: see `weighting.weighting`.
 
     Returns:
       A transform of `TaskGradients`; the weights are in its state. At a step they are those learned
       up to the step before.
+
+    Raises:
+      ValueError: see `weighting.weighting`; if alpha or learning_rate is negative.
+
+    Cost: one backward pass of the encoder; with space='shared' one for each task.
 
     Limits: losses must be positive, and the first one telling: a lucky first batch biases the
     rates. An inactive task keeps its weight.

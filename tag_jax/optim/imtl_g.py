@@ -8,7 +8,10 @@ from tag_jax.optim.weighting import stateless, weighting
 
 
 def imtl_g(
-    space='shared', scale_heads=False, num_tasks=None, batching=None
+    space: str = 'shared',
+    scale_heads: bool = False,
+    num_tasks: int | None = None,
+    batching: str | int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Finds the combination whose projections onto all task gradients are equal.
 
@@ -24,6 +27,11 @@ def imtl_g(
     Returns:
       A transform of `TaskGradients` or stacked gradients. Where no combination has weights that sum
       to one, the weights are zero.
+
+    Raises:
+      ValueError: see `weighting.weighting`.
+
+    Cost: a backward pass of the encoder for each task; with space='representation' one in all.
 
     Limits: weights may be negative and large where gradients are nearly dependent.
     """

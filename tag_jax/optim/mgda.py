@@ -20,18 +20,17 @@ SOLVERS = {'exact': min_norm.min_norm_weights, 'frank_wolfe': min_norm.frank_wol
 
 
 def mgda(
-    normalization='none',
-    rescale=False,
-    solver='exact',
-    scale_heads=False,
-    num_tasks=None,
-    batching=None,
+    normalization: str = 'none',
+    rescale: bool = False,
+    solver: str = 'exact',
+    scale_heads: bool = False,
+    num_tasks: int | None = None,
+    batching: str | int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Moves the shared parameters along the min-norm point of their task gradients.
 
     Either the combined gradient is zero, and the parameters are Pareto stationary, or no task's
-    loss rises to first order along it (Desideri 2012; Equation 3 of the paper). It costs a
-    backward pass of the encoder for each task; `mgda_ub` costs one in all.
+    loss rises to first order along it (Desideri 2012; Equation 3 of the paper).
 
     Args:
       normalization: what each task's gradient g_t is divided by before the min-norm point is
@@ -51,6 +50,11 @@ def mgda(
       beside `equal`, which sums the tasks, the learning rate of the shared parameters is worth T
       times less.
 
+    Raises:
+      ValueError: see `weighting.weighting`; if normalization or solver is unknown.
+
+    Cost: a backward pass of the encoder for each task; `mgda_ub` takes one in all.
+
     Limits: a task whose gradient is zero makes every point Pareto stationary, and the shared
     parameters stand still; a task with a small gradient takes most of the weight.
     """
@@ -59,22 +63,21 @@ def mgda(
 
 
 def mgda_ub(
-    normalization='none',
-    rescale=False,
-    solver='exact',
-    scale_heads=False,
-    report_every=None,
-    safeguard=None,
-    num_tasks=None,
+    normalization: str = 'none',
+    rescale: bool = False,
+    solver: str = 'exact',
+    scale_heads: bool = False,
+    report_every: int | None = None,
+    safeguard: int | None = None,
+    num_tasks: int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """MGDA with the gradients with respect to the representation: problem (MGDA-UB) of the paper.
 
-    It costs one backward pass of the encoder, whatever the number of tasks. The combined gradient
-    is zero only where the parameters are Pareto stationary (Theorem 1 (a), for a Jacobian of full
-    rank). In the space of the representation it is a common descent direction; in the space of
-    the shared parameters it need not be one: Theorem 1 (b) does not hold as printed, since from
-    x'y >= 0 it does not follow that x'My >= 0 for a positive definite M. It does hold if the rows
-    of the Jacobian are orthogonal and of equal norm.
+    The combined gradient is zero only where the parameters are Pareto stationary (Theorem 1 (a),
+    for a Jacobian of full rank). In the space of the representation it is a common descent
+    direction; in the space of the shared parameters it need not be one: Theorem 1 (b) does not hold
+    as printed, since from x'y >= 0 it does not follow that x'My >= 0 for a positive definite M. It
+    does hold if the rows of the Jacobian are orthogonal and of equal norm.
 
     Args:
       normalization, rescale, solver, scale_heads: see `mgda`.
@@ -91,6 +94,15 @@ def mgda_ub(
 
     Returns:
       A transform of `TaskGradients`; weights as those of `mgda`.
+
+    Raises:
+      ValueError: see `mgda`; if report_every or safeguard is not a positive integer, or safeguard
+        is asked for together with scale_heads.
+
+    Cost: one backward pass of the encoder, whatever the number of tasks.
+
+    Limits: those of `mgda`; and in the shared parameters a task's loss may rise, which
+    `report_every` measures and `safeguard` repairs.
     """
     for name, value in (('report_every', report_every), ('safeguard', safeguard)):
         if value is not None:

@@ -12,7 +12,11 @@ MAX_STEPS = 50
 
 
 def nash_mtl(
-    max_norm=None, space='shared', scale_heads=False, num_tasks=None, batching=None
+    max_norm: float | None = None,
+    space: str = 'shared',
+    scale_heads: bool = False,
+    num_tasks: int | None = None,
+    batching: str | int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Takes the Nash bargaining solution of the tasks: weights a > 0 with G a = 1 / a.
 
@@ -31,6 +35,11 @@ def nash_mtl(
     Returns:
       A transform of `TaskGradients` or stacked gradients. No task conflicts with the result, and
       the scales of the tasks do not matter. Tasks of gradient zero have no say.
+
+    Raises:
+      ValueError: see `weighting.weighting`; if max_norm is negative.
+
+    Cost: a backward pass of the encoder for each task; with space='representation' one in all.
 
     Limits: at Pareto stationary points there is no solution and weights grow without limit; the
     method stops where 1 / a^2 would be lost to rounding beside G, or after 50 sqrt(T) steps. Near

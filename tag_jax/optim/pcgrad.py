@@ -9,7 +9,11 @@ from tag_jax.optim.weighting import Rule, weighting
 
 
 def pcgrad(
-    space='shared', seed=0, scale_heads=False, num_tasks=None, batching=None
+    space: str = 'shared',
+    seed: int = 0,
+    scale_heads: bool = False,
+    num_tasks: int | None = None,
+    batching: str | int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Projects each task's gradient off those that it conflicts with, and sums the results.
 
@@ -26,6 +30,11 @@ def pcgrad(
 
     Returns:
       A transform of `TaskGradients` or stacked gradients. Without conflicts it is `equal`.
+
+    Raises:
+      ValueError: see `weighting.weighting`.
+
+    Cost: a backward pass of the encoder for each task; with space='representation' one in all.
 
     Limits: with three tasks and more the result may still conflict with some of them.
     """

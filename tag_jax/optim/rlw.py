@@ -7,7 +7,7 @@ import optax
 from tag_jax.optim.weighting import Rule, weighting
 
 
-def rlw(seed=0, num_tasks=None) -> optax.GradientTransformationExtraArgs:
+def rlw(seed: int = 0, num_tasks: int | None = None) -> optax.GradientTransformationExtraArgs:
     """Draws new weights at every step: the softmax of standard normal numbers.
 
     (Lin, Ye, Zhang & Tsang 2022, "Reasonable Effectiveness of Random Weighting", Section 3, with
@@ -18,8 +18,14 @@ def rlw(seed=0, num_tasks=None) -> optax.GradientTransformationExtraArgs:
       num_tasks: see `weighting.weighting`.
 
     Returns:
-      A transform of `TaskGradients`, for one backward pass. The weights of the active tasks sum to
-      one.
+      A transform of `TaskGradients`. The weights of the active tasks sum to one.
+
+    Raises:
+      ValueError: see `weighting.weighting`.
+
+    Cost: one backward pass of the encoder.
+
+    Limits: weights know nothing of the tasks, and a step may serve few of them.
     """
 
     def weigh(tasks, state, step):

@@ -1,10 +1,12 @@
 """Uncertainty weighting (Kendall, Gal & Cipolla 2018)."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from numpy.typing import ArrayLike
 
 from tag_jax.optim.weighting import Rule, by_task_array, check_number, weighting
 
@@ -25,7 +27,9 @@ class UncertaintyState(NamedTuple):
 
 
 def uncertainty(
-    factors=1.0, learning_rate=0.025, num_tasks=None
+    factors: ArrayLike | Mapping[str, ArrayLike] = 1.0,
+    learning_rate: float = 0.025,
+    num_tasks: int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Learns the noise of each task and weighs its loss by the inverse variance.
 
@@ -40,7 +44,13 @@ def uncertainty(
       num_tasks: see `weighting.weighting`.
 
     Returns:
-      A transform of `TaskGradients`, for one backward pass; s is in its state.
+      A transform of `TaskGradients`; s is in its state.
+
+    Raises:
+      ValueError: see `weighting.weighting`; if learning_rate is negative; at update, if there is
+        not one factor a task.
+
+    Cost: one backward pass of the encoder.
 
     Limits: losses must be positive; s stays within -10 and 10. A task that is nearly solved gets a
     large weight, which needs a lower learning rate or clipping behind it.

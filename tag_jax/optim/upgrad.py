@@ -1,8 +1,11 @@
 """UPGrad (Quinton & Rey 2024)."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import optax
+from numpy.typing import ArrayLike
 
 from tag_jax import active_set
 from tag_jax.min_norm import equal_shares
@@ -10,7 +13,11 @@ from tag_jax.optim.weighting import by_task_array, check_weights, stateless, wei
 
 
 def upgrad(
-    preference=None, space='shared', scale_heads=False, num_tasks=None, batching=None
+    preference: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    space: str = 'shared',
+    scale_heads: bool = False,
+    num_tasks: int | None = None,
+    batching: str | int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Projects each task's gradient onto the cone that no task conflicts with, and adds them up.
 
@@ -27,8 +34,16 @@ def upgrad(
 
     Returns:
       A transform of `TaskGradients` or stacked gradients.
-    """
 
+    Raises:
+      ValueError: see `weighting.weighting`; if a preference is negative or not finite; at update,
+        if there is not one a task.
+
+    Cost: a backward pass of the encoder for each task; with space='representation' one in all. It
+    solves a quadratic program for each task.
+
+    Limits: tasks with large gradients lead, as they do in the mean.
+    """
     check_weights('preference', preference)
 
     def weigh(tasks):

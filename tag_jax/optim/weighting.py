@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import DTypeLike
+from numpy.typing import ArrayLike
 
 from tag_jax import active_set, gradients, min_norm
 from tag_jax.gradients import TaskGradients
@@ -62,13 +64,13 @@ class WeightingState(NamedTuple):
     """The state of a weighting: diagnostics of the last step, and the rule's own state.
 
     Attributes:
-      step: updates so far.
+      step: updates so far, a scalar.
       weights: `[T]`.
       active: bool `[T]`.
       gram: `[T, T]`, the Gram matrix in the space of the method; None if it has none.
       cosines: `[T, T]`, its cosines, 0 beside a zero gradient; None without a Gram matrix.
-      gap: the duality gap of the weights scaled to sum to one (`min_norm.duality_gap`): 0 where
-        they give the min-norm point; None without a Gram matrix.
+      gap: a scalar, the duality gap of the weights scaled to sum to one (`min_norm.duality_gap`):
+        0 where they give the min-norm point; None without a Gram matrix.
       descent: `[T]`, inner product of each task's gradient with the combined one in the space of
         the method: negative where the loss rises to first order; None without a Gram matrix.
       shared_descent: `[T]`, the same in the space of the shared parameters; NaN before it was
@@ -87,14 +89,20 @@ class WeightingState(NamedTuple):
     rule: Any
 
 
-def stateless(weigh):
+def stateless(weigh: Callable[[Tasks], jax.Array]) -> Rule:
     """A `Rule` without a state, from `Tasks -> weights`."""
     return Rule(lambda size: (), lambda tasks, state, step: (weigh(tasks), state))
 
 
 def weighting(
-    name, rule, space=None, scale_heads=True, num_tasks=None, batching=None, correction=None
-):
+    name: str,
+    rule: Rule,
+    space: str | None = None,
+    scale_heads: bool = True,
+    num_tasks: int | None = None,
+    batching: str | int | None = None,
+    correction: Callable | None = None,
+) -> optax.GradientTransformationExtraArgs:
     """The optax transform of a rule.
 
     It stands first in a chain and takes `TaskGradients` as its updates, or as the extra argument
@@ -122,7 +130,10 @@ def weighting(
       they were made: a transform in front of it would alter their vjp.
 
     Raises:
-      ValueError: if the space or num_tasks is none.
+      ValueError: if the space or num_tasks is none. From `init`, if the tasks cannot be counted;
+        from `update`, if losses are needed and missing, or are not one for each task.
+      TypeError: from `update`, if it is given neither TaskGradients nor gradients stacked over the
+        tasks.
     """
     if space is not None and space not in SPACES:
         raise ValueError(f"space must be 'representation' or 'shared', not {space!r}")
@@ -188,7 +199,7 @@ def weighting(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def diagnostics(opt_state):
+def diagnostics(opt_state: Any) -> dict[str, np.ndarray]:
     """What a weighting knows of its last step, for logging.
 
     Args:
@@ -210,13 +221,19 @@ def diagnostics(opt_state):
     return {name: np.asarray(value) for name, value in kept.items() if value is not None}
 
 
-def mean_over(active, values):
+def mean_over(active: jax.Array, values: jax.Array) -> jax.Array:
     """The mean of values `[T]` over the active tasks; 0 if there is none."""
     count = jnp.maximum(jnp.sum(active), 1).astype(values.dtype)
     return jnp.sum(jnp.where(active, values, 0)) / count
 
 
-def by_task_array(name, values, names, size, dtype):
+def by_task_array(
+    name: str,
+    values: ArrayLike | Mapping[str, ArrayLike],
+    names: tuple[str, ...] | None,
+    size: int,
+    dtype: DTypeLike,
+) -> jax.Array:
     """Values for the tasks as an array `[T]`.
 
     Args:
@@ -247,8 +264,13 @@ def by_task_array(name, values, names, size, dtype):
     return jnp.broadcast_to(values, (size,))
 
 
-def check_weights(name, values):
-    """Raises ValueError at a weight that is negative or not finite; traced ones pass."""
+def check_weights(name: str, values: Any) -> None:
+    """Raises ValueError at a weight that is negative or not finite; traced ones pass.
+
+    Args:
+      name: of the argument, for error messages.
+      values: a number, numbers, or `{task: number}`.
+    """
     for value in jax.tree.leaves(values):
         if isinstance(value, jax.core.Tracer):
             continue
@@ -256,8 +278,14 @@ def check_weights(name, values):
             raise ValueError(f'{name} must be finite and at least 0, not {value}')
 
 
-def check_number(name, value, low, high=np.inf):
-    """Raises ValueError at a number outside [low, high]; traced ones pass (inject_hyperparams)."""
+def check_number(name: str, value: Any, low: float, high: float = np.inf) -> None:
+    """Raises ValueError at a number outside [low, high]; traced ones pass (inject_hyperparams).
+
+    Args:
+      name: of the argument, for error messages.
+      value: the number.
+      low, high: what it may be at least and at most.
+    """
     if isinstance(value, jax.core.Tracer):
         return
     if not isinstance(value, numbers.Real | jax.Array | np.ndarray) or not low <= value <= high:
@@ -265,8 +293,14 @@ def check_number(name, value, low, high=np.inf):
         raise ValueError(f'{name} must be a number {limits}, not {value!r}')
 
 
-def static_integer(name, value, low):
-    """Raises ValueError unless the value is an integer of at least `low`, and not traced."""
+def static_integer(name: str, value: Any, low: int) -> None:
+    """Raises ValueError unless the value is an integer of at least `low`, and not traced.
+
+    Args:
+      name: of the argument, for error messages.
+      value: the integer.
+      low: the least.
+    """
     if isinstance(value, jax.Array):
         raise ValueError(
             f"{name} must be static: use inject_hyperparams(..., static_args='{name}')"

@@ -1,7 +1,7 @@
 """Tables and pictures: of a finished run, of selections over budgets, of weightings side by side.
 
-from tag_jax import report
-print(report.write('runs/mine'))      # affinity.png, groups.png, curves.png, report.html
+`report.write('runs/mine')` draws affinity.png, groups.png, curves.png and report.html, and returns
+the table.
 """
 
 from tag_jax.report.comparison import (

@@ -1,7 +1,10 @@
 """Ways to group tasks side by side: a table, error against search cost, error against budget."""
 
 import itertools
+import os
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -9,13 +12,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from tag_jax import workdir as workdirs
-from tag_jax.comparison import ALL_IN_ONE, EXHAUSTIVE, RANDOM, summary
+from tag_jax.comparison import ALL_IN_ONE, EXHAUSTIVE, RANDOM, Comparison, Line, summary
 from tag_jax.report import page
 
 COSTS, BUDGETS, REPORT = 'costs.png', 'budgets.png', 'report.html'
 
 
-def write_comparison(path, comparison, task_names, settings) -> str:
+def write_comparison(
+    path: str | os.PathLike,
+    comparison: Comparison,
+    task_names: Sequence[str],
+    settings: Mapping[str, Any],
+) -> str:
     """Writes results.json, the pictures and report.html of a comparison.
 
     Args:
@@ -58,8 +66,12 @@ def write_comparison(path, comparison, task_names, settings) -> str:
     return f'{text}\n\nreport: {path / REPORT}'
 
 
-def comparison_table(lines) -> str:
-    """The lines as text."""
+def comparison_table(lines: Sequence[Line]) -> str:
+    """The lines as text.
+
+    Args:
+      lines: from `comparison.summary`.
+    """
     header, rows = _cells(lines)
     widths = [max(len(row[n]) for row in [header, *rows]) for n in range(len(header))]
     text = []
@@ -74,16 +86,24 @@ def comparison_table(lines) -> str:
     return '\n'.join(text)
 
 
-def best_sentence(lines) -> str:
-    """Which way to group has the lowest error, over all budgets if there are several."""
+def best_sentence(lines: Sequence[Line]) -> str:
+    """Which way to group has the lowest error, over all budgets if there are several.
+
+    Args:
+      lines: from `comparison.summary`.
+    """
     of_means = [line for line in lines if line.budget is None] or lines
     best = min(of_means, key=lambda line: line.error[0])
     over = 'over all budgets' if best.budget is None else f'at budget {best.budget:g}'
     return f'Lowest total test error {over}: {best.method}, {_plus_minus(*best.error)} %'
 
 
-def optimum_sentence(comparison) -> str:
-    """What the best groups are worth, by budget."""
+def optimum_sentence(comparison: Comparison) -> str:
+    """What the best groups are worth, by budget.
+
+    Args:
+      comparison: from `comparison.compare`.
+    """
     values = ', '.join(
         f'{optimum.error:.2f} % at {budget:g}' for budget, optimum in comparison.optima.items()
     )
@@ -93,8 +113,13 @@ def optimum_sentence(comparison) -> str:
     )
 
 
-def correlations_table(comparison, task_names) -> str:
-    """Correlations of predicted with real errors within tasks, as text."""
+def correlations_table(comparison: Comparison, task_names: Sequence[str]) -> str:
+    """Correlations of predicted with real errors within tasks, as text.
+
+    Args:
+      comparison: from `comparison.compare`.
+      task_names: T names.
+    """
     width = max(map(len, task_names))
     methods = list(comparison.correlations)
     lines = [
@@ -110,10 +135,13 @@ def correlations_table(comparison, task_names) -> str:
     return '\n'.join(lines)
 
 
-def costs_figure(lines) -> Figure:
+def costs_figure(lines: Sequence[Line]) -> Figure:
     """Total test error against the cost of the search: Figure 2 of Fifty et al. 2021.
 
     The mean over budgets, where there are several. What needs no search stands on the left.
+
+    Args:
+      lines: from `comparison.summary`.
     """
     of_means = [line for line in lines if line.budget is None] or lines
     searched = [line.steps for line in of_means if line.steps > 0]
@@ -137,8 +165,12 @@ def costs_figure(lines) -> Figure:
     return figure
 
 
-def budgets_figure(lines) -> Figure:
-    """Total test error against the number of networks: Figure 6 of Fifty et al. 2021."""
+def budgets_figure(lines: Sequence[Line]) -> Figure:
+    """Total test error against the number of networks: Figure 6 of Fifty et al. 2021.
+
+    Args:
+      lines: from `comparison.summary`.
+    """
     figure = Figure(figsize=(7.5, 5), layout='constrained')
     axes = figure.add_subplot()
     methods = list(dict.fromkeys(line.method for line in lines))

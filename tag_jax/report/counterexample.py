@@ -1,5 +1,7 @@
 """Figure of the quadratic counterexample of Fifty et al. 2021, Appendix A.2."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -7,7 +9,9 @@ COUNTEREXAMPLE = 'counterexample.png'
 COLOURS = {'a': 'black', 'b': '#0072b2', 'c': '#d55e00', 'd': '#009e73'}
 
 
-def counterexample_figure(curvatures, start, gradients, eta) -> Figure:
+def counterexample_figure(
+    curvatures: np.ndarray, start: np.ndarray, gradients: Mapping[str, np.ndarray], eta: float
+) -> Figure:
     """Level sets of task a's loss with the steps of single tasks, and of a with each other task.
 
     Four panels: a, b and c alone; a with b and a with c; the same two with d in place of c.

@@ -1,20 +1,28 @@
 """Ways of weighting tasks side by side: a table, the scatter for two tasks, the radar for many."""
 
 import html
+import os
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from tag_jax import workdir as workdirs
-from tag_jax.multi_objective import SINGLE_TASK, STATIC, mean_and_error
+from tag_jax.multi_objective import SINGLE_TASK, STATIC, Outcome, mean_and_error
 from tag_jax.report import page
 
 SCATTER, RADAR, REPORT = 'accuracies.png', 'errors.png', 'report.html'
 
 
-def write_multi_objective(path, outcomes, task_names, settings) -> str:
+def write_multi_objective(
+    path: str | os.PathLike,
+    outcomes: Sequence[Outcome],
+    task_names: Sequence[str],
+    settings: Mapping[str, Any],
+) -> str:
     """Writes results.json, the picture and report.html of a comparison.
 
     Args:
@@ -62,8 +70,13 @@ def write_multi_objective(path, outcomes, task_names, settings) -> str:
     return multi_objective_table(outcomes, task_names)
 
 
-def multi_objective_table(outcomes, task_names) -> str:
-    """Mean test errors with their standard errors over seeds, and the mean over tasks, as text."""
+def multi_objective_table(outcomes: Sequence[Outcome], task_names: Sequence[str]) -> str:
+    """Mean test errors with their standard errors over seeds, and the mean over tasks, as text.
+
+    Args:
+      outcomes: from `multi_objective.compare`.
+      task_names: T names.
+    """
     first, *names, last = _header(task_names)
     width = max(len(first), *(len(outcome.name) for outcome in outcomes))
     wide = max(15, *(len(name) + 2 for name in names))
@@ -85,8 +98,13 @@ def _cells(outcome):
     return [outcome.name, *errors, rates]
 
 
-def scatter_figure(outcomes, task_names) -> Figure:
-    """Accuracies of two tasks, with standard errors: Figure 3 of Sener & Koltun 2018."""
+def scatter_figure(outcomes: Sequence[Outcome], task_names: Sequence[str]) -> Figure:
+    """Accuracies of two tasks, with standard errors: Figure 3 of Sener & Koltun 2018.
+
+    Args:
+      outcomes: from `multi_objective.compare`.
+      task_names: two names.
+    """
     figure = Figure(figsize=(7, 6), layout='constrained')
     axes = figure.add_subplot()
     colours = iter(colormaps['tab20'].colors * 4)
@@ -111,8 +129,13 @@ def scatter_figure(outcomes, task_names) -> Figure:
     return figure
 
 
-def radar_figure(outcomes, task_names) -> Figure:
-    """Mean error of every task as a radar chart: Figure 2 of Sener & Koltun 2018."""
+def radar_figure(outcomes: Sequence[Outcome], task_names: Sequence[str]) -> Figure:
+    """Mean error of every task as a radar chart: Figure 2 of Sener & Koltun 2018.
+
+    Args:
+      outcomes: from `multi_objective.compare`.
+      task_names: T names.
+    """
     figure = Figure(figsize=(8, 7), layout='constrained')
     axes = figure.add_subplot(projection='polar')
     angles = np.linspace(0, 2 * np.pi, len(task_names), endpoint=False)

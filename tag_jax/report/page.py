@@ -3,9 +3,12 @@
 import base64
 import html
 import io
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
 
 
-def page(title, body) -> str:
+def page(title: str, body: str) -> str:
     """A whole page.
 
     Args:
@@ -23,7 +26,7 @@ def page(title, body) -> str:
     )
 
 
-def table(header, rows, kind='') -> str:
+def table(header: Sequence[str] | None, rows: Sequence[Sequence[str]], kind: str = '') -> str:
     """A table as HTML.
 
     Args:
@@ -41,13 +44,13 @@ def table(header, rows, kind='') -> str:
     return f'<div class="table">{opening}\n{head}<tbody>{body}</tbody>\n</table></div>'
 
 
-def image(picture, description) -> str:
+def image(picture: bytes, description: str) -> str:
     """A PNG picture as HTML."""
     data = base64.b64encode(picture).decode()
     return f'<img alt="{html.escape(description)}" src="data:image/png;base64,{data}">'
 
 
-def to_repeat(command) -> str:
+def to_repeat(command: str | None) -> str:
     """The command that repeats a run, under its title; '' if it is not known.
 
     Args:
@@ -56,12 +59,12 @@ def to_repeat(command) -> str:
     return f'<h2>To repeat it</h2>\n<pre>{html.escape(command)}</pre>' if command else ''
 
 
-def number(text) -> str:
+def number(text: str) -> str:
     """The text of a number with the minus of print, which is as wide as a plus."""
     return text.replace('-', '\N{MINUS SIGN}')
 
 
-def png(figure) -> bytes:
+def png(figure: Figure) -> bytes:
     """A matplotlib figure as a PNG picture."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format='png', dpi=130, bbox_inches='tight')

@@ -1,6 +1,9 @@
 """Tables of a study."""
 
+import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -9,9 +12,12 @@ from tag_jax.comparison import summary
 from tag_jax.report import page
 from tag_jax.report.comparison import comparison_table
 from tag_jax.report.run import REPORT
+from tag_jax.studies import Study, Table
 
 
-def write_study(path, name, study, settings) -> str:
+def write_study(
+    path: str | os.PathLike, name: str, study: Study, settings: Mapping[str, Any]
+) -> str:
     """Writes results.json and report.html of a study.
 
     Args:
@@ -54,7 +60,7 @@ def write_study(path, name, study, settings) -> str:
     return '\n\n'.join([*text, f'report: {path / REPORT}'])
 
 
-def table_text(table) -> str:
+def table_text(table: Table) -> str:
     """A `studies.Table` as text."""
     rows = [list(table.header), *(list(map(cell_text, row)) for row in table.rows)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -68,7 +74,7 @@ def table_text(table) -> str:
     return '\n'.join([table.title, lines[0], '-' * max(map(len, lines)), *lines[1:]])
 
 
-def cell_text(cell) -> str:
+def cell_text(cell: Any) -> str:
     """A cell of a `studies.Table` as text: numbers to three digits, errors behind them."""
     match cell:
         case None:

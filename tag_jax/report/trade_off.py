@@ -1,14 +1,22 @@
 """Selections of networks over a range of budgets, as tables and pictures.
 
-from tag_jax import report, selection
-splits = selection.read_candidates('networks.csv')
-choices = selection.trade_off(splits['validation'], [1, 1.5, 2], splits['test'])
-print(report.totals_table(choices))
+Examples:
+  >>> from tag_jax import report, selection
+  >>> networks = [{'a': 1, 'b': 4}, {'a': 2}, {'b': 2}]
+  >>> candidates = selection.Candidates.from_table([{'scores': scores} for scores in networks])
+  >>> print(report.choices_table(selection.trade_off(candidates, [1, 2]), candidates))
+  budget  optimal  higher order approximation  pessimal
+  -----------------------------------------------------
+  1       AB       AB                          AB
+  2       Ab, B    Ab, B                       AB
 """
 
 import csv
 import io
+import os
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -16,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tag_jax import workdir as workdirs
+from tag_jax.selection import Candidates, Choice, Selection
 
 TRADE_OFF, CHOICES, TABLE, RESULTS = 'trade_off.png', 'choices.png', 'choices.csv', 'results.json'
 
@@ -37,7 +46,13 @@ _STYLES = {
 _SELECTED = ('optimal', 'hoa', 'esa', 'pessimal')
 
 
-def write_trade_off(path, choices, candidates, settings, maximize=False) -> str:
+def write_trade_off(
+    path: str | os.PathLike,
+    choices: Sequence[Choice],
+    candidates: Candidates,
+    settings: Mapping[str, Any],
+    maximize: bool = False,
+) -> str:
     """Writes the tables and pictures of a comparison of selections.
 
     Args:
@@ -75,7 +90,7 @@ def write_trade_off(path, choices, candidates, settings, maximize=False) -> str:
     return f'{totals_table(choices)}\n\n{choices_table(choices, candidates)}'
 
 
-def letters(task_names) -> list[str]:
+def letters(task_names: Sequence[str]) -> list[str]:
     """A short sign for each task: its first letters, as many as make all of them differ."""
     for length in range(1, 1 + max(map(len, task_names))):
         signs = [name[:length].capitalize() for name in task_names]
@@ -84,7 +99,7 @@ def letters(task_names) -> list[str]:
     return [f'T{n}' for n in range(len(task_names))]
 
 
-def notation(selected, candidates) -> str:
+def notation(selected: Selection, candidates: Candidates) -> str:
     """Chosen networks as in the paper: capitals for tasks that a network serves.
 
     `SDn, K(0.5)` is a network that serves S and D and trains n beside, and one of cost 0.5 for K.
@@ -106,8 +121,12 @@ def notation(selected, candidates) -> str:
     return ', '.join(networks)
 
 
-def totals_table(choices) -> str:
-    """Total score by method and budget, as text: the paper's Table 7."""
+def totals_table(choices: Sequence[Choice]) -> str:
+    """Total score by method and budget, as text: the paper's Table 7.
+
+    Args:
+      choices: from `selection.trade_off`.
+    """
     budgets = sorted({choice.budget for choice in choices})
     totals = {(choice.method, choice.budget): f'{choice.total:.5f}' for choice in choices}
     rows = [['budget', *(f'{budget:g}' for budget in budgets)]]
@@ -118,8 +137,13 @@ def totals_table(choices) -> str:
     return _text(rows, right=True)
 
 
-def choices_table(choices, candidates) -> str:
-    """The selected networks by method and budget, as text: the paper's Table 6."""
+def choices_table(choices: Sequence[Choice], candidates: Candidates) -> str:
+    """The selected networks by method and budget, as text: the paper's Table 6.
+
+    Args:
+      choices: from `selection.trade_off`.
+      candidates: the candidate networks.
+    """
     budgets = sorted({choice.budget for choice in choices})
     shown = {
         (choice.method, choice.budget): notation(choice.selected, candidates)
@@ -133,8 +157,13 @@ def choices_table(choices, candidates) -> str:
     return _text(rows)
 
 
-def trade_off_figure(choices, maximize=False) -> Figure:
-    """Total score against budget, a line for each method: the paper's Figure 3."""
+def trade_off_figure(choices: Sequence[Choice], maximize: bool = False) -> Figure:
+    """Total score against budget, a line for each method: the paper's Figure 3.
+
+    Args:
+      choices: from `selection.trade_off`.
+      maximize: whether scores are to be high.
+    """
     figure = Figure(figsize=(8.5, 4.5), layout='constrained')
     axes = figure.subplots()
     for method, name in NAMES.items():
@@ -150,8 +179,13 @@ def trade_off_figure(choices, maximize=False) -> Figure:
     return figure
 
 
-def choices_figure(choices, candidates) -> Figure:
-    """Which networks each method selects and whom they serve: the paper's Figure 2."""
+def choices_figure(choices: Sequence[Choice], candidates: Candidates) -> Figure:
+    """Which networks each method selects and whom they serve: the paper's Figure 2.
+
+    Args:
+      choices: from `selection.trade_off`.
+      candidates: the candidate networks.
+    """
     budgets = sorted({choice.budget for choice in choices})
     methods = [m for m in _SELECTED if any(choice.method == m for choice in choices)]
     size = len(candidates.task_names)

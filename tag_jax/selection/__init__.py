@@ -1,11 +1,23 @@
 """Network selection: which groups of tasks to train under an inference budget. Pure NumPy.
 
-from tag_jax import selection
-selected = selection.select_groups(affinity, budget=2)      # affinity [T, T], source task first
-selected.groups, selected.serves, selected.objective
+Examples:
+  Groups from affinities `[T, T]`, source task first:
 
-candidates = selection.Candidates.from_csv('networks.csv')  # losses and costs of trained networks
-selection.select_networks(candidates, budget=2.5)
+  >>> from tag_jax import selection
+  >>> selected = selection.select_groups([[0, 3, -1], [2, 0, -1], [1, 0, 0]], budget=2)
+  >>> selected.groups, selected.serves, selected.objective
+  (((0, 1), (0, 2)), ((0, 1), (2,)), 4.0)
+
+  Networks from the losses that they reached and what they cost:
+
+  >>> networks = selection.Candidates.from_table(
+  ...     [
+  ...         {'name': 'both', 'scores': {'depth': 0.19, 'edges': 0.045}},
+  ...         {'name': 'small edges', 'scores': {'edges': 0.03}, 'cost': 0.5},
+  ...     ]
+  ... )
+  >>> selection.select_networks(networks, budget=1.5).serves
+  ((0,), (1,))
 """
 
 from tag_jax.selection.baselines import (

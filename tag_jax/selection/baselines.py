@@ -1,8 +1,16 @@
 """What a selection is to be compared with (Standley et al. 2020, Section 4.1).
 
-from tag_jax import selection
-selection.all_in_one(candidates, budget=1)
-selection.random_selections(candidates, budget=2, outcomes=test).mean
+Examples:
+  >>> from tag_jax import selection
+  >>> candidates = selection.Candidates.from_table(
+  ...     [{'scores': {'a': 1.0, 'b': 4.0}}, {'scores': {'a': 2.0}}, {'scores': {'b': 2.0}}]
+  ... )
+  >>> selection.all_in_one(candidates, budget=1).objective
+  5.0
+  >>> selection.independent(candidates, budget=2).objective
+  4.0
+  >>> selection.random_selections(candidates, budget=2).mean
+  4.25
 """
 
 import heapq
@@ -43,11 +51,18 @@ class Spread(NamedTuple):
     exact: bool
 
 
-def all_in_one(candidates: Candidates, budget=math.inf, maximize=False) -> Selection:
+def all_in_one(
+    candidates: Candidates, budget: float = math.inf, maximize: bool = False
+) -> Selection:
     """The best single network that serves every task.
 
+    Args:
+      candidates: N networks over T tasks.
+      budget: what the network may cost.
+      maximize: whether scores are to be high.
+
     Raises:
-      ValueError: if no network within the budget serves every task.
+      Infeasible: if no network within the budget serves every task. It is a ValueError.
     """
     complete = np.isfinite(candidates.scores).all(axis=1) & affordable(candidates.costs, budget)
     if not complete.any():
@@ -56,16 +71,24 @@ def all_in_one(candidates: Candidates, budget=math.inf, maximize=False) -> Selec
     return serve(candidates, [int(totals.argmax())], maximize)
 
 
-def independent(candidates: Candidates, budget, maximize=False) -> Selection:
+def independent(candidates: Candidates, budget: float, maximize: bool = False) -> Selection:
     """The best networks of one task each; with smaller ones among them where the budget is short.
 
+    Args:
+      candidates: N networks over T tasks.
+      budget: what the networks may cost together.
+      maximize: whether scores are to be high.
+
     Raises:
-      ValueError: if the budget does not pay for a network of its own for every task.
+      Infeasible: if the budget does not pay for a network of its own for every task. It is a
+        ValueError.
     """
     return select_networks(candidates, budget, maximize, max_size=1)
 
 
-def pessimal(candidates: Candidates, budget, maximize=False, max_nodes: int = _NODES) -> Selection:
+def pessimal(
+    candidates: Candidates, budget: float, maximize: bool = False, max_nodes: int = _NODES
+) -> Selection:
     """The valid selection with the worst total, every task still served by its best network.
 
     Adding a network never makes it worse, so a budget need not be used up. (The pessimal row of the
@@ -79,7 +102,7 @@ def pessimal(candidates: Candidates, budget, maximize=False, max_nodes: int = _N
       max_nodes: of branch and bound; if it ends early, `optimal` is false.
 
     Raises:
-      ValueError: if no selection within the budget covers every task.
+      Infeasible: if no selection within the budget covers every task. It is a ValueError.
     """
     budget, max_nodes = checked_budget(budget), checked_count('max_nodes', max_nodes)
     best = select_networks(candidates, budget, maximize).networks
@@ -128,8 +151,8 @@ def _worst_cover(losses, costs, budget, max_nodes):
 
 def random_selections(
     candidates: Candidates,
-    budget,
-    maximize=False,
+    budget: float,
+    maximize: bool = False,
     outcomes: Candidates | None = None,
     num_samples: int = 1000,
     seed: int = 0,
@@ -149,7 +172,8 @@ def random_selections(
       seed: of the draws.
 
     Raises:
-      ValueError: if there is no valid selection, or drawing finds none.
+      Infeasible: if there is no valid selection, or drawing finds none. It is a ValueError.
+      ValueError: if outcomes are of other networks or tasks than candidates.
     """
     budget, num_samples = checked_budget(budget), checked_count('num_samples', num_samples)
     outcomes = candidates if outcomes is None else outcomes

@@ -1,17 +1,23 @@
 """Candidate networks: what each trains, how well it serves each task, and what it costs.
 
-from tag_jax import selection
-candidates = selection.Candidates.from_csv('networks.csv', split='validation')
-selected = selection.select_networks(candidates, budget=2.5)
+Examples:
+  >>> from tag_jax import selection
+  >>> members, scores = [[True, True], [True, False]], [[0.3, 0.2], [0.1, np.nan]]
+  >>> candidates = selection.Candidates(members, scores, costs=[1, 0.5], task_names=('a', 'b'))
+  >>> selection.select_networks(candidates, budget=1.5).networks
+  (1, 0)
 """
 
 import csv
 import dataclasses
 import math
+import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 # Beyond this, sums of scores could overflow.
 LARGEST = 1e300
@@ -81,19 +87,30 @@ class Candidates:
     def __repr__(self):
         return f'Candidates({len(self)} networks over {len(self.task_names)} tasks)'
 
-    def gains(self, maximize) -> np.ndarray:
-        """Scores turned so that high ones are good, `[N, T]`; -inf where there is none."""
+    def gains(self, maximize: bool) -> np.ndarray:
+        """Scores turned so that high ones are good, `[N, T]`; -inf where there is none.
+
+        Args:
+          maximize: whether they are high already, and not to be negated.
+        """
         return np.where(np.isnan(self.scores), -np.inf, self.scores if maximize else -self.scores)
 
-    def replace(self, **fields) -> 'Candidates':
-        """The same candidates with other fields: other scores, say."""
+    def replace(self, **fields: Any) -> 'Candidates':
+        """The same candidates with other fields: other scores, say.
+
+        Args:
+          **fields: those that change, by name.
+
+        Raises:
+          ValueError: see `Candidates`.
+        """
         return dataclasses.replace(self, **fields)
 
-    def take(self, networks) -> 'Candidates':
+    def take(self, networks: ArrayLike) -> 'Candidates':
         """Some of the candidates.
 
         Args:
-          networks: indices, or bool `[N]`.
+          networks: indices `[M]`, or bool `[N]`.
         """
         networks = np.arange(len(self))[networks]
         return Candidates(
@@ -105,7 +122,9 @@ class Candidates:
         )
 
     @classmethod
-    def from_table(cls, rows: Iterable[Mapping], task_names=None) -> 'Candidates':
+    def from_table(
+        cls, rows: Iterable[Mapping], task_names: Sequence[str] | None = None
+    ) -> 'Candidates':
         """Candidates from a table of trained networks.
 
         Args:
@@ -113,6 +132,10 @@ class Candidates:
             (the names of all tasks that it trained; by default those with a score), 'cost' (by
             default 1) and 'name'.
           task_names: by default the tasks of the rows, in the order in which they appear.
+
+        Raises:
+          ValueError: if there are no rows, a row has no scores or names an unknown task, and as
+            `Candidates`.
         """
         rows = list(rows)
         if not rows:
@@ -139,15 +162,24 @@ class Candidates:
         return cls(members, scores, costs, tuple(task_names), tuple(names))
 
     @classmethod
-    def from_csv(cls, path, split='validation') -> 'Candidates':
-        """Candidates from a CSV file, with the scores of one split. See `read_candidates`."""
+    def from_csv(cls, path: str | os.PathLike, split: str = 'validation') -> 'Candidates':
+        """Candidates from a CSV file, with the scores of one split.
+
+        Args:
+          path: the file, see `read_candidates`.
+          split: whose scores.
+
+        Raises:
+          ValueError: if there is no such split, and as `read_candidates`.
+          OSError: if the file cannot be read.
+        """
         splits = read_candidates(path)
         if split not in splits:
             raise ValueError(f'{path} has no split {split!r}, only {", ".join(splits)}')
         return splits[split]
 
 
-def read_candidates(path) -> dict[str, Candidates]:
+def read_candidates(path: str | os.PathLike) -> dict[str, Candidates]:
     """The candidate networks in a CSV file, once for every split that it scores them on.
 
     The columns are `network`, `cost` (or `cost_snt`, in standard network times), `split`, and one

@@ -1,6 +1,7 @@
 """All groups of tasks that rules allow, and what pairwise affinities make them worth."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tag_jax.selection.candidates import LARGEST
 
@@ -132,7 +133,7 @@ def groups_of_members(members) -> tuple[tuple[int, ...], ...]:
     return tuple(sorted(tuple(np.flatnonzero(row).tolist()) for row in members))
 
 
-def checked_affinity(affinity) -> np.ndarray:
+def checked_affinity(affinity: ArrayLike) -> np.ndarray:
     """Affinities `[T, T]` with a diagonal of 0. Raises ValueError if they will not do."""
     affinity = np.asarray(affinity, np.float64)
     if affinity.ndim != 2 or affinity.shape[0] != affinity.shape[1]:
@@ -151,7 +152,7 @@ def checked_affinity(affinity) -> np.ndarray:
     return affinity
 
 
-def checked_singleton_scores(scores, num_tasks) -> np.ndarray:
+def checked_singleton_scores(scores: ArrayLike | None, num_tasks: int) -> np.ndarray:
     """`[T]`, -inf for tasks that never go alone. Raises ValueError if they will not do."""
     if scores is None:
         return np.full(num_tasks, 0.0 if num_tasks == 1 else -np.inf)

@@ -14,8 +14,11 @@ Beyond that, `search` finds groups and bounds what any others could be worth.
 
 import math
 import time
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tag_jax.selection.covers import best_covers, irredundant
 from tag_jax.selection.group_scores import (
@@ -45,17 +48,17 @@ _CHUNK = 1 << 14
 
 
 def select_groups(
-    affinity,
-    budget,
-    singleton_scores=None,
+    affinity: ArrayLike,
+    budget: int | Sequence[int],
+    singleton_scores: ArrayLike | None = None,
     num_solutions: int = 1,
     *,
     min_size: int = 1,
     max_size: int | None = None,
-    must_link=(),
-    cannot_link=(),
+    must_link: Iterable[Iterable[int]] = (),
+    cannot_link: Iterable[Iterable[int]] = (),
     seed: int = 0,
-):
+) -> Selection | Any:
     """Chooses at most `budget` groups of tasks that maximise the affinity onto all tasks.
 
     The score of a group onto one of its tasks is the mean affinity onto that task from the others
@@ -123,7 +126,7 @@ def select_groups(
     return per_budget(select, budget, num_solutions)
 
 
-def best_network_gains(groups) -> np.ndarray:
+def best_network_gains(groups: GroupScores) -> np.ndarray:
     """The gain of the best network that serves U, for every set U of tasks, `[2^T]`.
 
     0 for the empty set, which needs no network; -inf where the rules allow none.
@@ -174,7 +177,7 @@ def _best_gains(groups, pattern, helpers, served):
     return best
 
 
-def networks_that_serve(groups, served):
+def networks_that_serve(groups: GroupScores, served: int) -> tuple[np.ndarray, np.ndarray]:
     """All networks that may serve a set of tasks, those that train fewest tasks first.
 
     Args:

@@ -7,9 +7,11 @@ sets; else by branch and bound with a Lagrangian bound. Both prove it.
 import math
 import operator
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tag_jax.selection.candidates import LARGEST, Candidates
 from tag_jax.selection.covers import MAX_NODES, Found, best_covers, irredundant, undominated
@@ -33,18 +35,18 @@ _MOST_SCORES = 20_000_000
 
 def select_networks(
     candidates: Candidates,
-    budget,
+    budget: float | Sequence[float],
     maximize: bool = False,
     *,
-    task_weights=None,
-    limits=None,
+    task_weights: ArrayLike | Mapping[str, float] | None = None,
+    limits: ArrayLike | Mapping[str, float] | None = None,
     min_size: int = 1,
     max_size: int | None = None,
-    must_link=(),
-    cannot_link=(),
+    must_link: Iterable[Iterable[int | str]] = (),
+    cannot_link: Iterable[Iterable[int | str]] = (),
     num_solutions: int = 1,
     max_nodes: int = MAX_NODES,
-):
+) -> Selection | Any:
     """Chooses networks that serve all tasks with the best total score within a budget.
 
     Every task is served by the best of the chosen networks on it, and the objective is the
@@ -122,7 +124,13 @@ def select_networks(
     return per_budget(select, budget, num_solutions)
 
 
-def serve(candidates: Candidates, networks, maximize: bool = False, *, task_weights=None):
+def serve(
+    candidates: Candidates,
+    networks: Sequence[int],
+    maximize: bool = False,
+    *,
+    task_weights: ArrayLike | Mapping[str, float] | None = None,
+) -> Selection:
     """What some networks reach together, every task served by the best of them.
 
     To serve by other scores than those that the networks were chosen by: early stopping
@@ -169,6 +177,9 @@ def served_scores(selected: Selection, candidates: Candidates) -> np.ndarray:
     Args:
       selected: a selection of networks.
       candidates: the same networks, with the scores to look up: those on a test set, say.
+
+    Raises:
+      ValueError: if the selection is not one of these candidates.
     """
     if selected.networks is None or max(selected.networks) >= len(candidates):
         raise ValueError('the selection is not one of these candidates')

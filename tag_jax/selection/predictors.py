@@ -1,6 +1,9 @@
 """Candidate networks that were not trained: their scores are predicted from fewer measurements."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tag_jax.selection.candidates import Candidates
 from tag_jax.selection.group_scores import (
@@ -15,8 +18,12 @@ from tag_jax.selection.partitions import members_of
 MAX_TASKS = 20
 
 
-def all_groups(num_tasks, min_size=1) -> np.ndarray:
+def all_groups(num_tasks: int, min_size: int = 1) -> np.ndarray:
     """All groups of at least so many tasks, small ones first, bool `[G, T]`.
+
+    Args:
+      num_tasks: T.
+      min_size: the fewest tasks of a group.
 
     Raises:
       ValueError: if there are more than MAX_TASKS tasks.
@@ -32,7 +39,9 @@ def all_groups(num_tasks, min_size=1) -> np.ndarray:
     return members[np.lexsort((*(~column for column in first_tasks), members.sum(axis=1)))]
 
 
-def higher_order_approximation(candidates: Candidates, groups=None) -> Candidates:
+def higher_order_approximation(
+    candidates: Candidates, groups: Iterable[Iterable[int]] | None = None
+) -> Candidates:
     """Predicts networks of three and more tasks from those of two (HOA).
 
     The score of a network onto a task is the mean of the scores that the task has in pairs with
@@ -80,7 +89,11 @@ def higher_order_approximation(candidates: Candidates, groups=None) -> Candidate
 
 
 def affinity_candidates(
-    affinity, costs=1.0, singleton_scores=None, task_names=None, groups=None
+    affinity: ArrayLike,
+    costs: ArrayLike = 1.0,
+    singleton_scores: ArrayLike | None = None,
+    task_names: Sequence[str] | None = None,
+    groups: Iterable[Iterable[int]] | None = None,
 ) -> Candidates:
     """Candidates whose scores are mean affinities (Fifty et al. 2021, Section 4.2).
 
@@ -135,7 +148,7 @@ def _scores_in_pairs(pairs, members):
     return onto
 
 
-def checked_groups(groups, num_tasks, min_size):
+def checked_groups(groups: Iterable[Iterable[int]], num_tasks: int, min_size: int) -> np.ndarray:
     """Groups `[G, T]` of known tasks, from indices."""
     groups = [tuple(group) for group in groups]
     for group in groups:
@@ -159,5 +172,6 @@ def _extended(candidates, members, scores, cost):
     )
 
 
-def names_of(members, task_names):
+def names_of(members: np.ndarray, task_names: Sequence[str]) -> list[str]:
+    """A name for each of some groups, bool `[G, T]`: its tasks, joined."""
     return [' + '.join(task_names[t] for t in np.flatnonzero(row)) for row in members]

@@ -34,8 +34,12 @@ def pair_gains(candidates: Candidates) -> np.ndarray:
     return 100 * (1 - gains / np.where(alone == 0, np.nan, alone))
 
 
-def mutual_gains(gains) -> np.ndarray:
-    """The mean of what two tasks gain from each other (the paper's Table 3), `[T, T]`."""
+def mutual_gains(gains: np.ndarray) -> np.ndarray:
+    """The mean of what two tasks gain from each other (the paper's Table 3), `[T, T]`.
+
+    Args:
+      gains: `[T, T]`, from `pair_gains`.
+    """
     return (gains + gains.T) / 2
 
 
@@ -43,6 +47,9 @@ def correlation(first: Candidates, second: Candidates) -> float:
     """Pearson's r between two scores of the same networks, each a mean over the network's tasks.
 
     With early validation losses and final test losses it is the r of Section 3.3.1.
+
+    Args:
+      first, second: the same N networks with both scores.
     """
     means = [np.nanmean(candidates.scores, axis=1) for candidates in (first, second)]
     return float(np.corrcoef(*means)[0, 1])

@@ -1,7 +1,8 @@
 """The answer to a network selection problem, and how tasks are served by chosen networks."""
 
 import operator
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,12 +33,12 @@ class Selection(NamedTuple):
     elapsed: float
 
 
-def as_good(gains, best):
+def as_good(gains: np.ndarray, best: float | np.ndarray) -> np.ndarray:
     """Which gains equal the best of them but for rounding."""
     return gains >= best - 1e-13 * np.abs(best)
 
 
-def served_best(gains) -> list[int]:
+def served_best(gains: np.ndarray) -> list[int]:
     """Which network serves each task: the best one, the first of equals.
 
     Args:
@@ -46,7 +47,7 @@ def served_best(gains) -> list[int]:
     return np.argmax(as_good(gains, gains.max(axis=0)), axis=0).tolist()
 
 
-def in_order(networks, gains):
+def in_order(networks: Sequence, gains: np.ndarray) -> tuple[tuple, tuple[tuple[int, ...], ...]]:
     """Networks by the first task that each serves, and the tasks that each serves.
 
     Args:
@@ -62,7 +63,9 @@ def in_order(networks, gains):
     return tuple(networks[n] for n in order), serves
 
 
-def per_budget(select, budget, num_solutions):
+def per_budget(
+    select: Callable[[Any], Sequence[Selection]], budget: Any, num_solutions: int
+) -> Selection | Any:
     """Answers in the form that was asked for.
 
     Args:
@@ -80,7 +83,7 @@ class Infeasible(ValueError):
     """There is no selection within the budget and the rules, or none was found."""
 
 
-def checked_budget(budget) -> float:
+def checked_budget(budget: Any) -> float:
     """A finite number of at least 0. Raises ValueError if it is none."""
     try:
         if isinstance(budget, bool | str) or np.ndim(budget):
@@ -93,7 +96,7 @@ def checked_budget(budget) -> float:
     return budget
 
 
-def checked_count(name, value) -> int:
+def checked_count(name: str, value: Any) -> int:
     """An integer of at least 1. Raises ValueError if it is none."""
     try:
         value = operator.index(value)

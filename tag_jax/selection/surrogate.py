@@ -4,6 +4,8 @@ A model of errors that is additive in who trains with a task, with the size of t
 variable of its own: capacity is what affinities cannot see.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from tag_jax.selection.candidates import Candidates
@@ -14,7 +16,10 @@ SIZE_RIDGE, PAIR_RIDGE = 1.0, 3.0
 
 
 def additive_model(
-    candidates: Candidates, groups=None, size_ridge=SIZE_RIDGE, pair_ridge=PAIR_RIDGE
+    candidates: Candidates,
+    groups: Iterable[Iterable[int]] | None = None,
+    size_ridge: float = SIZE_RIDGE,
+    pair_ridge: float = PAIR_RIDGE,
 ) -> Candidates:
     """Predicts the score of every group on every of its tasks.
 

@@ -1,5 +1,6 @@
 """Every way to select networks, over a range of budgets (Standley et al. 2020, Section 5)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ class Choice(NamedTuple):
 
 def trade_off(
     candidates: Candidates,
-    budgets,
+    budgets: float | Sequence[float],
     outcomes: Candidates | None = None,
     early: Candidates | None = None,
     maximize: bool = False,
@@ -55,9 +56,10 @@ def trade_off(
       A `Choice` for every method and budget at which it has a valid selection, by method.
 
     Raises:
+      Infeasible: if the smallest budget pays for no selection that covers every task. It is a
+        ValueError.
       ValueError: if outcomes or early scores are of other networks, if outcomes lack a score that
-        the candidates have, if a budget is negative or not finite, or if the smallest one pays for
-        no selection that covers every task.
+        the candidates have, or if a budget is negative or not finite.
     """
     outcomes = candidates if outcomes is None else outcomes
     budgets = [checked_budget(budget) for budget in np.atleast_1d(budgets).tolist()]

@@ -1,6 +1,6 @@
 """The ablations and analyses of the papers, on any problem. One function a study.
 
-found = studies.frequency(problem, dataset, config, budgets=(2, 3, 4), seeds=3)
+`studies.frequency(problem, dataset, config, budgets=(2, 3, 4), seeds=3)`, and so on.
 """
 
 from tag_jax.studies.affinities import frequency, hyperparameters, partner, task_sets, validation

@@ -2,13 +2,17 @@
 
 import functools
 import itertools
+import os
+from collections.abc import Sequence
 
 import numpy as np
 
 from tag_jax import comparison
 from tag_jax.comparison import correlation
 from tag_jax.comparison.methods import by_affinity, by_networks
+from tag_jax.data import Dataset
 from tag_jax.grouping import search
+from tag_jax.problem import MultiTaskProblem
 from tag_jax.studies.result import (
     Study,
     Table,
@@ -17,6 +21,7 @@ from tag_jax.studies.result import (
     of_different_tasks,
     within_targets,
 )
+from tag_jax.training import TrainingConfig
 
 PERIODS = (1, 5, 10, 25, 50, 100)
 QUARTERS = {'first': (0.0, 0.25), 'middle': (0.375, 0.625), 'last': (0.75, 1.0)}
@@ -24,7 +29,14 @@ DRAWS = 5  # Random groupings of a seed and budget, whose networks are trained.
 
 
 @needs(2)
-def frequency(problem, dataset, config, budgets, seeds, store=None) -> Study:
+def frequency(
+    problem: MultiTaskProblem,
+    dataset: Dataset,
+    config: TrainingConfig,
+    budgets: Sequence[float],
+    seeds: int,
+    store: str | os.PathLike | None = None,
+) -> Study:
     """Must affinities be measured at every step, and throughout training? (Table 2.)
 
     The network that is measured trains all its steps, so that there is a last quarter of them.
@@ -77,7 +89,14 @@ def frequency(problem, dataset, config, budgets, seeds, store=None) -> Study:
 
 
 @needs(2)
-def validation(problem, dataset, config, budgets, seeds, store=None) -> Study:
+def validation(
+    problem: MultiTaskProblem,
+    dataset: Dataset,
+    config: TrainingConfig,
+    budgets: Sequence[float],
+    seeds: int,
+    store: str | os.PathLike | None = None,
+) -> Study:
     """Are losses to be compared on training or on validation batches? (Section 5.2.)
 
     Args:
@@ -114,7 +133,15 @@ def validation(problem, dataset, config, budgets, seeds, store=None) -> Study:
 
 
 @needs(4)
-def task_sets(problem, dataset, config, budgets, seeds, store=None, count=8) -> Study:
+def task_sets(
+    problem: MultiTaskProblem,
+    dataset: Dataset,
+    config: TrainingConfig,
+    budgets: Sequence[float],
+    seeds: int,
+    store: str | os.PathLike | None = None,
+    count: int = 8,
+) -> Study:
     """Do affinities between two tasks depend on what else trains with them? (Appendix, Figure 7.)
 
     For every seed, affinities in networks for random sets of tasks are compared with those in the
@@ -162,7 +189,14 @@ def task_sets(problem, dataset, config, budgets, seeds, store=None, count=8) -> 
 
 
 @needs(2)
-def hyperparameters(problem, dataset, config, budgets, seeds, store=None) -> Study:
+def hyperparameters(
+    problem: MultiTaskProblem,
+    dataset: Dataset,
+    config: TrainingConfig,
+    budgets: Sequence[float],
+    seeds: int,
+    store: str | os.PathLike | None = None,
+) -> Study:
     """Do groups that are best with other settings of training serve these settings? (Table 3.)
 
     The best groups of each setting are those of an exhaustive search, by validation errors (the
@@ -208,7 +242,14 @@ def hyperparameters(problem, dataset, config, budgets, seeds, store=None) -> Stu
 
 
 @needs(3)
-def partner(problem, dataset, config, budgets, seeds, store=None) -> Study:
+def partner(
+    problem: MultiTaskProblem,
+    dataset: Dataset,
+    config: TrainingConfig,
+    budgets: Sequence[float],
+    seeds: int,
+    store: str | os.PathLike | None = None,
+) -> Study:
     """Does a task do well beside the task that has the highest affinity onto it? (Table 1.)
 
     Pairs are judged by the test errors of their networks, averaged over the other seeds, if there

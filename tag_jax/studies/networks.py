@@ -1,19 +1,32 @@
 """What trained networks say about tasks: the analyses of Standley et al. 2020."""
 
 import itertools
+import os
+from collections.abc import Sequence
 
 import numpy as np
 
 from tag_jax import comparison, examples, ledger, selection
+from tag_jax.data import Dataset
 from tag_jax.grouping import search
+from tag_jax.problem import MultiTaskProblem
 from tag_jax.studies.result import Study, Table, mean_and_error, needs
+from tag_jax.training import TrainingConfig
 
 FRACTIONS = (0.05, 0.1, 0.2, 0.4)  # Of training, for early errors.
 PORTIONS = (0.05, 0.25, 1.0)  # Of the training examples.
 
 
 @needs(2)
-def relations(problem, dataset, config, budgets, seeds, store=None, smaller=None) -> Study:
+def relations(
+    problem: MultiTaskProblem,
+    dataset: Dataset,
+    config: TrainingConfig,
+    budgets: Sequence[float],
+    seeds: int,
+    store: str | os.PathLike | None = None,
+    smaller: MultiTaskProblem | None = None,
+) -> Study:
     """What two tasks do for each other (Tables 2 and 3).
 
     Args:
@@ -51,7 +64,14 @@ def relations(problem, dataset, config, budgets, seeds, store=None, smaller=None
 
 
 @needs(2)
-def low_data(problem, dataset, config, budgets, seeds, store=None) -> Study:
+def low_data(
+    problem: MultiTaskProblem,
+    dataset: Dataset,
+    config: TrainingConfig,
+    budgets: Sequence[float],
+    seeds: int,
+    store: str | os.PathLike | None = None,
+) -> Study:
     """Do relations between tasks change with the number of training examples? (Appendix A.3.)
 
     Args:
@@ -69,7 +89,14 @@ def low_data(problem, dataset, config, budgets, seeds, store=None) -> Study:
 
 
 @needs(3)
-def early(problem, dataset, config, budgets, seeds, store=None) -> Study:
+def early(
+    problem: MultiTaskProblem,
+    dataset: Dataset,
+    config: TrainingConfig,
+    budgets: Sequence[float],
+    seeds: int,
+    store: str | os.PathLike | None = None,
+) -> Study:
     """How well early validation errors predict final test errors (Section 5.1).
 
     Args:
@@ -104,7 +131,14 @@ def early(problem, dataset, config, budgets, seeds, store=None) -> Study:
 
 
 @needs(3)
-def smaller_task_sets(problem, dataset, config, budgets, seeds, store=None) -> Study:
+def smaller_task_sets(
+    problem: MultiTaskProblem,
+    dataset: Dataset,
+    config: TrainingConfig,
+    budgets: Sequence[float],
+    seeds: int,
+    store: str | os.PathLike | None = None,
+) -> Study:
     """Ways to select networks for all but one of the tasks, averaged (Appendix A.2, Figure 6).
 
     Args:

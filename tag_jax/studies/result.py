@@ -1,12 +1,15 @@
 """What a study comes to: tables of numbers."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tag_jax import multi_objective
 from tag_jax.comparison import Comparison, correlation
+from tag_jax.problem import MultiTaskProblem
 
 
 class Table(NamedTuple):
@@ -36,7 +39,7 @@ class Study(NamedTuple):
     comparison: Comparison | None = None
 
 
-def needs(least):
+def needs(least: int) -> Callable:
     """Makes a function of a problem and more a study of at least so many tasks."""
 
     def decorate(study):
@@ -51,7 +54,7 @@ def needs(least):
     return decorate
 
 
-def check(study, problem):
+def check(study: Callable, problem: MultiTaskProblem) -> None:
     """Raises ValueError unless a problem has as many tasks as a study needs."""
     size = len(problem.task_names)
     if size < study.least_tasks:
@@ -61,18 +64,18 @@ def check(study, problem):
         )
 
 
-def mean_and_error(values):
+def mean_and_error(values: ArrayLike) -> tuple[float, float]:
     """The mean of numbers and its standard error; NaN for the error of a single one."""
     mean, error = multi_objective.mean_and_error(np.asarray(values, np.float64))
     return float(mean), float(error)
 
 
-def of_different_tasks(affinity):
+def of_different_tasks(affinity: np.ndarray) -> np.ndarray:
     """The affinities between different tasks, `[T (T - 1)]`."""
     return affinity[~np.eye(len(affinity), dtype=bool)]
 
 
-def within_targets(first, second):
+def within_targets(first: np.ndarray, second: np.ndarray) -> float:
     """How alike two matrices of affinities rank the sources of a target: mean Pearson's r.
 
     Args:

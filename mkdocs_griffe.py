@@ -1,0 +1,47 @@
+"""For mkdocs.yml: how Griffe, which reads the sources and runs nothing, is to take them."""
+
+import re
+
+import griffe
+
+RETURNS = re.compile(r'^Returns:\n +', re.MULTILINE)
+SEVERAL = re.compile(r'^  (\w+(?:, \w+)+): (.*\n?(?:   .*\n?)*)', re.MULTILINE)
+
+
+class House(griffe.Extension):
+    """Three things that Griffe would take otherwise than they are meant.
+
+    `tag_jax.optim.mgda` is a function, and the module that it comes from has the same path: Python
+    lets the import win, Griffe the module. In 'A vector: ...' under Returns, Griffe takes
+    'A vector' for a type. And 'mean, error: ...' describes two things, each of a type of its own.
+    """
+
+    def on_package(self, *, pkg, **_):
+        """Puts what is imported in the place of modules of the same name."""
+        for package in pkg.modules.values():
+            for name in map(str, package.exports or ()):
+                for module in list(package.modules.values()):
+                    if name in module.members and not module.members[name].is_alias:
+                        alias = griffe.Alias(name, module.members[name], parent=package)
+                        package.members[name] = alias
+
+    def on_class_instance(self, *, cls, **_):
+        """Gives each attribute an entry of its own."""
+        if cls.docstring:
+            cls.docstring.value = SEVERAL.sub(_apart, cls.docstring.value)
+
+    def on_function_instance(self, *, func, **_):
+        """Gives each parameter an entry of its own, and the result its type."""
+        if func.docstring:
+            text = SEVERAL.sub(_apart, func.docstring.value)
+            returns = func.returns or 'object'
+            func.docstring.value = RETURNS.sub(lambda match: f'{match[0]}{returns}: ', text)
+
+
+def _apart(match):
+    """One entry for each of several names: the same short text, or one that sends to the first."""
+    first, *others = match[1].split(', ')
+    text = match[2].rstrip('\n')
+    again = f'see `{first}`.' if '\n' in text else text
+    entries = [f'  {first}: {text}', *(f'  {name}: {again}' for name in others)]
+    return '\n'.join(entries) + match[2][len(text) :]
