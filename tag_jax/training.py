@@ -257,11 +257,11 @@ def train_networks(
     if not plans:
         return ()
     shapes = examples.input_shapes(train_split)
+    check_devices(config, train_split, validation_split)
     mesh = parallel.make_mesh(config.mesh)
     slots_each = num_slots(problem, len(plans), shapes, config)
     train = examples.examples(problem, train_split, mesh)
     validation = evaluation.prepare(problem, validation_split, mesh)
-    _check_batches(config, train, validation.examples)
     work = _Work(
         program=slots.Program(
             problem=problem,
@@ -290,6 +290,23 @@ def train_networks(
         desk = _Desk(plans, claim, on_record, on_finish, bar, keep)
         _run_workers(functools.partial(_train_in_slots, work, desk), work.num_workers, desk)
     return tuple(desk.finished[plan.name] for plan in plans if plan.name in desk.finished)
+
+
+def check_devices(config, *splits):
+    """Raises ValueError unless there are the devices of the mesh, and batches lie evenly over them.
+
+    Args:
+      config: a `TrainingConfig`.
+      *splits: that are trained and evaluated on.
+    """
+    parallel.make_mesh(config.mesh)
+    for size in {config.batch_size, *map(examples.count, splits)}:
+        batch, devices = min(size, config.batch_size), config.mesh[1]
+        if batch % devices:
+            raise ValueError(
+                f'a batch of {batch} examples cannot be split evenly over {devices} devices: '
+                'choose another batch_size, or another mesh'
+            )
 
 
 def num_slots(problem, num_networks, inputs, config) -> int:
@@ -525,17 +542,6 @@ def _advance(work, state, schedule):
         state, output = slots.advance(work.program, state, data, piece)
         outputs.append(output)
     return state, jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
-
-
-def _check_batches(config, *splits):
-    """Raises ValueError unless the batches of splits lie evenly over the mesh."""
-    for size in {config.batch_size, *(split.size for split in splits)}:
-        batch, devices = min(size, config.batch_size), config.mesh[1]
-        if batch % devices:
-            raise ValueError(
-                f'a batch of {batch} examples cannot be split evenly over {devices} devices: '
-                'choose another batch_size, or another mesh'
-            )
 
 
 def _num_workers(config, num_networks, num_slots, mesh):

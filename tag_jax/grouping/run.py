@@ -105,6 +105,7 @@ def begin(problem, dataset, budget, config, method, workdir, resume, smaller=Non
     """
     for name in ('train', 'validation', 'test'):
         evaluation.check_split(problem, getattr(dataset, name), name)
+    training.check_devices(config, dataset.train, dataset.validation)
     cost = None if smaller is None else _cost_of_smaller(smaller, problem, dataset)
     sizes = {} if smaller is None else {cost: smaller}
     _check_budget(problem, budget, sizes)
