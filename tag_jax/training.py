@@ -275,7 +275,7 @@ def train_networks(
         ),
         config=config,
         num_slots=slots_each,
-        num_workers=_num_workers(config, len(plans), slots_each, mesh),
+        num_workers=num_workers(config, len(plans), slots_each),
         train=train,
         validation=validation,
         checkpoints=checkpoints,
@@ -325,6 +325,22 @@ def num_slots(problem, num_networks, inputs, config) -> int:
     """
     devices = config.mesh[0]
     return -(-(config.slots or _usual_slots(problem, num_networks, inputs)) // devices) * devices
+
+
+def num_workers(config, num_networks, slots_each) -> int:
+    """How many threads train networks at once; one over a mesh.
+
+    Args:
+      config: a `TrainingConfig`.
+      num_networks: K.
+      slots_each: slots of each.
+    """
+    most = config.workers
+    if most is None:
+        most = os.cpu_count() if jax.default_backend() == 'cpu' else 1
+    if config.mesh != (1, 1):
+        most = 1
+    return max(1, min(most, -(-num_networks // slots_each)))
 
 
 def _usual_slots(problem, num_networks, inputs):
@@ -542,15 +558,6 @@ def _advance(work, state, schedule):
         state, output = slots.advance(work.program, state, data, piece)
         outputs.append(output)
     return state, jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
-
-
-def _num_workers(config, num_networks, num_slots, mesh):
-    if mesh is not None:
-        return 1
-    most = config.workers
-    if most is None:
-        most = os.cpu_count() if jax.default_backend() == 'cpu' else 1
-    return max(1, min(most, -(-num_networks // num_slots)))
 
 
 def batch_rows(seed, step, batch_size, num_examples):

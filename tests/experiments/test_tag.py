@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import pytest
-from launching import ENVIRONMENT, check_sentences, launch
+from launching import ENVIRONMENT, answers, check_sentences, files, launch
 
 from tag_jax import grouping, workdir
 
@@ -119,6 +119,23 @@ def test_a_signal_saves_the_run_and_says_how_to_go_on(tmp_path, number):
     assert [path.name for path in series.iterdir()] == [str(last)]
 
 
+def test_help_is_grouped_and_a_dry_run_leaves_nothing(tmp_path):
+    told, tried = answers(
+        'tag',
+        [['--help'], ['--dry_run', '--dataset=digit_attributes', '--method=all_in_one']],
+        tmp_path,
+    )
+    assert (told.returncode, tried.returncode) == (0, 0), tried.stderr
+    lines = told.stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert [line for line in lines if line.endswith(':') and line[0].isupper()] == [
+        *('The run:', 'What is asked:', 'Data:', 'Networks:', 'Training:', 'Affinities:'),
+        'Devices:',
+    ]
+    assert '1 network  of 1,500 steps: all tasks' in tried.stdout
+    assert not files(tmp_path)
+
+
 def test_bad_input_ends_with_one_sentence(finished):
     folder, _ = finished
     (folder / 'file').write_text('')
@@ -177,10 +194,3 @@ def test_unknown_flags_and_values_are_named(finished):
         done = launch('tag', *flags, cwd=finished[0])
         assert done.returncode != 0
         assert flags[0][2:7] in done.stderr
-
-
-def test_help_shows_the_flags():
-    done = launch('tag', '--help')
-    for flag in ('--budget', '--workdir', '--affinity', '--[no]resume', '--method'):
-        assert flag in done.stdout
-    assert 'python -m experiments.tag' in done.stdout
