@@ -18,7 +18,7 @@ GROUPS = {
         *('dataset', 'data_dir', 'image_size', 'num_validation', 'table', 'targets', 'inputs'),
         *('kinds', 'split_column'),
     ),
-    'Networks': ('network', 'widths', 'width', 'size', 'dtype'),
+    'Networks': ('network', 'widths', 'width', 'size', 'dtype', 'pretrained'),
     'Training': (
         *('steps', 'batch_size', 'learning_rate', 'eval_every', 'patience', 'loss_reduction'),
     ),

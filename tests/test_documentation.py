@@ -40,6 +40,7 @@ UNFINISHED = (
 )
 # What is of no paper.
 OWN = (
+    'grouping.foresee',
     'grouping.load',
     'grouping.random',
     'grouping.subsets',
