@@ -95,7 +95,11 @@ flags.DEFINE_string(
     'sum or mean of the task losses, for equal weights; by default what the paper of the dataset '
     'trains on.',
 )
-flags.DEFINE_string('weighting', 'equal', f'Task weighting, one of: {", ".join(WEIGHTINGS)}.')
+flags.DEFINE_string(
+    'weighting',
+    'equal',
+    f'Task weighting, one of: {", ".join(WEIGHTINGS)}; gradnorm:0.5 for another alpha than 1.5.',
+)
 flags.DEFINE_integer(
     'eval_every', None, 'Steps between evaluations; by default as the dataset asks.'
 )
@@ -244,8 +248,26 @@ def weighting(name):
     if reduction is None:
         reduction = 'mean' if _recipe().mean_loss else 'sum'
     mean = choose('loss reduction', reduction, {'sum': False, 'mean': True})
-    found = choose('weighting', name, WEIGHTINGS)
+    base, _, alpha = name.partition(':')
+    found = choose('weighting', base, WEIGHTINGS)
+    if alpha:
+        return _gradnorm(name, alpha)
     return _MEAN if name == 'equal' and mean else found
+
+
+@functools.cache
+def _gradnorm(name, alpha):
+    """GradNorm with the alpha that follows its name."""
+    try:
+        number = float(alpha)
+    except ValueError:
+        number = math.nan
+    if not name.startswith('gradnorm:') or not 0 <= number < math.inf:
+        raise ValueError(
+            f'there is no weighting {name!r}: only gradnorm takes a number, its alpha of at least '
+            '0, as gradnorm:0.5'
+        )
+    return functools.partial(optim.gradnorm, number)
 
 
 def mesh():

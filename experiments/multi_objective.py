@@ -21,7 +21,7 @@ flags.DEFINE_list('tasks', 'left_digit,right_digit', 'Tasks of the dataset, or a
 flags.DEFINE_list(
     'methods',
     'equal,uncertainty,gradnorm,mgda_ub,mgda,pcgrad,cagrad,upgrad',
-    f'Weightings, or all: {", ".join(common.WEIGHTINGS)}.',
+    f'Weightings, or all: {", ".join(common.WEIGHTINGS)}; gradnorm:0.5 for another alpha than 1.5.',
 )
 flags.DEFINE_integer('seeds', 5, 'Networks for each weighting.')
 flags.DEFINE_integer('grid', 7, 'Static weights between two tasks; 0 for none.')
@@ -32,7 +32,8 @@ flags.adopt_module_key_flags(launch)
 for name in (
     *('dataset', 'data_dir', 'image_size', 'num_validation', 'seed', 'steps', 'batch_size'),
     *('learning_rate', 'eval_every', 'patience', 'network', 'widths', 'width', 'size', 'dtype'),
-    *('loss_reduction', 'table', 'targets', 'inputs', 'kinds', 'split_column'),
+    *('loss_reduction', 'table', 'targets', 'inputs', 'kinds', 'split_column', 'pretrained'),
+    *('mesh', 'if_not_finite'),
 ):
     flags.declare_key_flag(name)
 

@@ -9,12 +9,12 @@ SMALL = ('--steps=20', '--eval_every=10', '--seeds=2')
 
 def test_two_digits(tmp_path):
     folder = tmp_path / 'run'
-    flags = ('--methods=equal,mgda_ub', '--grid=1', f'--workdir={folder}')
+    flags = ('--methods=equal,gradnorm:0.5', '--grid=1', f'--workdir={folder}')
     printed = launch('multi_objective', *SMALL, *flags).stdout
     assert printed.endswith(f'report: {folder}/report.html\n')
     command = 'python -m experiments.multi_objective --steps=20 --eval_every=10 --seeds=2'
     assert command in (folder / 'report.html').read_text()
-    for name in ('single task', 'static weight 0.50', 'equal', 'mgda_ub'):
+    for name in ('single task', 'static weight 0.50', 'equal', 'gradnorm:0.5'):
         assert name in printed
     results = json.loads((folder / 'results.json').read_text())
     assert results['task_names'] == ['left_digit', 'right_digit']
