@@ -98,7 +98,8 @@ def observed(problem, before, outputs, scores, seconds, config) -> Progress:
     if plan.measures_affinity:
         taken = np.arange(before.step, step)
         for now in taken[config.measures_at(taken)].tolist():
-            affinities = affinity.update(affinities, outputs.affinity[now - before.step], now)
+            matrix = outputs.affinity[now - before.step].astype(np.float32)  # Not a view of all.
+            affinities = affinity.update(affinities, matrix, now)
     after = before._replace(
         affinities=affinities,
         step=step,
