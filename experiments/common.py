@@ -1,9 +1,12 @@
 """What launchers that train share: flags, and the way from a dataset to a problem."""
 
+import dataclasses
 import functools
 import math
 
-from absl import flags
+import jax
+import numpy as np
+from absl import flags, logging
 from flax import nnx
 
 from experiments import launch
@@ -80,6 +83,12 @@ flags.DEFINE_float(
     'Multiply-adds of the encoder, in units of those at width 1; sets the width.',
 )
 flags.DEFINE_string('dtype', 'float32', 'Of the computation: float32 or bfloat16.')
+flags.DEFINE_string(
+    'pretrained',
+    None,
+    'An .npz file of encoder weights to begin with, of models.save_weights or of a residual '
+    'network of torchvision (see models.from_torchvision).',
+)
 flags.DEFINE_string(
     'loss_reduction',
     None,
@@ -163,13 +172,13 @@ COMPARISON_FLAGS = (
     *('batch_size', 'learning_rate', 'eval_every', 'patience', 'widths', 'weighting'),
     *('data_dir', 'image_size', 'num_validation', 'network', 'width', 'size', 'dtype'),
     *('loss_reduction', 'affinity_every', 'resume', 'budgets', 'seeds', 'store'),
-    *('mesh', 'if_not_finite', 'checkpoint_seconds'),
+    *('mesh', 'if_not_finite', 'checkpoint_seconds', 'pretrained'),
 )
 
 # Settings that flags leave to the dataset.
 _BY_DATASET = ('steps', 'batch_size', 'learning_rate', 'eval_every', 'patience')
 # Flags that say which networks are trained, for config.json of launchers that write their own.
-_NETWORK = ('network', 'width', 'size', 'dtype', 'smaller')
+_NETWORK = ('network', 'width', 'size', 'dtype', 'smaller', 'pretrained')
 
 
 def define_comparison_flags():
@@ -299,12 +308,36 @@ def make_problem(dataset, default_units=None, width=None):
     goals = objectives.for_tasks(dataset.tasks)
     head = NETWORKS[_network_name()].head
     heads = {task: head(abstract, goal.width, shape) for task, goal in goals.items()}
-    return from_nnx(
+    problem = from_nnx(
         lambda rngs: make_encoder(rngs=rngs),
         {task: lambda rngs, make=make: make(rngs=rngs) for task, make in heads.items()},
         *objectives.losses_and_metrics(goals),
         examples.input_shapes(dataset.train),
     )
+    if FLAGS.pretrained is not None:
+        return _pretrained(problem, FLAGS.pretrained)
+    if _recipe().pretrained:
+        logging.warning(
+            'the encoder starts from scratch; the paper starts from ImageNet: see --pretrained'
+        )
+    return problem
+
+
+def _pretrained(problem, file):
+    """The problem whose encoder begins with the weights in a file."""
+    params, state = jax.eval_shape(problem.init, jax.random.key(0))
+    with np.load(file) as archive:
+        of_torchvision = any(name.endswith('.weight') for name in archive)
+    convert = models.from_torchvision if of_torchvision else None
+    weights = models.load_weights(file, params['shared'], state['shared'], convert)
+
+    def init(key):
+        return tuple(
+            {**made, 'shared': shared}
+            for made, shared in zip(problem.init(key), weights, strict=True)
+        )
+
+    return dataclasses.replace(problem, init=init)
 
 
 def wider_problem(dataset, factor):

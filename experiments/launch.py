@@ -10,6 +10,7 @@ import sys
 
 from absl import app, flags, logging
 
+from experiments import help
 from tag_jax import workdir
 
 flags.DEFINE_string('workdir', None, 'Folder of the run; by default a new one under runs/.')
@@ -37,6 +38,9 @@ def launch(main):
             return _fail(str(error))
         return 0
 
+    if {'--help', '-h', '-help'} & set(sys.argv[1:]):
+        print(help.text())
+        sys.exit(0)
     logging.set_verbosity(logging.WARNING)
     app.run(run)
 

@@ -42,6 +42,7 @@ class Recipe(NamedTuple):
         are not its defaults.
       units: of each dense layer, for 'mlp'.
       mean_loss: whether the paper trains on the mean of the task losses and not on their sum.
+      pretrained: whether the paper starts from an encoder that was trained on ImageNet.
     """
 
     load: Callable[[Any], data.Dataset]
@@ -50,6 +51,7 @@ class Recipe(NamedTuple):
     settings: Callable[[int, int | None], dict] = lambda size, batch_size: {}
     units: tuple[int, ...] = (128, 32)
     mean_loss: bool = False
+    pretrained: bool = False
 
 
 def _linear(encoder, outputs, shape):
@@ -243,6 +245,7 @@ DATASETS = {
         'pspnet',
         functools.partial(_halving, default=8, **{**_SENER, 'epochs': 250}),
         mean_loss=True,
+        pretrained=True,
     ),
     'taskonomy': Recipe(
         _taskonomy, ('data_dir', 'image_size'), 'xception', _standley, mean_loss=True

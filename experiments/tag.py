@@ -51,6 +51,9 @@ flags.DEFINE_string(
     'Folder of the networks that a search trains, for several runs and processes; by default one '
     'in the workdir.',
 )
+flags.DEFINE_bool(
+    'dry_run', False, 'Say what the command would train, and how long that takes, and stop.'
+)
 flags.adopt_module_key_flags(common)
 flags.adopt_module_key_flags(processes)
 
@@ -68,6 +71,18 @@ def main():
     config = common.training_config(dataset)
     if 'smaller' in options:
         options['smaller'] = common.smaller_problem(dataset)
+    if FLAGS.dry_run:
+        options.pop('store', None)
+        found = grouping.foresee(
+            FLAGS.method,
+            common.make_problem(dataset),
+            dataset,
+            common.budget(),
+            config,
+            **options,
+        )
+        print(report.foresight_text(found))
+        return
     folder = common.run_folder(f'{FLAGS.method}_{FLAGS.dataset}')
     with launch.resumable(folder), processes.together():
         method(

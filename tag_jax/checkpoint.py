@@ -85,6 +85,8 @@ def add(series: str | os.PathLike, step: int, tree: Any, record: Any) -> None:
     series = pathlib.Path(series)
     arrays = _arrays(tree)
     about = {'checksum': _checksum(arrays, record), 'record': record}
+    if parallel.is_first():
+        _clear(series, _members(series))
     items = {_ARRAYS: ocp.args.StandardSave(arrays), _RECORD: ocp.args.JsonSave(about)}
     _write(
         series / str(step),
@@ -93,10 +95,7 @@ def add(series: str | os.PathLike, step: int, tree: Any, record: Any) -> None:
         alone=False,
     )
     if parallel.is_first():
-        kept = [path for _, path in _members(series)][-KEPT:]
-        for path in series.iterdir():
-            if path not in kept and not path.name.endswith(DAMAGED):
-                shutil.rmtree(path, ignore_errors=True)
+        _clear(series, _members(series)[-KEPT:])
 
 
 def newest(series: str | os.PathLike, like: Callable[[Any], Any]) -> Checkpoint | None:
@@ -126,6 +125,16 @@ def newest(series: str | os.PathLike, like: Callable[[Any], Any]) -> Checkpoint 
         if parallel.is_first():
             _set_aside(path, error)
     return None
+
+
+def _clear(series, members):
+    """Removes from a series what is none of some members, such as halves that a crash left."""
+    if not series.is_dir():
+        return
+    kept = [path for _, path in members]
+    for path in series.iterdir():
+        if path not in kept and not path.name.endswith(DAMAGED):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _set_aside(path, error):

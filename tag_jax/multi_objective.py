@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from tag_jax import evaluation, optim
 from tag_jax.data import Dataset
 from tag_jax.problem import MultiTaskProblem
-from tag_jax.training import NetworkPlan, TrainingConfig, train_networks
+from tag_jax.training import NetworkPlan, TrainingConfig, check_devices, train_networks
 
 SINGLE_TASK = 'single task'
 STATIC = 'static weight'  # how the names of static weightings begin
@@ -125,6 +125,7 @@ def check(
         dataclasses.replace(config, learning_rate=rate)
     for name in ('train', 'validation', 'test'):
         evaluation.check_split(problem, getattr(dataset, name), name)
+    check_devices(config, dataset.train, dataset.validation)
     return rates
 
 

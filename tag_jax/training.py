@@ -263,11 +263,11 @@ def train_networks(
     if not plans:
         return ()
     shapes = examples.input_shapes(train_split)
+    check_devices(config, train_split, validation_split)
     mesh = parallel.make_mesh(config.mesh)
     slots_each = num_slots(problem, len(plans), shapes, config)
     train = examples.examples(problem, train_split, mesh)
     validation = evaluation.prepare(problem, validation_split, mesh)
-    _check_batches(config, train, validation.examples)
     work = _Work(
         program=slots.Program(
             problem=problem,
@@ -281,7 +281,7 @@ def train_networks(
         ),
         config=config,
         num_slots=slots_each,
-        num_workers=_num_workers(config, len(plans), slots_each, mesh),
+        num_workers=num_workers(config, len(plans), slots_each),
         train=train,
         validation=validation,
         checkpoints=checkpoints,
@@ -296,6 +296,23 @@ def train_networks(
         desk = _Desk(plans, claim, on_record, on_finish, bar, keep)
         _run_workers(functools.partial(_train_in_slots, work, desk), work.num_workers, desk)
     return tuple(desk.finished[plan.name] for plan in plans if plan.name in desk.finished)
+
+
+def check_devices(config: TrainingConfig, *splits: Split | Source) -> None:
+    """Raises ValueError unless there are the devices of the mesh, and batches lie evenly over them.
+
+    Args:
+      config: a `TrainingConfig`.
+      *splits: that are trained and evaluated on.
+    """
+    parallel.make_mesh(config.mesh)
+    for size in {config.batch_size, *map(examples.count, splits)}:
+        batch, devices = min(size, config.batch_size), config.mesh[1]
+        if batch % devices:
+            raise ValueError(
+                f'a batch of {batch} examples cannot be split evenly over {devices} devices: '
+                'choose another batch_size, or another mesh'
+            )
 
 
 def num_slots(
@@ -316,6 +333,22 @@ def num_slots(
     """
     devices = config.mesh[0]
     return -(-(config.slots or _usual_slots(problem, num_networks, inputs)) // devices) * devices
+
+
+def num_workers(config: TrainingConfig, num_networks: int, slots_each: int) -> int:
+    """How many threads train networks at once; one over a mesh.
+
+    Args:
+      config: a `TrainingConfig`.
+      num_networks: K.
+      slots_each: slots of each.
+    """
+    most = config.workers
+    if most is None:
+        most = os.cpu_count() if jax.default_backend() == 'cpu' else 1
+    if config.mesh != (1, 1):
+        most = 1
+    return max(1, min(most, -(-num_networks // slots_each)))
 
 
 def _usual_slots(problem, num_networks, inputs):
@@ -533,26 +566,6 @@ def _advance(work, state, schedule):
         state, output = slots.advance(work.program, state, data, piece)
         outputs.append(output)
     return state, jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
-
-
-def _check_batches(config, *splits):
-    """Raises ValueError unless the batches of splits lie evenly over the mesh."""
-    for size in {config.batch_size, *(split.size for split in splits)}:
-        batch, devices = min(size, config.batch_size), config.mesh[1]
-        if batch % devices:
-            raise ValueError(
-                f'a batch of {batch} examples cannot be split evenly over {devices} devices: '
-                'choose another batch_size, or another mesh'
-            )
-
-
-def _num_workers(config, num_networks, num_slots, mesh):
-    if mesh is not None:
-        return 1
-    most = config.workers
-    if most is None:
-        most = os.cpu_count() if jax.default_backend() == 'cpu' else 1
-    return max(1, min(most, -(-num_networks // num_slots)))
 
 
 def batch_rows(seed: int, step: int, batch_size: int, num_examples: int) -> np.ndarray:

@@ -24,6 +24,7 @@ MODULES = [found.name for found in pkgutil.walk_packages(tag_jax.__path__, 'tag_
 
 # What is of no paper.
 OWN = (
+    'grouping.foresee',
     'grouping.load',
     'grouping.random',
     'grouping.subsets',

@@ -1,13 +1,25 @@
-"""An exhaustive search that is killed at random moments, and goes on, against an unbroken one.
+"""Runs that are killed at random moments and go on, against unbroken ones; and one that is long.
 
-    python -m experiments.benchmarks.faults --kills=10
+    python -m experiments.benchmarks.faults --job=training --kills=30
 
-runs `python -m experiments.tag --method=exhaustive` on DigitAttributes with few steps, sends it
-SIGKILL at random moments, as often as asked, and lets it finish. The rows of its networks and its
-results must be those of the run that nobody killed, bit for bit, but for times, and no network may
+runs `python -m experiments.tag` on MultiDigits with few steps, with a checkpoint after every
+evaluation. Each time SIGKILL comes at a random moment, while it starts, trains, writes a
+checkpoint, selects or reports, and the same command goes on to the end. results.json (but for
+times), affinity.npz and the records of training must be those of a run that nobody killed, bit for
+bit.
+
+    python -m experiments.benchmarks.faults --job=search --kills=10
+
+does the same to one exhaustive search on DigitAttributes, killed as often as asked: no network may
 have trained twice to its end.
+
+    python -m experiments.benchmarks.faults --job=soak
+
+trains 20,000 steps of MultiDigits with checkpoints and affinities: memory must be flat within 2 %
+after the first tenth, and metrics.jsonl whole.
 """
 
+import collections
 import pathlib
 import random
 import subprocess
@@ -15,41 +27,69 @@ import sys
 import tempfile
 import time
 
+import numpy as np
 from absl import flags
 
 from experiments import launch
 from tag_jax import workdir
 
-flags.DEFINE_integer('kills', 10, 'How often the search is killed.')
+flags.DEFINE_string('job', 'training', 'training, search or soak.')
+flags.DEFINE_integer('kills', 30, 'How often SIGKILL is sent.')
 flags.DEFINE_integer('seed', 0, 'Of the moments.')
 
 FLAGS = flags.FLAGS
 
-SEARCH = (
-    *(sys.executable, '-m', 'experiments.tag', '--method=exhaustive', '--resume'),
-    *('--dataset=digit_attributes', '--steps=100', '--eval_every=50'),
-)
+TRAINING = ('--steps=300', '--eval_every=20', '--patience=0', '--checkpoint_seconds=0')
+SEARCH = ('--method=exhaustive', '--dataset=digit_attributes', '--steps=100', '--eval_every=50')
+SOAK = ('--steps=20000', '--patience=0', '--checkpoint_seconds=5')
+SOAK_STEPS, MOST_GROWTH = 20_000, 0.02
 
 
 def main():
+    jobs = {'training': training, 'search': search, 'soak': soak}
+    launch.choose('job', FLAGS.job, jobs)()
+
+
+def training():
+    """Many runs, killed once each."""
+    rng = random.Random(FLAGS.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        whole = pathlib.Path(folder) / 'whole'
+        seconds = finish(whole, TRAINING)
+        print(f'the unbroken run took {seconds:.1f} s', flush=True)
+        stages, different = collections.Counter(), 0
+        for n in range(FLAGS.kills):
+            broken = pathlib.Path(folder) / f'{n}'
+            stage = killed_at(broken, TRAINING, rng.uniform(0, seconds))
+            finish(broken, TRAINING)
+            same = outcome(broken) == outcome(whole)
+            stages[stage] += 1
+            different += not same
+            print(f'killed {stage}: the same in the end: {same}', flush=True)
+    print(f'{FLAGS.kills} kills ({", ".join(f"{n} {stage}" for stage, n in stages.items())})')
+    print(f'runs that came to something else: {different}')
+    if different:
+        raise ValueError('runs that were killed came to something else')
+
+
+def search():
+    """One search, killed many times."""
     rng = random.Random(FLAGS.seed)
     with tempfile.TemporaryDirectory() as folder:
         whole, broken = (pathlib.Path(folder) / name for name in ('whole', 'broken'))
-        began = time.perf_counter()
-        finish(whole)
-        seconds = time.perf_counter() - began
+        seconds = finish(whole, SEARCH)
         # Now while it starts, now after some more networks.
         size = len(rows(whole))
         after = sorted(rng.choice([0, rng.randrange(size)]) for _ in range(FLAGS.kills))
         for least in after:
-            process = search(broken)
+            process = start(broken, SEARCH)
             while len(rows(broken)) < least and process.poll() is None:
                 time.sleep(0.02)
             time.sleep(rng.uniform(0, 5 if least == 0 else 0.2))
             process.kill()
             process.wait()
             print(f'killed with {len(rows(broken))} of {size} networks', flush=True)
-        finish(broken)
+        finish(broken, SEARCH)
         same_rows = sorted(rows(whole), key=str) == sorted(rows(broken), key=str)
         same_results = results(whole) == results(broken)
         written = [row['key'] for row in rows(broken)]
@@ -61,15 +101,78 @@ def main():
         raise ValueError('the search that was killed came to something else')
 
 
-def search(folder):
-    """Starts the search in a folder, or goes on with it."""
-    return subprocess.Popen([*SEARCH, f'--workdir={folder}'], stdout=subprocess.DEVNULL)
+def soak():
+    """One long run, whose memory is watched while it trains its first network."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = pathlib.Path(folder) / 'run'
+        process = start(run, SOAK)
+        memory = []
+        while process.poll() is None:
+            records = workdir.read_records(run / workdir.METRICS)
+            step = max((r['step'] for r in records if r['network'] == 'mtl'), default=0)
+            if step >= SOAK_STEPS or any(r['network'] != 'mtl' for r in records):
+                break
+            if step >= SOAK_STEPS / 10:
+                memory.append(resident_bytes(process.pid))
+            time.sleep(0.5)
+        if process.wait():
+            raise ValueError('the run failed; what it said stands above')
+        steps = [
+            record['step']
+            for record in workdir.read_records(run / workdir.METRICS)
+            if record['network'] == 'mtl'
+        ]
+    tenth = max(1, len(memory) // 10)
+    early, late = (float(np.median(part)) for part in (memory[:tenth], memory[-tenth:]))
+    growth = late / early - 1
+    whole = steps == list(range(100, SOAK_STEPS + 1, 100))
+    print(f'resident memory: {early / 1e6:.0f} MB, and {late / 1e6:.0f} MB at the end')
+    print(f'growth: {100 * growth:+.2f} %, in {len(memory)} samples')
+    print(f'{len(steps)} records, every one in its place: {whole}')
+    if growth > MOST_GROWTH or not whole:
+        raise ValueError('memory grew, or records are missing')
 
 
-def finish(folder):
-    """Lets the search in a folder come to its end."""
-    if search(folder).wait():
-        raise ValueError('the search failed; what it said stands above')
+def start(folder, asked):
+    """Starts a run in a folder, or goes on with it."""
+    command = [sys.executable, '-m', 'experiments.tag', '--resume', *asked]
+    return subprocess.Popen([*command, f'--workdir={folder}'], stdout=subprocess.DEVNULL)
+
+
+def finish(folder, asked):
+    """Lets the run in a folder come to its end; the seconds that it took."""
+    began = time.perf_counter()
+    if start(folder, asked).wait():
+        raise ValueError('the run failed; what it said stands above')
+    return time.perf_counter() - began
+
+
+def killed_at(folder, asked, seconds):
+    """Starts a run, kills it after some time, and says what it had come to."""
+    process = start(folder, asked)
+    time.sleep(seconds)
+    process.kill()
+    process.wait()
+    if (folder / workdir.RESULTS).exists():
+        return 'while or after it reported'
+    if any(folder.glob(f'{workdir.RUNNING}/*/*tmp*')):
+        return 'while a checkpoint was written'
+    if workdir.read_records(folder / workdir.METRICS):
+        return 'while it trained'
+    return 'while it started'
+
+
+def outcome(folder):
+    """What a run came to, without times."""
+    with np.load(folder / workdir.AFFINITY) as file:
+        affinities = {name: file[name].tobytes() for name in file}
+    return results(folder), affinities, sorted_records(folder)
+
+
+def sorted_records(folder):
+    """The records of training; networks that train side by side take turns."""
+    records = workdir.read_records(folder / workdir.METRICS)
+    return sorted(records, key=lambda record: (record['network'], record['step']))
 
 
 def rows(folder):
@@ -84,6 +187,12 @@ def results(folder):
     found = workdir.read_results(folder)
     found['cost'] = {k: v for k, v in found['cost'].items() if not k.endswith('_seconds')}
     return found
+
+
+def resident_bytes(pid):
+    """The memory that a process has in RAM (Linux)."""
+    pages = int(pathlib.Path(f'/proc/{pid}/statm').read_text().split()[1])
+    return pages * 4096
 
 
 if __name__ == '__main__':

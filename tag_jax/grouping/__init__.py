@@ -45,18 +45,22 @@ from tag_jax.grouping.by_networks import (
     single_task,
     subsets,
 )
+from tag_jax.grouping.foresight import Foresight, Stage, foresee
 from tag_jax.grouping.result import Errors, Group, Network, Result, load
 from tag_jax.grouping.verification import verify
 
 __all__ = [
     'Errors',
+    'Foresight',
     'Group',
     'Network',
     'Result',
+    'Stage',
     'all_in_one',
     'cosine_similarity',
     'esa',
     'exhaustive',
+    'foresee',
     'hoa',
     'load',
     'random',

@@ -105,6 +105,7 @@ def begin(problem, dataset, budget, config, method, workdir, resume, smaller=Non
     """
     for name in ('train', 'validation', 'test'):
         evaluation.check_split(problem, getattr(dataset, name), name)
+    training.check_devices(config, dataset.train, dataset.validation)
     cost = None if smaller is None else _cost_of_smaller(smaller, problem, dataset)
     sizes = {} if smaller is None else {cost: smaller}
     _check_budget(problem, budget, sizes)
@@ -380,7 +381,10 @@ def subject(run):
 
 
 def model(run):
-    """A checksum of the shapes and dtypes of parameters, representation and outputs."""
+    """A checksum of the shapes and dtypes of parameters, representation and outputs.
+
+    With another one of the weights that all networks begin with, if there are any.
+    """
     params, model_state = jax.eval_shape(run.problem.init, jax.random.key(0))
     one = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype),
@@ -393,7 +397,10 @@ def model(run):
         ),
         *(params, model_state, one),
     )
-    return f'{zlib.crc32(str((params, model_state, computed)).encode()):08x}'
+    known = f'{zlib.crc32(str((params, model_state, computed)).encode()):08x}'
+    # Weights that networks begin with, whatever the key, are constants of the initialisation.
+    begun = jax.make_jaxpr(run.problem.init)(jax.random.key(0)).consts
+    return f'{known} from {checkpoint.checksum(begun)}' if begun else known
 
 
 def settings(config):

@@ -49,6 +49,7 @@ from tag_jax.report.trade_off import (
     write_trade_off,
 )
 from tag_jax.report.words import (
+    foresight_text,
     gain_sentence,
     group_lines,
     measured_sentence,
@@ -76,6 +77,7 @@ __all__ = [
     'costs_figure',
     'counterexample_figure',
     'curves_figure',
+    'foresight_text',
     'gain_sentence',
     'group_lines',
     'groups_figure',

@@ -257,3 +257,32 @@ def compared_rows(results):
         page.number(f'{one - other:+.2f}') for one, other in zip(errors, together, strict=True)
     ]
     return [*header, 'change'], [[*row, change] for row, change in zip(rows, changes, strict=True)]
+
+
+def foresight_text(foresight: grouping.Foresight) -> str:
+    """What a method will train, and what that takes, as text.
+
+    Args:
+      foresight: from `grouping.foresee`.
+    """
+    lines = [
+        f'{stage.networks:6} network{"s" if stage.networks > 1 else " "} of {stage.steps:,} steps: '
+        f'{stage.what}'
+        for stage in foresight.stages
+    ]
+    steps = sum(stage.networks * stage.steps for stage in foresight.stages)
+    return '\n'.join(
+        [
+            'This command would train, at most:',
+            *lines,
+            f'{steps:,} steps in all, about {_duration(foresight.seconds)} beside compiling, by a '
+            f'short trial, which had {foresight.bytes / 2**30:.1f} GiB in memory.',
+        ]
+    )
+
+
+def _duration(seconds):
+    for unit, size in (('days', 86400), ('hours', 3600), ('minutes', 60)):
+        if seconds >= 2 * size:
+            return f'{seconds / size:.1f} {unit}'
+    return f'{seconds:.0f} seconds'

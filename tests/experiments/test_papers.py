@@ -1,9 +1,12 @@
 """The launchers of the papers' experiments on small datasets in the official formats."""
 
+import numpy as np
+from architectures import abstract, as_dicts, filled
+from flax.traverse_util import flatten_dict
 from launching import check_sentences, launch
 from official import celeb_a, cityscapes, mnist, taskonomy
 
-from tag_jax import grouping, workdir
+from tag_jax import grouping, models, store, workdir
 
 QUICK = ('--steps=2', '--eval_every=1', '--batch_size=2', '--width=0.05')
 
@@ -27,6 +30,7 @@ def test_multi_mnist(tmp_path):
     }  # fmt: skip
     assert 'mgda_ub' in done.stdout
     flags = (f'--data_dir={tmp_path}', held_out, '--budget=1', '--affinity_every=1')
+    flags += ('--dtype=bfloat16',)
     done = launch('multi_mnist', *QUICK, *flags, '--workdir=groups', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert 'Train together:' in done.stdout
@@ -68,8 +72,16 @@ def test_cityscapes(tmp_path):
     flags = ('--image_size=16,32', '--method=all_in_one')
     # (The paper's ResNet-50 takes a minute and more to compile.)
     flags += ('--num_validation=1', '--network=resnet18_maps')
+    weights = filled(as_dicts(abstract(models.resnet18, output_stride=16, width=0.05)))
+    models.save_weights(tmp_path / 'encoder.npz', *weights)
+    flags += ('--pretrained=encoder.npz', '--learning_rate=1e-9')
     _, results = finished('cityscapes', tmp_path, *flags)
     assert results['task_names'] == ['segmentation', 'instance_offset', 'disparity']
+    params, _ = store.arrays(tmp_path / 'run' / 'checkpoints' / 'mtl')
+    loaded = flatten_dict(weights[0])
+    found = {tuple(map(str, path)): x for path, x in flatten_dict(params['shared']).items()}
+    for path, array in loaded.items():
+        np.testing.assert_allclose(found[tuple(map(str, path))], array, atol=1e-5)
 
 
 def test_bad_input_ends_with_one_sentence(tmp_path):
@@ -88,6 +100,7 @@ def test_bad_input_ends_with_one_sentence(tmp_path):
         [
             (['--dataset=celeb_a', '--data_dir=.'], 'run once, with TensorFlow installed'),
             (['--network=vgg'], "there is no network called 'vgg'"),
+            (['--pretrained=none.npz'], 'none.npz'),
             (['--width=0'], '--width must be positive and finite'),
             (['--dtype=int8'], "there is no dtype called 'int8'"),
             (

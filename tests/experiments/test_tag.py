@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import pytest
-from launching import ENVIRONMENT, check_sentences, launch
+from launching import ENVIRONMENT, answers, check_sentences, files, launch
 
 from tag_jax import grouping, workdir
 
@@ -89,38 +89,51 @@ def test_a_finished_run_is_resumed_at_once(finished):
     assert command in (run / 'report.html').read_text(), 'without what belongs to one folder'
 
 
-def test_an_interrupted_run_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_run_and_says_how_to_go_on(tmp_path, number):
     # What ignores interrupts, as a suite in the background may, hands that down.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    command = ['-m', 'experiments.tag', '--steps=1000000', '--patience=0']
     process = subprocess.Popen(
-        [sys.executable, '-m', 'experiments.tag', '--steps=1000000', '--patience=0'],
+        [sys.executable, *command],
         cwd=tmp_path,
         env=ENVIRONMENT,
         stderr=subprocess.PIPE,
         text=True,
     )
     signal.signal(signal.SIGINT, before)
-    metrics = tmp_path / 'runs' / 'tag_multi_digits_001' / 'metrics.jsonl'
+    run = tmp_path / 'runs' / 'tag_multi_digits_001'
+    metrics = run / 'metrics.jsonl'
     while process.poll() is None and not (metrics.exists() and metrics.stat().st_size):
         time.sleep(0.1)
-    # Python drops an interrupt that arrives while a callback of its garbage collector runs: whoever
-    # waits at the terminal presses the keys again.
-    said = ''
-    with process:
-        for _ in range(5):
-            process.send_signal(signal.SIGINT)
-            try:
-                _, said = process.communicate(timeout=20)
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        else:
-            process.kill()
-    assert process.returncode == 2
-    assert said.endswith(
-        'error: interrupted: the same command with --workdir=runs/tag_multi_digits_001 --resume '
-        'goes on\n'
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert said.splitlines() == [
+        'stopping when the networks in training are saved; once more ends at once',
+        f'error: interrupted: python {" ".join(command)} --workdir=runs/tag_multi_digits_001 '
+        '--resume goes on',
+    ]
+    (series,) = (run / 'running').iterdir()
+    last = workdir.read_records(metrics)[-1]['step']
+    assert [path.name for path in series.iterdir()] == [str(last)]
+
+
+def test_help_is_grouped_and_a_dry_run_leaves_nothing(tmp_path):
+    told, tried = answers(
+        'tag',
+        [['--help'], ['--dry_run', '--dataset=digit_attributes', '--method=all_in_one']],
+        tmp_path,
     )
+    assert (told.returncode, tried.returncode) == (0, 0), tried.stderr
+    lines = told.stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert [line for line in lines if line.endswith(':') and line[0].isupper()] == [
+        *('The run:', 'What is asked:', 'Data:', 'Networks:', 'Training:', 'Affinities:'),
+        'Devices:',
+    ]
+    assert '1 network  of 1,500 steps: all tasks' in tried.stdout
+    assert not files(tmp_path)
 
 
 def test_bad_input_ends_with_one_sentence(finished):
@@ -181,10 +194,3 @@ def test_unknown_flags_and_values_are_named(finished):
         done = launch('tag', *flags, cwd=finished[0])
         assert done.returncode != 0
         assert flags[0][2:7] in done.stderr
-
-
-def test_help_shows_the_flags():
-    done = launch('tag', '--help')
-    for flag in ('--budget', '--workdir', '--affinity', '--[no]resume', '--method'):
-        assert flag in done.stdout
-    assert 'python -m experiments.tag' in done.stdout

@@ -1,0 +1,58 @@
+"""What --help says: what the command does, and its flags, those that belong together in groups."""
+
+import sys
+import textwrap
+
+from absl import flags
+
+GROUPS = {
+    'The run': (
+        *('workdir', 'resume', 'dry_run', 'seed', 'seeds', 'store', 'checkpoint_seconds'),
+        *('if_not_finite', 'out'),
+    ),
+    'What is asked': (
+        *('method', 'methods', 'budget', 'budgets', 'study', 'compare', 'wider', 'smaller'),
+        *('weighting', 'grid', 'learning_rates', 'tasks', 'attributes'),
+    ),
+    'Data': (
+        *('dataset', 'data_dir', 'image_size', 'num_validation', 'table', 'targets', 'inputs'),
+        *('kinds', 'split_column'),
+    ),
+    'Networks': ('network', 'widths', 'width', 'size', 'dtype', 'pretrained'),
+    'Training': (
+        *('steps', 'batch_size', 'learning_rate', 'eval_every', 'patience', 'loss_reduction'),
+    ),
+    'Affinities': (
+        *('affinity', 'affinity_every', 'affinity_kind', 'affinity_step', 'affinity_window'),
+        *('affinity_examples', 'affinity_split'),
+    ),
+    'Devices': ('mesh', 'coordinator', 'num_processes', 'process_id'),
+}
+OTHERS = 'Of this command'
+WIDTH, INDENT = 100, 26
+
+
+def text() -> str:
+    """The help of the command that runs."""
+    main = sys.modules['__main__']
+    found = {flag.name: flag for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])}
+    grouped = {title: [name for name in names if name in found] for title, names in GROUPS.items()}
+    known = {name for names in grouped.values() for name in names}
+    grouped = {OTHERS: sorted(set(found) - known), **grouped}
+    parts = [(main.__doc__ or '').strip()]
+    for title, names in grouped.items():
+        if names:
+            parts.append('\n'.join([f'{title}:', *(_line(found[name]) for name in names)]))
+    return '\n\n'.join(parts)
+
+
+def _line(flag):
+    """A flag with its default and what it does."""
+    name = f'  --{flag.name}'
+    if not flag.boolean and flag.default not in (None, [], ''):
+        default = ','.join(flag.default) if isinstance(flag.default, list) else flag.default
+        name += f'={default:g}' if isinstance(default, float) else f'={default}'
+    lines = textwrap.wrap(flag.help, WIDTH - INDENT) or ['']
+    if len(name) < INDENT:
+        name = name.ljust(INDENT) + lines.pop(0)
+    return '\n'.join([name, *(' ' * INDENT + line for line in lines)])

@@ -1,0 +1,187 @@
+"""What a method will take: its networks, and time and memory by a short trial."""
+
+import dataclasses
+import math
+import resource
+import sys
+import time
+from typing import Any, NamedTuple
+
+import jax
+
+from tag_jax import evaluation, examples, training
+from tag_jax.grouping import search
+from tag_jax.grouping.run import begin
+from tag_jax.grouping.verification import PROPOSALS
+from tag_jax.training import NetworkPlan, TrainingConfig
+
+# Steps of a trial, and of one that follows where that took less than so many seconds.
+SHORT_TRIAL, LONG_TRIAL, LONG_ENOUGH = 20, 100, 2.0
+
+_BASELINE = 'all tasks, the baseline'
+
+_SEARCHES = {
+    one.name: one
+    for one in (search.HOA, search.ESA, search.EXHAUSTIVE, search.PESSIMAL, search.SUBSETS)
+}
+
+
+class Stage(NamedTuple):
+    """Networks that a method trains.
+
+    Attributes:
+      what: they are for.
+      networks: how many, at most.
+      steps: of each, at most.
+      measures: whether affinities are measured while they train.
+    """
+
+    what: str
+    networks: int
+    steps: int
+    measures: bool = False
+
+
+class Foresight(NamedTuple):
+    """What a method will take, at most.
+
+    Attributes:
+      stages: one after another.
+      seconds: of training, without compiling.
+      bytes: that the trial had in memory: on the accelerator where there is one, else in RAM.
+    """
+
+    stages: tuple[Stage, ...]
+    seconds: float
+    bytes: int
+
+
+def foresee(
+    method: str,
+    problem: Any,
+    dataset: Any,
+    budget: float,
+    config: TrainingConfig,
+    affinity: Any = None,
+    smaller: Any = None,
+) -> Foresight:
+    """What a method will take at most, by training a few networks for a few steps.
+
+    Early stopping may end networks before, and a store may hold some of them already.
+
+    Args:
+      method: its name, such as 'tag' or 'exhaustive'.
+      problem: a `MultiTaskProblem`.
+      dataset: a `tag_jax.data.Dataset`.
+      budget: the number of networks allowed at inference.
+      config: a `TrainingConfig`.
+      affinity, smaller: of the method; single tasks on the smaller encoder count as much as others.
+
+    Raises:
+      ValueError: see `grouping.tag`.
+    """
+    begin(problem, dataset, budget, config, method, None, False, smaller)
+    found = stages(method, problem.task_names, budget, config)
+    if affinity is not None:
+        found = tuple(
+            stage._replace(what=_BASELINE, measures=False) if stage.measures else stage
+            for stage in found
+        )
+    if smaller is not None:
+        found = (
+            Stage('single tasks on the smaller encoder', len(problem.task_names), config.steps),
+            *found,
+        )
+    seconds = math.fsum(
+        stage.networks * stage.steps * _seconds_a_step(problem, dataset, config, stage)
+        for stage in found
+        if stage.networks
+    )
+    return Foresight(found, seconds, _bytes_in_use())
+
+
+def stages(
+    method: str, task_names: tuple[str, ...], budget: float, config: TrainingConfig
+) -> tuple[Stage, ...]:
+    """The networks that a method trains.
+
+    Args:
+      method: its name, such as 'tag' or 'exhaustive'.
+      task_names: T names.
+      budget: the number of networks allowed at inference.
+      config: a `TrainingConfig`.
+    """
+    measuring = Stage('all tasks, measuring affinities', 1, config.steps, True)
+    chosen = Stage('the chosen groups', int(budget), config.steps)
+    brief = max(1, round(search.BRIEF * config.steps))
+    if method in ('tag', 'cosine_similarity'):
+        return measuring, chosen
+    if method == 'verify':
+        tried = min(PROPOSALS * int(budget), 2 ** len(task_names) - 1)
+        return measuring, Stage('groups that are tried', tried, brief), chosen
+    baseline = Stage(_BASELINE, 1, config.steps)
+    if method in _SEARCHES:
+        one = _SEARCHES[method]
+        steps = max(1, round(one.fraction * config.steps))
+        sets = len(one.sets(task_names, config.seed))
+        return Stage('the search', sets, steps), chosen, baseline
+    return (baseline,) if method == 'all_in_one' else (chosen, baseline)
+
+
+def _seconds_a_step(problem, dataset, config, stage):
+    """Wall time of a step of one network among as many as train at once, evaluations included."""
+    inputs = examples.input_shapes(dataset.train)
+    slots = training.num_slots(problem, stage.networks, inputs, config)
+    size = min(stage.networks, slots * training.num_workers(config, stage.networks, slots))
+    few = examples.first(dataset.validation, config.batch_size)
+    steps = min(SHORT_TRIAL, config.eval_every)
+    network, seconds = _trial(problem, dataset.train, few, config, stage, size, steps)
+    if seconds < LONG_ENOUGH:  # Much of it was not spent in steps.
+        steps = min(LONG_TRIAL, config.eval_every)
+        network, seconds = _trial(problem, dataset.train, few, config, stage, size, steps)
+    batches = -(-examples.count(dataset.validation) // config.batch_size)
+    evaluating = _seconds_of_evaluating(problem, network, few, config)
+    return seconds / (2 * steps * size) + (batches - 1) * evaluating / config.eval_every
+
+
+def _trial(problem, train_split, validation_split, config, stage, size, steps):
+    """A network, and the seconds that `size` of them take together for twice some steps."""
+    trial = dataclasses.replace(
+        config,
+        steps=3 * steps,
+        eval_every=steps,
+        patience=0,
+        affinity_window=(0, 1),
+        affinity_every=min(config.affinity_every, steps),
+    )
+    plans = [
+        NetworkPlan(str(n), problem.task_names, n, config.learning_rate, stage.measures)
+        for n in range(size)
+    ]
+    arrived = {}
+
+    def on_record(record):
+        arrived[record['step']] = time.perf_counter()
+
+    (network, *_) = training.train_networks(
+        problem, train_split, validation_split, plans, trial, on_record
+    )
+    return network, arrived[3 * steps] - arrived[steps]  # Without the first, which compiles.
+
+
+def _seconds_of_evaluating(problem, network, split, config):
+    """The seconds that a network takes for a batch."""
+    prepared = evaluation.prepare(problem, split)
+    arrays = network.params, network.model_state
+    evaluation.evaluate(problem, *arrays, prepared, config.batch_size)
+    began = time.perf_counter()
+    evaluation.evaluate(problem, *arrays, prepared, config.batch_size)
+    return time.perf_counter() - began
+
+
+def _bytes_in_use():
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and 'peak_bytes_in_use' in stats:
+        return stats['peak_bytes_in_use']
+    unit = 1 if sys.platform == 'darwin' else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

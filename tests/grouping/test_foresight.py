@@ -1,0 +1,42 @@
+"""What a method will take, against what it took."""
+
+import pytest
+from small import TASKS
+
+from tag_jax import grouping, report
+from tag_jax.training import TrainingConfig
+
+CONFIG = TrainingConfig(
+    steps=20, batch_size=32, learning_rate=1e-2, eval_every=10, affinity_every=10, patience=0
+)
+
+
+@pytest.mark.parametrize(
+    ('method', 'budget', 'searched', 'trained'),
+    [
+        ('tag', 2, 20, 40),
+        ('hoa', 2, 6 * 20, 60),
+        ('random', 2, 0, 60),
+        ('all_in_one', 1, 0, 20),
+    ],
+)
+def test_steps_are_those_that_the_method_takes_at_most(
+    problem, dataset, method, budget, searched, trained
+):
+    foreseen = grouping.foresee(method, problem, dataset, budget, CONFIG)
+    steps = sum(stage.networks * stage.steps for stage in foreseen.stages)
+    assert steps == searched + trained
+    assert foreseen.seconds > 0
+    assert foreseen.bytes > 2**20
+    cost = getattr(grouping, method)(problem, dataset, budget, CONFIG).cost
+    assert cost['search_steps'] == searched
+    assert cost['training_steps'] <= trained
+    assert f'{steps:,} steps in all' in report.foresight_text(foreseen)
+
+
+def test_what_is_given_is_not_trained(problem, dataset):
+    given = [[0.0] * len(TASKS)] * len(TASKS)
+    foreseen = grouping.foresee('tag', problem, dataset, 2, CONFIG, affinity=given)
+    assert not any(stage.measures for stage in foreseen.stages)
+    with pytest.raises(ValueError, match='budget must be an integer between 1 and'):
+        grouping.foresee('tag', problem, dataset, 9, CONFIG)
