@@ -39,7 +39,7 @@ class Checkpoint(NamedTuple):
     record: Any
 
 
-def save(path, tree):
+def save(path: str | os.PathLike, tree: Any) -> None:
     """Writes a pytree of arrays to a new folder, whole or not at all.
 
     Args:
@@ -53,7 +53,7 @@ def save(path, tree):
     _write(path, ocp.StandardCheckpointHandler(), ocp.args.StandardSave(tree), alone=True)
 
 
-def restore(path, like=None):
+def restore(path: str | os.PathLike, like: Any = None) -> Any:
     """Reads what `save` wrote.
 
     Args:
@@ -69,7 +69,7 @@ def restore(path, like=None):
         )
 
 
-def add(series, step: int, tree, record):
+def add(series: str | os.PathLike, step: int, tree: Any, record: Any) -> None:
     """Adds a checkpoint to a series, and drops all but the last of those before it.
 
     Args:
@@ -79,6 +79,7 @@ def add(series, step: int, tree, record):
       record: JSON types.
 
     Raises:
+      ValueError: if the series has a checkpoint of that step.
       OSError: if it cannot be written; those before it stand.
     """
     series = pathlib.Path(series)
@@ -97,14 +98,19 @@ def add(series, step: int, tree, record):
         _clear(series, _members(series)[-KEPT:])
 
 
-def newest(series, like: Callable[[Any], Any]) -> Checkpoint | None:
+def newest(series: str | os.PathLike, like: Callable[[Any], Any]) -> Checkpoint | None:
     """The newest checkpoint of a series that is whole, or None if there is none.
 
     One that is damaged is set aside, with a warning, and the one before it taken.
 
     Args:
       series: the folder.
-      like: record -> pytree of arrays or `jax.ShapeDtypeStruct`, what is to be read.
+      like: record -> pytree of arrays or `jax.ShapeDtypeStruct`, what is to be read. Its
+        ValueError says that the record is of something else, which counts as damage.
+
+    Raises:
+      OSError: if one that is damaged cannot be set aside. Whatever reading it raises is caught, a
+        ValueError of `like` as well.
     """
     steps = parallel.first_says(lambda: [step for step, _ in _members(pathlib.Path(series))])
     for step in reversed(steps):
@@ -144,8 +150,12 @@ def _set_aside(path, error):
     os.replace(path, aside)
 
 
-def checksum(tree) -> str:
-    """A checksum of the arrays in a tree, eight hexadecimal digits."""
+def checksum(tree: Any) -> str:
+    """A checksum of the arrays in a tree, eight hexadecimal digits.
+
+    Args:
+      tree: pytree of arrays.
+    """
     total = 0
     for leaf in jax.tree.leaves(tree):
         total = zlib.crc32(np.ascontiguousarray(leaf), total)

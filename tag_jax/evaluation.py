@@ -1,16 +1,18 @@
 """How well networks do on a split, and whether a split can be used at all."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from tag_jax import examples, gradients, models, parallel
+from tag_jax.data import Source, Split
 from tag_jax.prediction import in_batches
-from tag_jax.problem import with_trailing_axes
+from tag_jax.problem import MultiTaskProblem, with_trailing_axes
 
 
 class PreparedSplit(NamedTuple):
@@ -25,7 +27,13 @@ class PreparedSplit(NamedTuple):
     references: Mapping[str, Any]
 
 
-def evaluate(problem, params, model_state, split, batch_size):
+def evaluate(
+    problem: MultiTaskProblem,
+    params: Mapping[str, Any],
+    model_state: Mapping[str, Any],
+    split: Split | Source | PreparedSplit,
+    batch_size: int,
+) -> dict[str, dict[str, float]]:
     """The metrics of every task on a split.
 
     Args:
@@ -43,7 +51,13 @@ def evaluate(problem, params, model_state, split, batch_size):
     return scores(problem, networks, prepared, batch_size, 'unroll')[0]
 
 
-def scores(problem, networks, prepared, batch_size, batching):
+def scores(
+    problem: MultiTaskProblem,
+    networks: tuple[Any, Any],
+    prepared: PreparedSplit,
+    batch_size: int,
+    batching: str | int | None,
+) -> list[dict[str, dict[str, float]]]:
     """The metrics of S networks on a split.
 
     Args:
@@ -82,7 +96,9 @@ def scores(problem, networks, prepared, batch_size, batching):
     ]
 
 
-def prepare(problem, split, mesh=None) -> PreparedSplit:
+def prepare(
+    problem: MultiTaskProblem, split: Split | Source, mesh: Mesh | None = None
+) -> PreparedSplit:
     """Puts a split on the device, with what the metrics need to know of it as a whole.
 
     (A `tag_jax.data.Source` stays where it is, and metrics do without.)
@@ -99,7 +115,7 @@ def prepare(problem, split, mesh=None) -> PreparedSplit:
     return PreparedSplit(found, {} if found.source else _references(problem, found.batch))
 
 
-def check_split(problem, split, name):
+def check_split(problem: MultiTaskProblem, split: Split | Source, name: str) -> None:
     """Raises ValueError, with a sentence, unless a split can be trained and evaluated on.
 
     It needs arrays of one length, N > 0, whose finite targets fit the losses and metrics of every
@@ -144,8 +160,22 @@ def check_split(problem, split, name):
         raise ValueError(f'the {name} split does not fit the problem: {sentence}') from error
 
 
-def predictor(problem, params, model_state, batch_size):
-    """A trained network as a function `inputs [N, ...] -> {task: NumPy output [N, ...]}`."""
+def predictor(
+    problem: MultiTaskProblem,
+    params: Mapping[str, Any],
+    model_state: Mapping[str, Any],
+    batch_size: int,
+) -> Callable[[Any], dict[str, Any]]:
+    """A trained network as a function `inputs [N, ...] -> {task: NumPy output [N, ...]}`.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      params, model_state: of one network.
+      batch_size: examples a pass.
+
+    Raises:
+      ValueError: from the function, if there are no examples.
+    """
 
     def predict(inputs):
         return _predict(problem, params, model_state, inputs)
@@ -153,7 +183,7 @@ def predictor(problem, params, model_state, batch_size):
     return lambda inputs: in_batches(predict, inputs, batch_size)
 
 
-def encoder_cost(problem, inputs) -> int:
+def encoder_cost(problem: MultiTaskProblem, inputs: Any) -> int:
     """Multiply-adds of the encoder for one example at inference: see `models.multiply_adds_of`.
 
     The papers' budgets are in the time of a standard network; by this count it is the same on every

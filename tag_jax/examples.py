@@ -6,14 +6,16 @@ there, in windows that are read ahead; what is computed with them sees rows of a
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from tag_jax import parallel
-from tag_jax.problem import Batch
+from tag_jax.data import Source, Split
+from tag_jax.problem import Batch, MultiTaskProblem
 
 # What the examples of one window may take.
 MAX_WINDOW_BYTES = 2**28
@@ -39,16 +41,26 @@ class Examples(NamedTuple):
     mesh: Any = None
 
 
-def examples(problem, split, mesh=None) -> Examples:
-    """A split, ready for computing: one in memory goes to the device, or to all of a mesh."""
+def examples(
+    problem: MultiTaskProblem, split: Split | Source, mesh: Mesh | None = None
+) -> Examples:
+    """A split, ready for computing: one in memory goes to the device, or to all of a mesh.
+
+    Args:
+      problem: the `MultiTaskProblem` whose targets count.
+      split: a `tag_jax.data.Split`, anything with the same fields, or a `tag_jax.data.Source`.
+      mesh: the devices on which it is to be, see `parallel`; None for one.
+    """
     if in_memory(split):
         batch = parallel.placed(mesh, as_batch(problem, split))
         return Examples(problem, count(split), batch, None, mesh)
     return Examples(problem, len(split), None, split, mesh)
 
 
-def windows(found, rows_of_windows: Sequence[np.ndarray]):
-    """Examples on the device for some arrays of rows, one after another, read ahead.
+def windows(
+    found: Examples, rows_of_windows: Sequence[np.ndarray]
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Examples on the device for some arrays `[...]` of rows, one after another, read ahead.
 
     Args:
       found: `Examples`.
@@ -67,7 +79,7 @@ def windows(found, rows_of_windows: Sequence[np.ndarray]):
         yield parallel.placed(found.mesh, as_batch(found.problem, split)), rows
 
 
-def steps_of_windows(found, steps, rows_a_step) -> int:
+def steps_of_windows(found: Examples, steps: int, rows_a_step: int) -> int:
     """How many steps have their examples in one window: a divisor of `steps`.
 
     Args:
@@ -82,38 +94,64 @@ def steps_of_windows(found, steps, rows_a_step) -> int:
     return max(n for n in range(1, steps + 1) if steps % n == 0 and n <= max(1, most))
 
 
-def in_memory(split) -> bool:
-    """Whether a split is arrays, and not a `data.Source`."""
+def in_memory(split: Split | Source | Batch) -> bool:
+    """Whether a split is arrays, and not a `data.Source`.
+
+    Args:
+      split: see `examples`; or a `Batch`.
+    """
     return hasattr(split, 'inputs')
 
 
-def count(split) -> int:
-    """How many examples a split or a batch has."""
+def count(split: Split | Source | Batch) -> int:
+    """How many examples a split or a batch has.
+
+    Args:
+      split: see `examples`; or a `Batch`.
+    """
     return len(jax.tree.leaves(split.inputs)[0]) if in_memory(split) else len(split)
 
 
-def first(split, size):
-    """The first examples of a split, as one of its kind."""
+def first(split: Split | Source, size: int) -> Split | Source:
+    """The first examples of a split, as one of its kind.
+
+    Args:
+      split: see `examples`.
+      size: how many; all of them if there are no more.
+    """
     if in_memory(split):
         return jax.tree.map(lambda x: x[:size], split)
     return dataclasses.replace(split, size=min(size, len(split)))
 
 
-def sample(split):
-    """A split of arrays for one that may be read: its first examples."""
+def sample(split: Split | Source) -> Split:
+    """A split of arrays for one that may be read: its first examples.
+
+    Args:
+      split: see `examples`; one of arrays is given back as it is.
+    """
     return split if in_memory(split) else split.read(range(min(SAMPLE, len(split))))
 
 
-def input_shapes(split):
-    """The inputs of all examples as `jax.ShapeDtypeStruct`s `[N, ...]`."""
+def input_shapes(split: Split | Source) -> Any:
+    """The inputs of all examples as `jax.ShapeDtypeStruct`s `[N, ...]`, in a pytree like them.
+
+    Args:
+      split: see `examples`.
+    """
     if in_memory(split):
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), split.inputs)
     one = split.example().inputs
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(split), *np.shape(x)), x.dtype), one)
 
 
-def as_batch(problem, split) -> Batch:
-    """A split as a `Batch` of arrays, without targets and masks of tasks that are not trained."""
+def as_batch(problem: MultiTaskProblem, split: Split) -> Batch:
+    """A split as a `Batch` of arrays, without targets and masks of tasks that are not trained.
+
+    Args:
+      problem: the `MultiTaskProblem` whose targets count.
+      split: a `tag_jax.data.Split`, or anything with the same fields.
+    """
     array = lambda x: x if isinstance(x, jax.Array) else np.asarray(x)
     tasks = problem.task_names
     masks = split.mask or {}

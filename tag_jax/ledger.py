@@ -18,7 +18,10 @@ import errno
 import hashlib
 import io
 import json
+import os
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tag_jax import workdir
 from tag_jax.selection import Candidates
@@ -39,19 +42,19 @@ class Ledger:
 
     A row is found by its specification: what the network was trained as, a dict of JSON types with
     the entry 'tasks'.
+
+    Args:
+      path: its folder, which is made if there is none; None to keep it in memory.
+      subject: what all rows are about, as JSON types: task names and data.
+
+    Raises:
+      ValueError: if the folder holds a ledger about something else.
+      OSError: if it cannot be written to.
     """
 
-    def __init__(self, path=None, subject=None):
-        """Opens a ledger, or makes it.
-
-        Args:
-          path: its folder; None to keep it in memory.
-          subject: what all rows are about, as JSON types: task names and data.
-
-        Raises:
-          ValueError: if the folder holds a ledger about something else.
-          OSError: if it cannot be written to.
-        """
+    def __init__(
+        self, path: str | os.PathLike | None = None, subject: dict[str, Any] | None = None
+    ):
         self._rows, self._read, self._lock = {}, 0, None
         self.path = None if path is None else pathlib.Path(path)
         if self.path is None:
@@ -78,7 +81,7 @@ class Ledger:
                 'choose another folder'
             )
 
-    def close(self):
+    def close(self) -> None:
         """Gives up the networks that were claimed."""
         if self._lock is not None:
             self._lock.close()
@@ -90,20 +93,30 @@ class Ledger:
     def __exit__(self, *error):
         self.close()
 
-    def find(self, specification):
-        """The row of a network, or None if it has none. Rows of other processes count."""
+    def find(self, specification: dict[str, Any]) -> dict[str, Any] | None:
+        """The row of a network, or None if it has none. Rows of other processes count.
+
+        Args:
+          specification: of the network.
+        """
         self._refresh()
         return self._rows.get(_key(specification))
 
-    def rows(self):
+    def rows(self) -> list[dict[str, Any]]:
         """All rows, in the order in which they were written."""
         self._refresh()
         return list(self._rows.values())
 
-    def claim(self, specification) -> bool:
+    def claim(self, specification: dict[str, Any]) -> bool:
         """Whether this process is to train a network: it has no row, and nobody else claims it.
 
         The claim ends when its row is written, or with the process, however that ends.
+
+        Args:
+          specification: of the network.
+
+        Raises:
+          OSError: if the folder is on a filesystem that cannot lock files.
         """
         if not self._hold(_key(specification), wait=False):
             return False
@@ -112,8 +125,16 @@ class Ledger:
             return False
         return True
 
-    def add(self, specification, result):
-        """Writes the row of a network, on top of its specification."""
+    def add(self, specification: dict[str, Any], result: Mapping[str, Any]) -> None:
+        """Writes the row of a network.
+
+        Args:
+          specification: of the network.
+          result: the other entries of the row, JSON types.
+
+        Raises:
+          OSError: if it cannot be written.
+        """
         row = {**specification, **result}
         key = _key(specification)
         if self.path is None:
@@ -131,8 +152,12 @@ class Ledger:
             self._release(_WRITING)
         self._release(key)
 
-    def running(self, specification):
-        """The folder for the checkpoints of a network in training; None in memory."""
+    def running(self, specification: dict[str, Any]) -> pathlib.Path | None:
+        """The folder for the checkpoints of a network in training; None in memory.
+
+        Args:
+          specification: of the network.
+        """
         if self.path is None:
             return None
         return self.path / workdir.RUNNING / _key(specification)
@@ -172,7 +197,9 @@ class Ledger:
             fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, _byte(byte))
 
 
-def candidates(rows, task_names, split='validation') -> Candidates:
+def candidates(
+    rows: Sequence[Mapping[str, Any]], task_names: Sequence[str], split: str = 'validation'
+) -> Candidates:
     """Rows as candidates for a selection, scored by errors in percent.
 
     Args:
@@ -194,7 +221,9 @@ def candidates(rows, task_names, split='validation') -> Candidates:
     )
 
 
-def write_csv(path, rows, task_names):
+def write_csv(
+    path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], task_names: Sequence[str]
+) -> None:
     """Writes rows as the CSV file that `experiments.network_selection` reads.
 
     Args:

@@ -50,12 +50,17 @@ def make_mesh(sizes: tuple[int, int]) -> Mesh | None:
     )
 
 
-def size(mesh, axis) -> int:
-    """The number of devices along an axis; 1 without a mesh."""
+def size(mesh: Mesh | None, axis: str) -> int:
+    """The number of devices along an axis; 1 without a mesh.
+
+    Args:
+      mesh: a `Mesh`, or None for one device.
+      axis: of `AXES`.
+    """
     return 1 if mesh is None else mesh.shape[axis]
 
 
-def constrained(mesh, tree, *axes):
+def constrained(mesh: Mesh | None, tree: Any, *axes: str | None) -> Any:
     """A pytree under jit whose leading axes lie along those of the mesh; replicated along others.
 
     Args:
@@ -68,8 +73,13 @@ def constrained(mesh, tree, *axes):
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec(*axes)))
 
 
-def placed(mesh, tree):
-    """A pytree of host arrays on the device, or whole on every device of the mesh."""
+def placed(mesh: Mesh | None, tree: Any) -> Any:
+    """A pytree of host arrays on the device, or whole on every device of the mesh.
+
+    Args:
+      mesh: a `Mesh`, or None for one device.
+      tree: pytree of arrays.
+    """
     if mesh is None:
         return jax.device_put(tree)
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
@@ -105,7 +115,11 @@ def first_says(make: Callable[[], Any]) -> Any:
 
 
 def any_process(*flags: bool) -> tuple[bool, ...]:
-    """For each flag, whether it is set on any process; the same on all of them."""
+    """For each flag, whether it is set on any process; the same on all of them.
+
+    Args:
+      *flags: of this process; as many on all of them.
+    """
     if jax.process_count() == 1:
         return flags
     found = multihost_utils.process_allgather(np.array(flags))

@@ -7,6 +7,7 @@ stopping, records. Where its data stands follows from its seed and its step.
 
 import logging
 import math
+import os
 import shutil
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tag_jax import affinity, checkpoint
+from tag_jax.problem import MultiTaskProblem
 
 # What the last entry of `slots.Outputs.finite` is about.
 SHARED = 'the shared parameters'
@@ -54,12 +56,24 @@ _WORDS = (
 )
 
 
-def begun(problem, plan) -> Progress:
-    """A network that has taken no step."""
+def begun(problem: MultiTaskProblem, plan: Any) -> Progress:
+    """A network that has taken no step.
+
+    Args:
+      problem: the `MultiTaskProblem`.
+      plan: the `training.NetworkPlan`.
+    """
     return Progress(plan, affinity.init(problem))
 
 
-def observed(problem, before, outputs, scores, seconds, config) -> Progress:
+def observed(
+    problem: MultiTaskProblem,
+    before: Progress,
+    outputs: Any,
+    scores: Mapping[str, Mapping[str, float]],
+    seconds: float,
+    config: Any,
+) -> Progress:
     """A network after some more steps, and an evaluation, of which there is a record at the end.
 
     Args:
@@ -115,12 +129,17 @@ def observed(problem, before, outputs, scores, seconds, config) -> Progress:
     return after
 
 
-def is_done(progress, config) -> bool:
-    """Whether a network has taken all its steps, or has not improved for too long."""
+def is_done(progress: Progress, config: Any) -> bool:
+    """Whether a network has taken all its steps, or has not improved for too long.
+
+    Args:
+      progress: its `Progress`.
+      config: a `training.TrainingConfig`.
+    """
     return progress.step >= config.steps or 0 < config.patience <= progress.stale
 
 
-def save(series, progress, slot):
+def save(series: str | os.PathLike, progress: Progress, slot: Any) -> None:
     """Writes the checkpoint of a network after an evaluation.
 
     Args:
@@ -142,7 +161,9 @@ def save(series, progress, slot):
     checkpoint.add(series, progress.step, {'slot': slot, 'history': history}, record)
 
 
-def restored(series, problem, plan, slot):
+def restored(
+    series: str | os.PathLike, problem: MultiTaskProblem, plan: Any, slot: Any
+) -> tuple[Progress, Any] | None:
     """A network as its newest whole checkpoint has it, or None if there is none of this plan.
 
     Args:
@@ -153,6 +174,9 @@ def restored(series, problem, plan, slot):
 
     Returns:
       (`Progress`, `slots.Slot`), or None.
+
+    Raises:
+      OSError: see `checkpoint.newest`, which catches the ValueError at one of another plan.
     """
 
     def like(record):
@@ -174,8 +198,12 @@ def restored(series, problem, plan, slot):
     return Progress(plan, statistics, **words), found.tree['slot']._replace(key=slot.key)
 
 
-def forget(series):
-    """Removes the checkpoints of a network that has finished."""
+def forget(series: str | os.PathLike) -> None:
+    """Removes the checkpoints of a network that has finished.
+
+    Args:
+      series: their folder.
+    """
     shutil.rmtree(series, ignore_errors=True)
 
 

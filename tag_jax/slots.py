@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 
 from tag_jax import affinity, gradients, parallel
-from tag_jax.problem import with_trailing_axes
+from tag_jax.problem import Batch, with_trailing_axes
 
 # Where passes are unrolled: tasks up to which all lookaheads are one compiled call, and sources a
 # call beyond, which costs a forward pass more for each call and keeps compile time down.
@@ -65,12 +66,16 @@ class Program(NamedTuple):
     mesh: Any = None
 
     @property
-    def alone(self):
+    def alone(self) -> 'Program':
         """What one network's first state and single steps depend on: the same for all networks."""
         return self._replace(measurement=None, ragged=False)
 
-    def transform(self, learning_rate):
-        """The optimizer behind the weighting."""
+    def transform(self, learning_rate: ArrayLike) -> optax.GradientTransformationExtraArgs:
+        """The optimizer behind the weighting.
+
+        Args:
+          learning_rate: a number, traced or not.
+        """
         return optax.chain(self.weighting(), self.optimizer(learning_rate))
 
 
@@ -78,10 +83,10 @@ class Slot(NamedTuple):
     """One network in training.
 
     Attributes:
-      step: steps taken.
-      key: folded with the step for dropout and the like.
+      step: steps taken, a scalar.
+      key: a scalar, folded with the step for dropout and the like.
       task_mask: bool `[T]`, the tasks that the network trains.
-      learning_rate: of the optimizer, and eta of affinity measurements.
+      learning_rate: of the optimizer, and eta of affinity measurements; a scalar.
       params, model_state, opt_state: where it stands.
       best: its parameters and model state when it did best on validation.
     """
@@ -131,8 +136,17 @@ class Outputs(NamedTuple):
     affinity: jax.Array | None
 
 
-def initial(program, seed, task_mask, learning_rate) -> Slot:
-    """A network before its first step."""
+def initial(
+    program: Program, seed: ArrayLike, task_mask: ArrayLike, learning_rate: ArrayLike
+) -> Slot:
+    """A network before its first step.
+
+    Args:
+      program: a `Program`.
+      seed: of its parameters and its key, an unsigned scalar.
+      task_mask: bool `[T]`, the tasks that it trains.
+      learning_rate: a floating point scalar.
+    """
     # Large convolutional networks would take longer to compile than to initialise op by op.
     op_by_op = program.batching == 'unroll' and program.mesh is None
     make = _initial if op_by_op else _initial_compiled
@@ -158,8 +172,14 @@ def _initial(program, seed, task_mask, learning_rate):
 _initial_compiled = jax.jit(_initial, static_argnames='program')
 
 
-def repeated(program, slot, size) -> Slot:
-    """`size` slots that hold the same network."""
+def repeated(program: Program, slot: Slot, size: int) -> Slot:
+    """Slots that hold the same network.
+
+    Args:
+      program: a `Program`.
+      slot: the network.
+      size: S.
+    """
     if size == 1 and program.mesh is None:
         return jax.tree.map(lambda x: jnp.asarray(x)[None], slot)
     return _repeated(slot, size, program.mesh)
@@ -172,20 +192,37 @@ def _repeated(slot, size, mesh):
 
 
 @functools.partial(jax.jit, donate_argnames='slots')
-def place(slots, slot, index) -> Slot:
-    """The slots with a network placed in one of them."""
+def place(slots: Slot, slot: Slot, index: int) -> Slot:
+    """The slots with a network placed in one of them.
+
+    Args:
+      slots: a stacked `Slot`; it is consumed.
+      slot: the network.
+      index: of the slot that it takes.
+    """
     return jax.tree.map(lambda all_, one: all_.at[index].set(one), slots, slot)
 
 
 @functools.partial(jax.jit, donate_argnames='slots')
-def keep_best(slots, improved) -> Slot:
-    """The slots, with the networks that improved, bool `[S]`, remembered as they are now."""
+def keep_best(slots: Slot, improved: ArrayLike) -> Slot:
+    """The slots, with the networks that improved remembered as they are now.
+
+    Args:
+      slots: a stacked `Slot`; it is consumed.
+      improved: bool `[S]`.
+    """
     now = (slots.params, slots.model_state)
     return slots._replace(best=jax.tree.map(_where(improved), now, slots.best))
 
 
-def one(program, tree, index):
-    """What one slot holds, of a tree of all of them; whole on every device of a mesh."""
+def one(program: Program, tree: Any, index: int) -> Any:
+    """What one slot holds, of a tree of all of them; whole on every device of a mesh.
+
+    Args:
+      program: a `Program`.
+      tree: pytree of arrays `[S, ...]`.
+      index: of the slot.
+    """
     if program.mesh is None:
         return jax.tree.map(lambda x: x[index], tree)
     return _one(tree, index, program.mesh)
@@ -196,12 +233,20 @@ def _one(tree, index, mesh):
     return parallel.constrained(mesh, jax.tree.map(lambda x: x[index], tree))
 
 
-def taken(outputs, schedule, index) -> Outputs:
-    """What one network reports, `[C, ...]`, for the C steps that it took; NumPy arrays."""
+def taken(outputs: Outputs, schedule: Schedule, index: int) -> Outputs:
+    """What one network reports, `[C, ...]`, for the C steps that it took; NumPy arrays.
+
+    Args:
+      outputs: of all slots, NumPy arrays.
+      schedule: the `Schedule` that they followed.
+      index: of its slot.
+    """
     return jax.tree.map(lambda x: x[schedule.live[:, index], index], outputs)
 
 
-def advance(program, slots, data, schedule) -> tuple[Slot, Outputs]:
+def advance(
+    program: Program, slots: Slot, data: tuple[Batch, Batch | None], schedule: Schedule
+) -> tuple[Slot, Outputs]:
     """Takes the C steps of a schedule.
 
     Args:
@@ -285,7 +330,9 @@ def _measured_alone(program, slot, data, rows):
     )
 
 
-def in_pieces(measure, size):
+def in_pieces(
+    measure: Callable[[np.ndarray | None], ArrayLike], size: int
+) -> jax.Array | np.ndarray:
     """Affinities with some source tasks a call, so that compile time does not grow with the tasks.
 
     Args:

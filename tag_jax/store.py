@@ -7,19 +7,29 @@ network.json         what it was trained as and how it did; written last
 """
 
 import logging
+import os
 import pathlib
 import shutil
+from collections.abc import Callable
+from typing import Any
 
 import jax
 
 from tag_jax import checkpoint, prediction, workdir
 from tag_jax.affinity import AffinitySummary
-from tag_jax.training import TrainedNetwork
+from tag_jax.problem import MultiTaskProblem
+from tag_jax.training import NetworkPlan, TrainedNetwork
 
 _PARAMETERS, _FUNCTION, _RECORD = 'parameters', 'predict.stablehlo', 'network.json'
 
 
-def keep(folder, problem, network, inputs, batch_size):
+def keep(
+    folder: str | os.PathLike,
+    problem: MultiTaskProblem,
+    network: TrainedNetwork,
+    inputs: Any,
+    batch_size: int,
+) -> None:
     """Writes a trained network.
 
     A model that cannot be exported is kept without its prediction function, with a warning.
@@ -30,6 +40,9 @@ def keep(folder, problem, network, inputs, batch_size):
       network: a `TrainedNetwork`.
       inputs: example inputs `[N, ...]`; only shapes matter.
       batch_size: examples a pass of the exported function.
+
+    Raises:
+      OSError: if it cannot be written.
     """
     folder = pathlib.Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
@@ -61,8 +74,16 @@ def keep(folder, problem, network, inputs, batch_size):
     )
 
 
-def kept(folder, problem, plan) -> TrainedNetwork | None:
-    """The network of a plan, or None if the folder does not hold just that network whole."""
+def kept(
+    folder: str | os.PathLike, problem: MultiTaskProblem, plan: NetworkPlan
+) -> TrainedNetwork | None:
+    """The network of a plan, or None if the folder does not hold just that network whole.
+
+    Args:
+      folder: where `keep` may have written it.
+      problem: the `MultiTaskProblem` that was trained.
+      plan: a `NetworkPlan`.
+    """
     folder = pathlib.Path(folder)
     if not (folder / _RECORD).exists():
         return None
@@ -85,18 +106,25 @@ def kept(folder, problem, plan) -> TrainedNetwork | None:
     )
 
 
-def arrays(folder, problem=None):
+def arrays(folder: str | os.PathLike, problem: MultiTaskProblem | None = None) -> tuple[Any, Any]:
     """The params and the model state of a kept network.
 
-    In the structure that the problem gives them, or else as nested dicts with string keys.
+    Args:
+      folder: where `keep` wrote it.
+      problem: the `MultiTaskProblem` that was trained, for the structure that it gives them; None
+        for nested dicts with string keys.
     """
     like = None if problem is None else _tree(*jax.eval_shape(problem.init, jax.random.key(0)))
     tree = checkpoint.restore(pathlib.Path(folder) / _PARAMETERS, like)
     return tree['params'], tree['model_state']
 
 
-def predictor(folder, batch_size):
+def predictor(folder: str | os.PathLike, batch_size: int) -> Callable[[Any], dict[str, Any]]:
     """The exported function of a kept network: `inputs [N, ...] -> {task: output [N, ...]}`.
+
+    Args:
+      folder: where `keep` wrote it.
+      batch_size: examples a pass, as it was given to `keep`.
 
     Raises:
       ValueError: if the model could not be exported.

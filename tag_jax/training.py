@@ -31,6 +31,8 @@ import optax
 import tqdm
 
 from tag_jax import affinity, evaluation, examples, gradients, optim, parallel, progress, slots
+from tag_jax.data import Source, Split
+from tag_jax.problem import MultiTaskProblem
 
 # Slots are limited in number, and by the memory of their parameters, moments and best copies.
 MAX_SLOTS = 16
@@ -145,8 +147,12 @@ class TrainingConfig:
             if not callable(getattr(self, name)):
                 raise ValueError(f'{name} must be a function that makes a transform, as {example}')
 
-    def measures_at(self, steps):
-        """Whether affinities are measured before steps, given as an array of step numbers."""
+    def measures_at(self, steps: np.ndarray) -> np.ndarray:
+        """Whether affinities are measured before steps, bool `[...]`.
+
+        Args:
+          steps: their numbers, `[...]`.
+        """
         start, stop = (share * self.steps - 1e-9 for share in self.affinity_window)
         return (steps % self.affinity_every == 0) & (steps >= start) & (steps < stop)
 
@@ -216,9 +222,9 @@ class TrainedNetwork(NamedTuple):
 
 
 def train_networks(
-    problem,
-    train_split,
-    validation_split,
+    problem: MultiTaskProblem,
+    train_split: Split | Source,
+    validation_split: Split | Source,
     plans: Sequence[NetworkPlan],
     config: TrainingConfig,
     on_record: Callable[[dict], None] = lambda record: None,
@@ -292,7 +298,7 @@ def train_networks(
     return tuple(desk.finished[plan.name] for plan in plans if plan.name in desk.finished)
 
 
-def check_devices(config, *splits):
+def check_devices(config: TrainingConfig, *splits: Split | Source) -> None:
     """Raises ValueError unless there are the devices of the mesh, and batches lie evenly over them.
 
     Args:
@@ -309,7 +315,9 @@ def check_devices(config, *splits):
             )
 
 
-def num_slots(problem, num_networks, inputs, config) -> int:
+def num_slots(
+    problem: MultiTaskProblem, num_networks: int, inputs: Any, config: TrainingConfig
+) -> int:
     """How many networks train side by side in one program.
 
     As many as the config says, or else, by the problem and the number of networks only: one where
@@ -327,7 +335,7 @@ def num_slots(problem, num_networks, inputs, config) -> int:
     return -(-(config.slots or _usual_slots(problem, num_networks, inputs)) // devices) * devices
 
 
-def num_workers(config, num_networks, slots_each) -> int:
+def num_workers(config: TrainingConfig, num_networks: int, slots_each: int) -> int:
     """How many threads train networks at once; one over a mesh.
 
     Args:
@@ -560,10 +568,16 @@ def _advance(work, state, schedule):
     return state, jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
 
 
-def batch_rows(seed, step, batch_size, num_examples):
+def batch_rows(seed: int, step: int, batch_size: int, num_examples: int) -> np.ndarray:
     """The rows of the training split that make the batch of one step, int `[batch_size]`.
 
     Every epoch is a fresh permutation; examples beyond its last whole batch are left out.
+
+    Args:
+      seed: of the network.
+      step: its number, from 0.
+      batch_size: examples a step, at most `num_examples`.
+      num_examples: in the training split.
     """
     per_epoch = num_examples // batch_size
     start = step % per_epoch * batch_size

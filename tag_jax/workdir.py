@@ -16,6 +16,8 @@ import json
 import os
 import pathlib
 import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO, Any
 
 import numpy as np
 
@@ -26,7 +28,7 @@ CHECKPOINTS, RUNNING = 'checkpoints', 'running'
 INCIDENTAL = ('versions', 'workers', 'mesh', 'if_not_finite', 'checkpoint_seconds', 'command')
 
 
-def open_run(path, config, resume=False):
+def open_run(path: str | os.PathLike, config: dict[str, Any], resume: bool = False) -> pathlib.Path:
     """Makes the folder of a run, or opens it again, and writes its config.json.
 
     Args:
@@ -66,24 +68,40 @@ def open_run(path, config, resume=False):
     return path
 
 
-def write_json(path, value):
-    """Writes JSON, whole or not at all. Raises ValueError at NaN, which JSON does not know."""
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes JSON, whole or not at all.
+
+    Args:
+      path: the file.
+      value: JSON types, numbers of NumPy or JAX among them.
+
+    Raises:
+      ValueError: at NaN, which JSON does not know.
+    """
     text = json.dumps(value, indent=2, allow_nan=False, default=_number)
     write_bytes(path, f'{text}\n'.encode())
 
 
-def read_json(path):
-    """Reads a JSON file."""
+def read_json(path: str | os.PathLike) -> Any:
+    """Reads a JSON file.
+
+    Args:
+      path: the file.
+    """
     return json.loads(pathlib.Path(path).read_text())
 
 
-def command_of(path):
-    """The command that config.json of a run says repeats it; None if there is none."""
+def command_of(path: str | os.PathLike) -> str | None:
+    """The command that config.json of a run says repeats it; None if there is none.
+
+    Args:
+      path: the folder of the run.
+    """
     config = pathlib.Path(path) / CONFIG
     return read_json(config).get('command') if config.exists() else None
 
 
-def read_results(path):
+def read_results(path: str | os.PathLike) -> Any:
     """What results.json of a finished run holds.
 
     Args:
@@ -97,15 +115,24 @@ def read_results(path):
     return read_json(pathlib.Path(path) / RESULTS)
 
 
-def write_bytes(path, data):
-    """Writes a file, whole or not at all."""
+def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+    """Writes a file, whole or not at all.
+
+    Args:
+      path: the file.
+      data: what it is to hold.
+    """
     with replacing(path) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
-def replacing(path):
-    """A binary file to write to, which takes the place of another once it is whole on the disk."""
+def replacing(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+    """A binary file to write to, which takes the place of another once it is whole on the disk.
+
+    Args:
+      path: the file that it becomes.
+    """
     path = pathlib.Path(path)
     temporary = path.with_name(f'.{path.name}.part')
     with open(temporary, 'wb') as file:
@@ -115,16 +142,24 @@ def replacing(path):
     os.replace(temporary, path)
 
 
-def append_record(path, record):
-    """Adds a line to a file of JSON records."""
+def append_record(path: str | os.PathLike, record: dict[str, Any]) -> None:
+    """Adds a line to a file of JSON records.
+
+    Args:
+      path: the file.
+      record: JSON types, numbers of NumPy or JAX among them.
+    """
     with open(path, 'a') as file:
         file.write(json.dumps(record, default=_number) + '\n')
 
 
-def read_records(path):
+def read_records(path: str | os.PathLike) -> list[dict[str, Any]]:
     """The records of a file with one JSON value a line; none if there is no such file.
 
     A last line without its end, which a crash leaves, is no record.
+
+    Args:
+      path: the file.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -132,12 +167,17 @@ def read_records(path):
     return [json.loads(line) for line in path.read_text().split('\n')[:-1]]
 
 
-def write_records(path, records):
-    """Writes a file of JSON records, whole or not at all."""
+def write_records(path: str | os.PathLike, records: Iterable[dict[str, Any]]) -> None:
+    """Writes a file of JSON records, whole or not at all.
+
+    Args:
+      path: the file.
+      records: JSON types each.
+    """
     write_bytes(path, ''.join(json.dumps(record) + '\n' for record in records).encode())
 
 
-def write_affinity(path, summary):
+def write_affinity(path: str | os.PathLike, summary: Any) -> None:
     """Writes affinities as .npz, whole or not at all.
 
     Args:
@@ -148,7 +188,9 @@ def write_affinity(path, summary):
         np.savez(file, **summary._asdict())
 
 
-def read_affinity(path, task_names=None):
+def read_affinity(
+    path: str | os.PathLike, task_names: Sequence[str] | None = None
+) -> dict[str, Any]:
     """Reads affinities from a file.
 
     Args:
@@ -166,7 +208,8 @@ def read_affinity(path, task_names=None):
       first.
 
     Raises:
-      OSError: if the file cannot be read.
+      FileNotFoundError: if there is no such file.
+      OSError: if it cannot be read.
       ValueError: if it is not such a file, or is about other tasks.
     """
     path = pathlib.Path(path)

@@ -22,22 +22,6 @@ ROOT = pathlib.Path(__file__).parent.parent
 PARTS = [name for name in dir(tag_jax) if not name.startswith('_') and name != 'importlib']
 MODULES = [found.name for found in pkgutil.walk_packages(tag_jax.__path__, 'tag_jax.')]
 
-# Parts of which some parameters have no type or no line in a docstring yet.
-UNFINISHED = (
-    'checkpoint',
-    'comparison',
-    'evaluation',
-    'examples',
-    'grouping',
-    'ledger',
-    'parallel',
-    'progress',
-    'report.run',
-    'slots',
-    'store',
-    'training',
-    'workdir',
-)
 # What is of no paper.
 OWN = (
     'grouping.foresee',
@@ -94,11 +78,6 @@ def classes():
 
 def defined_in(value):
     return getattr(value, '__module__', None) or ''
-
-
-def unfinished(value):
-    module = (defined_in(value) or value.__name__).removeprefix('tag_jax.')
-    return any(f'{module}.'.startswith(f'{part}.') for part in UNFINISHED)
 
 
 def fields(cls):
@@ -171,8 +150,6 @@ def test_parameters_are_documented():
     """In a section Args; the docstring of one without it names them all."""
     missing = []
     for name, value in all_public():
-        if unfinished(value):
-            continue
         doc, own = inspect.getdoc(value), fields(value)
         described = entries(doc, 'Attributes' if own else 'Args')
         for parameter in own or parameters(name, value):
@@ -186,8 +163,6 @@ def test_parameters_are_documented():
 def test_parameters_and_results_have_types():
     missing = []
     for name, value in functions():
-        if unfinished(value):
-            continue
         if inspect.signature(value).return_annotation is inspect.Signature.empty:
             missing.append(f'{name}: what it returns')
         missing += [f'{name}: {one}' for one, kind in parameters(name, value).items() if not kind]
@@ -197,8 +172,6 @@ def test_parameters_and_results_have_types():
 def test_arrays_have_shapes():
     missing = []
     for name, value in all_public():
-        if unfinished(value):
-            continue
         doc, own = inspect.getdoc(value), fields(value)
         described = entries(doc, 'Attributes' if own else 'Args') or {}
         for parameter, kind in (own or parameters(name, value)).items():
@@ -217,8 +190,7 @@ def test_errors_are_documented():
     missing = []
     for name, value in functions():
         _, _, section = inspect.getdoc(value).partition('Raises')
-        if not unfinished(value):
-            missing += [f'{name}: {error}' for error in raised(value) if error not in section]
+        missing += [f'{name}: {error}' for error in raised(value) if error not in section]
     assert not missing, '\n'.join(missing)
 
 
@@ -255,8 +227,6 @@ def test_examples_run(name):
 def test_no_example_is_left_out():
     for name in MODULES:
         module = importlib.import_module(name)
-        if unfinished(module):
-            continue
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
                 doc = ast.get_docstring(node) or ''

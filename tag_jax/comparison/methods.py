@@ -3,13 +3,14 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tag_jax import ledger, selection, training
+from tag_jax.affinity import AffinitySummary
 from tag_jax.grouping import search, verification
-from tag_jax.grouping.run import all_in_one_plan, plan
+from tag_jax.grouping.run import Run, all_in_one_plan, plan
 
 RANDOM, ALL_IN_ONE, EXHAUSTIVE = 'random', 'all_in_one', 'exhaustive'
 WIDE, SMALL = 'wide_all_in_one', 'small_single_task'  # What needs other encoders.
@@ -36,38 +37,67 @@ class Proposal(NamedTuple):
 class Search:
     """One seed of a comparison: what methods may ask for.
 
-    Attributes:
+    Args:
       run: a `grouping.run.Run` with the config of this seed.
-      names: T task names.
+      book: the `ledger.Ledger` of its networks.
       wider: `{budget: cost}` of the encoder that all tasks may share for a budget.
+
+    Attributes:
+      run, wider: as they were given.
+      names: T task names.
     """
 
-    def __init__(self, run, book, wider=MappingProxyType({})):
+    def __init__(
+        self, run: Run, book: ledger.Ledger, wider: Mapping[float, float] = MappingProxyType({})
+    ):
         self.run, self.names, self.wider = run, run.problem.task_names, wider
         self._book, self._rows, self._found = book, {}, {}
 
-    def rows(self, sets, cost=1.0):
-        """Rows of networks for sets of task names, on the encoder that costs so much."""
+    def rows(self, sets: Sequence[tuple[str, ...]], cost: float = 1.0) -> list[dict[str, Any]]:
+        """Rows of networks, in the order of the sets.
+
+        Args:
+          sets: tuples of task names.
+          cost: of the encoder that they are on, in standard ones.
+        """
         known = self._rows.setdefault(cost, {})
         if missing := [tasks for tasks in sets if tasks not in known]:
             found = search.trained_rows(self.run.sized(cost), missing, self._book)
             known |= zip(missing, found, strict=True)
         return [known[tasks] for tasks in sets]
 
-    def brief(self, sets, fraction):
-        """Rows of networks for sets of task names, trained for a fraction of the steps."""
+    def brief(self, sets: Sequence[tuple[str, ...]], fraction: float) -> list[dict[str, Any]]:
+        """Rows of networks that are trained briefly, in the order of the sets.
+
+        Args:
+          sets: tuples of task names.
+          fraction: of the steps.
+        """
         return search.brief_rows(self.run, sets, self._book, fraction)
 
-    def networks(self, groups, costs):
-        """The rows of networks for groups of task names, each on the encoder that costs so much."""
+    def networks(
+        self, groups: Sequence[tuple[str, ...]], costs: Sequence[float]
+    ) -> list[dict[str, Any]]:
+        """Rows of networks on different encoders, in the order of the groups.
+
+        Args:
+          groups: tuples of task names.
+          costs: of the encoder of each, in standard ones.
+        """
         rows = {}
         for cost in set(costs):
             of_cost = [tasks for tasks, own in zip(groups, costs, strict=True) if own == cost]
             rows |= zip([(tasks, cost) for tasks in of_cost], self.rows(of_cost, cost), strict=True)
         return [rows[network] for network in zip(groups, costs, strict=True)]
 
-    def searched(self, method):
-        """(rows, `Candidates`) that a `grouping.search.NetworkSearch` comes to."""
+    def searched(
+        self, method: search.NetworkSearch
+    ) -> tuple[list[dict[str, Any]], selection.Candidates]:
+        """The rows of the networks that a search trains, and the candidates that it predicts.
+
+        Args:
+          method: a `grouping.search.NetworkSearch`.
+        """
 
         def train():
             rows = search.searched_rows(self.run, method, self._book)
@@ -75,16 +105,24 @@ class Search:
 
         return self._kept(('searched', method.name), train)
 
-    def verified(self, groupings):
-        """Rows of brief networks for all groups of some groupings."""
+    def verified(self, groupings: Sequence[tuple[tuple[int, ...], ...]]) -> list[dict[str, Any]]:
+        """Rows of brief networks for all groups of some groupings.
+
+        Args:
+          groupings: tuples of groups, each a tuple of task indices.
+        """
         (rows,) = verification.trial_rows(self.run, groupings, self._book, search.BRIEF, 1)
         return rows
 
-    def changed(self, **changes):
-        """The same search with other settings of training."""
+    def changed(self, **changes: Any) -> 'Search':
+        """The same search with other settings of training.
+
+        Args:
+          **changes: of the config.
+        """
         return self._kept(('changed', *sorted(changes.items())), lambda: self._changed(changes))
 
-    def measured(self, **changes):
+    def measured(self, **changes: Any) -> tuple[AffinitySummary, int, float]:
         """(`AffinitySummary`, steps, seconds) of an all-in-one network.
 
         Args:
@@ -97,10 +135,13 @@ class Search:
 
         return self._kept(('measured', *sorted(changes.items())), measure)
 
-    def measured_in(self, sets):
+    def measured_in(self, sets: Sequence[tuple[str, ...]]) -> list[AffinitySummary]:
         """An `AffinitySummary` for each of some sets of task names, of a network for them.
 
         What it says of other tasks is NaN.
+
+        Args:
+          sets: tuples of task names.
         """
         plans = [plan(self.run, '+'.join(s), s)._replace(measures_affinity=True) for s in sets]
         data = self.run.dataset
@@ -110,7 +151,7 @@ class Search:
         return [network.affinities for network in networks]
 
     @functools.cached_property
-    def reference(self):
+    def reference(self) -> tuple[int, float]:
         """(steps, seconds) of an all-in-one network that trains alone."""
         network = self._all_in_one(self.run.config, False)
         return network.steps, network.seconds

@@ -7,9 +7,10 @@ once. What a method is charged for is what its own search would have trained.
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,9 +27,11 @@ from tag_jax.comparison.methods import (
     standard_networks,
 )
 from tag_jax.comparison.predictions import errors_of, within_task_correlations
+from tag_jax.data import Dataset
 from tag_jax.grouping import search
 from tag_jax.grouping.by_networks import random_groups
 from tag_jax.grouping.run import Run, begin, cost_of_encoder
+from tag_jax.problem import MultiTaskProblem
 
 DRAWS = 200  # Random groupings of a seed and budget, where all networks exist.
 DRAWS_TO_TRAIN = 5  # The same, where their networks have to be trained.
@@ -90,16 +93,16 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    problem,
-    dataset,
+    problem: MultiTaskProblem,
+    dataset: Dataset,
     methods: Sequence[str],
     budgets: Sequence[float],
     config: training.TrainingConfig,
     *,
     seeds: int = 3,
-    store=None,
-    smaller=None,
-    wider=MappingProxyType({}),
+    store: str | os.PathLike | None = None,
+    smaller: MultiTaskProblem | None = None,
+    wider: Mapping[float, MultiTaskProblem] = MappingProxyType({}),
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Comparison:
     """Finds groups in every way for every budget and seed, trains their networks, evaluates them.
@@ -149,12 +152,21 @@ def compare(
 
 @contextlib.contextmanager
 def searching(
-    problem, dataset, config, seeds, store=None, smaller=None, wider=MappingProxyType({})
-):
+    problem: MultiTaskProblem,
+    dataset: Dataset,
+    config: training.TrainingConfig,
+    seeds: int,
+    store: str | os.PathLike | None = None,
+    smaller: MultiTaskProblem | None = None,
+    wider: Mapping[float, MultiTaskProblem] = MappingProxyType({}),
+) -> Iterator[list[Search]]:
     """A `Search` for each seed, all with one ledger, which is closed at the end.
 
     Args:
       problem, dataset, config, seeds, store, smaller, wider: see `compare`.
+
+    Raises:
+      ValueError, OSError: see `compare`.
     """
     run = begin(problem, dataset, 1, config, 'comparison', None, False, smaller)
     costs = {budget: cost_of_encoder(wide, problem, dataset) for budget, wide in wider.items()}
@@ -169,12 +181,12 @@ def searching(
 
 
 def propose(
-    searches,
+    searches: Sequence[Search],
     methods: Mapping[str, Callable[[Search, float], Proposal]],
-    budgets,
+    budgets: Sequence[float],
     afresh: bool,
     draws: int,
-    on_outcome=lambda outcome: None,
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> tuple[Outcome, ...]:
     """What methods come to, and random groupings beside them, for every budget and seed.
 
@@ -199,9 +211,19 @@ def propose(
 
 
 def check(
-    problem, dataset, methods, budgets, config, seeds, smaller=None, wider=MappingProxyType({})
+    problem: MultiTaskProblem,
+    dataset: Dataset,
+    methods: Sequence[str],
+    budgets: Sequence[float],
+    config: training.TrainingConfig,
+    seeds: int,
+    smaller: MultiTaskProblem | None = None,
+    wider: Mapping[float, MultiTaskProblem] = MappingProxyType({}),
 ) -> Run:
     """A run of the first seed, if everything that `compare` is given can be used.
+
+    Args:
+      problem, dataset, methods, budgets, config, seeds, smaller, wider: see `compare`.
 
     Raises:
       ValueError: see `compare`.
@@ -228,7 +250,9 @@ def check(
     return run
 
 
-def cross_fitted_optimum(rows_of_seeds, task_names, budget) -> CrossFitted | None:
+def cross_fitted_optimum(
+    rows_of_seeds: Sequence[Sequence[Mapping[str, Any]]], task_names: Sequence[str], budget: float
+) -> CrossFitted | None:
     """What the exhaustive choice is worth on networks that had no part in it.
 
     Args:

@@ -1,7 +1,8 @@
 """How well ways to group predict in which groups a task does well."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,11 @@ from tag_jax import ledger, selection
 from tag_jax.comparison.methods import SEARCHES, WHOLE, Search
 
 
-def within_task_correlations(searches, rows_of_seeds, methods) -> dict[str, np.ndarray]:
+def within_task_correlations(
+    searches: Sequence[Search],
+    rows_of_seeds: Sequence[Sequence[Mapping[str, Any]]],
+    methods: Sequence[str],
+) -> dict[str, np.ndarray]:
     """How well methods predict, of one task, in which groups it does well.
 
     For each task the correlation, over all groups of three tasks and more that it is in, between
@@ -57,8 +62,12 @@ def _affinities_of_sets(found, kind):
     return candidates.replace(scores=-candidates.scores)
 
 
-def correlation(left, right):
-    """Pearson's r over the entries that both have; NaN below three of them, or without spread."""
+def correlation(left: np.ndarray, right: np.ndarray) -> float:
+    """Pearson's r over the entries that both have; NaN below three of them, or without spread.
+
+    Args:
+      left, right: `[N]`, NaN where there is no entry.
+    """
     known = np.isfinite(left) & np.isfinite(right)
     left, right = left[known], right[known]
     if len(left) < 3 or left.std() == 0 or right.std() == 0:

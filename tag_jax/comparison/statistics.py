@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tag_jax.comparison.methods import ALL_IN_ONE, RANDOM
+from tag_jax.comparison.outcomes import Comparison
 
 
 class Line(NamedTuple):
@@ -38,11 +39,14 @@ class Line(NamedTuple):
     own: float
 
 
-def summary(comparison) -> list[Line]:
+def summary(comparison: Comparison) -> list[Line]:
     """The means over seeds: for every budget a line a method, then the means over budgets.
 
     Errors are those of networks that had no part in the choice, where they are known
     (`Outcome.fresh_errors`), else of the networks of the seed of the search.
+
+    Args:
+      comparison: from `compare`.
     """
     outcomes = comparison.outcomes
     methods = list(dict.fromkeys(outcome.method for outcome in outcomes))

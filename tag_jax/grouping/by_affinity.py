@@ -5,10 +5,12 @@ import os
 import pathlib
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tag_jax import affinity as affinities
 from tag_jax import checkpoint, selection, trust
 from tag_jax import workdir as workdirs
+from tag_jax.data import Dataset
 from tag_jax.grouping.result import Result
 from tag_jax.grouping.run import (
     ALL_IN_ONE,
@@ -19,18 +21,19 @@ from tag_jax.grouping.run import (
     finished,
     train,
 )
+from tag_jax.problem import MultiTaskProblem
 from tag_jax.training import TrainingConfig
 
 DEFAULTS = TrainingConfig()
 
 
 def tag(
-    problem,
-    dataset,
+    problem: MultiTaskProblem,
+    dataset: Dataset,
     budget: int,
     config: TrainingConfig = DEFAULTS,
-    workdir=None,
-    affinity=None,
+    workdir: str | os.PathLike | None = None,
+    affinity: ArrayLike | str | os.PathLike | None = None,
     resume: bool = False,
 ) -> Result:
     """Task Affinity Grouping (Fifty et al. 2021, Section 4).
@@ -70,11 +73,11 @@ def tag(
 
 
 def cosine_similarity(
-    problem,
-    dataset,
+    problem: MultiTaskProblem,
+    dataset: Dataset,
     budget: int,
     config: TrainingConfig = DEFAULTS,
-    workdir=None,
+    workdir: str | os.PathLike | None = None,
     resume: bool = False,
 ) -> Result:
     """Groups by the cosine similarity of task gradients (CS in Fifty et al. 2021, Section 5).
@@ -83,6 +86,9 @@ def cosine_similarity(
 
     Args:
       problem, dataset, budget, config, workdir, resume: see `tag`.
+
+    Raises:
+      ValueError, OSError, FloatingPointError: see `tag`.
     """
     config = dataclasses.replace(config, affinity_kind='cosine')
     return _by_affinity(

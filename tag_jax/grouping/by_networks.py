@@ -1,27 +1,30 @@
 """Groups chosen among trained networks, and the plain ways to compare them with."""
 
 import dataclasses
+import os
 
 import numpy as np
 
 from tag_jax import ledger
+from tag_jax.data import Dataset
 from tag_jax.grouping import search
 from tag_jax.grouping.result import Result
 from tag_jax.grouping.run import Choice, begin, finish, finished
+from tag_jax.problem import MultiTaskProblem
 from tag_jax.training import TrainingConfig
 
 DEFAULTS = TrainingConfig()
 
 
 def hoa(
-    problem,
-    dataset,
+    problem: MultiTaskProblem,
+    dataset: Dataset,
     budget: float,
     config: TrainingConfig = DEFAULTS,
-    workdir=None,
+    workdir: str | os.PathLike | None = None,
     resume: bool = False,
-    store=None,
-    smaller=None,
+    store: str | os.PathLike | None = None,
+    smaller: MultiTaskProblem | None = None,
 ) -> Result:
     """Higher order approximation (Standley et al. 2020, Section 5.2).
 
@@ -48,14 +51,14 @@ def hoa(
 
 
 def esa(
-    problem,
-    dataset,
+    problem: MultiTaskProblem,
+    dataset: Dataset,
     budget: float,
     config: TrainingConfig = DEFAULTS,
-    workdir=None,
+    workdir: str | os.PathLike | None = None,
     resume: bool = False,
-    store=None,
-    smaller=None,
+    store: str | os.PathLike | None = None,
+    smaller: MultiTaskProblem | None = None,
     fraction: float = search.ESA.fraction,
 ) -> Result:
     """Early stopping approximation (Standley et al. 2020, Section 5.1).
@@ -66,20 +69,23 @@ def esa(
     Args:
       problem, dataset, budget, config, workdir, resume, store, smaller: see `hoa`.
       fraction: of the steps; the paper's is a fifth.
+
+    Raises:
+      ValueError, OSError, FloatingPointError: see `grouping.tag`.
     """
     asked = problem, dataset, budget, config, workdir, resume, store, smaller
     return _by_search(search.ESA._replace(fraction=fraction), *asked)
 
 
 def exhaustive(
-    problem,
-    dataset,
+    problem: MultiTaskProblem,
+    dataset: Dataset,
     budget: float,
     config: TrainingConfig = DEFAULTS,
-    workdir=None,
+    workdir: str | os.PathLike | None = None,
     resume: bool = False,
-    store=None,
-    smaller=None,
+    store: str | os.PathLike | None = None,
+    smaller: MultiTaskProblem | None = None,
     pessimal: bool = False,
 ) -> Result:
     """Trains a network for every set of tasks, and selects by validation errors.
@@ -90,19 +96,22 @@ def exhaustive(
     Args:
       problem, dataset, budget, config, workdir, resume, store, smaller: see `hoa`.
       pessimal: whether to take the worst selection in place of the best.
+
+    Raises:
+      ValueError, OSError, FloatingPointError: see `grouping.tag`.
     """
     asked = problem, dataset, budget, config, workdir, resume, store, smaller
     return _by_search(search.PESSIMAL if pessimal else search.EXHAUSTIVE, *asked)
 
 
 def subsets(
-    problem,
-    dataset,
+    problem: MultiTaskProblem,
+    dataset: Dataset,
     budget: int,
     config: TrainingConfig = DEFAULTS,
-    workdir=None,
+    workdir: str | os.PathLike | None = None,
     resume: bool = False,
-    store=None,
+    store: str | os.PathLike | None = None,
     count: int = search.NUM_SUBSETS,
     fraction: float = search.BRIEF,
 ) -> Result:
@@ -115,6 +124,9 @@ def subsets(
       problem, dataset, budget, config, workdir, resume, store: see `hoa`.
       count: how many sets, drawn by the seed of the config; all of them if there are no more.
       fraction: of the steps.
+
+    Raises:
+      ValueError, OSError, FloatingPointError: see `grouping.tag`.
     """
     draw = lambda names, seed: search.random_sets(names, count, seed)
     method = search.SUBSETS._replace(sets=draw, fraction=fraction)
@@ -122,11 +134,11 @@ def subsets(
 
 
 def random(
-    problem,
-    dataset,
+    problem: MultiTaskProblem,
+    dataset: Dataset,
     budget: int,
     config: TrainingConfig = DEFAULTS,
-    workdir=None,
+    workdir: str | os.PathLike | None = None,
     resume: bool = False,
 ) -> Result:
     """Groups drawn at random, by the seed of the config: what every method should beat.
@@ -136,6 +148,9 @@ def random(
 
     Args:
       problem, dataset, budget, config, workdir, resume: see `grouping.tag`.
+
+    Raises:
+      ValueError, OSError, FloatingPointError: see `grouping.tag`.
     """
     draw = lambda: random_groups(
         np.random.default_rng(config.seed), len(problem.task_names), budget
@@ -144,11 +159,11 @@ def random(
 
 
 def single_task(
-    problem,
-    dataset,
+    problem: MultiTaskProblem,
+    dataset: Dataset,
     budget: int,
     config: TrainingConfig = DEFAULTS,
-    workdir=None,
+    workdir: str | os.PathLike | None = None,
     resume: bool = False,
 ) -> Result:
     """A network for each task (STL in Fifty et al. 2021).
@@ -156,6 +171,9 @@ def single_task(
     Args:
       problem, dataset, budget, config, workdir, resume: see `grouping.tag`. The budget must be the
         number of tasks.
+
+    Raises:
+      ValueError, OSError, FloatingPointError: see `grouping.tag`.
     """
     size = len(problem.task_names)
     if budget != size:
@@ -165,17 +183,20 @@ def single_task(
 
 
 def all_in_one(
-    problem,
-    dataset,
+    problem: MultiTaskProblem,
+    dataset: Dataset,
     budget: int,
     config: TrainingConfig = DEFAULTS,
-    workdir=None,
+    workdir: str | os.PathLike | None = None,
     resume: bool = False,
 ) -> Result:
     """One network for all tasks (MTL in Fifty et al. 2021), whatever the budget.
 
     Args:
       problem, dataset, budget, config, workdir, resume: see `grouping.tag`.
+
+    Raises:
+      ValueError, OSError, FloatingPointError: see `grouping.tag`.
     """
     draw = lambda: (tuple(range(len(problem.task_names))),)
     return _chosen('all_in_one', draw, problem, dataset, budget, config, workdir, resume)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 
 from tag_jax import evaluation, store
 from tag_jax import workdir as workdirs
+from tag_jax.problem import MultiTaskProblem
 
 
 class Group(NamedTuple):
@@ -110,11 +112,11 @@ class Result:
             f'total test error {self.total_test_error:.2f} %)'
         )
 
-    def predict(self, inputs):
+    def predict(self, inputs: Any) -> dict[str, np.ndarray]:
         """Answers each task from the network that serves it.
 
         Args:
-          inputs: N examples, shaped like those of the dataset.
+          inputs: N examples, `[N, ...]`, shaped like those of the dataset.
 
         Returns:
           `{task: NumPy output [N, ...]}`, in the order of `task_names`: what the heads give,
@@ -127,7 +129,7 @@ class Result:
         return {task: outputs[task] for task in self.task_names}
 
 
-def load(workdir, problem=None) -> Result:
+def load(workdir: str | os.PathLike, problem: MultiTaskProblem | None = None) -> Result:
     """Brings back the result of a finished run.
 
     Args:

@@ -3,15 +3,18 @@
 import dataclasses
 import itertools
 import math
+import os
 import time
 
 import numpy as np
 
 from tag_jax import ledger, selection
+from tag_jax.data import Dataset
 from tag_jax.grouping import search
 from tag_jax.grouping.by_affinity import measured
 from tag_jax.grouping.result import Result
 from tag_jax.grouping.run import Choice, begin, finish, finished
+from tag_jax.problem import MultiTaskProblem
 from tag_jax.training import TrainingConfig
 
 DEFAULTS = TrainingConfig()
@@ -19,13 +22,13 @@ PROPOSALS = 20
 
 
 def verify(
-    problem,
-    dataset,
+    problem: MultiTaskProblem,
+    dataset: Dataset,
     budget: int,
     config: TrainingConfig = DEFAULTS,
-    workdir=None,
+    workdir: str | os.PathLike | None = None,
     resume: bool = False,
-    store=None,
+    store: str | os.PathLike | None = None,
     proposals: int = PROPOSALS,
     fraction: float = search.BRIEF,
     seeds: int = 1,

@@ -1,6 +1,8 @@
 """Pictures of a finished run, for slides and notebooks: heat map, diagram of groups, curves."""
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -14,7 +16,13 @@ _GREY = '0.5'
 _ANNOTATED_TASKS = 20
 
 
-def affinity_figure(mean, task_names, stderr=None, kind='exact', with_diagonal=False) -> Figure:
+def affinity_figure(
+    mean: np.ndarray,
+    task_names: Sequence[str],
+    stderr: np.ndarray | None = None,
+    kind: str | None = 'exact',
+    with_diagonal: bool = False,
+) -> Figure:
     """A heat map of inter-task affinities, source tasks down, target tasks across.
 
     Args:
@@ -67,7 +75,7 @@ def affinity_figure(mean, task_names, stderr=None, kind='exact', with_diagonal=F
     return figure
 
 
-def groups_figure(results) -> Figure:
+def groups_figure(results: Mapping[str, Any]) -> Figure:
     """The networks and the tasks: which network trains and which serves each task.
 
     Args:
@@ -127,7 +135,7 @@ def groups_figure(results) -> Figure:
     return figure
 
 
-def curves_figure(results, records) -> Figure:
+def curves_figure(results: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> Figure:
     """Training loss and validation error, in total and for every task.
 
     Args:

@@ -1,11 +1,11 @@
 """The report of a finished run, drawn from the files in its workdir.
 
-from tag_jax import report
-print(report.write('runs/mine'))      # affinity.png, groups.png, curves.png, report.html
+`report.write('runs/mine')` draws affinity.png, groups.png, curves.png and report.html into it.
 """
 
 import html
 import json
+import os
 import pathlib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ class FinishedRun(NamedTuple):
     affinity: Mapping[str, Any] | None
 
 
-def read(path) -> FinishedRun:
+def read(path: str | os.PathLike) -> FinishedRun:
     """Reads a finished run.
 
     Args:
@@ -97,7 +97,7 @@ def read(path) -> FinishedRun:
     )
 
 
-def write(path) -> str:
+def write(path: str | os.PathLike) -> str:
     """Writes the pictures and report.html of a finished run, in place of those it has.
 
     Args:
@@ -142,7 +142,7 @@ def write_page(path, data):
         ) from error
 
 
-def html_page(run) -> str:
+def html_page(run: FinishedRun) -> str:
     """The report as one page that needs no other file: the decision, then what it rests on.
 
     Args:

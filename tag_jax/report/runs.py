@@ -2,7 +2,9 @@
 
 import html
 import json
+import os
 import pathlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +32,7 @@ class Settings(NamedTuple):
     runs: tuple[FinishedRun, ...]
 
 
-def write_runs(paths, out) -> str:
+def write_runs(paths: Sequence[str | os.PathLike], out: str | os.PathLike) -> str:
     """Writes the reports of finished runs, and a page that compares them.
 
     Args:
@@ -58,7 +60,7 @@ def write_runs(paths, out) -> str:
     return f'{runs_text(runs)}\n\ncomparison: {out}'
 
 
-def runs_text(runs) -> str:
+def runs_text(runs: Sequence[FinishedRun]) -> str:
     """Finished runs side by side, as text.
 
     Args:
@@ -70,7 +72,7 @@ def runs_text(runs) -> str:
     return '\n\n'.join([*parts, *warnings_of(runs)])
 
 
-def runs_page(runs) -> str:
+def runs_page(runs: Sequence[FinishedRun]) -> str:
     """The same as a page that needs no other file.
 
     Args:
@@ -106,7 +108,7 @@ def warnings_of(runs) -> list[str]:
     return found
 
 
-def by_settings(runs) -> list[Settings]:
+def by_settings(runs: Sequence[FinishedRun]) -> list[Settings]:
     """Runs in sets that were asked for the same but for the seed, each seed once.
 
     Args:

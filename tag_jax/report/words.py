@@ -2,6 +2,8 @@
 
 import inspect
 import textwrap
+from collections.abc import Mapping
+from typing import Any
 
 from tag_jax import grouping
 from tag_jax.grouping.run import settings
@@ -13,7 +15,7 @@ LINE_LENGTH = 100
 BASELINE_NAMES = {'mtl': 'all together', 'stl': 'single tasks'}
 
 
-def text_table(results) -> str:
+def text_table(results: Mapping[str, Any]) -> str:
     """Test errors of every task beside the baselines, for the terminal.
 
     Args:
@@ -40,7 +42,7 @@ def text_table(results) -> str:
     return '\n'.join(['Train together:', *groups, '', gain_sentence(results), '', *table, *remarks])
 
 
-def group_lines(results) -> list[str]:
+def group_lines(results: Mapping[str, Any]) -> list[str]:
     """A line for each network: the tasks that it serves, then those that only help to train.
 
     Args:
@@ -90,7 +92,7 @@ def total_words(results) -> str:
     return words
 
 
-def gain_sentence(results) -> str:
+def gain_sentence(results: Mapping[str, Any]) -> str:
     """The total test error, beside that of one network for all tasks.
 
     Args:
@@ -181,7 +183,7 @@ def command(config) -> str:
 _NOT_IN_CONFIG = ('problem', 'dataset', 'config', 'smaller', 'workdir', 'store', 'resume')
 
 
-def measured_sentence(config) -> str:
+def measured_sentence(config: Mapping[str, Any]) -> str:
     """What the affinities of a run are, and where they come from.
 
     Args:
