@@ -82,22 +82,29 @@ def update(statistics: AffinityStatistics, matrix: ArrayLike, step: int) -> Affi
     )
 
 
-def window(statistics: AffinityStatistics, start: float, stop: float) -> AffinityStatistics:
-    """The statistics of a part of training.
+def window(
+    found: AffinityStatistics | AffinitySummary, start: float, stop: float
+) -> AffinityStatistics | AffinitySummary:
+    """The measurements of a part of training.
 
     Args:
-      statistics: of a whole run, from `update`.
+      found: of a whole run, from `update` or `summary`.
       start, stop: shares of the measurements, 0 <= start < stop <= 1: 0 and 0.25 for the first
         quarter.
+
+    Returns:
+      Of the kind that was given.
 
     Raises:
       ValueError: if they are not.
     """
     if not 0 <= start < stop <= 1:
         raise ValueError(f'a window has 0 <= start < stop <= 1, not {start} and {stop}')
-    size = len(statistics.steps)
+    size = len(found.steps)
     part = slice(math.ceil(start * size - 1e-9), math.ceil(stop * size - 1e-9))
-    return statistics._replace(steps=statistics.steps[part], history=statistics.history[part])
+    steps, history = tuple(found.steps[part]), tuple(found.history[part])
+    kept = AffinityStatistics(found.task_names, steps, history)
+    return kept if isinstance(found, AffinityStatistics) else summary(kept)
 
 
 def summary(statistics: AffinityStatistics) -> AffinitySummary:

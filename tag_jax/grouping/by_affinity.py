@@ -128,7 +128,7 @@ def _by_affinity(method, problem, dataset, budget, config, workdir, affinity, re
         bound=selected.bound,
         confidence=confidence,
         remarks=trust.remarks(summary, other, confidence),
-        affinity=summary.mean,
+        affinities=summary,
         cost={**cost, 'selection_seconds': seconds},
     )
     return finish(run, choice, trained)

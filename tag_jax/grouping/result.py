@@ -12,6 +12,7 @@ import numpy as np
 
 from tag_jax import evaluation, store
 from tag_jax import workdir as workdirs
+from tag_jax.affinity import AffinitySummary
 from tag_jax.problem import MultiTaskProblem
 
 
@@ -73,8 +74,7 @@ class Result:
       total_test_error: their sum.
       metrics: `{task: {name: value}}` on the test split, in natural units.
       baselines: `{'mtl': Errors}`: one network for all tasks, trained the same way.
-      affinity: `[T, T]`, the affinities that were selected from, source task first; None if the
-        method uses none.
+      affinities: those that were selected from, an `AffinitySummary`; None if the method uses none.
       cost: steps and seconds of search and training.
       objective, bound: of the selection; None if nothing was optimised.
       confidence: how probable it is, as far as noise of measuring goes, that the chosen groups
@@ -94,7 +94,7 @@ class Result:
     total_test_error: float
     metrics: Mapping[str, Mapping[str, float]]
     baselines: Mapping[str, Errors]
-    affinity: np.ndarray | None
+    affinities: AffinitySummary | None
     cost: Mapping[str, float]
     objective: float | None
     bound: float | None
@@ -111,6 +111,11 @@ class Result:
             f'Result({self.method} on {self.dataset}, budget {self.budget}: {groups}; '
             f'total test error {self.total_test_error:.2f} %)'
         )
+
+    @property
+    def affinity(self) -> np.ndarray | None:
+        """The mean affinities, `[T, T]`, source task first; None if the method uses none."""
+        return None if self.affinities is None else self.affinities.mean
 
     def predict(self, inputs: Any) -> dict[str, np.ndarray]:
         """Answers each task from the network that serves it.
@@ -165,7 +170,7 @@ def load(workdir: str | os.PathLike, problem: MultiTaskProblem | None = None) ->
         task_names=task_names,
         groups=groups,
         baselines={name: Errors(**errors) for name, errors in found['baselines'].items()},
-        affinity=_affinity(path, task_names),
+        affinities=_affinities(path, task_names),
         networks=tuple(
             _load_network(
                 folder_of(path, group.network), problem if group.cost == 1 else None, batch_size
@@ -175,10 +180,10 @@ def load(workdir: str | os.PathLike, problem: MultiTaskProblem | None = None) ->
     )
 
 
-def _affinity(path, task_names):
+def _affinities(path, task_names):
     if not (path / workdirs.AFFINITY).exists():
         return None
-    return workdirs.read_affinity(path / workdirs.AFFINITY, task_names)['mean']
+    return AffinitySummary(**workdirs.read_affinity(path / workdirs.AFFINITY, task_names))
 
 
 def errors_of(metrics) -> Errors:
@@ -204,7 +209,7 @@ def to_json(result):
     found = {
         name: value
         for name, value in vars(result).items()
-        if name not in ('affinity', 'networks', 'groups', 'baselines')
+        if name not in ('affinities', 'networks', 'groups', 'baselines')
     }
     finite = lambda value: value if math.isfinite(value) else None
     return found | {

@@ -21,6 +21,7 @@ import optax
 import tag_jax
 from tag_jax import checkpoint, evaluation, examples, parallel, selection, store, training
 from tag_jax import workdir as workdirs
+from tag_jax.affinity import AffinitySummary
 from tag_jax.grouping.result import Group, Network, Result, errors_of, folder_of, load, to_json
 from tag_jax.training import NetworkPlan, TrainedNetwork, TrainingConfig
 
@@ -76,7 +77,7 @@ class Choice(NamedTuple):
       costs: of each network; None where all are those of the run's problem.
       objective, bound: of the selection, or None.
       confidence, remarks: what can be said of it, see `Result`.
-      affinity: `[T, T]`, the affinities that it follows; None if there are none.
+      affinities: those that it follows, an `AffinitySummary`; None if there are none.
       cost: of the search, `{name: number}`.
     """
 
@@ -87,7 +88,7 @@ class Choice(NamedTuple):
     bound: float | None = None
     confidence: float | None = None
     remarks: tuple[str, ...] = ()
-    affinity: np.ndarray | None = None
+    affinities: AffinitySummary | None = None
     cost: Mapping[str, float] = NO_SEARCH
 
 
@@ -175,7 +176,7 @@ def finish(run, choice, trained) -> Result:
         **errors_of(metrics)._asdict(),
         metrics=metrics,
         baselines={ALL_IN_ONE: errors_of(scores[ALL_IN_ONE])},
-        affinity=choice.affinity,
+        affinities=choice.affinities,
         cost={
             **choice.cost,
             'training_steps': sum(network.steps for network in new),

@@ -73,7 +73,7 @@ def verify(
         groups=groups,
         serves=None,
         objective=total,
-        affinity=summary.mean,
+        affinities=summary,
         cost={name: cost[name] + of_rows[name] for name in cost} | {'selection_seconds': seconds},
     )
     return finish(run, choice, trained)

@@ -100,6 +100,9 @@ def test_windows_are_parts_of_training():
     np.testing.assert_allclose(
         affinity.summary(first).mean, np.mean(statistics.history[:2], axis=0), rtol=1e-6
     )
+    of_summary = affinity.window(affinity.summary(statistics), 0, 0.25)
+    for mine, theirs in zip(of_summary, affinity.summary(first), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
     quarters = [affinity.window(statistics, n / 4, (n + 1) / 4).steps for n in range(4)]
     assert sum(quarters, ()) == statistics.steps
     for part in ((0.5, 0.5), (-0.1, 1), (0, 1.1), (0, np.nan)):

@@ -106,9 +106,10 @@ def test_a_result_comes_back(run, problem, dataset, with_code):
     path, result = run
     found = grouping.load(path, problem if with_code else None)
     for field in dataclasses.fields(grouping.Result):
-        if field.name not in ('networks', 'affinity'):
+        if field.name not in ('networks', 'affinities'):
             assert getattr(found, field.name) == getattr(result, field.name)
-    np.testing.assert_array_equal(found.affinity, result.affinity)
+    for mine, theirs in zip(found.affinities, result.affinities, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
     expected, answers = (r.predict(dataset.test.inputs[:70]) for r in (result, found))
     for task in ALL:
         np.testing.assert_allclose(answers[task], expected[task], rtol=1e-5, atol=1e-6)
