@@ -65,7 +65,7 @@ def keep(
         folder / _RECORD,
         {
             **network.plan._asdict(),
-            'validation': network.validation,
+            'validation': workdir.finite(network.validation),
             'best_step': network.best_step,
             'steps': network.steps,
             'seconds': network.seconds,

@@ -13,10 +13,11 @@ Files appear whole or not at all.
 import contextlib
 import csv
 import json
+import math
 import os
 import pathlib
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -80,6 +81,17 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     """
     text = json.dumps(value, indent=2, allow_nan=False, default=_number)
     write_bytes(path, f'{text}\n'.encode())
+
+
+def finite(values: Any) -> Any:
+    """JSON types with null in place of numbers that are not finite, which JSON does not know.
+
+    Args:
+      values: dicts of numbers, nested.
+    """
+    if isinstance(values, Mapping):
+        return {name: finite(value) for name, value in values.items()}
+    return values if math.isfinite(values) else None
 
 
 def read_json(path: str | os.PathLike) -> Any:

@@ -211,12 +211,8 @@ def to_json(result):
         for name, value in vars(result).items()
         if name not in ('affinities', 'networks', 'groups', 'baselines')
     }
-    finite = lambda value: value if math.isfinite(value) else None
     return found | {
-        'metrics': {
-            task: {name: finite(value) for name, value in values.items()}
-            for task, values in result.metrics.items()
-        },
+        'metrics': workdirs.finite(result.metrics),
         'groups': [group._asdict() for group in result.groups],
         'baselines': {name: errors._asdict() for name, errors in result.baselines.items()},
     }

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tag_jax import evaluation, ledger, parallel, selection, training
+from tag_jax import evaluation, ledger, parallel, selection, training, workdir
 from tag_jax.grouping.run import model, num_slots, plan, settings, subject
 
 FOLDER, TABLE = 'networks', 'networks.csv'
@@ -147,8 +147,8 @@ def trained_rows(run, sets, book) -> list[dict]:
         row = {
             'cost': run.cost,
             'slots': config.slots,
-            'validation': network.validation,
-            'test': {task: scores[task] for task in network.plan.tasks},
+            'validation': workdir.finite(network.validation),
+            'test': workdir.finite({task: scores[task] for task in network.plan.tasks}),
             'curve': {'step': steps, 'validation_error': errors},
             'best_step': network.best_step,
             'steps_taken': network.steps,

@@ -1,0 +1,62 @@
+"""What a run says of numbers that are not finite; the steps themselves: tests/test_progress.py."""
+
+import dataclasses
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tag_jax import grouping
+from tag_jax.training import TrainingConfig
+
+CONFIG = TrainingConfig(
+    steps=20,
+    batch_size=32,
+    learning_rate=1e-2,
+    eval_every=10,
+    affinity_every=5,
+    if_not_finite='drop',
+)
+
+
+def with_metric(problem, task, **changes):
+    """The problem with other metrics of a task: their names and values."""
+    metric = problem.metrics[task]
+
+    def finish(*arguments):
+        return {**metric.finish(*arguments), **changes}
+
+    return dataclasses.replace(
+        problem, metrics={**problem.metrics, task: metric._replace(finish=finish)}
+    )
+
+
+def test_a_run_tells_of_them_and_its_files_hold_none(problem, dataset, tmp_path):
+    def loss(output, target):
+        found = problem.losses['radius'](output, target)
+        return jnp.where(target > 2.9, jnp.nan, found)
+
+    faulty = dataclasses.replace(problem, losses={**problem.losses, 'radius': loss})
+    faulty = with_metric(faulty, 'sign', odds=np.inf)
+    result = grouping.tag(faulty, dataset, 2, CONFIG, tmp_path / 'run')
+    assert any('were not finite: radius in' in remark for remark in result.remarks)
+    assert np.isfinite(result.affinity[~np.eye(3, dtype=bool)]).all()
+    assert result.metrics['sign']['odds'] == np.inf
+
+    def refuse(name):
+        raise AssertionError(f'{name} is not JSON')
+
+    for file in ('results.json', 'config.json'):
+        json.loads((tmp_path / 'run' / file).read_text(), parse_constant=refuse)
+    for line in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines():
+        json.loads(line, parse_constant=refuse)
+    assert grouping.load(tmp_path / 'run').metrics['sign']['odds'] is None
+
+
+def test_a_test_error_that_is_not_finite_ends_the_run(problem, dataset):
+    """Here from a head that no other split leads into overflow."""
+    targets = {**dataset.test.targets, 'radius': dataset.test.targets['radius'] * 1e30}
+    strange = dataset._replace(test=dataset.test._replace(targets=targets))
+    with pytest.raises(FloatingPointError, match=r"the test error of 'radius' in .* is not finite"):
+        grouping.random(problem, strange, 2, CONFIG)
