@@ -62,6 +62,9 @@ def table(
     """
     path = pathlib.Path(path)
     columns = _read(path)
+    for name, given in (('targets', targets), ('inputs', inputs)):
+        if isinstance(given, str):
+            raise ValueError(f'{name} must be a list of columns, not the text {given!r}')
     targets, kinds = _names(targets), dict(kinds or {})
     if not targets:
         raise ValueError(f'name the target columns of {path}, one for each task')
@@ -169,7 +172,7 @@ def _missing(column):
 
 
 def _random_rows(size, shares, seed):
-    if len(shares) != 3 or min(shares) <= 0:
+    if len(shares) != 3 or not all(0 < share < np.inf for share in shares):
         raise ValueError(f'shares must be three positive numbers, for {", ".join(SPLITS)}')
     ends = np.cumsum(shares) / np.sum(shares)
     parts = np.split(

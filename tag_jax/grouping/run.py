@@ -105,6 +105,7 @@ def begin(problem, dataset, budget, config, method, workdir, resume, smaller=Non
     """
     for name in ('train', 'validation', 'test'):
         evaluation.check_split(problem, getattr(dataset, name), name)
+    training.check_devices(config, *map(examples.count, (dataset.train, dataset.validation)))
     cost = None if smaller is None else _cost_of_smaller(smaller, problem, dataset)
     sizes = {} if smaller is None else {cost: smaller}
     _check_budget(problem, budget, sizes)
@@ -116,8 +117,14 @@ def begin(problem, dataset, budget, config, method, workdir, resume, smaller=Non
     if sizes:
         asked['smaller'] = {str(cost): model(run.sized(cost)) for cost in sizes}
     description = _description(run) | asked
-    path = parallel.first_says(lambda: str(workdirs.open_run(workdir, description, resume)))
-    return run._replace(path=pathlib.Path(path))
+    opened = []  # By the first process, which keeps others out while the run has its path.
+
+    def open_folder():
+        opened.append(workdirs.open_run(workdir, description, resume))
+        return str(opened[0])
+
+    path = parallel.first_says(open_folder)
+    return run._replace(path=opened[0] if opened else pathlib.Path(path))
 
 
 def finished(run) -> Result | None:
