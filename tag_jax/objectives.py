@@ -60,7 +60,7 @@ def objective(kind: str, size: int) -> Objective:
     Raises:
       ValueError: if the kind is unknown.
     """
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(f'there is no kind of task called {kind!r}: choose {", ".join(_KINDS)}')
     return _KINDS[kind](size)
 

@@ -111,7 +111,7 @@ class TrainingConfig:
             self._set_integer(name, 0, 2**32 - 1)
         for name in ('slots', 'workers', 'affinity_examples'):
             if getattr(self, name) is not None:
-                self._set_integer(name, 1)
+                self._set_integer(name, 1, 2**31 - 1)
         for name, known in (
             ('affinity_kind', affinity.KINDS),
             ('affinity_step', ('sgd', 'optimizer')),

@@ -63,8 +63,10 @@ def open_run(path, config, resume=False):
     """
     path = RunFolder(path)
     try:
+        if '\0' in str(path):
+            raise ValueError('a zero byte in its name')
         holds_run = any((path / name).exists() for name in (CONFIG, METRICS, AFFINITY, RESULTS))
-    except (OSError, ValueError) as error:  # Too long, or with a zero byte in it.
+    except (OSError, ValueError) as error:
         raise OSError(f'{path} cannot be a workdir ({_why(error)}): choose another one') from error
     if holds_run and not resume:
         raise ValueError(

@@ -140,7 +140,7 @@ def as_numbers(name: str, values: ArrayLike) -> np.ndarray:
         if array.dtype.kind not in 'biufOV':
             raise TypeError
         return array.astype(np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f'{name} must be an array of numbers') from None
 
 
