@@ -273,8 +273,8 @@ def units(default=None):
         found = ()
     if not found or not 1 <= min(found) <= max(found) <= _MOST_UNITS:
         raise ValueError(
-            f'--widths needs positive integers, at most {_MOST_UNITS}, not '
-            f'{",".join(FLAGS.widths)!r}'
+            f'--widths needs positive integers, not {",".join(FLAGS.widths)!r}, of at most '
+            f'{_MOST_UNITS}'
         )
     return found
 
