@@ -62,7 +62,7 @@ def main():
     options = {} if FLAGS.smaller is None else {'smaller': common.smaller_problem(dataset)}
     settings = {'study': FLAGS.study, **common.comparison_settings(dataset, budgets, config)}
     folder = common.run_folder(f'{FLAGS.study}_{dataset.name}')
-    workdir.open_run(folder, settings, FLAGS.resume)
+    folder = workdir.open_run(folder, settings, FLAGS.resume)
     with launch.resumable(folder):
         store = FLAGS.store or folder / 'networks'
         found = study(problem, dataset, config, budgets, FLAGS.seeds, store, **options)

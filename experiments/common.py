@@ -181,6 +181,8 @@ COMPARISON_FLAGS = (
 
 # Settings that flags leave to the dataset.
 _BY_DATASET = ('steps', 'batch_size', 'learning_rate', 'eval_every', 'patience')
+# What no machine has memory for, and nobody waits for.
+_MOST_UNITS, _MOST_WIDTH, _MOST_SIZE = 2**20, 2**12, 2**24
 # Flags that say which networks are trained, for config.json of launchers that write their own.
 _NETWORK = ('network', 'width', 'size', 'dtype', 'smaller', 'pretrained')
 
@@ -275,7 +277,7 @@ def mesh():
     sizes = dict.fromkeys(parallel.AXES, 1)
     for part in FLAGS.mesh:
         axis, _, size = part.partition(':')
-        if axis not in sizes or not size.isdigit() or int(size) < 1:
+        if axis not in sizes or not size.isdecimal() or int(size) < 1:
             raise ValueError(f'--mesh needs parts such as networks:2 and batch:4, not {part!r}')
         sizes[axis] = int(size)
     return tuple(sizes.values())
@@ -285,7 +287,7 @@ def load_dataset():
     """The `Dataset` that --dataset names."""
     recipe = _recipe()
     for name in sorted({flag for one in DATASETS.values() for flag in one.flags}):
-        if FLAGS[name].value and name not in recipe.flags:
+        if FLAGS[name].present and name not in recipe.flags:
             raise ValueError(f'--{name} is of no use to --dataset={FLAGS.dataset}')
     return recipe.load(FLAGS)
 
@@ -300,8 +302,11 @@ def units(default=None):
         found = tuple(map(int, FLAGS.widths))
     except ValueError:
         found = ()
-    if not found or min(found) < 1:
-        raise ValueError(f'--widths needs positive integers, not {",".join(FLAGS.widths)!r}')
+    if not found or not 1 <= min(found) <= max(found) <= _MOST_UNITS:
+        raise ValueError(
+            f'--widths needs positive integers, not {",".join(FLAGS.widths)!r}, of at most '
+            f'{_MOST_UNITS}'
+        )
     return found
 
 
@@ -397,9 +402,11 @@ def _width(shape, default_units=None):
     if FLAGS.size is not None:
         if FLAGS['width'].present:
             raise ValueError('--size sets the width: leave --width out')
+        if _MOST_SIZE < FLAGS.size < math.inf:
+            raise ValueError(f'--size must be at most {_MOST_SIZE}, not {FLAGS.size}')
         return models.width_for(_encoder(shape, units(default_units)), shape, FLAGS.size)
-    if not 0 < FLAGS.width < float('inf'):
-        raise ValueError(f'--width must be positive and finite, not {FLAGS.width}')
+    if not 0 < FLAGS.width <= _MOST_WIDTH:
+        raise ValueError(f'--width must be positive and at most {_MOST_WIDTH}, not {FLAGS.width}')
     return FLAGS.width
 
 
@@ -418,7 +425,7 @@ def _plain(flag, number):
     """A number as an int where it is whole. Raises ValueError unless it is finite."""
     if not math.isfinite(number):
         raise ValueError(f'--{flag} must be finite, not {number}')
-    return int(number) if number.is_integer() else number
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
 def _recipe():

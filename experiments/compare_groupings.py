@@ -67,7 +67,7 @@ def main():
         **common.comparison_settings(dataset, budgets, config),
     }
     folder = common.run_folder(f'compare_groupings_{dataset.name}')
-    workdir.open_run(folder, settings, FLAGS.resume)
+    folder = workdir.open_run(folder, settings, FLAGS.resume)
     workdir.write_records(folder / workdir.METRICS, [])
     store = FLAGS.store or folder / 'networks'
 

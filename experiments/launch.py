@@ -35,7 +35,7 @@ def launch(main):
             main(*arguments)
         except (ValueError, OSError, FloatingPointError) as error:
             logging.debug('the error came from here', exc_info=True)
-            return _fail(str(error))
+            return _fail(_sentence(error))
         return 0
 
     if {'--help', '-h', '-help'} & set(sys.argv[1:]):
@@ -46,12 +46,14 @@ def launch(main):
 
 
 def _check_flags():
-    """Raises ValueError at a flag that some launcher has, but not this one."""
+    """Raises ValueError at a flag that some launcher has, but not this one, or that is empty."""
     of_launcher = {flag.name for flag in FLAGS.get_key_flags_for_module(sys.argv[0])}
     for name in FLAGS:
         module = FLAGS.find_module_defining_flag(name) or ''
         if module.startswith('experiments.') and FLAGS[name].present and name not in of_launcher:
             raise ValueError(f'--{name} is of no use to this command: --help lists what is')
+        if name in of_launcher and FLAGS[name].present and FLAGS[name].value in ('', []):
+            raise ValueError(f'--{name} is empty: give it a value, or leave it out')
 
 
 def choose(kind, name, choices):
@@ -74,8 +76,6 @@ def numbers(flag, texts):
 
 def run_folder(name):
     """The folder that --workdir names, or a new one under runs/."""
-    if FLAGS.workdir == '':
-        raise ValueError('--workdir is empty: name a folder, or leave it out')
     if FLAGS.workdir is not None:
         return pathlib.Path(FLAGS.workdir)
     folders = (pathlib.Path('runs') / f'{name}_{n:03}' for n in range(1, sys.maxsize))
@@ -132,6 +132,13 @@ def resumable(folder):
             signal.signal(number, handler)
 
 
+def _sentence(error):
+    """What an error says, and of one of the system which file it is about."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f'cannot read or write {error.filename} ({error.strerror}): choose another one'
+    return str(error)
+
+
 def _fail(sentence):
-    print(f'error: {sentence}', file=sys.stderr)
+    print(f'error: {" ".join(sentence.splitlines())}', file=sys.stderr)
     return 2

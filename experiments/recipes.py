@@ -167,7 +167,7 @@ def _image_size(flags, sides):
     """
     if flags.image_size is None:
         return {}
-    size = tuple(int(text) if text.isdigit() else 0 for text in flags.image_size)
+    size = tuple(int(text) if text.isdecimal() else 0 for text in flags.image_size)
     if len(size) != sides or min(size) < 1:
         raise ValueError(
             f'--image_size of {flags.dataset} needs {sides} positive integer{"s" * (sides > 1)}, '

@@ -71,6 +71,7 @@ def scores(
       A list of `{task: {'error': percent, ...}}`.
     """
     size = prepared.examples.size
+    batch_size = min(batch_size, size)
     starts = range(0, size, batch_size)
     rows = [np.arange(start, start + batch_size) for start in starts]
     sums = []
@@ -128,6 +129,10 @@ def check_split(problem: MultiTaskProblem, split: Split | Source, name: str) -> 
       name: what to call it in the error.
     """
     whole = examples.in_memory(split)
+    if not whole and not hasattr(split, 'read'):
+        raise ValueError(
+            f'the {name} split must be a data.Split or a data.Source, not {type(split).__name__}'
+        )
     if not whole and not len(split):
         raise ValueError(f'the {name} split has no examples')
     split = examples.sample(split)
@@ -136,6 +141,12 @@ def check_split(problem: MultiTaskProblem, split: Split | Source, name: str) -> 
         raise ValueError(
             f'the inputs of the {name} split must be arrays of one length, examples first'
         )
+    for what, part in (
+        ('targets', split.targets),
+        ('masks', {} if split.mask is None else split.mask),
+    ):
+        if not isinstance(part, Mapping):
+            raise ValueError(f'the {what} of the {name} split must be a dict, an entry a task')
     ((size,),) = lengths
     if not size:
         raise ValueError(f'the {name} split has no examples')
@@ -147,6 +158,8 @@ def check_split(problem: MultiTaskProblem, split: Split | Source, name: str) -> 
             raise ValueError(f'the {name} split has a mask for {task!r}, which is not a task')
     batch = examples.as_batch(problem, split)
     for leaf in jax.tree.leaves(batch.inputs):
+        if not _is_real(leaf):
+            raise ValueError(f'the {name} split has inputs that are no numbers: {leaf.dtype}')
         if not _finite(leaf):
             raise ValueError(f'the {name} split has inputs that are not finite')
     for task, target in batch.targets.items():
@@ -200,16 +213,24 @@ def encoder_cost(problem: MultiTaskProblem, inputs: Any) -> int:
 
 
 def _references(problem, batch):
-    """`{task: reference}` for the metrics that look at a whole split."""
+    """`{task: reference}` for the metrics that look at a whole split.
+
+    A loss of `objectives` looks at its targets as well, whatever the metric.
+    """
     references = {}
     for task in problem.task_names:
-        if reference := getattr(problem.metrics[task], 'reference', None):
+        reference = getattr(problem.metrics[task], 'reference', None)
+        check = getattr(problem.losses[task], 'check_targets', None)
+        if reference or check:
             target = np.asarray(batch.targets[task])
             mask = np.ones(target.shape[:1], bool)
             if batch.mask is not None and task in batch.mask:
                 mask = np.asarray(batch.mask[task], bool)
             try:
-                references[task] = reference(target, mask)
+                if check and check is not reference:
+                    check(target, mask)
+                if reference:
+                    references[task] = reference(target, mask)
             except ValueError as error:
                 raise ValueError(f'the targets of {task!r} will not do: {error}') from error
     return references
@@ -221,6 +242,12 @@ def _check_labels(task, target, mask, size, name, whole):
         raise ValueError(
             f'the {name} split has {size} inputs, but targets {list(target.shape)} for {task!r}'
         )
+    if not _is_real(target):
+        raise ValueError(
+            f'the {name} split has targets of {task!r} that are no numbers: {target.dtype}'
+        )
+    if mask is not None and mask.dtype != bool and not np.isin(mask, (0, 1)).all():
+        raise ValueError(f'the {name} split has a mask of {task!r} that is not true or false')
     if mask is None:
         labelled = target
     elif mask.shape[:1] != (size,) or mask.shape != target.shape[: mask.ndim]:
@@ -249,6 +276,11 @@ def _check_shapes(problem, batch):
     jax.eval_shape(
         lambda *network: _sums(problem, network, batch, np.ones(1, bool)), params, model_state
     )
+
+
+def _is_real(array):
+    kinds = jnp.floating, jnp.integer, jnp.bool_
+    return any(jnp.issubdtype(array.dtype, kind) for kind in kinds)
 
 
 def _finite(array):

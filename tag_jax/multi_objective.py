@@ -16,7 +16,13 @@ from numpy.typing import ArrayLike
 from tag_jax import evaluation, optim
 from tag_jax.data import Dataset
 from tag_jax.problem import MultiTaskProblem
-from tag_jax.training import NetworkPlan, TrainingConfig, check_devices, train_networks
+from tag_jax.training import (
+    NetworkPlan,
+    TrainingConfig,
+    check_devices,
+    check_seeds,
+    train_networks,
+)
 
 SINGLE_TASK = 'single task'
 STATIC = 'static weight'  # how the names of static weightings begin
@@ -112,8 +118,11 @@ def check(
       ValueError: if a number is out of its range, a weighting has the name of the baseline, or the
         data does not fit the problem.
     """
-    if seeds < 1:
-        raise ValueError(f'seeds must be at least 1, not {seeds}')
+    check_seeds(config, seeds)
+    if not isinstance(weightings, Mapping):
+        raise ValueError('weightings must be a dict, {name: function that makes a transform}')
+    for make in weightings.values():
+        dataclasses.replace(config, weighting=make)
     if SINGLE_TASK in weightings:
         raise ValueError(f'no weighting may be called {SINGLE_TASK!r}: it is a baseline')
     rates = (

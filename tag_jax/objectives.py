@@ -1,6 +1,7 @@
 """What a kind of task means: its loss, its metric and the width of its head."""
 
 import functools
+import numbers
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -59,7 +60,7 @@ def objective(kind: str, size: int) -> Objective:
     Raises:
       ValueError: if the kind is unknown.
     """
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(f'there is no kind of task called {kind!r}: choose {", ".join(_KINDS)}')
     return _KINDS[kind](size)
 
@@ -107,8 +108,8 @@ def classification(num_classes: int) -> Objective:
       An `Objective`.
 
     Raises:
-      ValueError: from its loss, if the head has not C outputs; from its metric, if a label is no
-        class.
+      ValueError: if there are less than two classes; from its loss, if the head has not C outputs;
+        from its metric, if a label is no class.
     """
 
     def loss(output, target):
@@ -135,6 +136,8 @@ def classification(num_classes: int) -> Objective:
             )
         _check_classes(target[mask], num_classes)
 
+    _check_size('num_classes', num_classes, 2)
+    loss.check_targets = reference
     return Objective(num_classes, loss, Metric(sums, finish, reference))
 
 
@@ -189,7 +192,11 @@ def segmentation(num_classes: int) -> Objective:
             )
         _check_classes(target[mask], num_classes)
 
-    return Objective(num_classes, pixelwise.loss, Metric(sums, finish, reference))
+    def loss(output, target):
+        return pixelwise.loss(output, target)
+
+    loss.check_targets = reference
+    return Objective(num_classes, loss, Metric(sums, finish, reference))
 
 
 def regression(size: int = 1, absolute: bool = False) -> Objective:
@@ -213,9 +220,10 @@ def regression(size: int = 1, absolute: bool = False) -> Objective:
       An `Objective`.
 
     Raises:
-      ValueError: from its loss, if targets do not fit the outputs; from its metric, if all targets
-        are equal.
+      ValueError: if D is not at least 1; from its loss, if targets do not fit the outputs; from its
+        metric, if all targets are equal.
     """
+    _check_size('size', size, 1)
     distance, name = (jnp.abs, 'mae') if absolute else (jnp.square, 'mse')
 
     def loss(output, target):
@@ -267,6 +275,11 @@ _KINDS = {
     'pixel_regression': regression,
     'absolute_pixel_regression': functools.partial(regression, absolute=True),
 }
+
+
+def _check_size(name, size, least):
+    if not isinstance(size, numbers.Integral) or size < least:
+        raise ValueError(f'{name} must be an integer of at least {least}, not {size!r}')
 
 
 def _check_classes(labels, num_classes):

@@ -74,7 +74,7 @@ class MultiTaskProblem:
     A representation may be an array or a pytree of arrays, all of floats.
 
     Raises:
-      ValueError: if the names are not unique, or a task lacks a decoder, a loss or a metric.
+      ValueError: if the names are not unique text, or a task lacks a decoder, a loss or a metric.
     """
 
     task_names: tuple[str, ...]
@@ -85,18 +85,27 @@ class MultiTaskProblem:
     metrics: Mapping[str, Any]
 
     def __post_init__(self):
+        if isinstance(self.task_names, str):
+            raise ValueError(f'task_names must be a tuple of names, not {self.task_names!r}')
         object.__setattr__(self, 'task_names', tuple(self.task_names))
         names = self.task_names
         if not names:
             raise ValueError('a problem needs at least one task')
+        if strange := [name for name in names if not isinstance(name, str) or not name]:
+            raise ValueError(f'the name of a task must be text, not {strange[0]!r}')
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f'task names must be unique, but {repeated[0]!r} occurs twice')
         for part in ('decode', 'losses', 'metrics'):
             given = getattr(self, part)
+            if not isinstance(given, Mapping):
+                raise ValueError(f'{part} must be a dict with an entry for each task')
             if missing := [name for name in names if name not in given]:
                 raise ValueError(f'{part} has no entry for the task {missing[0]!r}')
             if unknown := [name for name in given if name not in names]:
                 raise ValueError(f'{part} has an entry for {unknown[0]!r}, which is not a task')
+        for task, loss in self.losses.items():
+            if not callable(loss):
+                raise ValueError(f'the loss of {task!r} must be a function, not {loss!r}')
         for task, metric in self.metrics.items():
             if not (hasattr(metric, 'sums') and hasattr(metric, 'finish')):
                 raise ValueError(
@@ -159,7 +168,11 @@ def from_linen(
 
     Returns:
       A `MultiTaskProblem`.
+
+    Raises:
+      ValueError: if encoder or heads are no modules; see also `MultiTaskProblem`.
     """
+    _check_heads(heads)
     example = jax.tree.map(_struct, example_inputs)
     functions = {name: _linen_functions(module) for name, module in heads.items()}
     return _compose(_linen_functions(encoder), functions, losses, metrics, example)
@@ -192,6 +205,7 @@ def from_nnx(
       ValueError: if a module is given instead of a function that makes one, or a module holds a
         plain array that is no `nnx.Variable`.
     """
+    _check_heads(make_heads)
     example = jax.tree.map(_struct, example_inputs)
     functions = {name: _nnx_functions(make) for name, make in make_heads.items()}
     return _compose(_nnx_functions(make_encoder), functions, losses, metrics, example)
@@ -274,7 +288,14 @@ def _compose(encoder, heads, losses, metrics, example_inputs):
     return MultiTaskProblem(tuple(heads), init, encoder.apply, decode, losses, metrics)
 
 
+def _check_heads(heads):
+    if not isinstance(heads, Mapping):
+        raise ValueError('heads must be a dict with an entry for each task')
+
+
 def _linen_functions(module):
+    if not isinstance(module, linen.Module):
+        raise ValueError(f'encoder and heads must be linen modules, not {module!r}')
     mode = _mode_arguments(type(module).__call__)
 
     def init(key, struct):
@@ -298,6 +319,8 @@ def _nnx_functions(make):
         raise ValueError(
             f'give a function from nnx.Rngs to a {type(make).__name__}, not the module itself'
         )
+    if not callable(make):
+        raise ValueError(f'give a function from nnx.Rngs to a module, not {make!r}')
     split = lambda module: nnx.split(module, nnx.Param, nnx.RngState, ...)
     abstract = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
     for _, module in nnx.iter_modules(abstract):

@@ -39,6 +39,10 @@ MAX_SLOTS = 16
 MAX_SLOT_BYTES = 2**30
 # On CPU more of them in one program are no faster, and programs in several threads are.
 CPU_SLOTS = 8
+# How many of them a comparison may ask for.
+MOST_SEEDS = 1000
+# The smallest and the largest number of float32, in which learning rates are.
+_LEAST, _MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,25 +108,25 @@ class TrainingConfig:
 
     def __post_init__(self):
         for name in ('steps', 'batch_size', 'eval_every', 'affinity_every'):
-            self._set_integer(name, 1)
+            self._set_integer(name, 1, 2**31 - 1)
         for name in ('seed', 'patience'):
             self._set_integer(name, 0, 2**32 - 1)
         for name in ('slots', 'workers', 'affinity_examples'):
             if getattr(self, name) is not None:
-                self._set_integer(name, 1)
+                self._set_integer(name, 1, 2**31 - 1)
         for name, known in (
             ('affinity_kind', affinity.KINDS),
             ('affinity_step', ('sgd', 'optimizer')),
             ('affinity_split', ('train', 'validation')),
             ('if_not_finite', slots.NOT_FINITE),
         ):
-            if getattr(self, name) not in known:
+            if not isinstance(getattr(self, name), str) or getattr(self, name) not in known:
                 raise ValueError(
                     f'{name} must be one of {", ".join(known)}, not {getattr(self, name)!r}'
                 )
         try:
             start, stop = map(float, self.affinity_window)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             start, stop = math.nan, math.nan
         if not 0 <= start < stop <= 1:
             raise ValueError(
@@ -130,19 +134,23 @@ class TrainingConfig:
                 f'{self.affinity_window!r}'
             )
         object.__setattr__(self, 'affinity_window', (start, stop))
-        if not self.measures_at(np.arange(self.steps)).any():
+        first = math.ceil((start * self.steps - 1e-9) / self.affinity_every) * self.affinity_every
+        if not first < min(stop * self.steps - 1e-9, self.steps):
             raise ValueError(
                 f'affinity_window {self.affinity_window} of {self.steps} steps holds no multiple '
                 f'of affinity_every, {self.affinity_every}: nothing would be measured'
             )
         rate = self.learning_rate
-        if not isinstance(rate, numbers.Real) or not 0 < rate < math.inf:
-            raise ValueError(f'learning_rate must be positive and finite, not {rate!r}')
+        if not isinstance(rate, numbers.Real) or not _LEAST <= rate <= _MOST:
+            why = ' (in float32)' if isinstance(rate, numbers.Real) and 0 < rate < math.inf else ''
+            raise ValueError(f'learning_rate must be positive and finite{why}, not {rate!r}')
         object.__setattr__(self, 'learning_rate', float(rate))
         self._check_mesh()
         seconds = self.checkpoint_seconds
-        if not isinstance(seconds, numbers.Real) or not seconds >= 0:
-            raise ValueError(f'checkpoint_seconds must be a number of at least 0, not {seconds!r}')
+        if not isinstance(seconds, numbers.Real) or not 0 <= seconds <= _MOST:
+            raise ValueError(
+                f'checkpoint_seconds must be a finite number of at least 0, not {seconds!r}'
+            )
         for name, example in (('weighting', 'tag_jax.optim.equal'), ('optimizer', 'optax.adam')):
             if not callable(getattr(self, name)):
                 raise ValueError(f'{name} must be a function that makes a transform, as {example}')
@@ -566,6 +574,21 @@ def _advance(work, state, schedule):
         state, output = slots.advance(work.program, state, data, piece)
         outputs.append(output)
     return state, jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
+
+
+def check_seeds(config: TrainingConfig, seeds: int) -> None:
+    """Raises ValueError unless networks of so many seeds, from that of a config, can be trained.
+
+    Args:
+      config: a `TrainingConfig`.
+      seeds: how many.
+    """
+    if not isinstance(seeds, numbers.Integral) or seeds < 1:
+        raise ValueError(f'seeds must be at least 1, not {seeds!r}')
+    if seeds > MOST_SEEDS or config.seed + seeds > 2**32:
+        raise ValueError(
+            f'seeds must be at most {MOST_SEEDS}, and the last of them below 2^32, not {seeds}'
+        )
 
 
 def batch_rows(seed: int, step: int, batch_size: int, num_examples: int) -> np.ndarray:

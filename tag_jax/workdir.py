@@ -7,30 +7,49 @@
     checkpoints/    the trained networks, a folder each
     running/        checkpoints of the networks in training, a folder each
 
-Files appear whole or not at all.
+Files appear whole or not at all. While a process has a run open, others are kept out of it by the
+lock on a file, `.lock`, which goes with the run, or with its process, however that ends.
 """
 
 import contextlib
 import csv
+import errno
 import json
 import math
 import os
 import pathlib
+import weakref
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:  # Not on Windows: there nothing keeps a second process out.
+    fcntl = None
+
 CONFIG, METRICS, AFFINITY, RESULTS = 'config.json', 'metrics.jsonl', 'affinity.npz', 'results.json'
 CHECKPOINTS, RUNNING = 'checkpoints', 'running'
+LOCK = '.lock'
 
 # Entries of config.json that may differ between a run and its continuation, or one like it.
 INCIDENTAL = ('versions', 'workers', 'mesh', 'if_not_finite', 'checkpoint_seconds', 'command')
 
 
-def open_run(path: str | os.PathLike, config: dict[str, Any], resume: bool = False) -> pathlib.Path:
+class RunFolder(type(pathlib.Path())):
+    """The path of a run that is open: other processes are kept out of it while this object lives.
+
+    (Paths that are made of it are as any others.)
+    """
+
+
+def open_run(path: str | os.PathLike, config: dict[str, Any], resume: bool = False) -> RunFolder:
     """Makes the folder of a run, or opens it again, and writes its config.json.
+
+    No other process can open it for as long as the path that is returned is held on to. (This
+    process can: what a run leaves open at an error does not stand in the way of going on with it.)
 
     Args:
       path: the folder.
@@ -38,15 +57,20 @@ def open_run(path: str | os.PathLike, config: dict[str, Any], resume: bool = Fal
       resume: whether to go on with the run that the folder holds, if it holds one.
 
     Returns:
-      The folder as a `pathlib.Path`.
+      The folder as a `RunFolder`.
 
     Raises:
       ValueError: if the folder holds a run and `resume` is false, or holds a run that was asked
-        for something else.
+        for something else, or that another process has open.
       OSError: if the folder cannot be made or written to.
     """
-    path = pathlib.Path(path)
-    holds_run = any((path / name).exists() for name in (CONFIG, METRICS, AFFINITY, RESULTS))
+    path = RunFolder(path)
+    try:
+        if '\0' in str(path):
+            raise ValueError('a zero byte in its name')
+        holds_run = any((path / name).exists() for name in (CONFIG, METRICS, AFFINITY, RESULTS))
+    except (OSError, ValueError) as error:
+        raise OSError(f'{path} cannot be a workdir ({_why(error)}): choose another one') from error
     if holds_run and not resume:
         raise ValueError(
             f'{path} already holds a run: continue it with resume, or choose another workdir'
@@ -59,12 +83,15 @@ def open_run(path: str | os.PathLike, config: dict[str, Any], resume: bool = Fal
                 f'the run in {path} has no readable {CONFIG}: choose another workdir'
             ) from error
         _check_same(path, before, config)
+    text = _as_text(config)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        write_json(path / CONFIG, config)
+        _keep_others_out(path)
+        with replacing(path / CONFIG) as file:
+            file.write(text)
     except OSError as error:
         raise OSError(
-            f'cannot write to the workdir {path} ({error.strerror}): choose another one'
+            f'cannot write to the workdir {path} ({_why(error)}): choose another one'
         ) from error
     return path
 
@@ -79,8 +106,7 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     Raises:
       ValueError: at NaN, which JSON does not know.
     """
-    text = json.dumps(value, indent=2, allow_nan=False, default=_number)
-    write_bytes(path, f'{text}\n'.encode())
+    write_bytes(path, _as_text(value))
 
 
 def finite(values: Any) -> Any:
@@ -133,8 +159,11 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     Args:
       path: the file.
       data: what it is to hold.
+
+    Raises:
+      OSError: if it cannot, with a sentence.
     """
-    with replacing(path) as file:
+    with _named(path), replacing(path) as file:
         file.write(data)
 
 
@@ -144,14 +173,22 @@ def replacing(path: str | os.PathLike) -> Iterator[IO[bytes]]:
 
     Args:
       path: the file that it becomes.
+
+    Raises:
+      OSError: if it cannot be written; the other one stays as it is.
     """
     path = pathlib.Path(path)
     temporary = path.with_name(f'.{path.name}.part')
-    with open(temporary, 'wb') as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, 'wb') as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def append_record(path: str | os.PathLike, record: dict[str, Any]) -> None:
@@ -160,9 +197,13 @@ def append_record(path: str | os.PathLike, record: dict[str, Any]) -> None:
     Args:
       path: the file.
       record: JSON types, numbers of NumPy or JAX among them.
+
+    Raises:
+      OSError: if it cannot be written.
     """
-    with open(path, 'a') as file:
-        file.write(json.dumps(record, default=_number) + '\n')
+    line = json.dumps(record, default=_number) + '\n'
+    with _named(path), open(path, 'a') as file:
+        file.write(line)
 
 
 def read_records(path: str | os.PathLike) -> list[dict[str, Any]]:
@@ -196,7 +237,7 @@ def write_affinity(path: str | os.PathLike, summary: Any) -> None:
       path: the file.
       summary: a `tag_jax.affinity.AffinitySummary`.
     """
-    with replacing(path) as file:
+    with _named(path), replacing(path) as file:
         np.savez(file, **summary._asdict())
 
 
@@ -234,7 +275,7 @@ def read_affinity(
         sources, targets, arrays = read(path)
         wanted = tuple(sources if task_names is None else task_names)
         orders = [_order(names, wanted) for names in (sources, targets)]
-    except (KeyError, ValueError, EOFError) as error:
+    except (KeyError, TypeError, ValueError, EOFError, csv.Error, zipfile.BadZipFile) as error:
         raise ValueError(f'{path} holds no affinities of these tasks: {error}') from error
     rows, columns = np.ix_(*orders)
     in_order = {
@@ -250,9 +291,14 @@ def _read_npz(path):
     with np.load(path) as file:
         if missing := {'mean', 'task_names'} - set(file):
             raise ValueError(f'it has no entry {min(missing)!r}')
-        names = file['task_names'].tolist()
+        names = file['task_names'].ravel().tolist()
         arrays = {name: file[name] for name in file if name != 'task_names'}
     size = len(names)
+    if arrays['mean'].shape != (size, size) or arrays['mean'].dtype.kind not in 'iuf':
+        raise ValueError(
+            f'it has {size} tasks, and mean of shape {list(arrays["mean"].shape)} '
+            f'({arrays["mean"].dtype})'
+        )
     for name, array in arrays.items():
         if array.ndim > 1 and array.shape[-2:] != (size, size):
             raise ValueError(f'it has {size} tasks, and {name} of shape {list(array.shape)}')
@@ -289,6 +335,62 @@ def _order(names, wanted):
     if len(names) > len(wanted):
         raise ValueError('a task occurs twice')
     return [names.index(task) for task in wanted]
+
+
+@contextlib.contextmanager
+def _named(path):
+    """Says of an OSError which file could not be written, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f'cannot write {path} ({_why(error)}): make room there, or choose another folder'
+        ) from error
+
+
+def _keep_others_out(folder):
+    """Locks the folder of a run for this process, for as long as the `RunFolder` lives.
+
+    Raises ValueError if another process has it.
+    """
+    if fcntl is None:
+        return
+    lock = pathlib.Path(folder, LOCK)
+    while True:
+        file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(file)
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise ValueError(
+                    f'another process is at work on the run in {folder}: wait for its end, or '
+                    'choose another workdir'
+                ) from error
+            return  # A filesystem without locks.
+        try:
+            still_there = os.path.samestat(os.fstat(file), os.stat(lock))
+        except FileNotFoundError:
+            still_there = False
+        if still_there:
+            weakref.finalize(folder, _let_others_in, lock, file)
+            return
+        os.close(file)  # A run that ended meanwhile took the file with it.
+
+
+def _let_others_in(lock, file):
+    with contextlib.suppress(OSError):
+        os.unlink(lock)
+    os.close(file)
+
+
+def _why(error):
+    return getattr(error, 'strerror', None) or str(error)
+
+
+def _as_text(value):
+    text = json.dumps(value, indent=2, allow_nan=False, default=_number)
+    return f'{text}\n'.encode()
 
 
 def _number(value):

@@ -19,6 +19,14 @@ from experiments import launch
 name, commands = sys.argv[1], json.load(sys.stdin)
 sys.argv = [name]
 launcher = importlib.import_module(name)
+if isinstance(commands, dict):
+    commands = [
+        [*commands['given'], f'--{flag.name}={value}']
+        for flag in flags.FLAGS.get_key_flags_for_module(name)
+        for kind, values in commands['values'].items()
+        if kind in flag.flag_type()
+        for value in values
+    ]
 answers = []
 for command in commands:
     sys.argv = [name, *command]
@@ -28,7 +36,7 @@ for command in commands:
             launch.launch(launcher.main)
         except SystemExit as exit:
             code = exit.code
-    answers.append([code, out.getvalue(), err.getvalue()])
+    answers.append([code, out.getvalue(), err.getvalue(), command[-1] if command else None])
     flags.FLAGS.unparse_flags()
     for flag in flags.FLAGS:
         flags.FLAGS[flag].unparse()
@@ -42,6 +50,7 @@ class Answer(NamedTuple):
     returncode: int
     stdout: str
     stderr: str
+    last_flag: str | None = None
 
 
 def launch(launcher, *flags, cwd=ROOT):
@@ -51,7 +60,23 @@ def launch(launcher, *flags, cwd=ROOT):
 
 def answers(launcher, commands, cwd) -> list[Answer]:
     """What a launcher says to each of some lists of flags."""
-    asked = json.dumps([list(flags) for flags in commands])
+    return _answers(launcher, [list(flags) for flags in commands], cwd)
+
+
+def answers_to_all_flags(launcher, given, values, cwd) -> list[Answer]:
+    """What a launcher says to each of its flags with values that go by the type of the flag.
+
+    Args:
+      launcher: its name.
+      given: flags that come before.
+      values: `{a part of the name of a type of absl: values}`.
+      cwd: the folder that it is called in.
+    """
+    return _answers(launcher, {'given': given, 'values': values}, cwd)
+
+
+def _answers(launcher, asked, cwd):
+    asked = json.dumps(asked)
     done = _python('-c', _ANSWERS, f'experiments.{launcher}', cwd=cwd, said=asked)
     assert done.returncode == 0, done.stderr
     return [Answer(*answer) for answer in json.loads(done.stdout)]

@@ -168,6 +168,7 @@ def searching(
     Raises:
       ValueError, OSError: see `compare`.
     """
+    training.check_seeds(config, seeds)
     run = begin(problem, dataset, 1, config, 'comparison', None, False, smaller)
     costs = {budget: cost_of_encoder(wide, problem, dataset) for budget, wide in wider.items()}
     run = run._replace(sizes={**run.sizes, **{costs[b]: wide for b, wide in wider.items()}})
@@ -230,8 +231,9 @@ def check(
     """
     if unknown := [name for name in methods if name not in METHODS]:
         raise ValueError(f'there is no method {unknown[0]!r}: choose {", ".join(METHODS)}')
-    if seeds < 1 or not methods or not budgets:
+    if seeds == 0 or not methods or not budgets:
         raise ValueError('a comparison needs at least one method, one budget and one seed')
+    training.check_seeds(config, seeds)
     if config.affinity_split != 'train':
         raise ValueError(
             "a comparison measures affinities on the training split: leave it at 'train'"

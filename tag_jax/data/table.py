@@ -60,6 +60,9 @@ def table(
         none of these.
       OSError: if the file cannot be read.
     """
+    for name, given in (('targets', targets), ('inputs', inputs)):
+        if isinstance(given, str):
+            raise ValueError(f'{name} must be a list of columns, not the text {given!r}')
     path = pathlib.Path(path)
     columns = _read(path)
     targets, kinds = _names(targets), dict(kinds or {})
@@ -139,11 +142,12 @@ def _read_arrow(path):
             found = parquet.read_table(path)
         else:
             found = csv.read_csv(path, convert_options=csv.ConvertOptions(strings_can_be_null=True))
-    except pyarrow.ArrowInvalid as error:
+        names = found.column_names
+    except (pyarrow.ArrowInvalid, UnicodeDecodeError) as error:
         raise ValueError(f'{path} is no table: {str(error).splitlines()[0]}') from error
-    if twice := [name for name in found.column_names if found.column_names.count(name) > 1]:
+    if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f'{path} has two columns called {twice[0]!r}')
-    return {name: _as_column(name, found.column(name).to_numpy()) for name in found.column_names}
+    return {name: _as_column(name, found.column(name).to_numpy()) for name in names}
 
 
 def _as_column(name, array):
@@ -169,7 +173,7 @@ def _missing(column):
 
 
 def _random_rows(size, shares, seed):
-    if len(shares) != 3 or min(shares) <= 0:
+    if len(shares) != 3 or not all(0 < share < np.inf for share in shares):
         raise ValueError(f'shares must be three positive numbers, for {", ".join(SPLITS)}')
     ends = np.cumsum(shares) / np.sum(shares)
     parts = np.split(

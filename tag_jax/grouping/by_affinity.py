@@ -22,6 +22,7 @@ from tag_jax.grouping.run import (
     train,
 )
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.selection import group_scores
 from tag_jax.training import TrainingConfig
 
 DEFAULTS = TrainingConfig()
@@ -176,7 +177,7 @@ def _given_affinities(problem, affinity, with_itself):
     if isinstance(affinity, str | os.PathLike):
         found = workdirs.read_affinity(affinity, names)
         affinity = found['mean']
-    affinity = np.asarray(affinity, np.float64)
+    affinity = group_scores.as_numbers('affinity', affinity)
     size = len(names)
     if affinity.shape != (size, size):
         raise ValueError(

@@ -118,8 +118,14 @@ def begin(problem, dataset, budget, config, method, workdir, resume, smaller=Non
     if sizes:
         asked['smaller'] = {str(cost): model(run.sized(cost)) for cost in sizes}
     description = _description(run) | asked
-    path = parallel.first_says(lambda: str(workdirs.open_run(workdir, description, resume)))
-    return run._replace(path=pathlib.Path(path))
+    opened = []  # By the first process, which keeps others out while the run has its path.
+
+    def open_folder():
+        opened.append(workdirs.open_run(workdir, description, resume))
+        return str(opened[0])
+
+    path = parallel.first_says(open_folder)
+    return run._replace(path=opened[0] if opened else pathlib.Path(path))
 
 
 def finished(run) -> Result | None:

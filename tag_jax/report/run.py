@@ -137,8 +137,8 @@ def write_page(path, data):
         workdirs.write_bytes(path, data)
     except OSError as error:
         raise OSError(
-            f'cannot write {path} ({error.strerror}): copy the run to a folder that can be written '
-            'to, or name another file'
+            f'cannot write {path} ({error.strerror or error}): copy the run to a folder that can '
+            'be written to, or name another file'
         ) from error
 
 

@@ -133,9 +133,20 @@ def groups_of_members(members) -> tuple[tuple[int, ...], ...]:
     return tuple(sorted(tuple(np.flatnonzero(row).tolist()) for row in members))
 
 
+def as_numbers(name: str, values: ArrayLike) -> np.ndarray:
+    """An array of float64. Raises ValueError if it is not one of real numbers."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in 'biufOV':
+            raise TypeError
+        return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f'{name} must be an array of numbers') from None
+
+
 def checked_affinity(affinity: ArrayLike) -> np.ndarray:
     """Affinities `[T, T]` with a diagonal of 0. Raises ValueError if they will not do."""
-    affinity = np.asarray(affinity, np.float64)
+    affinity = as_numbers('affinity', affinity)
     if affinity.ndim != 2 or affinity.shape[0] != affinity.shape[1]:
         raise ValueError(f'affinity must be a square matrix [T, T], not of shape {affinity.shape}')
     num_tasks = len(affinity)

@@ -89,7 +89,7 @@ def checked_budget(budget: Any) -> float:
         if isinstance(budget, bool | str) or np.ndim(budget):
             raise TypeError
         budget = float(budget)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f'budget must be a number, not {budget!r}') from None
     if not 0 <= budget < np.inf:
         raise ValueError(f'budget must be finite and not negative, not {budget}')

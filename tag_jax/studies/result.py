@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tag_jax import multi_objective
+from tag_jax import comparison, multi_objective
 from tag_jax.comparison import Comparison, correlation
 from tag_jax.problem import MultiTaskProblem
 
@@ -44,9 +44,10 @@ def needs(least: int) -> Callable:
 
     def decorate(study):
         @functools.wraps(study)
-        def checked(problem, *arguments, **options):
+        def checked(problem, dataset, config, budgets, seeds, *arguments, **options):
             check(checked, problem)
-            return study(problem, *arguments, **options)
+            comparison.check(problem, dataset, ['tag'], budgets, config, seeds)
+            return study(problem, dataset, config, budgets, seeds, *arguments, **options)
 
         checked.least_tasks = least
         return checked

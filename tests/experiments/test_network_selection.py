@@ -62,7 +62,7 @@ def test_bad_input_ends_with_one_sentence(tmp_path):
                 ['--networks=mine.csv', '--budget=1,inf'],
                 'budget must be finite and not negative, not inf',
             ),
-            (['--networks=mine.csv', '--budget='], 'budgets is empty: name one or more'),
+            (['--networks=mine.csv', '--budget='], '--budget is empty: give it a value'),
             (
                 ['--networks=mine.csv', '--score_on=x'],
                 "there is no split called 'x': choose validation or test",
@@ -73,7 +73,7 @@ def test_bad_input_ends_with_one_sentence(tmp_path):
             ),
             (
                 ['--networks=mine.csv', '--networks=no.csv'],
-                "[Errno 2] No such file or directory: 'no.csv'",
+                'cannot read or write no.csv (No such file or directory)',
             ),
             (['--networks=mine.csv', '--workdir=mine.csv'], 'cannot write to the workdir mine.csv'),
         ],

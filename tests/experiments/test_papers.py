@@ -101,7 +101,7 @@ def test_bad_input_ends_with_one_sentence(tmp_path):
             (['--dataset=celeb_a', '--data_dir=.'], 'run once, with TensorFlow installed'),
             (['--network=vgg'], "there is no network called 'vgg'"),
             (['--pretrained=none.npz'], 'none.npz'),
-            (['--width=0'], '--width must be positive and finite'),
+            (['--width=0'], '--width must be positive and at most 4096'),
             (['--dtype=int8'], "there is no dtype called 'int8'"),
             (
                 ['--network=lenet', '--widths=8'],

@@ -1,0 +1,107 @@
+"""All flags of all launchers with values that they cannot take; full disks; two runs at once."""
+
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from launching import ENVIRONMENT, answers_to_all_flags, files
+
+from tag_jax import workdir
+
+TABLE = ['--dataset=table', '--table=t.csv', '--targets=a,b']
+# Those of the papers have all of their flags from one module: with --compare and without.
+LAUNCHERS = {
+    'tag': [*TABLE, '--method=hoa'],
+    'compare_groupings': TABLE,
+    'ablations': [*TABLE, '--study=relations'],
+    'multi_objective': [*TABLE, '--tasks=all'],
+    'multi_mnist': ['--data_dir=nowhere', '--compare'],
+    'celeb_a': ['--data_dir=nowhere'],
+    'network_selection': [],
+    'counterexample': [],
+    'report': [],
+}
+# By parts of the names that absl has for types of flags; no flag of a type takes any of them.
+WRONG = {
+    'int': ['', 'x', '1.5', '-1', '99999999999999999999'],
+    'float': ['', 'x', 'nan', '-1', '-inf'],
+    'bool': ['maybe'],
+    'string': [''],
+    'list': [','],
+    'enum': ['x'],
+}
+QUICK = ('--steps=4', '--eval_every=2', '--affinity_every=2', '--batch_size=8', '--widths=4')
+
+
+@pytest.fixture
+def here(tmp_path):
+    """A folder with a small table."""
+    inputs = np.random.default_rng(0).normal(size=(40, 2)).round(3)
+    rows = [f'{x},{y},{int(x > 0)},{x + y:.3f}\n' for x, y in inputs.tolist()]
+    (tmp_path / 't.csv').write_text(''.join(['x,y,a,b\n', *rows]))
+    return tmp_path
+
+
+@pytest.mark.parametrize('launcher', LAUNCHERS)
+def test_no_flag_takes_what_it_cannot_use(launcher, here):
+    before = files(here)
+    found = answers_to_all_flags(launcher, LAUNCHERS[launcher], WRONG, here)
+    assert found
+    for answer in found:
+        flag = answer.last_flag
+        # What absl cannot read ends with its own sentence.
+        status, start, lines = (2, 'error: ', 1) if answer.returncode == 2 else (1, 'FATAL ', 2)
+        assert answer.returncode == status, answer
+        assert answer.stdout == '', answer
+        assert answer.stderr.startswith(start), answer
+        assert answer.stderr.count('\n') == lines, answer
+        if flag.endswith('='):
+            assert flag[2:-1] in answer.stderr, answer
+    assert files(here) == before
+
+
+def _run(here, *flags, limit=None):
+    """The main job on the table; no file may become larger than the limit."""
+    size = resource.RLIM_INFINITY if limit is None else limit
+    return subprocess.run(
+        [sys.executable, '-m', 'experiments.tag', *TABLE, *QUICK, '--workdir=run', *flags],
+        cwd=here,
+        env=ENVIRONMENT,
+        preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY)
+        ),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(here):
+    full = _run(here, limit=3000)
+    assert full.returncode == 2, full
+    # (JAX may say before that it cannot keep what it compiled.)
+    assert full.stderr.endswith(
+        'error: cannot write run/checkpoints/mtl/predict.stablehlo (File too large): make room '
+        'there, or choose another folder\n'
+    )
+    run = here / 'run'
+    assert not [path for path in files(run) if path.endswith('.part')]
+    records = workdir.read_records(run / workdir.METRICS)
+    assert [record['step'] for record in records] == [2, 4]
+    config = workdir.read_json(run / workdir.CONFIG)
+
+    again = _run(here, '--resume', limit=300)
+    assert again.returncode == 2
+    assert again.stderr.endswith(
+        'error: cannot write to the workdir run (File too large): choose another one\n'
+    )
+    assert workdir.read_json(run / workdir.CONFIG) == config, 'what was there stays'
+    assert workdir.read_records(run / workdir.METRICS) == records
+
+    done = _run(here, '--resume')
+    assert done.returncode == 0, done.stderr
+    assert 'Train together:' in done.stdout
+    assert not (run / workdir.LOCK).exists()
