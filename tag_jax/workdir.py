@@ -236,6 +236,9 @@ def write_affinity(path: str | os.PathLike, summary: Any) -> None:
     Args:
       path: the file.
       summary: a `tag_jax.affinity.AffinitySummary`.
+
+    Raises:
+      OSError: if it cannot be written.
     """
     with _named(path), replacing(path) as file:
         np.savez(file, **summary._asdict())
