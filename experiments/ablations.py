@@ -66,8 +66,8 @@ def main():
     with launch.resumable(folder):
         store = FLAGS.store or folder / 'networks'
         found = study(problem, dataset, config, budgets, FLAGS.seeds, store, **options)
-    launch.record_command(folder)
-    print(report.write_study(folder, FLAGS.study, found, settings))
+        launch.record_command(folder)
+        print(report.write_study(folder, FLAGS.study, found, settings))
 
 
 if __name__ == '__main__':

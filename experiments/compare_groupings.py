@@ -87,8 +87,8 @@ def main():
             wider=wider,
             on_outcome=on_outcome,
         )
-    launch.record_command(folder)
-    print(report.write_comparison(folder, found, problem.task_names, settings))
+        launch.record_command(folder)
+        print(report.write_comparison(folder, found, problem.task_names, settings))
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 """How every launcher begins and ends: the folder of the run, and what is said of bad input."""
 
 import contextlib
+import gc
 import inspect
 import os
 import pathlib
@@ -16,6 +17,8 @@ from tag_jax import workdir
 flags.DEFINE_string('workdir', None, 'Folder of the run; by default a new one under runs/.')
 
 FLAGS = flags.FLAGS
+
+STOPPING = b'stopping when the networks in training are saved; once more ends at once\n'
 
 
 def launch(main):
@@ -33,6 +36,9 @@ def launch(main):
         try:
             _check_flags()
             main(*arguments)
+        except KeyboardInterrupt:
+            _fail('interrupted')
+            return 128 + signal.SIGINT
         except (ValueError, OSError, FloatingPointError) as error:
             logging.debug('the error came from here', exc_info=True)
             return _fail(_sentence(error))
@@ -112,14 +118,20 @@ def resumable(folder):
     arrived = []
 
     def stop(number, frame):
-        del frame
-        if arrived:
-            os._exit(128 + number)
-        arrived.append(number)
-        os.write(2, b'stopping when the networks in training are saved; once more ends at once\n')
+        if number != signal.SIGALRM:
+            if arrived:
+                os._exit(128 + number)
+            arrived.append(number)
+            os.write(
+                2, b'stopping when the networks in training are saved; once more ends at once\n'
+            )
+        if _in_garbage_collection(frame):  # Python drops what is raised there.
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            return
         raise KeyboardInterrupt
 
-    heeded = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in heeded}
     try:
         yield
@@ -137,6 +149,16 @@ def _sentence(error):
     if isinstance(error, OSError) and error.filename is not None:
         return f'cannot read or write {error.filename} ({error.strerror}): choose another one'
     return str(error)
+
+
+def _in_garbage_collection(frame):
+    """Whether a frame is that of a callback of the garbage collector, or called by one."""
+    callbacks = {getattr(callback, '__code__', None) for callback in gc.callbacks}
+    while frame is not None:
+        if frame.f_code in callbacks:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _fail(sentence):

@@ -84,6 +84,8 @@ def main():
         print(report.foresight_text(found))
         return
     folder = common.run_folder(f'{FLAGS.method}_{FLAGS.dataset}')
+    if parallel.is_first():
+        print(f'run: {folder}', flush=True)
     with launch.resumable(folder), processes.together():
         method(
             common.make_problem(dataset),
@@ -94,9 +96,9 @@ def main():
             resume=FLAGS.resume,
             **options,
         )
-    if parallel.is_first():
-        launch.record_command(folder)
-        print(report.write(folder))
+        if parallel.is_first():
+            launch.record_command(folder)
+            print(report.write(folder))
 
 
 if __name__ == '__main__':

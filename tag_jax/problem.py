@@ -389,6 +389,12 @@ def _mode_arguments(call):
         return lambda train: {'train': train}
     if 'deterministic' in names:
         return lambda train: {'deterministic': not train}
+    for name in ('training', 'is_training', 'is_train'):
+        if name in names:
+            raise ValueError(
+                f'a __call__ takes {name!r}, which is never passed: modules are told their mode by '
+                "'train' or 'deterministic', so name it one of these"
+            )
     return lambda train: {}
 
 

@@ -54,7 +54,10 @@ def confidence(
 
 
 def remarks(
-    summary: affinity.AffinitySummary, other: selection.Selection | None, confident: float | None
+    summary: affinity.AffinitySummary,
+    other: selection.Selection | None,
+    confident: float | None,
+    chosen: selection.Selection | None = None,
 ) -> tuple[str, ...]:
     """What a reader of the result should know, a sentence each.
 
@@ -62,6 +65,7 @@ def remarks(
       summary: the `affinity.AffinitySummary` that was selected from.
       other: the runner-up; None if there was no choice.
       confident: what `confidence` says.
+      chosen: the selection, from which the runner-up differs; None to name its groups in full.
     """
     if not len(summary.steps):
         return ()
@@ -69,18 +73,18 @@ def remarks(
     if other is not None and confident is None:
         found.append('There are too few measurements to tell the choice of groups from chance.')
     elif other is not None:
-        rivals = ' '.join(
-            '{' + ', '.join(names[task] for task in group) + '}' for group in other.groups
-        )
         share = 'more than 99' if confident > 0.99 else f'{100 * confident:.0f}'
         found.append(
             f'As far as noise of measuring goes, these groups score higher than the runner-up, '
-            f'{rivals}, with a probability of {share} %.'
+            f'{_described(names, other, chosen)}, with a probability of {share} %.'
         )
         if alike := affinity.indistinct(summary):
             found.append(
-                f'The affinities onto {", ".join(alike)} cannot be told apart: which tasks to '
-                'train with is left to chance there. Measure more often or train longer.'
+                f'Onto {", ".join(alike)} the best and the worst affinity of the '
+                f'{len(summary.steps)} measurements are no further apart than chance puts the ends '
+                'of so many: single values say little there, and groups rest on their sums. '
+                'Measuring more often (affinity_every) or training longer (patience, steps) tells '
+                'more.'
             )
     if rare := affinity.rarely_together(summary):
         pairs = ', '.join(f'{source} onto {target}' for source, target in rare)
@@ -89,6 +93,19 @@ def remarks(
             f'{pairs}.'
         )
     return tuple(found)
+
+
+def _described(names, other, chosen):
+    """A selection in words: by the tasks that it moves, where these are few."""
+    if chosen is not None:
+        moved = set()
+        for group in map(set, other.groups):
+            nearest = max(map(set, chosen.groups), key=lambda one: len(one & group))
+            moved |= group ^ nearest
+        if 0 < len(moved) <= 2:
+            return f'which differs in {" and ".join(names[task] for task in sorted(moved))}'
+    groups = (', '.join(names[task] for task in group) for group in other.groups)
+    return ' '.join(f'{{{group}}}' for group in groups)
 
 
 def _weights(selected, size):

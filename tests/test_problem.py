@@ -276,3 +276,15 @@ def test_several_random_streams_of_linen():
 def test_a_batch_without_the_targets_of_a_task_is_named():
     with pytest.raises(ValueError, match="no targets for the task 'a'"):
         Batch(np.ones(3), {}).labels('a')
+
+
+@pytest.mark.parametrize('name', ['training', 'is_training'])
+def test_a_mode_that_is_never_passed_is_refused(name):
+    """A module that waits for it would stay in evaluation mode without a word."""
+    functions = {'training': lambda self, x, training=False: x}
+    functions['is_training'] = lambda self, x, is_training=False: x
+    encoder = type('Encoder', (nn.Module,), {'__call__': functions[name]})
+    goals = {'a': REGRESSION}
+    functions = objectives.losses_and_metrics(goals)
+    with pytest.raises(ValueError, match=f"a __call__ takes '{name}', which is never passed"):
+        from_linen(encoder(), {'a': nn.Dense(1)}, *functions, np.zeros((1, 3), np.float32))

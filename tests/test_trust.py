@@ -35,13 +35,16 @@ def test_a_clear_preference_is_certain_and_noise_is_not():
     assert trust.confidence(clear, chosen, other) > 0.999
     (only,) = trust.remarks(clear, other, 0.9999)
     assert only.endswith('with a probability of more than 99 %.')
+    moved = chosen._replace(groups=((0, 1), (1, 2, 3)))
+    (only,) = trust.remarks(clear, moved, 0.9, chosen)
+    assert 'than the runner-up, which differs in 1, with' in only.replace(clear.task_names[1], '1')
 
     noise = summary_of(np.zeros((4, 4)), 1.0)
     chosen, other = choice(noise)
     assert 0.5 <= trust.confidence(noise, chosen, other) < 0.95
     confident, about_chance = trust.remarks(noise, other, 0.6)
     assert confident.endswith('with a probability of 60 %.')
-    assert 'which tasks to train with is left to chance' in about_chance
+    assert 'no further apart than chance puts the ends of so many' in about_chance
 
 
 RIVALS = [

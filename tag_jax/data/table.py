@@ -137,6 +137,8 @@ def _read(path):
 
 
 def _read_arrow(path):
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no table {path}')
     try:
         if path.suffix == '.parquet':
             found = parquet.read_table(path)

@@ -128,7 +128,7 @@ def _by_affinity(method, problem, dataset, budget, config, workdir, affinity, re
         objective=selected.objective,
         bound=selected.bound,
         confidence=confidence,
-        remarks=trust.remarks(summary, other, confidence),
+        remarks=trust.remarks(summary, other, confidence, selected),
         affinities=summary,
         cost={**cost, 'selection_seconds': seconds},
     )

@@ -109,7 +109,12 @@ class Result:
         )
         return (
             f'Result({self.method} on {self.dataset}, budget {self.budget}: {groups}; '
-            f'total test error {self.total_test_error:.2f} %)'
+            f'total test error {self.total_test_error:.2f} %{self._beside()})'
+        )
+
+    def _beside(self):
+        return ''.join(
+            f', {name} {errors.total_test_error:.2f} %' for name, errors in self.baselines.items()
         )
 
     @property

@@ -180,7 +180,7 @@ def _run_rows(runs):
 def _mean_rows(several):
     """Header and rows of the table of means over seeds."""
     header = ['runs', 'method', 'budget', 'seeds', 'total test error', 'all together']
-    header += ['gain', 'search steps', 'same groups']
+    header += ['lower by', 'search steps', 'same groups']
     rows = []
     for one in several:
         results = one.runs[0].results
@@ -192,7 +192,7 @@ def _mean_rows(several):
                 *(results['method'], f'{results["budget"]:g}', str(len(one.runs))),
                 _plus_minus(*_over_seeds(one, _total)),
                 _known(*_over_seeds(one, _together), ''),
-                _known(*_over_seeds(one, lambda run: words.gain(run.results)), ' % lower'),
+                _known(*_over_seeds(one, lambda run: words.gain(run.results)), ' %'),
                 f'{np.mean([run.results["cost"].get("search_steps", 0) for run in one.runs]):,.0f}',
                 f'{most} of {len(chosen)}',
             ]

@@ -76,7 +76,7 @@ def test_runs_of_the_same_settings_get_errors_over_seeds(folder):
     lines = report.runs_text(runs).splitlines()
     (means,) = (line.split() for line in lines if line.startswith('1, 3'))
     # Totals 3.375 and 4.375 after 5.0625 and 5.0625: means, and half the differences.
-    assert ' '.join(means) == ('1, 3 tag 2 2 3.88 ± 0.50 5.06 ± 0.00 23.5 ± 9.9 % lower 20 2 of 2')
+    assert ' '.join(means) == ('1, 3 tag 2 2 3.88 ± 0.50 5.06 ± 0.00 23.5 ± 9.9 % 20 2 of 2')
     page = report.runs_page(runs)
     assert 'Lowest total test error: 3.88 ± 0.50 % (mean of runs 1, 3)' in page
     assert 'another may turn the order around' in page
