@@ -84,8 +84,6 @@ def main():
         print(report.foresight_text(found))
         return
     folder = common.run_folder(f'{FLAGS.method}_{FLAGS.dataset}')
-    if parallel.is_first():
-        print(f'run: {folder}', flush=True)
     with launch.resumable(folder), processes.together():
         method(
             common.make_problem(dataset),

@@ -35,7 +35,6 @@ from tag_jax import workdir
 
 flags.DEFINE_string('job', 'training', 'training, search or soak.')
 flags.DEFINE_integer('kills', 30, 'How often SIGKILL is sent.')
-flags.DEFINE_integer('seed', 0, 'Of the moments.')
 
 FLAGS = flags.FLAGS
 
@@ -43,6 +42,7 @@ TRAINING = ('--steps=300', '--eval_every=20', '--patience=0', '--checkpoint_seco
 SEARCH = ('--method=exhaustive', '--dataset=digit_attributes', '--steps=100', '--eval_every=50')
 SOAK = ('--steps=20000', '--patience=0', '--checkpoint_seconds=5')
 SOAK_STEPS, MOST_GROWTH = 20_000, 0.02
+SEED = 0  # Of the moments.
 
 
 def main():
@@ -52,7 +52,7 @@ def main():
 
 def training():
     """Many runs, killed once each."""
-    rng = random.Random(FLAGS.seed)
+    rng = random.Random(SEED)
     with tempfile.TemporaryDirectory() as folder:
         whole = pathlib.Path(folder) / 'whole'
         seconds = finish(whole, TRAINING)
@@ -74,7 +74,7 @@ def training():
 
 def search():
     """One search, killed many times."""
-    rng = random.Random(FLAGS.seed)
+    rng = random.Random(SEED)
     with tempfile.TemporaryDirectory() as folder:
         whole, broken = (pathlib.Path(folder) / name for name in ('whole', 'broken'))
         seconds = finish(whole, SEARCH)

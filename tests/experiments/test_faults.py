@@ -13,7 +13,7 @@ from experiments.benchmarks import faults
 from tag_jax import workdir
 
 QUICK = (
-    *('--dataset=digit_attributes', '--steps=60', '--eval_every=10', '--patience=0'),
+    *('--dataset=digit_attributes', '--steps=50', '--eval_every=10', '--patience=0'),
     *('--batch_size=64', '--checkpoint_seconds=0', '--resume'),
 )
 
@@ -28,18 +28,18 @@ def unbroken(tmp_path_factory):
     return folder / 'run', time.perf_counter() - began
 
 
-@pytest.mark.parametrize('share', [0.4, 0.6, 0.8])
-def test_a_run_that_is_killed_comes_to_the_same(unbroken, tmp_path, share):
-    """Bitwise, wherever SIGKILL finds it."""
+def test_a_run_that_is_killed_comes_to_the_same(unbroken, tmp_path):
+    """Bitwise, wherever SIGKILL finds it, three times."""
     whole, seconds = unbroken
-    process = subprocess.Popen(
-        [sys.executable, '-m', 'experiments.tag', *QUICK, f'--workdir={tmp_path / "run"}'],
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-    )
-    time.sleep(share * seconds)
-    process.kill()
-    process.wait()
+    for share in (0.5, 0.6, 0.7):
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'experiments.tag', *QUICK, f'--workdir={tmp_path / "run"}'],
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+        )
+        time.sleep(share * seconds)
+        process.kill()
+        process.wait()
     done = launch('tag', *QUICK, f'--workdir={tmp_path / "run"}')
     assert done.returncode == 0, done.stderr
     assert faults.outcome(tmp_path / 'run') == faults.outcome(whole)
@@ -94,9 +94,8 @@ def test_two_processes_give_what_one_does_and_go_on_when_one_is_lost(unbroken, t
     expected, _, expected_records = faults.outcome(whole)
     assert results['groups'] == expected['groups']
     for one, other in zip(records, expected_records, strict=True):
-        if one['step'] <= 50:  # Later, rounding grows.
-            for task, loss in one['training_loss'].items():
-                np.testing.assert_allclose(loss, other['training_loss'][task], rtol=1e-5, atol=1e-5)
+        for task, loss in one['training_loss'].items():
+            np.testing.assert_allclose(loss, other['training_loss'][task], rtol=1e-5, atol=1e-5)
     one, other = (
         workdir.read_affinity(path / workdir.AFFINITY) for path in (tmp_path / 'run', whole)
     )
