@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from types import MappingProxyType
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -53,9 +54,13 @@ class Answer(NamedTuple):
     last_flag: str | None = None
 
 
-def launch(launcher, *flags, cwd=ROOT):
+# Large networks compile sooner, and run a few steps no slower.
+COMPILED_SOON = {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
+
+
+def launch(launcher, *flags, cwd=ROOT, environment=MappingProxyType({})):
     """Runs `python -m experiments.<launcher>`; warnings are errors."""
-    return _python('-m', f'experiments.{launcher}', *flags, cwd=cwd)
+    return _python('-m', f'experiments.{launcher}', *flags, cwd=cwd, environment=environment)
 
 
 def answers(launcher, commands, cwd) -> list[Answer]:
@@ -82,12 +87,12 @@ def _answers(launcher, asked, cwd):
     return [Answer(*answer) for answer in json.loads(done.stdout)]
 
 
-def _python(*arguments, cwd, said=None):
+def _python(*arguments, cwd, said=None, environment=MappingProxyType({})):
     return subprocess.run(
         [sys.executable, '-W', 'error', *arguments],
         input=said,
         cwd=cwd,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
         timeout=300,
