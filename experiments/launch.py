@@ -18,6 +18,7 @@ flags.DEFINE_string('workdir', None, 'Folder of the run; by default a new one un
 
 FLAGS = flags.FLAGS
 
+_ALARM = getattr(signal, 'SIGALRM', None)  # Not on Windows.
 STOPPING = b'stopping when the networks in training are saved; once more ends at once\n'
 
 
@@ -118,19 +119,19 @@ def resumable(folder):
     arrived = []
 
     def stop(number, frame):
-        if number != signal.SIGALRM:
+        if number != _ALARM:
             if arrived:
                 os._exit(128 + number)
             arrived.append(number)
             os.write(
                 2, b'stopping when the networks in training are saved; once more ends at once\n'
             )
-        if _in_garbage_collection(frame):  # Python drops what is raised there.
+        if _ALARM and _in_garbage_collection(frame):  # Python drops what is raised there.
             signal.setitimer(signal.ITIMER_REAL, 0.05)
             return
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    numbers = (signal.SIGINT, signal.SIGTERM, *([_ALARM] if _ALARM else []))
     heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in heeded}
     try:

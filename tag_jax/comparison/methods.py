@@ -255,7 +255,6 @@ def small_single_task(found: Search, budget) -> Proposal:
 
 # Searches that train every set of tasks.
 WHOLE = (search.EXHAUSTIVE, search.PESSIMAL)
-SEARCHES = {method.name: method for method in (search.HOA, search.ESA, search.SUBSETS, *WHOLE)}
 METHODS: Mapping[str, Callable[[Search, float], Proposal]] = {
     ALL_IN_ONE: all_in_one,
     WIDE: wide_all_in_one,
@@ -264,5 +263,5 @@ METHODS: Mapping[str, Callable[[Search, float], Proposal]] = {
     'tag': tag,
     'cosine_similarity': cosine_similarity,
     'verify': verify,
-    **{name: functools.partial(by_networks, method) for name, method in SEARCHES.items()},
+    **{name: functools.partial(by_networks, method) for name, method in search.SEARCHES.items()},
 }

@@ -18,7 +18,6 @@ from tag_jax import ledger, selection, training
 from tag_jax.comparison.methods import (
     METHODS,
     RANDOM,
-    SEARCHES,
     SMALL,
     WHOLE,
     WIDE,
@@ -247,8 +246,8 @@ def check(
     for wide in wider.values():
         cost_of_encoder(wide, problem, dataset)
     for name in methods:
-        if name in SEARCHES:
-            SEARCHES[name].sets(problem.task_names, config.seed)
+        if name in search.SEARCHES:
+            search.SEARCHES[name].sets(problem.task_names, config.seed)
     return run
 
 

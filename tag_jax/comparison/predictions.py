@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tag_jax import ledger, selection
-from tag_jax.comparison.methods import SEARCHES, WHOLE, Search
+from tag_jax.comparison.methods import WHOLE, Search
+from tag_jax.grouping.search import SEARCHES
 
 
 def within_task_correlations(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import resource
 import sys
 import time
 from typing import Any, NamedTuple
@@ -15,15 +14,15 @@ from tag_jax.grouping.run import begin
 from tag_jax.grouping.verification import PROPOSALS
 from tag_jax.training import NetworkPlan, TrainingConfig
 
+try:
+    import resource
+except ImportError:  # Not on Windows: there memory in RAM is not told.
+    resource = None
+
 # Steps of a trial, and of one that follows where that took less than so many seconds.
 SHORT_TRIAL, LONG_TRIAL, LONG_ENOUGH = 20, 100, 2.0
 
 _BASELINE = 'all tasks, the baseline'
-
-_SEARCHES = {
-    one.name: one
-    for one in (search.HOA, search.ESA, search.EXHAUSTIVE, search.PESSIMAL, search.SUBSETS)
-}
 
 
 class Stage(NamedTuple):
@@ -48,7 +47,8 @@ class Foresight(NamedTuple):
     Attributes:
       stages: one after another.
       seconds: of training, without compiling.
-      bytes: that the trial had in memory: on the accelerator where there is one, else in RAM.
+      bytes: that the trial had in memory: on the accelerator where there is one, else in RAM; 0
+        where that is not known.
     """
 
     stages: tuple[Stage, ...]
@@ -113,16 +113,16 @@ def stages(
     """
     measuring = Stage('all tasks, measuring affinities', 1, config.steps, True)
     chosen = Stage('the chosen groups', int(budget), config.steps)
-    brief = max(1, round(search.BRIEF * config.steps))
+    brief = search.steps_of(search.BRIEF, config)
     if method in ('tag', 'cosine_similarity'):
         return measuring, chosen
     if method == 'verify':
         tried = min(PROPOSALS * int(budget), 2 ** len(task_names) - 1)
         return measuring, Stage('groups that are tried', tried, brief), chosen
     baseline = Stage(_BASELINE, 1, config.steps)
-    if method in _SEARCHES:
-        one = _SEARCHES[method]
-        steps = max(1, round(one.fraction * config.steps))
+    if method in search.SEARCHES:
+        one = search.SEARCHES[method]
+        steps = search.steps_of(one.fraction, config)
         sets = len(one.sets(task_names, config.seed))
         return Stage('the search', sets, steps), chosen, baseline
     return (baseline,) if method == 'all_in_one' else (chosen, baseline)
@@ -183,5 +183,7 @@ def _bytes_in_use():
     stats = jax.local_devices()[0].memory_stats()
     if stats and 'peak_bytes_in_use' in stats:
         return stats['peak_bytes_in_use']
+    if resource is None:
+        return 0
     unit = 1 if sys.platform == 'darwin' else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -194,7 +194,7 @@ def brief_rows(run, sets, book, fraction=1.0) -> list[dict]:
     """
     if fraction == 1:
         return trained_rows(run, sets, book)
-    steps = max(1, round(fraction * run.config.steps))
+    steps = steps_of(fraction, run.config)
     brief = dataclasses.replace(run.config, steps=steps, affinity_window=(0, 1))
     rows = {}
     for tasks, specification in _specifications(run, _plans(run, sets).values()).items():
@@ -204,6 +204,16 @@ def brief_rows(run, sets, book, fraction=1.0) -> list[dict]:
     missing = [tasks for tasks in sets if tasks not in rows]
     rows |= zip(missing, trained_rows(run._replace(config=brief), missing, book), strict=True)
     return [rows[tasks] for tasks in sets]
+
+
+def steps_of(fraction: float, config: training.TrainingConfig) -> int:
+    """How many steps a fraction of training is.
+
+    Args:
+      fraction: of the steps, above 0 and at most 1.
+      config: a `TrainingConfig`.
+    """
+    return max(1, round(fraction * config.steps))
 
 
 def _beginning(row, steps):
@@ -301,3 +311,4 @@ SUBSETS = NetworkSearch(
     predict=selection.additive_model,
     sizes=False,
 )
+SEARCHES = {one.name: one for one in (HOA, ESA, SUBSETS, EXHAUSTIVE, PESSIMAL)}

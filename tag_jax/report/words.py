@@ -275,14 +275,7 @@ def foresight_text(foresight: grouping.Foresight) -> str:
         [
             'This command would train, at most:',
             *lines,
-            f'{steps:,} steps in all, about {_duration(foresight.seconds)} beside compiling, by a '
+            f'{steps:,} steps in all, about {duration(foresight.seconds)} beside compiling, by a '
             f'short trial, which had {foresight.bytes / 2**30:.1f} GiB in memory.',
         ]
     )
-
-
-def _duration(seconds):
-    for unit, size in (('days', 86400), ('hours', 3600), ('minutes', 60)):
-        if seconds >= 2 * size:
-            return f'{seconds / size:.1f} {unit}'
-    return f'{seconds:.0f} seconds'
