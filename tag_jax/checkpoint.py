@@ -4,11 +4,13 @@ A series is a folder of checkpoints that follow each other, a folder each, named
 are kept, so that one is whole whatever happens while the other is written or afterwards.
 """
 
+import contextlib
 import json
 import logging
 import os
 import pathlib
 import shutil
+import threading
 import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,6 +25,10 @@ KEPT = 2
 DAMAGED = '.damaged'
 
 _ARRAYS, _RECORD = 'arrays', 'record'
+
+# Orbax counts what it is at in one place for all threads: two at once get hold of each other's
+# files, or wait for signals that never come.
+_ORBAX = threading.Lock()
 
 
 class Checkpoint(NamedTuple):
@@ -61,9 +67,7 @@ def restore(path: str | os.PathLike, like: Any = None) -> Any:
       like: pytree of arrays or `jax.ShapeDtypeStruct`, the structure to restore. None for nested
         dicts with string keys.
     """
-    with ocp.Checkpointer(
-        ocp.StandardCheckpointHandler(), multiprocessing_options=_processes(alone=True)
-    ) as checkpointer:
+    with _checkpointer(ocp.StandardCheckpointHandler(), alone=True) as checkpointer:
         return checkpointer.restore(
             pathlib.Path(path).absolute(), args=ocp.args.StandardRestore(like)
         )
@@ -162,12 +166,20 @@ def checksum(tree: Any) -> str:
     return f'{total:08x}'
 
 
+@contextlib.contextmanager
+def _checkpointer(handler, alone):
+    """One of orbax's, for one thread at a time."""
+    processes = _processes(alone)
+    with _ORBAX, ocp.Checkpointer(handler, multiprocessing_options=processes) as checkpointer:
+        yield checkpointer
+
+
 def _write(path, handler, args, alone):
     path = pathlib.Path(path).absolute()
     if path.exists():
         raise ValueError(f'{path} exists already')
     try:
-        with ocp.Checkpointer(handler, multiprocessing_options=_processes(alone)) as checkpointer:
+        with _checkpointer(handler, alone) as checkpointer:
             checkpointer.save(path, args=args)
     except jax.errors.JaxRuntimeError:  # Another process is lost.
         raise
@@ -180,9 +192,7 @@ def _write(path, handler, args, alone):
 
 def _read(path, like):
     path = path.absolute()
-    with ocp.Checkpointer(
-        ocp.CompositeCheckpointHandler(), multiprocessing_options=_processes(alone=True)
-    ) as checkpointer:
+    with _checkpointer(ocp.CompositeCheckpointHandler(), alone=True) as checkpointer:
         read = lambda **items: checkpointer.restore(path, args=ocp.args.Composite(**items))
         about = read(**{_RECORD: ocp.args.JsonRestore()})[_RECORD]
         leaves, structure = jax.tree.flatten(like(about['record']))

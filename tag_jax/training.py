@@ -405,7 +405,6 @@ class _Desk:
         self.finished, self._keep = {}, keep
         self.stopped = False
         self.compiling = threading.Lock()  # Held through a first chunk: it is compiled once.
-        self.writing = threading.Lock()  # Held while a checkpoint is written.
         self._lock = threading.Lock()
         self._waiting = collections.deque(plans)
         self._claim, self._on_record, self._on_finish = claim, on_record, on_finish
@@ -518,8 +517,7 @@ def _train_in_slots(work, desk):
                 runs[n] = None
             elif work.checkpoints and (stopped or due[n]):
                 slot = slots.one(program, state, n)
-                with desk.writing:
-                    progress.save(work.checkpoints(runs[n].plan), runs[n], slot)
+                progress.save(work.checkpoints(runs[n].plan), runs[n], slot)
                 written[n] = now
     if not desk.stopped:
         raise KeyboardInterrupt('another process is interrupted')

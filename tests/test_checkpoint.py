@@ -3,6 +3,7 @@
 import logging
 import resource
 import shutil
+from concurrent import futures
 
 import jax
 import jax.numpy as jnp
@@ -120,3 +121,17 @@ def test_where_the_disk_is_full_the_last_one_stands(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert_equal(read(tmp_path).tree, tree(1))
+
+
+def test_threads_take_turns(tmp_path):
+    """Orbax alone fails or hangs here before long."""
+
+    def write(name):
+        for step in range(1, 13):
+            checkpoint.add(tmp_path / name, step, tree(step), step)
+            checkpoint.save(tmp_path / f'{name}{step}', {'a': np.ones(step)})
+        return read(tmp_path / name).step
+
+    pool = futures.ThreadPoolExecutor(3)
+    running = [pool.submit(write, name) for name in 'abc']
+    assert [one.result(timeout=60) for one in running] == [12, 12, 12]
