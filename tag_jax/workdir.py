@@ -4,6 +4,7 @@
     metrics.jsonl   one record a line, as training goes
     affinity.npz    inter-task affinities: mean, variance, stderr, count, history, steps, task_names
     results.json    what came out
+    pictures.npz    a few predictions, where labels are images
     checkpoints/    the trained networks, a folder each
     running/        checkpoints of the networks in training, a folder each
 
@@ -31,6 +32,7 @@ except ImportError:  # Not on Windows: there nothing keeps a second process out.
     fcntl = None
 
 CONFIG, METRICS, AFFINITY, RESULTS = 'config.json', 'metrics.jsonl', 'affinity.npz', 'results.json'
+PICTURES = 'pictures.npz'
 CHECKPOINTS, RUNNING = 'checkpoints', 'running'
 LOCK = '.lock'
 
@@ -240,8 +242,40 @@ def write_affinity(path: str | os.PathLike, summary: Any) -> None:
     Raises:
       OSError: if it cannot be written.
     """
+    write_arrays(path, summary._asdict())
+
+
+def write_arrays(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
+    """Writes named arrays as .npz, whole or not at all.
+
+    Args:
+      path: the file.
+      arrays: `{name: array}`.
+
+    Raises:
+      OSError: if it cannot be written.
+    """
     with _named(path), replacing(path) as file:
-        np.savez(file, **summary._asdict())
+        np.savez_compressed(file, **arrays)
+
+
+def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads named arrays from an .npz file.
+
+    Args:
+      path: the file.
+
+    Returns:
+      `{name: array}`, each of the shape `[...]` in which it was written.
+
+    Raises:
+      ValueError: if it is damaged.
+    """
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in file}
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f'{path} is damaged: {error}') from error
 
 
 def read_affinity(

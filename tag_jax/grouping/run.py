@@ -22,6 +22,7 @@ import tag_jax
 from tag_jax import checkpoint, evaluation, examples, parallel, selection, store, training
 from tag_jax import workdir as workdirs
 from tag_jax.affinity import AffinitySummary
+from tag_jax.grouping.pictures import pictures
 from tag_jax.grouping.result import Group, Network, Result, errors_of, folder_of, load, to_json
 from tag_jax.training import NetworkPlan, TrainedNetwork, TrainingConfig
 
@@ -196,6 +197,8 @@ def finish(run, choice, trained) -> Result:
         networks=tuple(_network(run, trained[plan.name]) for plan in chosen),
     )
     if run.writes:
+        if shown := pictures(run.dataset.test, result.predict):
+            workdirs.write_arrays(run.path / workdirs.PICTURES, shown)
         workdirs.write_json(run.path / workdirs.RESULTS, to_json(result))
         shutil.rmtree(run.path / workdirs.RUNNING, ignore_errors=True)
     return result

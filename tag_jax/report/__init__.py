@@ -1,7 +1,7 @@
 """Tables and pictures: of a finished run, of selections over budgets, of weightings side by side.
 
-`report.write('runs/mine')` draws affinity.png, groups.png, curves.png and report.html, and returns
-the table.
+`report.write('runs/mine')` draws affinity.png, groups.png, curves.png, predictions.png where labels
+are images, and report.html, and returns the table.
 """
 
 from tag_jax.report.comparison import (
@@ -31,6 +31,7 @@ from tag_jax.report.multi_objective import (
     scatter_figure,
     write_multi_objective,
 )
+from tag_jax.report.pictures import PREDICTIONS, pictured_tasks, predictions_figure
 from tag_jax.report.run import (
     REPORT,
     FinishedRun,
@@ -63,6 +64,7 @@ __all__ = [
     'CURVES',
     'DIAGRAM',
     'HEAT_MAP',
+    'PREDICTIONS',
     'RADAR',
     'REPORT',
     'SCATTER',
@@ -86,6 +88,8 @@ __all__ = [
     'multi_objective_table',
     'notation',
     'optimum_sentence',
+    'pictured_tasks',
+    'predictions_figure',
     'radar_figure',
     'read',
     'runs_page',

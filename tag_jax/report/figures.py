@@ -46,7 +46,7 @@ def affinity_figure(
     image = axes.imshow(
         shown / unit, cmap='RdBu', vmin=-(largest / unit or 1), vmax=largest / unit or 1
     )
-    labels = [_plain_text(task) for task in task_names]
+    labels = [plain_text(task) for task in task_names]
     axes.set_xticks(range(size), labels, rotation=45, ha='right', rotation_mode='anchor')
     axes.set_yticks(range(size), labels)
     axes.set_xlabel('target task: the loss that changes')
@@ -103,7 +103,7 @@ def groups_figure(results: Mapping[str, Any]) -> Figure:
                 axes.text(
                     1.03,
                     height[task],
-                    f'{_plain_text(task)}   {error:.2f} %',
+                    f'{plain_text(task)}   {error:.2f} %',
                     va='center',
                     fontsize=10,
                     color=colour,
@@ -169,7 +169,7 @@ def curves_figure(results: Mapping[str, Any], records: Sequence[Mapping[str, Any
             if task in group['serves']:
                 own = series(curves[group['network']], 'training_loss', [task])
                 panel.plot(*own, color=_COLOURS[n % len(_COLOURS)])
-        panel.set_title(_plain_text(task), fontsize=9)
+        panel.set_title(plain_text(task), fontsize=9)
         _use_log_scale(panel)
         panel.tick_params(which='both', labelsize=7)
     for panel in panels[len(names) :]:
@@ -225,6 +225,6 @@ def _or_nan(value):
     return math.nan if value is None else value
 
 
-def _plain_text(name):
+def plain_text(name):
     """A name for a figure, in which a dollar sign begins no formula."""
     return name.replace('$', r'\$')

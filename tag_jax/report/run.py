@@ -28,6 +28,7 @@ from tag_jax.report.figures import (
     sum_of_groups,
 )
 from tag_jax.report.heat_table import heat_table
+from tag_jax.report.pictures import PREDICTIONS, pictured_tasks, predictions_figure
 
 REPORT = 'report.html'
 
@@ -44,6 +45,7 @@ class FinishedRun(NamedTuple):
       config: what config.json holds.
       records: the lines of metrics.jsonl.
       affinity: the arrays of affinity.npz, see `workdir.read_affinity`; None if there is none.
+      pictures: the arrays of pictures.npz, see `predictions_figure`; None if no label is an image.
     """
 
     path: pathlib.Path
@@ -51,6 +53,7 @@ class FinishedRun(NamedTuple):
     config: Mapping[str, Any]
     records: Sequence[Mapping[str, Any]]
     affinity: Mapping[str, Any] | None
+    pictures: Mapping[str, np.ndarray] | None = None
 
 
 def read(path: str | os.PathLike) -> FinishedRun:
@@ -88,12 +91,14 @@ def read(path: str | os.PathLike) -> FinishedRun:
                 f'{group["network"]}'
             )
     there = (path / workdirs.AFFINITY).exists()
+    pictured = (path / workdirs.PICTURES).exists()
     return FinishedRun(
         path=path,
         results=results,
         config=config,
         records=records,
         affinity=workdirs.read_affinity(path / workdirs.AFFINITY) if there else None,
+        pictures=workdirs.read_arrays(path / workdirs.PICTURES) if pictured else None,
     )
 
 
@@ -126,6 +131,8 @@ def write_report(run):
             None if run.config.get('affinity') else run.config.get('affinity_kind', 'exact'),
             with_diagonal=words.on_validation(run.config),
         )
+    if run.pictures:
+        figures[PREDICTIONS] = predictions_figure(run.pictures)
     files = {name: page.png(figure) for name, figure in figures.items()}
     for name, data in {**files, REPORT: html_page(run).encode()}.items():
         write_page(run.path / name, data)
@@ -154,6 +161,7 @@ def html_page(run: FinishedRun) -> str:
         *_titled('Inter-task affinity', _affinities(run)),
         *_titled('Networks', group_diagram(results)),
         *_titled('Test error (%)', page.table(*words.compared_rows(results), 'errors')),
+        *_titled('Predictions', _predictions(run)),
         *_titled('What the measurements say', _remarks(results)),
         *_titled('Training', _curves(run)),
         *_titled('Affinities over training', _affinities_over_training(run)),
@@ -202,6 +210,23 @@ def _affinities(run):
             measured.get(kind, 'share of loss taken away'),
             words.on_validation(run.config),
         )
+    )
+
+
+def _predictions(run):
+    """For tasks whose labels are images: inputs, targets and predictions of a few test examples."""
+    if not run.pictures:
+        return ''
+    images = (
+        page.image(
+            page.png(predictions_figure(run.pictures, [task])),
+            f'Inputs, targets and predictions of {task}',
+        )
+        for task in pictured_tasks(run.pictures)
+    )
+    return (
+        '<p>Test examples, each task by the network that serves it. Grey has no label.</p>\n'
+        f'<div class="charts">{"".join(images)}</div>'
     )
 
 

@@ -6,7 +6,7 @@ from flax.traverse_util import flatten_dict
 from launching import COMPILED_SOON, check_sentences, launch
 from official import celeb_a, cityscapes, mnist, taskonomy
 
-from tag_jax import grouping, models, store, workdir
+from tag_jax import grouping, models, report, store, workdir
 
 QUICK = ('--steps=2', '--eval_every=1', '--batch_size=2', '--width=0.05')
 
@@ -67,6 +67,11 @@ def test_taskonomy(tmp_path):
     _, results = finished('taskonomy', tmp_path, *flags)
     assert len(results['task_names']) == 5
     assert set(results['metrics']['segment_semantic']) == {'error', 'miou', 'pixel_accuracy'}
+    pictures = workdir.read_arrays(tmp_path / 'run' / workdir.PICTURES)
+    assert report.pictured_tasks(pictures) == results['task_names']
+    assert (tmp_path / 'run' / report.PREDICTIONS).exists()
+    page = (tmp_path / 'run' / report.REPORT).read_text()
+    assert 'alt="Inputs, targets and predictions of normal"' in page
 
 
 def test_cityscapes(tmp_path):

@@ -1,0 +1,88 @@
+"""Predictions beside their targets, where labels are images (Standley et al. 2020, Figure 4)."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import colormaps, colors
+from matplotlib.figure import Figure
+
+from tag_jax.report.figures import plain_text
+
+PREDICTIONS = 'predictions.png'
+
+_UNKNOWN = 0.5  # The grey of pixels without a label.
+_CLASSES = np.concatenate([colormaps['tab20'].colors, colormaps['tab20b'].colors])
+
+
+def pictured_tasks(pictures: Mapping[str, np.ndarray]) -> list[str]:
+    """The tasks of which there are pictures.
+
+    Args:
+      pictures: the arrays of pictures.npz, see `grouping.pictures.pictures`.
+    """
+    return [name.split('/', 1)[1] for name in pictures if name.startswith('targets/')]
+
+
+def predictions_figure(
+    pictures: Mapping[str, np.ndarray], task_names: Sequence[str] | None = None
+) -> Figure:
+    """A row for each example: its input, then the target and the prediction of each task.
+
+    Classes have colours of their own; single values run from dark to bright over the range of the
+    target, directions of two values are hues, three values are red, green and blue. Pixels without
+    a label are grey.
+
+    Args:
+      pictures: the arrays of pictures.npz: 'inputs' `[N, H, W, 1 or 3]`, if there are any, and for
+        each task 'targets/task', 'predictions/task' and 'known/task' `[N, H, W, ...]`.
+      task_names: which tasks; None for all of them.
+    """
+    tasks = pictured_tasks(pictures) if task_names is None else task_names
+    columns = [('input', _in_unit(pictures['inputs']))] if 'inputs' in pictures else []
+    for task in tasks:
+        target, known = pictures[f'targets/{task}'], pictures[f'known/{task}']
+        for title, values in ((task, target), ('predicted', pictures[f'predictions/{task}'])):
+            columns.append((title, _coloured(values, target, known)))
+    count, height, width = columns[0][1].shape[:3]
+    wide = 1.7
+    size = (wide * len(columns), 0.3 + count * wide * height / width)
+    figure = Figure(figsize=size, layout='constrained')
+    panels = figure.subplots(count, len(columns), squeeze=False)
+    for column, (title, images) in zip(panels.T, columns, strict=True):
+        column[0].set_title(plain_text(title), fontsize=9)
+        for axes, picture in zip(column, images, strict=True):
+            axes.imshow(picture, interpolation='nearest')
+            axes.set_axis_off()
+    return figure
+
+
+def _coloured(values, target, known):
+    """Labels `[N, H, W, ...]` as colours `[N, H, W, 3]`; unknown ones are grey."""
+    values = np.nan_to_num(values)  # What stands where there is no label may be anything.
+    if np.issubdtype(target.dtype, np.integer):
+        shown = _CLASSES[values % len(_CLASSES)]
+    else:
+        size, labels = values.shape[-1], target[known]
+        if size == 3:
+            shown = _in_unit(values, labels)
+        elif size == 2:
+            shown = _directions(values, labels)
+        else:
+            single = lambda x: x[..., 0] if size == 1 else np.linalg.norm(x, axis=-1)
+            shown = colormaps['viridis'](_in_unit(single(values), single(labels)))[..., :3]
+    return np.where(known[..., None], shown, _UNKNOWN)
+
+
+def _in_unit(values, like=None):
+    """Values from 0 to 1 where those that they are to be compared with run from end to end."""
+    like = values if like is None else like
+    low, high = (like.min(), like.max()) if like.size else (0, 0)
+    return np.clip((values - low) / max(high - low, np.finfo(np.float32).tiny), 0, 1)
+
+
+def _directions(values, labels):
+    """Vectors `[N, H, W, 2]` as hues, the brighter the longer, up to the longest label."""
+    hue = np.arctan2(values[..., 1], values[..., 0]) / (2 * np.pi) % 1
+    length = np.linalg.norm(values, axis=-1)
+    bright = _in_unit(length, np.append(np.linalg.norm(labels, axis=-1), 0))
+    return colors.hsv_to_rgb(np.stack([hue, np.ones_like(hue), bright], axis=-1))

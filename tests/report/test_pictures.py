@@ -1,0 +1,83 @@
+"""Predictions beside their targets, where labels are images."""
+
+import numpy as np
+import pytest
+
+from tag_jax import report, workdir
+from tag_jax.data import Source, Split
+from tag_jax.grouping.pictures import LONGEST, pictures
+
+SHAPE = (5, 200, 330)  # Thinned to every third pixel.
+SIZES = {'classes': 19, 'depth': 1, 'offset': 2, 'normal': 3, 'features': 5}
+
+
+def split():
+    rng = np.random.default_rng(0)
+    targets = {
+        task: rng.normal(size=(*SHAPE, size)).astype(np.float32) for task, size in SIZES.items()
+    }
+    targets['classes'] = rng.integers(19, size=SHAPE)
+    targets['depth'] = targets['depth'][..., 0]
+    targets['label'] = np.zeros(len(targets['depth']), int)
+    known = rng.random(SHAPE) < 0.8
+    targets['depth'][~known] = np.nan
+    mask = {'depth': known, 'normal': np.arange(len(known)) > 0}
+    return Split(rng.random((*SHAPE, 3)).astype(np.float32), targets, mask)
+
+
+def answers(inputs):
+    """Every task as it is, for examples that are known by a pixel."""
+    whole = split()
+    rows = [int(np.flatnonzero(whole.inputs[:, 0, 0, 0] == one[0, 0, 0])[0]) for one in inputs]
+    outputs = {task: target[rows] for task, target in whole.targets.items()}
+    outputs['classes'] = np.eye(19)[outputs['classes']]
+    outputs['depth'] = outputs['depth'][..., None]
+    return outputs
+
+
+def read_one_by_one(whole):
+    def decode(row):
+        take = lambda entries: {name: array[row] for name, array in entries.items()}
+        return Split(whole.inputs[row], take(whole.targets), take(whole.mask))
+
+    return Source(decode, len(whole.inputs))
+
+
+@pytest.mark.parametrize('form', [lambda whole: whole, read_one_by_one])
+def test_what_is_kept(form, tmp_path):
+    whole = split()
+    workdir.write_arrays(tmp_path / workdir.PICTURES, pictures(form(whole), answers))
+    found = workdir.read_arrays(tmp_path / workdir.PICTURES)
+    assert report.pictured_tasks(found) == list(SIZES)
+    np.testing.assert_array_equal(found['inputs'], whole.inputs[[0, 2, 4], ::3, ::3])
+    assert max(found['inputs'].shape[1:3]) <= LONGEST
+    np.testing.assert_array_equal(found['known/depth'], whole.mask['depth'][[0, 2, 4], ::3, ::3])
+    assert found['known/normal'].any(axis=(1, 2)).tolist() == [False, True, True]
+    for task in SIZES:
+        np.testing.assert_array_equal(found[f'targets/{task}'], found[f'predictions/{task}'])
+
+
+def test_no_picture_of_what_is_none():
+    whole = split()
+    assert pictures(whole.only(['label']), answers) == {}
+    strange = lambda inputs: answers(inputs) | {'features': np.zeros((3, 7))}
+    assert 'features' not in report.pictured_tasks(pictures(whole, strange))
+
+
+@pytest.mark.parametrize('task', SIZES)
+def test_what_is_shown(task):
+    """Right predictions look like targets, wrong ones do not, and grey is what has no label."""
+    found = pictures(split(), answers)
+    panels = report.predictions_figure(found, [task]).axes
+    assert [axes.get_title() for axes in panels[:3]] == ['input', task, 'predicted']
+    shown = [np.asarray(axes.get_images()[0].get_array()) for axes in panels]
+    for row in range(3):
+        target, prediction = shown[3 * row + 1], shown[3 * row + 2]
+        np.testing.assert_array_equal(target, prediction)
+        grey = (target == 0.5).all(axis=-1)
+        np.testing.assert_array_equal(grey, ~found[f'known/{task}'][row])
+        assert ((target >= 0) & (target <= 1)).all()
+    wrong = {f'predictions/{task}': np.roll(found[f'predictions/{task}'], 1, axis=1)}
+    panels = report.predictions_figure(found | wrong, [task]).axes
+    shown = [np.asarray(axes.get_images()[0].get_array()) for axes in panels]
+    assert not np.array_equal(shown[-2], shown[-1])
