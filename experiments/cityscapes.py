@@ -17,8 +17,9 @@ the test split. The paper then trains again on all training images, with the cho
     MGDA-UB              66.63                10.25                  2.54
 
 and its training time, on a Titan Xp: 23.3 hours with the bound, 38.6 without (Table 2). The encoder
-of the paper begins with weights from ImageNet; here it begins from scratch, so expect less. Errors
-in the report are relative ones (docs of `tag_jax.objectives`); results.json has natural units too.
+of the paper begins with weights from ImageNet, which --pretrained=FILE reads; without it expect
+less. Errors on the terminal are relative ones (docs of `tag_jax.objectives`); report.html and
+results.json have natural units too, and accuracies.png has the profiles of Figure 4.
 Without --compare it is the main job: which of the three tasks should train together. (Nothing here
 has been run on Cityscapes itself.)
 """

@@ -36,6 +36,7 @@ class Outcome(NamedTuple):
       learning_rates: the one with the lowest mean validation error; for single tasks, one each.
       validation_error: `[S, T]`, percent, of S seeds and T tasks.
       test_error: `[S, T]`, percent.
+      metrics: `{task: {name: [S]}}` on the test split, in natural units.
       seconds: wall time of training, all seeds and learning rates together.
     """
 
@@ -43,6 +44,7 @@ class Outcome(NamedTuple):
     learning_rates: tuple[float, ...]
     validation_error: np.ndarray
     test_error: np.ndarray
+    metrics: Mapping[str, Mapping[str, np.ndarray]]
     seconds: float
 
 
@@ -187,6 +189,7 @@ def _outcome(problem, test, config, name, groups, networks) -> Outcome:
     columns = {task: n for n, task in enumerate(problem.task_names)}
     seeds = len(next(iter(networks.values())))
     validation, tested = np.empty((2, seeds, len(columns)))
+    metrics = {task: {} for task in columns}
     chosen = []
     for tasks in groups:
         best = min((key for key in networks if key[0] == tasks), key=validation_error)
@@ -198,5 +201,7 @@ def _outcome(problem, test, config, name, groups, networks) -> Outcome:
             for task in tasks:
                 validation[row, columns[task]] = network.validation[task]['error']
                 tested[row, columns[task]] = scores[task]['error']
+                for measure, value in scores[task].items():
+                    metrics[task].setdefault(measure, np.empty(seeds))[row] = value
     seconds = sum(network.seconds for found in networks.values() for network in found)
-    return Outcome(name, tuple(chosen), validation, tested, seconds)
+    return Outcome(name, tuple(chosen), validation, tested, metrics, seconds)

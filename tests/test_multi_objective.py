@@ -90,14 +90,28 @@ def test_table_and_pictures(outcomes, tmp_path):
     assert f'Lowest mean test error: {best.name}, {best.test_error.mean():.2f} ± ' in page
 
 
-def test_two_tasks_make_a_scatter(outcomes, tmp_path):
-    two = [
-        o._replace(test_error=o.test_error[:, :2], validation_error=o.validation_error[:, :2])
-        for o in outcomes
-    ]
-    report.write_multi_objective(tmp_path, two, tuple(TASKS)[:2], {})
+def test_natural_units(outcomes, tmp_path):
+    report.write_multi_objective(tmp_path, outcomes, tuple(TASKS), {})
+    kept = json.loads((tmp_path / 'results.json').read_text())['outcomes'][1]['metrics']
+    for column, task in enumerate(TASKS):
+        np.testing.assert_array_equal(kept[task]['error'], outcomes[1].test_error[:, column])
+    np.testing.assert_allclose(
+        100 - 100 * np.array(kept['sign']['accuracy']), kept['sign']['error']
+    )
+    mean, error = multi_objective.mean_and_error(outcomes[1].metrics['radius']['mse'])
+    page = (tmp_path / 'report.html').read_text()
+    assert 'radius: mse' in page
+    assert f'{mean:.4f} ± {error:.4f}' in page
+
+
+def test_pairs_of_tasks_make_scatters(outcomes, tmp_path):
+    report.write_multi_objective(tmp_path, outcomes, tuple(TASKS), {})
     assert (tmp_path / 'accuracies.png').exists()
-    axes = report.scatter_figure(two, tuple(TASKS)[:2]).axes[0]
-    x, y = 100 - two[1].test_error.mean(axis=0)
-    points = [tuple(np.ravel(line.get_xydata())) for line in axes.lines]
-    assert any(np.allclose(point, (x, y)) for point in points if len(point) == 2)
+    panels = report.scatter_figure(outcomes, tuple(TASKS)).axes
+    of_pairs = {(axes.get_xlabel(), axes.get_ylabel()): axes for axes in panels}
+    axes = of_pairs['sign: accuracy (%)', 'radius: 1 / mse']
+    assert len(of_pairs) == 3
+    metrics = outcomes[1].metrics
+    point = 100 * metrics['sign']['accuracy'].mean(), (1 / metrics['radius']['mse']).mean()
+    points = [np.ravel(line.get_xydata()) for line in axes.lines]
+    assert any(np.allclose(found, point) for found in points if len(found) == 2)

@@ -1,6 +1,7 @@
-"""Ways of weighting tasks side by side: a table, the scatter for two tasks, the radar for many."""
+"""Ways of weighting tasks side by side: a table, a scatter for each pair of tasks, a radar."""
 
 import html
+import itertools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,11 @@ from matplotlib.figure import Figure
 from tag_jax import workdir as workdirs
 from tag_jax.multi_objective import SINGLE_TASK, STATIC, Outcome, mean_and_error
 from tag_jax.report import page
+from tag_jax.report.figures import plain_text
 
 SCATTER, RADAR, REPORT = 'accuracies.png', 'errors.png', 'report.html'
+
+_MOST_PAIRED = 4  # Of more tasks, pairs are too many to look at.
 
 
 def write_multi_objective(
@@ -23,7 +27,7 @@ def write_multi_objective(
     task_names: Sequence[str],
     settings: Mapping[str, Any],
 ) -> str:
-    """Writes results.json, the picture and report.html of a comparison.
+    """Writes results.json, the pictures and report.html of a comparison.
 
     Args:
       path: the folder, which exists.
@@ -44,23 +48,31 @@ def write_multi_objective(
                 'learning_rates': list(outcome.learning_rates),
                 'validation_error': outcome.validation_error.tolist(),
                 'test_error': outcome.test_error.tolist(),
+                'metrics': {
+                    task: {name: values.tolist() for name, values in measures.items()}
+                    for task, measures in outcome.metrics.items()
+                },
                 'seconds': outcome.seconds,
             }
             for outcome in outcomes
         ],
     }
     workdirs.write_json(path / workdirs.RESULTS, results)
-    pictured = (SCATTER, scatter_figure) if len(task_names) == 2 else (RADAR, radar_figure)
-    name, draw = pictured
-    picture = page.png(draw(outcomes, task_names))
-    workdirs.write_bytes(path / name, picture)
+    pictures = {}
+    if len(task_names) <= _MOST_PAIRED:
+        pictures[SCATTER] = page.png(scatter_figure(outcomes, task_names))
+    if len(task_names) > 2:
+        pictures[RADAR] = page.png(radar_figure(outcomes, task_names))
+    for name, picture in pictures.items():
+        workdirs.write_bytes(path / name, picture)
     best = min(outcomes, key=lambda outcome: outcome.test_error.mean())
     body = [
         f'<p class="decision">Lowest mean test error: {html.escape(best.name)}, '
         f'{_cells(best)[-2]} %</p>',
         page.table(_header(task_names), list(map(_cells, outcomes)), 'numbers'),
         '<p>Means over seeds with their standard errors, where there are several seeds.</p>',
-        page.image(picture, 'Test errors of all ways to weigh tasks'),
+        *(page.image(one, 'Test errors of all ways to weigh tasks') for one in pictures.values()),
+        *_in_natural_units(outcomes),
         '<h2>Settings</h2>',
         page.table(None, [(name, str(value)) for name, value in settings.items()]),
         page.to_repeat(workdirs.command_of(path)),
@@ -98,19 +110,53 @@ def _cells(outcome):
     return [outcome.name, *errors, rates]
 
 
+def _in_natural_units(outcomes):
+    """A table of what the errors come from, such as mIoU: Table 4 of Sener & Koltun 2018."""
+    columns = [
+        (task, name)
+        for task, measures in outcomes[0].metrics.items()
+        for name in measures
+        if name != 'error'
+    ]
+    if not columns:
+        return []
+    cells = [
+        [_plus_minus(*mean_and_error(outcome.metrics[task][name]), 4) for task, name in columns]
+        for outcome in outcomes
+    ]
+    header = ['on the test split', *(f'{task}: {name}' for task, name in columns)]
+    rows = [[outcome.name, *row] for outcome, row in zip(outcomes, cells, strict=True)]
+    return ['<h2>In natural units</h2>', page.table(header, rows, 'numbers')]
+
+
 def scatter_figure(outcomes: Sequence[Outcome], task_names: Sequence[str]) -> Figure:
-    """Accuracies of two tasks, with standard errors: Figure 3 of Sener & Koltun 2018.
+    """Performance profiles of every pair of tasks, with standard errors.
+
+    Figures 3 and 4 of Sener & Koltun 2018. Accuracies and mean intersections over unions are in
+    percent; of a mean error in natural units the profile shows 1 / error. (The paper has
+    1 - error for the offsets of instances.)
 
     Args:
       outcomes: from `multi_objective.compare`.
-      task_names: two names.
+      task_names: two names or more.
     """
-    figure = Figure(figsize=(7, 6), layout='constrained')
-    axes = figure.add_subplot()
+    pairs = list(itertools.combinations(task_names, 2))
+    figure = Figure(figsize=(7 * min(len(pairs), 3), 6 * -(-len(pairs) // 3)), layout='constrained')
+    panels = figure.subplots(-(-len(pairs) // 3), min(len(pairs), 3), squeeze=False).ravel()
+    for axes, pair in zip(panels, pairs, strict=False):
+        _profile(axes, outcomes, pair)
+    for axes in panels[len(pairs) :]:
+        axes.set_axis_off()
+    panels[0].legend(fontsize=8)
+    return figure
+
+
+def _profile(axes, outcomes, pair):
+    """The performance of all ways on two tasks."""
     colours = iter(colormaps['tab20'].colors * 4)
     for outcome in outcomes:
-        mean, error = mean_and_error(outcome.test_error)
-        x, y = 100 - mean
+        seeds = np.column_stack([_performance(outcome, task)[1] for task in pair])
+        (x, y), error = mean_and_error(seeds)
         if outcome.name.startswith(STATIC):
             style = {'color': '0.6', 'marker': '.', 'label': None}
         elif outcome.name == SINGLE_TASK:
@@ -122,11 +168,20 @@ def scatter_figure(outcomes: Sequence[Outcome], task_names: Sequence[str]) -> Fi
         axes.errorbar(x, y, xerr=error[0], yerr=error[1], linewidth=1, linestyle='', **style)
     if any(outcome.name.startswith(STATIC) for outcome in outcomes):
         axes.plot([], [], color='0.6', marker='.', linestyle='', label='static weights')
-    axes.set_xlabel(f'{task_names[0]}: 100 - error (%)')
-    axes.set_ylabel(f'{task_names[1]}: 100 - error (%)')
-    axes.set_title('Top right is better')
-    axes.legend(fontsize=8)
-    return figure
+    names = [plain_text(f'{task}: {_performance(outcomes[0], task)[0]}') for task in pair]
+    axes.set(xlabel=names[0], ylabel=names[1], title='Top right is better')
+
+
+def _performance(outcome, task):
+    """What is the higher the better for a task, and its values `[S]`."""
+    measures = outcome.metrics[task]
+    for name, words in (('accuracy', 'accuracy (%)'), ('miou', 'mIoU (%)')):
+        if name in measures:
+            return words, 100 * measures[name]
+    for name in ('mae', 'mse'):
+        if name in measures:
+            return f'1 / {name}', 1 / measures[name]
+    return '100 - error (%)', 100 - measures['error']
 
 
 def radar_figure(outcomes: Sequence[Outcome], task_names: Sequence[str]) -> Figure:
@@ -147,11 +202,11 @@ def radar_figure(outcomes: Sequence[Outcome], task_names: Sequence[str]) -> Figu
         if outcome.name != SINGLE_TASK:
             style = {'color': next(colours)}
         axes.plot(closed(angles), closed(mean), linewidth=1.5, label=outcome.name, **style)
-    axes.set_xticks(angles, task_names, fontsize=8)
+    axes.set_xticks(angles, list(map(plain_text, task_names)), fontsize=8)
     axes.set_title('Test error (%): smaller is better')
     figure.legend(loc='outside right upper', fontsize=8)
     return figure
 
 
-def _plus_minus(mean, error):
-    return f'{mean:.2f}' if np.isnan(error) else f'{mean:.2f} ± {error:.2f}'
+def _plus_minus(mean, error, digits=2):
+    return f'{mean:.{digits}f}' + ('' if np.isnan(error) else f' ± {error:.{digits}f}')
