@@ -90,6 +90,18 @@ def test_table_and_pictures(outcomes, tmp_path):
     assert f'Lowest mean test error: {best.name}, {best.test_error.mean():.2f} ± ' in page
 
 
+def test_of_many_tasks_there_is_a_row_each():
+    names = tuple(f'task_{n}' for n in range(40))
+    errors = np.arange(40.0)[None]
+    ways = [multi_objective.Outcome(way, (0.1,), errors, errors, {}, 1.0) for way in ('a', 'b')]
+    header, *lines = report.multi_objective_table(ways, names).splitlines()
+    assert header.split() == ['test', 'error', '(%)', 'a', 'b']
+    assert [line.split() for line in lines[::39]] == [
+        ['task_0', '0.00', '0.00'], ['task_39', '39.00', '39.00'],
+    ]  # fmt: skip
+    assert lines[-2].split() == ['mean', '19.50', '19.50']
+
+
 def test_natural_units(outcomes, tmp_path):
     report.write_multi_objective(tmp_path, outcomes, tuple(TASKS), {})
     kept = json.loads((tmp_path / 'results.json').read_text())['outcomes'][1]['metrics']

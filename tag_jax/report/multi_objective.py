@@ -19,6 +19,7 @@ from tag_jax.report.figures import plain_text
 SCATTER, RADAR, REPORT = 'accuracies.png', 'errors.png', 'report.html'
 
 _MOST_PAIRED = 4  # Of more tasks, pairs are too many to look at.
+_MOST_COLUMNS = 12
 
 
 def write_multi_objective(
@@ -69,7 +70,7 @@ def write_multi_objective(
     body = [
         f'<p class="decision">Lowest mean test error: {html.escape(best.name)}, '
         f'{_cells(best)[-2]} %</p>',
-        page.table(_header(task_names), list(map(_cells, outcomes)), 'numbers'),
+        page.table(*_grid(outcomes, task_names), 'numbers'),
         '<p>Means over seeds with their standard errors, where there are several seeds.</p>',
         *(page.image(one, 'Test errors of all ways to weigh tasks') for one in pictures.values()),
         *_in_natural_units(outcomes),
@@ -89,17 +90,24 @@ def multi_objective_table(outcomes: Sequence[Outcome], task_names: Sequence[str]
       outcomes: from `multi_objective.compare`.
       task_names: T names.
     """
-    first, *names, last = _header(task_names)
-    width = max(len(first), *(len(outcome.name) for outcome in outcomes))
-    wide = max(15, *(len(name) + 2 for name in names))
+    header, rows = _grid(outcomes, task_names)
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    widths = widths[:1] + [max(15, width + 2) for width in widths[1:]]
     lines = []
-    for name, *errors, rate in [[first, *names, last], *map(_cells, outcomes)]:
-        lines.append(f'{name:{width}}' + ''.join(f'{one:>{wide}}' for one in errors) + f'  {rate}')
+    for first, *others in [header, *rows]:
+        cells = [f'{cell:>{width}}' for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append((f'{first:{widths[0]}}' + ''.join(cells)).rstrip())
     return '\n'.join(lines)
 
 
-def _header(task_names):
-    return ['test error (%)', *task_names, 'mean', 'rate']
+def _grid(outcomes, task_names):
+    """A header and rows as text: a row for each way; of many tasks, a column for each way."""
+    header = ['test error (%)', *task_names, 'mean', 'rate']
+    rows = list(map(_cells, outcomes))
+    if len(task_names) <= _MOST_COLUMNS:
+        return header, rows
+    header, *rows = map(list, zip(header, *rows, strict=True))
+    return header, rows
 
 
 def _cells(outcome):
@@ -112,20 +120,22 @@ def _cells(outcome):
 
 def _in_natural_units(outcomes):
     """A table of what the errors come from, such as mIoU: Table 4 of Sener & Koltun 2018."""
-    columns = [
+    measured = [
         (task, name)
         for task, measures in outcomes[0].metrics.items()
         for name in measures
         if name != 'error'
     ]
-    if not columns:
+    if not measured:
         return []
-    cells = [
-        [_plus_minus(*mean_and_error(outcome.metrics[task][name]), 4) for task, name in columns]
-        for outcome in outcomes
+    header = ['on the test split', *(outcome.name for outcome in outcomes)]
+    rows = [
+        [
+            f'{task}: {name}',
+            *(_plus_minus(*mean_and_error(one.metrics[task][name]), 4) for one in outcomes),
+        ]
+        for task, name in measured
     ]
-    header = ['on the test split', *(f'{task}: {name}' for task, name in columns)]
-    rows = [[outcome.name, *row] for outcome, row in zip(outcomes, cells, strict=True)]
     return ['<h2>In natural units</h2>', page.table(header, rows, 'numbers')]
 
 
