@@ -19,7 +19,6 @@ where convolutions run on CPU: in one call up to nine tasks, three source tasks 
 import functools
 import importlib.util
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,9 +27,7 @@ from absl import flags
 
 from experiments import launch
 from experiments.benchmarks import encoders, timing
-from tag_jax import affinity, gradients, objectives, slots
-from tag_jax.data import TaskKind
-from tag_jax.problem import Batch, from_linen
+from tag_jax import affinity, gradients, slots
 
 flags.DEFINE_list('tasks', ['2', '5', '9', '20', '40'], 'Numbers of tasks.')
 flags.DEFINE_list('encoders', ['mlp', 'small', 'celeba'], 'Encoders: mlp, small, celeba.')
@@ -41,12 +38,6 @@ flags.DEFINE_bool('compile', False, 'Compile times of the way that training take
 FLAGS = flags.FLAGS
 AS_TRAINING = 'exact, as in training'
 
-ENCODERS = {
-    'mlp': (encoders.MLP(), (256, 144)),
-    'small': (encoders.Small(), (64, 32, 32, 3)),
-    'celeba': (encoders.CelebA(), (64, 64, 64, 3)),
-}
-
 
 def main():
     print(f'{jax.devices()[0].device_kind}, {jax.default_backend()}')
@@ -56,21 +47,9 @@ def main():
             print_compile_time(size)
         return
     for name in FLAGS.encoders:
-        encoder, shape = launch.choose('encoder', name, ENCODERS)
+        encoder, shape = launch.choose('encoder', name, encoders.ENCODERS)
         for size in sizes:
-            measure(name, size, *make_problem(encoder, shape, size))
-
-
-def make_problem(encoder, shape, size):
-    """A problem of `size` two-way classifications, and a batch of noise."""
-    names = [f'task_{n:02}' for n in range(size)]
-    goals = objectives.for_tasks(dict.fromkeys(names, TaskKind('classification', 2)))
-    rng = np.random.default_rng(0)
-    inputs = rng.normal(size=shape).astype(np.float32)
-    targets = {name: rng.integers(2, size=shape[0]).astype(np.int32) for name in names}
-    heads = {name: nn.Dense(2) for name in names}
-    problem = from_linen(encoder, heads, *objectives.losses_and_metrics(goals), inputs[:1])
-    return problem, Batch(jnp.asarray(inputs), jax.tree.map(jnp.asarray, targets))
+            measure(name, size, *encoders.make_problem(encoder, shape, size))
 
 
 def measure(name, size, problem, batch):
@@ -154,7 +133,7 @@ def in_pieces(problem, params, state, batch):
 
 
 def print_compile_time(size):
-    problem, batch = make_problem(*ENCODERS['small'], size)
+    problem, batch = encoders.make_problem(*encoders.ENCODERS['small'], size)
     arguments = *problem.init(jax.random.key(0)), batch
     sources = None
     if size > slots.TASKS_IN_ONE_CALL:

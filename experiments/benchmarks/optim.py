@@ -13,7 +13,6 @@ its own framework's plain step, where torch and torchjd are installed (`pip inst
 import functools
 import importlib.util
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,9 +21,7 @@ from absl import flags
 
 from experiments import launch
 from experiments.benchmarks import encoders, timing
-from tag_jax import gradients, objectives, optim
-from tag_jax.data import TaskKind
-from tag_jax.problem import Batch, from_linen
+from tag_jax import gradients, optim
 
 flags.DEFINE_list('tasks', ['2', '9', '40'], 'Numbers of tasks.')
 flags.DEFINE_integer('rounds', 31, 'Steps timed for each method.')
@@ -55,7 +52,7 @@ SHARED = {'mgda': optim.mgda}
 def main():
     print(f'{jax.devices()[0].device_kind}, {jax.default_backend()}')
     for size in map(int, FLAGS.tasks):
-        problem, batch = make_problem(size)
+        problem, batch = encoders.make_problem(*encoders.ENCODERS['small'], size, num_classes=10)
         methods = dict(IN_ONE_PASS)
         if size <= FLAGS.most_shared:
             methods |= SHARED
@@ -67,22 +64,6 @@ def main():
 
             plain, ratio = torchjd_step.measure(size, batch, FLAGS.rounds)
             print(f'{"mgda of TorchJD":34} {ratio:6.2f}   of its plain step, {1e3 * plain:.1f} ms')
-
-
-def make_problem(size):
-    """A problem of `size` tasks, and a batch of noise."""
-    names = [f'task_{n:02}' for n in range(size)]
-    goals = objectives.for_tasks(dict.fromkeys(names, TaskKind('classification', 10)))
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(64, 32, 32, 3)).astype(np.float32)
-    targets = {name: rng.integers(10, size=64).astype(np.int32) for name in names}
-    problem = from_linen(
-        encoders.Small(),
-        {name: nn.Dense(10) for name in names},
-        *objectives.losses_and_metrics(goals),
-        images[:1],
-    )
-    return problem, Batch(jnp.asarray(images), jax.tree.map(jnp.asarray, targets))
 
 
 def measure(problem, batch, methods):
