@@ -51,7 +51,7 @@ def test_the_example_of_grouping_runs(problem, dataset, tmp_path, monkeypatch):
 
 
 def test_bringing_a_model_takes_under_thirty_lines():
-    snippet = re.search(r'## Bring your own model\n\n```python\n(.*?)```', README, re.DOTALL)[1]
+    snippet = re.search(r'\[start:model\] -->\n```python\n(.*?)```', README, re.DOTALL)[1]
     statements = [line for line in snippet.splitlines() if line and not line.startswith('#')]
     imports = [line for line in statements if line.startswith(('import', 'from'))]
     assert len(statements) - len(imports) < 30

@@ -93,13 +93,14 @@ def total_words(results) -> str:
 
 
 def gain_sentence(results: Mapping[str, Any]) -> str:
-    """The total test error, beside that of one network for all tasks.
+    """The total test error, beside that of one network for all tasks, of one seed.
 
     Args:
       results: what results.json holds.
     """
     change = gain_words(results)
-    return f'Total test error {total_words(results)}' + (f': {change}.' if change else '.')
+    gained = f': {change} with this seed.' if change else '.'
+    return f'Total test error {total_words(results)}{gained}'
 
 
 def sure_sentences(results) -> str:

@@ -54,7 +54,8 @@ def test_the_table(tmp_path):
             '  1  a, b',
             '  2  c (with the help of a)',
             '',
-            'Total test error 6.25 %, against 10.00 % for one network of all tasks: 37.5 % lower.',
+            'Total test error 6.25 %, against 10.00 % for one network of all tasks: 37.5 % lower '
+            'with this seed.',
             '',
             'task   network  groups  all together',
             '------------------------------------',
@@ -68,7 +69,7 @@ def test_the_table(tmp_path):
         ]
     )
     worse = {**RESULTS, 'total_test_error': 12.0}
-    assert '12.00 %, against 10.00 % for one network of all tasks: 20.0 % higher.' in (
+    assert '12.00 %, against 10.00 % for one network of all tasks: 20.0 % higher with this seed.' in (
         report.gain_sentence(worse)
     )
     assert report.gain_sentence({**RESULTS, 'baselines': {}}) == 'Total test error 6.25 %.'
