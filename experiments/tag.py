@@ -33,6 +33,7 @@ METHODS = {
     'exhaustive': grouping.exhaustive,
     'pessimal': functools.partial(grouping.exhaustive, pessimal=True),
     'random': grouping.random,
+    'random_even': grouping.random_even,
     'single_task': grouping.single_task,
     'all_in_one': grouping.all_in_one,
 }

@@ -27,6 +27,7 @@ OWN = (
     'grouping.foresee',
     'grouping.load',
     'grouping.random',
+    'grouping.random_even',
     'grouping.subsets',
     'grouping.verify',
     'models.MLP',

@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tag_jax import ledger, selection, training
 from tag_jax.affinity import AffinitySummary
 from tag_jax.grouping import search, verification
+from tag_jax.grouping.by_networks import even_groups
 from tag_jax.grouping.run import Run, all_in_one_plan, plan
 
 RANDOM, ALL_IN_ONE, EXHAUSTIVE = 'random', 'all_in_one', 'exhaustive'
@@ -225,6 +228,13 @@ def by_networks(method: search.NetworkSearch, found: Search, budget) -> Proposal
     )
 
 
+def random_even(found: Search, budget) -> Proposal:
+    """`grouping.random_even`."""
+    networks = standard_networks(budget)
+    rng = np.random.default_rng((found.run.config.seed, networks))
+    return Proposal(even_groups(rng, len(found.names), networks), None)
+
+
 def single_task(found: Search, budget) -> Proposal:
     """`grouping.single_task`, whatever the budget."""
     del budget
@@ -258,6 +268,7 @@ WHOLE = (search.EXHAUSTIVE, search.PESSIMAL)
 METHODS: Mapping[str, Callable[[Search, float], Proposal]] = {
     ALL_IN_ONE: all_in_one,
     WIDE: wide_all_in_one,
+    'random_even': random_even,
     'single_task': single_task,
     SMALL: small_single_task,
     'tag': tag,

@@ -42,6 +42,7 @@ from tag_jax.grouping.by_networks import (
     exhaustive,
     hoa,
     random,
+    random_even,
     single_task,
     subsets,
 )
@@ -64,6 +65,7 @@ __all__ = [
     'hoa',
     'load',
     'random',
+    'random_even',
     'single_task',
     'subsets',
     'tag',

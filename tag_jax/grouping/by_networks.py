@@ -158,6 +158,28 @@ def random(
     return _chosen('random', draw, problem, dataset, budget, config, workdir, resume)
 
 
+def random_even(
+    problem: MultiTaskProblem,
+    dataset: Dataset,
+    budget: int,
+    config: TrainingConfig = DEFAULTS,
+    workdir: str | os.PathLike | None = None,
+    resume: bool = False,
+) -> Result:
+    """Random groups of equal size, each task in one of them, drawn by the seed of the config.
+
+    What to beat where capacity is short: all that it knows is that no network should carry many.
+
+    Args:
+      problem, dataset, budget, config, workdir, resume: see `grouping.tag`.
+
+    Raises:
+      ValueError, OSError, FloatingPointError: see `grouping.tag`.
+    """
+    draw = lambda: even_groups(np.random.default_rng(config.seed), len(problem.task_names), budget)
+    return _chosen('random_even', draw, problem, dataset, budget, config, workdir, resume)
+
+
 def single_task(
     problem: MultiTaskProblem,
     dataset: Dataset,
@@ -220,6 +242,21 @@ def random_groups(rng, num_tasks, budget):
         groups = {tuple(np.flatnonzero(row).tolist()) for row in members}
         if len(groups) == budget and () not in groups:
             return tuple(sorted(groups))
+
+
+def even_groups(rng, num_tasks, budget):
+    """A random partition of the tasks into `budget` groups whose sizes differ by one at most.
+
+    Args:
+      rng: a NumPy generator.
+      num_tasks: T.
+      budget: k, at most T.
+
+    Returns:
+      A tuple of tuples of task indices.
+    """
+    parts = np.array_split(rng.permutation(num_tasks), budget)
+    return tuple(sorted(tuple(sorted(part.tolist())) for part in parts))
 
 
 def _chosen(method, draw, problem, dataset, budget, config, workdir, resume):

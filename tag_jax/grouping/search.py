@@ -87,7 +87,10 @@ def all_sets(task_names, sizes=None):
 
 
 def random_sets(task_names, count, seed):
-    """Different sets of tasks, all equally likely, that cover the tasks together.
+    """Different random sets of tasks: as many of every size, as often with every task, as can be.
+
+    One of them is the set of all tasks. (Were all sets equally likely, few would be small or large,
+    and how errors grow with size would be a guess.)
 
     Args:
       task_names: T names.
@@ -103,10 +106,39 @@ def random_sets(task_names, count, seed):
     if count >= len(sets):
         return sets
     rng = np.random.default_rng(seed)
-    while True:
-        drawn = [sets[n] for n in sorted(rng.choice(len(sets), count, replace=False))]
-        if set().union(*drawn) == set(task_names):
-            return drawn
+    dealt = set()
+    for size, wanted in _spread(count, len(task_names)).items():
+        dealt |= _dealt(rng, task_names, size, wanted)
+    return [tasks for tasks in sets if tasks in dealt]
+
+
+def _spread(count, num_tasks):
+    """`{size: how many sets}`, as evenly as can be: all tasks first, then from the middle sizes."""
+    middle = num_tasks / 2
+    sizes = [num_tasks, *sorted(range(1, num_tasks), key=lambda size: abs(size - middle))]
+    counts = dict.fromkeys(sizes, 0)
+    while count:
+        for size in sizes:
+            if count and counts[size] < math.comb(num_tasks, size):
+                counts[size] += 1
+                count -= 1
+    return counts
+
+
+def _dealt(rng, task_names, size, count):
+    """Different sets of one size, dealt like hands of cards, so that tasks come equally often."""
+    total = len(task_names)
+    held = min(size, total - size)  # Of large sets, what they leave out is dealt.
+    if not held:
+        return {task_names}
+    hands = set()
+    while len(hands) < count:
+        deck = np.concatenate([rng.permutation(total) for _ in range(held)])
+        for hand in map(set, deck.reshape(-1, held).tolist()):
+            if len(hand) == held and len(hands) < count:
+                members = hand if held == size else set(range(total)) - hand
+                hands.add(tuple(task_names[task] for task in sorted(members)))
+    return hands
 
 
 def trained_rows(run, sets, book) -> list[dict]:

@@ -1,6 +1,7 @@
 import collections
 import dataclasses
 import itertools
+import math
 import os
 import signal
 import subprocess
@@ -11,11 +12,13 @@ import time
 import numpy as np
 import optax
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from small import TASKS
 
 from tag_jax import grouping, ledger, selection, workdir
 from tag_jax.grouping import search
-from tag_jax.grouping.by_networks import random_groups
+from tag_jax.grouping.by_networks import even_groups, random_groups
 from tag_jax.training import TrainingConfig
 
 CONFIG = TrainingConfig(steps=20, batch_size=64, learning_rate=1e-2, eval_every=10, slots=2)
@@ -129,6 +132,42 @@ def test_random_groups_are_equally_likely():
     assert set(counts) == expected
     share = 20_000 / len(expected)
     assert max(abs(count - share) for count in counts.values()) < 5 * share**0.5
+
+
+def test_random_groups_of_equal_size(problem, dataset):
+    drawn = grouping.random_even(problem, dataset, 2, CONFIG)
+    assert sorted(len(group.tasks) for group in drawn.groups) == [1, 2]
+    assert all(group.serves == group.tasks for group in drawn.groups)
+    rng = np.random.default_rng(0)
+    counts = collections.Counter(even_groups(rng, 4, 2) for _ in range(3000))
+    assert set(counts) == {((0, n), tuple(sorted({1, 2, 3} - {n}))) for n in (1, 2, 3)}
+    assert max(abs(count - 1000) for count in counts.values()) < 5 * 1000**0.5
+    assert sorted(map(len, even_groups(rng, 9, 4))) == [2, 2, 2, 3]
+
+
+@given(st.integers(1, 10), st.data())
+def test_random_sets_are_spread_over_sizes_and_tasks(num_tasks, data):
+    names = tuple(f't{n}' for n in range(num_tasks))
+    count = data.draw(st.integers(1, 2**num_tasks))
+    sets = search.random_sets(names, count, data.draw(st.integers(0, 2**32 - 1)))
+    assert len(sets) == len(set(sets)) == min(count, 2**num_tasks - 1)
+    assert names in sets
+    assert all(sorted(tasks, key=names.index) == list(tasks) for tasks in sets)
+    sizes = collections.Counter(map(len, sets))
+    # A size has less than another, by more than one, only where there are no more sets of it.
+    for size in range(1, num_tasks + 1):
+        if sizes[size] < max(sizes.values()) - 1:
+            assert sizes[size] == math.comb(num_tasks, size)
+
+
+def test_random_sets_hold_every_task_about_as_often():
+    names = tuple('abcdefghi')
+    for seed in range(20):
+        sets = search.random_sets(names, 50, seed)
+        counts = collections.Counter(itertools.chain(*sets))
+        assert max(counts.values()) - min(counts.values()) <= 8  # Of 25, on average.
+    assert search.random_sets(names, 50, 0) == search.random_sets(names, 50, 0)
+    assert search.random_sets(names, 50, 0) != search.random_sets(names, 50, 1)
 
 
 def test_networks_of_another_precision_are_other_networks(problem, dataset, tmp_path):

@@ -69,8 +69,9 @@ def test_the_table(tmp_path):
         ]
     )
     worse = {**RESULTS, 'total_test_error': 12.0}
-    assert '12.00 %, against 10.00 % for one network of all tasks: 20.0 % higher with this seed.' in (
-        report.gain_sentence(worse)
+    assert (
+        '12.00 %, against 10.00 % for one network of all tasks: 20.0 % higher with this seed.'
+        in (report.gain_sentence(worse))
     )
     assert report.gain_sentence({**RESULTS, 'baselines': {}}) == 'Total test error 6.25 %.'
 
