@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,9 @@ from tag_jax import examples, gradients, models, parallel
 from tag_jax.data import Source, Split
 from tag_jax.prediction import in_batches
 from tag_jax.problem import MultiTaskProblem, with_trailing_axes
+
+# What a model and data that do not fit each other end in.
+_UNFIT = (TypeError, ValueError, flax.errors.FlaxError)
 
 
 class PreparedSplit(NamedTuple):
@@ -168,9 +172,10 @@ def check_split(problem: MultiTaskProblem, split: Split | Source, name: str) -> 
         if whole:
             _references(problem, batch)
         _check_shapes(problem, jax.tree.map(lambda x: x[:1], batch))
-    except (TypeError, ValueError) as error:
-        sentence = str(error).splitlines()[0]
-        raise ValueError(f'the {name} split does not fit the problem: {sentence}') from error
+    except _UNFIT as error:
+        raise ValueError(
+            f'the {name} split does not fit the problem: {_first_line(error)}'
+        ) from error
 
 
 def predictor(
@@ -187,11 +192,18 @@ def predictor(
       batch_size: examples a pass.
 
     Raises:
-      ValueError: from the function, if there are no examples.
+      ValueError: from the function, if there are no examples, or the network cannot take them.
     """
 
     def predict(inputs):
-        return _predict(problem, params, model_state, inputs)
+        try:
+            return _predict(problem, params, model_state, inputs)
+        except _UNFIT as error:
+            shapes = {str(['N', *np.shape(x)[1:]]) for x in jax.tree.leaves(inputs)}
+            shapes = ' and '.join(sorted(shapes)).replace("'", '')
+            raise ValueError(
+                f'the network cannot take inputs of shape {shapes}: {_first_line(error)}'
+            ) from error
 
     return lambda inputs: in_batches(predict, inputs, batch_size)
 
@@ -269,6 +281,15 @@ def _check_labels(task, target, mask, size, name, whole):
 def _check_shapes(problem, batch):
     """Goes through the losses and the metrics of a batch with shapes only."""
     params, model_state = jax.eval_shape(problem.init, jax.random.key(0))
+    outputs = jax.eval_shape(
+        lambda *network: problem.predict(*network, batch.inputs), params, model_state
+    )
+    for task in problem.task_names:
+        try:
+            target, _ = batch.labels(task)
+            jax.eval_shape(problem.losses[task], outputs[task], target)
+        except _UNFIT as error:
+            raise ValueError(f'of the task {task!r}, {_first_line(error)}') from error
     key = jax.random.key(0)
     jax.eval_shape(
         lambda *network: gradients.task_losses(problem, *network, batch, key), params, model_state
@@ -276,6 +297,11 @@ def _check_shapes(problem, batch):
     jax.eval_shape(
         lambda *network: _sums(problem, network, batch, np.ones(1, bool)), params, model_state
     )
+
+
+def _first_line(error):
+    """What an error says, without the address that Flax adds."""
+    return (str(error) or type(error).__name__).splitlines()[0].split(' (https://')[0]
 
 
 def _is_real(array):

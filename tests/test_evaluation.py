@@ -87,7 +87,10 @@ def malformed():
         (replaced(split, sign=with_value(sign, 5, 2)), 'the label 2 is not one of the classes'),
         (replaced(split, sign=sign[:, None]), "of 'sign' will not do: class labels must be"),
         (replaced(split, sign=sign.astype(float)), 'class labels must be integers'),
-        (replaced(split, radius=np.ones((64, 3))), 'the train split does not fit the problem'),
+        (
+            replaced(split, radius=np.eye(64, 2)),
+            r"of the task 'radius', targets \[1, 2\]",
+        ),
     ]
 
 
@@ -98,6 +101,18 @@ def test_malformed_splits_are_named(problem, split, message):
     with pytest.raises(ValueError, match=message) as raised:
         evaluation.check_split(problem, split, 'train')
     assert '\n' not in str(raised.value)
+
+
+def test_inputs_of_another_shape_are_named(noisy_problem, dataset):
+    """By Linen, which has errors of its own, and by NNX."""
+    wide = dataset.test._replace(inputs=np.ones((200, 7), np.float32))
+    with pytest.raises(ValueError, match='the test split does not fit the problem: ') as raised:
+        evaluation.check_split(noisy_problem, wide, 'test')
+    assert 'https' not in str(raised.value)
+    network = noisy_problem.init(jax.random.key(0))
+    predict = evaluation.predictor(noisy_problem, *network, 64)
+    with pytest.raises(ValueError, match=r'cannot take inputs of shape \[N, 7\]: '):
+        predict(wide.inputs)
 
 
 def test_heads_of_the_wrong_width_are_named_before_training(dataset):

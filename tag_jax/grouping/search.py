@@ -87,10 +87,12 @@ def all_sets(task_names, sizes=None):
 
 
 def random_sets(task_names, count, seed):
-    """Different random sets of tasks: as many of every size, as often with every task, as can be.
+    """Different random sets of tasks: half of them spread over sizes and tasks, the rest any.
 
-    One of them is the set of all tasks. (Were all sets equally likely, few would be small or large,
-    and how errors grow with size would be a guess.)
+    The first half has as many sets of every size as can be, each task about as often, and the set
+    of all tasks: of sets drawn from all few are small or large, and how errors grow with size
+    would be a guess. The rest are drawn from all sets, most of which are of middle size, where
+    most is to be learnt of who helps whom.
 
     Args:
       task_names: T names.
@@ -106,10 +108,12 @@ def random_sets(task_names, count, seed):
     if count >= len(sets):
         return sets
     rng = np.random.default_rng(seed)
-    dealt = set()
-    for size, wanted in _spread(count, len(task_names)).items():
-        dealt |= _dealt(rng, task_names, size, wanted)
-    return [tasks for tasks in sets if tasks in dealt]
+    drawn = set()
+    for size, wanted in _spread(-(-count // 2), len(task_names)).items():
+        drawn |= _dealt(rng, task_names, size, wanted)
+    rest = [tasks for tasks in sets if tasks not in drawn]
+    drawn |= {rest[n] for n in rng.choice(len(rest), count - len(drawn), replace=False)}
+    return [tasks for tasks in sets if tasks in drawn]
 
 
 def _spread(count, num_tasks):

@@ -12,7 +12,7 @@ from tag_jax.selection.candidates import Candidates
 from tag_jax.selection.predictors import all_groups, checked_groups, names_of
 
 # Ratios of the variance of noise to the variance that is expected of a coefficient.
-SIZE_RIDGE, PAIR_RIDGE = 10.0, 10.0
+SIZE_RIDGE, PAIR_RIDGE = 3.0, 3.0
 
 
 def additive_model(
