@@ -9,8 +9,9 @@ groups gain, cost of the search. It took 18 minutes on two CPU cores that had ot
 
     python -m experiments.compare_groupings --methods=all_in_one,tag,hoa
 
-leaves the exhaustive search out, and trains only what these methods ask for. An interrupted command
-goes on with --workdir=FOLDER --resume; several commands with one --store share the work.
+leaves the exhaustive search out, and trains only what these methods ask for; with --dry_run it says
+how many networks that is, and how long it takes. An interrupted command goes on with
+--workdir=FOLDER --resume; several commands with one --store share the work.
 
     python -m experiments.compare_groupings --smaller=0.5 --budgets=1,1.5,2,2.5,3
 
@@ -42,7 +43,7 @@ flags.DEFINE_string(
 )
 common.define_comparison_flags()
 flags.adopt_module_key_flags(launch)
-for name in (*common.COMPARISON_FLAGS, 'smaller'):
+for name in (*common.COMPARISON_FLAGS, 'smaller', 'dry_run'):
     flags.declare_key_flag(name)
 
 FLAGS = flags.FLAGS
@@ -61,6 +62,11 @@ def main():
     if comparison.WIDE in methods:
         wider = {budget: wide(dataset, budget) for budget in budgets}
     comparison.check(problem, dataset, methods, budgets, config, FLAGS.seeds, smaller, wider)
+    encoders = {'seeds': FLAGS.seeds, 'smaller': smaller, 'wider': wider}
+    if FLAGS.dry_run:
+        asked = problem, dataset, methods, budgets, config
+        print(report.foresight_text(comparison.foresee(*asked, **encoders)))
+        return
     settings = {
         'methods': methods,
         'wider': FLAGS.wider if wider else None,
@@ -81,11 +87,9 @@ def main():
             methods,
             budgets,
             config,
-            seeds=FLAGS.seeds,
             store=store,
-            smaller=smaller,
-            wider=wider,
             on_outcome=on_outcome,
+            **encoders,
         )
         launch.record_command(folder)
         print(report.write_comparison(folder, found, problem.task_names, settings))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from small import TASKS, make_problem
 
-from tag_jax import comparison, grouping, selection
+from tag_jax import comparison, grouping, ledger, selection
 from tag_jax.grouping import run
 from tag_jax.training import TrainingConfig
 
@@ -37,6 +37,24 @@ def test_every_method_and_seed_has_an_outcome(compared):
     assert outcome(compared, 'all_in_one').groups == (ALL,)
     assert outcome(compared, 'single_task').groups == tuple((task,) for task in ALL)
     assert outcome(compared, 'random').groups == ()
+
+
+@pytest.mark.parametrize('methods', [('tag', 'hoa', 'subsets'), ('exhaustive', 'subsets')])
+def test_what_it_takes_is_foreseen(methods, problem, dataset, tmp_path):
+    """Against the networks that it trains for its ledger; the others are trained for their time."""
+    config = dataclasses.replace(CONFIG, eval_every=1, patience=0)
+    asked = problem, dataset, methods, (2,), config
+    foreseen = comparison.foresee(*asked, seeds=2)
+    *_, reference = [stage for stage in foreseen.stages if stage.what.endswith('the time of')]
+    assert reference.networks == 2
+    assert foreseen.seconds > 0
+    comparison.compare(*asked, seeds=2, store=tmp_path)
+    with ledger.Ledger(tmp_path, {}) as book:
+        steps = sum(row['steps_taken'] for row in book.rows())
+    known = [stage for stage in foreseen.stages if not stage.measures and stage != reference]
+    assert 0 < steps <= sum(stage.networks * stage.steps for stage in known)
+    if 'exhaustive' in methods:
+        assert steps == sum(stage.networks * stage.steps for stage in known)
 
 
 def test_searches_cost_what_they_would_have_trained(compared):

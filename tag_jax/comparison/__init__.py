@@ -31,6 +31,7 @@ Examples:
   random: ...
 """
 
+from tag_jax.comparison.foresight import foresee
 from tag_jax.comparison.methods import (
     ALL_IN_ONE,
     EXHAUSTIVE,
@@ -72,6 +73,7 @@ __all__ = [
     'compare',
     'correlation',
     'cross_fitted_optimum',
+    'foresee',
     'propose',
     'searching',
     'summary',

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -92,12 +93,22 @@ def foresee(
             Stage('single tasks on the smaller encoder', len(problem.task_names), config.steps),
             *found,
         )
+    return tried(problem, dataset, config, found)
+
+
+def tried(problem: Any, dataset: Any, config: TrainingConfig, stages: Sequence[Stage]) -> Foresight:
+    """What some stages take, by training a few networks of each for a few steps.
+
+    Args:
+      problem, dataset, config: see `foresee`.
+      stages: one after another.
+    """
     seconds = math.fsum(
         stage.networks * stage.steps * _seconds_a_step(problem, dataset, config, stage)
-        for stage in found
+        for stage in stages
         if stage.networks
     )
-    return Foresight(found, seconds, _bytes_in_use())
+    return Foresight(tuple(stages), seconds, _bytes_in_use())
 
 
 def stages(
