@@ -95,6 +95,36 @@ def remarks(
     return tuple(found)
 
 
+def dominance(
+    summary: affinity.AffinitySummary,
+    budget: int,
+    chosen: selection.Selection,
+    with_diagonal: bool = False,
+) -> tuple[str, ...]:
+    """Whether a few measurements decide the groups: a sentence where some decide a mean.
+
+    Args:
+      summary: the `affinity.AffinitySummary` that was selected from.
+      budget: see `selection.select_groups`.
+      chosen: the `selection.Selection` that it gave.
+      with_diagonal: whether a task's affinity onto itself is the score of a task alone.
+    """
+    steps = affinity.dominant(summary)
+    if not steps:
+        return ()
+    rest = affinity.without(summary, steps).mean
+    some = ', '.join(map(str, steps[:5])) + (' and others' if len(steps) > 5 else '')
+    sentence = f'What was measured at step {some} decides the mean of a pair by itself: '
+    if not np.isfinite(rest[~np.eye(len(rest), dtype=bool)]).all():
+        return (sentence + 'without it not every pair has an affinity.',)
+    alone = np.diagonal(rest) if with_diagonal else None
+    again = selection.select_groups(rest, budget, alone)
+    if (again.groups, again.serves) == (chosen.groups, chosen.serves):
+        return (sentence + 'without it the groups would be the same.',)
+    other = _described(summary.task_names, again, None)
+    return (f'{sentence}without it the groups would be {other}.',)
+
+
 def _described(names, other, chosen):
     """A selection in words: by the tasks that it moves, where these are few."""
     if chosen is not None:

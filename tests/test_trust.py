@@ -107,3 +107,36 @@ def test_objectives_are_those_of_selection(alone):
     np.fill_diagonal(matrix, 5.0)
     selected = selection.select_groups(matrix, 3, alone)
     assert np.sum(trust._weights(selected, 4) * matrix) == pytest.approx(selected.objective)
+
+
+def test_a_batch_that_decides_by_itself_is_named():
+    """One measurement in 400 that is finite, and far beyond all others."""
+    summary = summary_of(blocks(1.0), 0.1)
+    assert affinity.dominant(summary) == ()
+    chosen, _ = choice(summary)
+    assert trust.dominance(summary, 2, chosen) == ()
+    history = summary.history.copy()
+    history[120, 0, 2] = 1e6
+    broken = affinity.summary(affinity.AffinityStatistics(NAMES, tuple(range(400)), tuple(history)))
+    assert affinity.dominant(broken) == (120,)
+    assert len(affinity.without(broken, [120]).steps) == 399
+    misled, _ = choice(broken)
+    assert misled.groups != chosen.groups
+    (sentence,) = trust.dominance(broken, 2, misled)
+    assert sentence.startswith('What was measured at step 120 decides')
+    assert sentence.endswith('without it the groups would be {a, b} {c, d}.')
+    history[120, 0, 2], history[120, 0, 1] = 1.0, 1e6  # To the same end.
+    broken = affinity.summary(affinity.AffinityStatistics(NAMES, tuple(range(400)), tuple(history)))
+    (sentence,) = trust.dominance(broken, 2, choice(broken)[0])
+    assert sentence.endswith('without it the groups would be the same.')
+
+
+def test_heavy_tails_and_drift_are_no_single_batch():
+    rng = np.random.default_rng(0)
+    drift = np.exp(-np.arange(300) / 20)[:, None, None] * np.ones((4, 4))
+    for history in (
+        rng.standard_t(2, size=(300, 4, 4)),
+        drift + 0.01 * rng.normal(size=(300, 4, 4)),
+    ):
+        found = affinity.AffinityStatistics(NAMES, tuple(range(300)), tuple(history))
+        assert affinity.dominant(affinity.summary(found)) == ()

@@ -42,6 +42,7 @@ from tag_jax.affinity.statistics import (
     AffinitySummary,
     Contrast,
     contrast,
+    dominant,
     indistinct,
     init,
     margin,
@@ -49,6 +50,7 @@ from tag_jax.affinity.statistics import (
     summary,
     update,
     window,
+    without,
 )
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     'AffinitySummary',
     'Contrast',
     'contrast',
+    'dominant',
     'indistinct',
     'init',
     'inter_task_affinities',
@@ -67,4 +70,5 @@ __all__ = [
     'summary',
     'update',
     'window',
+    'without',
 ]

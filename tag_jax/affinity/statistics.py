@@ -6,6 +6,7 @@ consecutive measurements.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -226,6 +227,37 @@ def rarely_together(summary: AffinitySummary, share: float = 0.1) -> tuple[tuple
     return tuple(
         (summary.task_names[i], summary.task_names[j]) for i, j in np.argwhere(few) if i != j
     )
+
+
+def dominant(summary: AffinitySummary) -> tuple[int, ...]:
+    """The steps at which a single measurement decides a mean.
+
+    It moves the mean over the N measurements of a pair by more than single ones scatter: it is
+    further from their median than N times their spread (1.4826 times the median distance from
+    it). A batch on which training nearly broke does that, and is no noise to be averaged away.
+
+    Args:
+      summary: an `AffinitySummary`; with fewer than ten measurements none is told apart.
+    """
+    if len(summary.steps) < 10:
+        return ()
+    history = np.ma.masked_invalid(summary.history.astype(np.float64))
+    distance = np.abs(history - np.ma.median(history, axis=0))
+    spread = 1.4826 * np.ma.median(distance, axis=0)
+    far = (distance > summary.count * spread) & (spread > 0)
+    return tuple(summary.steps[far.filled(False).any(axis=(1, 2))].tolist())
+
+
+def without(found: AffinitySummary, steps: Iterable[int]) -> AffinitySummary:
+    """What the measurements at all other steps come to.
+
+    Args:
+      found: from `summary`.
+      steps: those whose measurements are left out.
+    """
+    kept = np.flatnonzero(~np.isin(found.steps, list(steps)))
+    steps, history = (tuple(entries[n] for n in kept) for entries in (found.steps, found.history))
+    return summary(AffinityStatistics(found.task_names, steps, history))
 
 
 def _history(statistics):

@@ -128,7 +128,10 @@ def _by_affinity(method, problem, dataset, budget, config, workdir, affinity, re
         objective=selected.objective,
         bound=selected.bound,
         confidence=confidence,
-        remarks=trust.remarks(summary, other, confidence, selected),
+        remarks=(
+            *trust.remarks(summary, other, confidence, selected),
+            *trust.dominance(summary, budget, selected, on_validation),
+        ),
         affinities=summary,
         cost={**cost, 'selection_seconds': seconds},
     )
