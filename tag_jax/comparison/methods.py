@@ -104,6 +104,9 @@ class Search:
 
         def train():
             rows = search.searched_rows(self.run, method, self._book)
+            if method.fraction == 1:
+                for row in rows:
+                    self._rows.setdefault(row['cost'], {})[tuple(row['tasks'])] = row
             return rows, method.predict(ledger.candidates(rows, self.names))
 
         return self._kept(('searched', method.name), train)

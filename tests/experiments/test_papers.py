@@ -59,6 +59,18 @@ def test_celeb_a(tmp_path):
     assert grouping.load(tmp_path / 'run').total_test_error == results['total_test_error']
 
 
+def test_celeb_a_with_all_attributes(tmp_path):
+    """The setting of Sener & Koltun 2018: ResNet-18 with 40 heads."""
+    manual = tmp_path / 'manual'
+    manual.mkdir()
+    celeb_a.prepare(manual, tmp_path)
+    flags = ('--attributes=40', '--method=all_in_one', '--image_size=32', '--steps=1')
+    _, results = finished('celeb_a', tmp_path, *flags)
+    assert len(results['groups'][0]['tasks']) == len(results['metrics']) == 40
+    config = workdir.read_json(tmp_path / 'run' / 'config.json')
+    assert config['optimizer'].startswith('halving_sgd')
+
+
 def test_taskonomy(tmp_path):
     taskonomy.write(tmp_path)
     flags = ('--image_size=16', '--affinity_kind=first_order', '--learning_rate=0.001')
