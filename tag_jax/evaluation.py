@@ -1,5 +1,6 @@
 """How well networks do on a split, and whether a split can be used at all."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -280,23 +281,34 @@ def _check_labels(task, target, mask, size, name, whole):
 
 def _check_shapes(problem, batch):
     """Goes through the losses and the metrics of a batch with shapes only."""
-    params, model_state = jax.eval_shape(problem.init, jax.random.key(0))
-    outputs = jax.eval_shape(
-        lambda *network: problem.predict(*network, batch.inputs), params, model_state
+    network = jax.eval_shape(problem.init, jax.random.key(0))
+    encode = lambda params, state: problem.encode(
+        params['shared'], state['shared'], batch.inputs, False, None
     )
-    for task in problem.task_names:
-        try:
-            target, _ = batch.labels(task)
-            jax.eval_shape(problem.losses[task], outputs[task], target)
-        except _UNFIT as error:
-            raise ValueError(f'of the task {task!r}, {_first_line(error)}') from error
+    jax.eval_shape(encode, *network)
+    try:
+        _check_losses(problem, network, batch)
+    except _UNFIT:
+        for task in problem.task_names:
+            try:
+                _check_losses(_only(problem, task), network, batch)
+            except _UNFIT as error:
+                raise ValueError(f'of the task {task!r}, {_first_line(error)}') from error
+        raise
+    jax.eval_shape(lambda *network: _sums(problem, network, batch, np.ones(1, bool)), *network)
+
+
+def _check_losses(problem, network, batch):
     key = jax.random.key(0)
-    jax.eval_shape(
-        lambda *network: gradients.task_losses(problem, *network, batch, key), params, model_state
-    )
-    jax.eval_shape(
-        lambda *network: _sums(problem, network, batch, np.ones(1, bool)), params, model_state
-    )
+    jax.eval_shape(lambda *network: gradients.task_losses(problem, *network, batch, key), *network)
+
+
+def _only(problem, task):
+    """The problem with one of its tasks; parameters and state are as before."""
+    of_task = {
+        name: {task: getattr(problem, name)[task]} for name in ('decode', 'losses', 'metrics')
+    }
+    return dataclasses.replace(problem, task_names=(task,), **of_task)
 
 
 def _first_line(error):

@@ -159,6 +159,20 @@ def test_the_optimum_by_hand():
     assert comparison.cross_fitted_optimum(rows[:1], ('a', 'b'), 2) is None
 
 
+def test_the_optimum_of_three_seeds_is_chosen_in_all_ways():
+    """One seed chooses and two judge, or two choose and one judges."""
+    alone, together = (1.0, 5.0, 6.0), 3.25
+    rows = [
+        [row(['a'], a=one), row(['b'], b=one), row(['a', 'b'], a=together, b=together)]
+        for one in alone
+    ]
+    found = comparison.cross_fitted_optimum(rows, ('a', 'b'), 2)
+    # The first seed prefers single tasks, and so does its mean with the second.
+    assert found.groups.count((('a',), ('b',))) == 2
+    assert len(found.groups) == 6
+    assert found.error == pytest.approx((2 * (5 + 6) / 2 + 2 * 6 + 4 * 2 * together) / 6)
+
+
 def test_correlations_are_within_tasks():
     left, right = np.array([1.0, 2, 3, np.nan]), np.array([2.0, 4, 6, 1])
     assert comparison.correlation(left, right) == pytest.approx(1)

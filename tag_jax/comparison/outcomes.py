@@ -6,6 +6,7 @@ once. What a method is charged for is what its own search would have trained.
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ from tag_jax.problem import MultiTaskProblem
 
 DRAWS = 200  # Random groupings of a seed and budget, where all networks exist.
 DRAWS_TO_TRAIN = 5  # The same, where their networks have to be trained.
+MOST_HALVINGS = 20  # Of the seeds, into those that choose an optimum and those that judge it.
 
 
 class Outcome(NamedTuple):
@@ -69,8 +71,9 @@ class CrossFitted(NamedTuple):
 
     Attributes:
       error: total test error, percent: chosen on the mean validation errors of half the seeds,
-        scored on the test errors of the other half; the mean of both ways round.
-      groups: of both ways, tuples of task names.
+        scored on the test errors of the other half; the mean of both ways round, over up to
+        MOST_HALVINGS ways to halve.
+      groups: of every way, tuples of task names.
     """
 
     error: float
@@ -268,21 +271,35 @@ def cross_fitted_optimum(
         return None
     errors = {split: errors_of(rows_of_seeds, task_names, split) for split in ledger.SPLITS}
     costs = [row['cost'] for row in rows_of_seeds[0]]
-    middle = len(rows_of_seeds) // 2
     totals, chosen = [], []
-    for mine, theirs in (
-        (slice(0, middle), slice(middle, None)),
-        (slice(middle, None), slice(0, middle)),
-    ):
-        scores = errors['validation'][mine].mean(axis=0)
-        candidates = selection.Candidates(~np.isnan(scores), scores, costs, task_names)
-        best = selection.select_networks(candidates, budget)
-        networks = list(best.networks)
-        served = np.nan_to_num(errors['validation'][theirs][:, networks], nan=np.inf).argmin(axis=1)
-        tested = np.take_along_axis(errors['test'][theirs][:, networks], served[:, None], axis=1)
-        totals.append(tested.sum(axis=(1, 2)).mean())
-        chosen.append(_named(best.groups, task_names))
+    for half in _halvings(len(rows_of_seeds)):
+        for mine, theirs in ((half, ~half), (~half, half)):
+            scores = errors['validation'][mine].mean(axis=0)
+            candidates = selection.Candidates(~np.isnan(scores), scores, costs, task_names)
+            best = selection.select_networks(candidates, budget)
+            totals.append(_served_totals(errors, theirs, list(best.networks)).mean())
+            chosen.append(_named(best.groups, task_names))
     return CrossFitted(float(np.mean(totals)), tuple(chosen))
+
+
+def _halvings(size):
+    """Ways to halve some seeds, each bool `[S]`: all of them, or some where there are many."""
+    middle = size // 2
+    if math.comb(size, middle) <= MOST_HALVINGS:
+        halves = list(itertools.combinations(range(size), middle))
+        # Of an even number, every half comes again as the other half.
+        halves = halves[: len(halves) // 2] if 2 * middle == size else halves
+    else:
+        rng = np.random.default_rng(0)
+        halves = [rng.choice(size, middle, replace=False) for _ in range(MOST_HALVINGS)]
+    return [np.isin(np.arange(size), half) for half in halves]
+
+
+def _served_totals(errors, seeds, networks):
+    """Total test errors `[S]`, every task served by what is best on validation for each seed."""
+    validation, test = (errors[split][seeds][:, networks] for split in ledger.SPLITS)
+    served = np.nan_to_num(validation, nan=np.inf).argmin(axis=1)
+    return np.take_along_axis(test, served[:, None], axis=1).sum(axis=(1, 2))
 
 
 def _random_proposals(found, budget, count):

@@ -87,12 +87,12 @@ def all_sets(task_names, sizes=None):
 
 
 def random_sets(task_names, count, seed):
-    """Different random sets of tasks: half of them spread over sizes and tasks, the rest any.
+    """Different random sets of tasks: half of them spread over sizes, the rest any.
 
-    The first half has as many sets of every size as can be, each task about as often, and the set
-    of all tasks: of sets drawn from all few are small or large, and how errors grow with size
-    would be a guess. The rest are drawn from all sets, most of which are of middle size, where
-    most is to be learnt of who helps whom.
+    The first half has as many sets of every size as can be, the set of all tasks among them: of
+    sets drawn from all few are small or large, and how errors grow with size would be a guess. The
+    rest are drawn from all sets, most of which are of middle size, where most is to be learnt of
+    who helps whom.
 
     Args:
       task_names: T names.
@@ -108,12 +108,13 @@ def random_sets(task_names, count, seed):
     if count >= len(sets):
         return sets
     rng = np.random.default_rng(seed)
-    drawn = set()
+    draw = lambda places, wanted: rng.choice(places, wanted, replace=False).tolist()
+    sizes = np.array([len(tasks) for tasks in sets])
+    drawn = []
     for size, wanted in _spread(-(-count // 2), len(task_names)).items():
-        drawn |= _dealt(rng, task_names, size, wanted)
-    rest = [tasks for tasks in sets if tasks not in drawn]
-    drawn |= {rest[n] for n in rng.choice(len(rest), count - len(drawn), replace=False)}
-    return [tasks for tasks in sets if tasks in drawn]
+        drawn += draw(np.flatnonzero(sizes == size), wanted)
+    drawn += draw(np.setdiff1d(np.arange(len(sets)), drawn), count - len(drawn))
+    return [sets[n] for n in sorted(drawn)]
 
 
 def _spread(count, num_tasks):
@@ -127,22 +128,6 @@ def _spread(count, num_tasks):
                 counts[size] += 1
                 count -= 1
     return counts
-
-
-def _dealt(rng, task_names, size, count):
-    """Different sets of one size, dealt like hands of cards, so that tasks come equally often."""
-    total = len(task_names)
-    held = min(size, total - size)  # Of large sets, what they leave out is dealt.
-    if not held:
-        return {task_names}
-    hands = set()
-    while len(hands) < count:
-        deck = np.concatenate([rng.permutation(total) for _ in range(held)])
-        for hand in map(set, deck.reshape(-1, held).tolist()):
-            if len(hand) == held and len(hands) < count:
-                members = hand if held == size else set(range(total)) - hand
-                hands.add(tuple(task_names[task] for task in sorted(members)))
-    return hands
 
 
 def trained_rows(run, sets, book) -> list[dict]:

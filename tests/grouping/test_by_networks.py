@@ -160,12 +160,10 @@ def test_random_sets_are_of_all_sizes(num_tasks, data):
     )
 
 
-def test_random_sets_hold_every_task_about_as_often():
+def test_random_sets_follow_from_their_seed():
     names = tuple('abcdefghi')
-    for seed in range(20):
-        sets = search.random_sets(names, 50, seed)
-        counts = collections.Counter(itertools.chain(*sets))
-        assert max(counts.values()) - min(counts.values()) <= 16  # Of 25, on average.
+    sizes = collections.Counter(len(tasks) for tasks in search.random_sets(names, 50, 0))
+    assert min(sizes[1], sizes[8]) >= 2  # Of 50 drawn from all 511, less than one is expected.
     assert search.random_sets(names, 50, 0) == search.random_sets(names, 50, 0)
     assert search.random_sets(names, 50, 0) != search.random_sets(names, 50, 1)
 
