@@ -168,10 +168,6 @@ flags.DEFINE_float(
 )
 flags.DEFINE_bool('resume', False, 'Go on with the run that the workdir holds, if it holds one.')
 
-flags.DEFINE_bool(
-    'dry_run', False, 'Say what the command would train, and how long that takes, and stop.'
-)
-
 FLAGS = flags.FLAGS
 
 # What launchers that compare ways to group take of the flags above, and below.

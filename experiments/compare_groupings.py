@@ -41,9 +41,12 @@ flags.DEFINE_string(
     'The encoder of wide_all_in_one: channels for as many times the units as the budget (Fifty et '
     'al. 2021), cost for one as costly as it (Standley et al. 2020).',
 )
+flags.DEFINE_bool(
+    'dry_run', False, 'Say what the command would train, and how long that takes, and stop.'
+)
 common.define_comparison_flags()
 flags.adopt_module_key_flags(launch)
-for name in (*common.COMPARISON_FLAGS, 'smaller', 'dry_run'):
+for name in (*common.COMPARISON_FLAGS, 'smaller'):
     flags.declare_key_flag(name)
 
 FLAGS = flags.FLAGS
@@ -62,10 +65,10 @@ def main():
     if comparison.WIDE in methods:
         wider = {budget: wide(dataset, budget) for budget in budgets}
     comparison.check(problem, dataset, methods, budgets, config, FLAGS.seeds, smaller, wider)
-    encoders = {'seeds': FLAGS.seeds, 'smaller': smaller, 'wider': wider}
+    options = {'seeds': FLAGS.seeds, 'smaller': smaller, 'wider': wider}
     if FLAGS.dry_run:
         asked = problem, dataset, methods, budgets, config
-        print(report.foresight_text(comparison.foresee(*asked, **encoders)))
+        print(report.foresight_text(comparison.foresee(*asked, **options)))
         return
     settings = {
         'methods': methods,
@@ -89,7 +92,7 @@ def main():
             config,
             store=store,
             on_outcome=on_outcome,
-            **encoders,
+            **options,
         )
         launch.record_command(folder)
         print(report.write_comparison(folder, found, problem.task_names, settings))

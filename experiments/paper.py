@@ -16,7 +16,7 @@ FLAGS = flags.FLAGS
 
 _GROUPING = (
     *('method', 'budget', 'resume', 'store', 'affinity', 'smaller', 'weighting', 'coordinator'),
-    *('num_processes', 'process_id'),
+    *('num_processes', 'process_id', 'dry_run'),
 )
 _WEIGHTING = ('methods', 'seeds', 'grid', 'learning_rates', 'tasks')
 

@@ -52,6 +52,9 @@ flags.DEFINE_string(
     'Folder of the networks that a search trains, for several runs and processes; by default one '
     'in the workdir.',
 )
+flags.DEFINE_bool(
+    'dry_run', False, 'Say what the command would train, and how long that takes, and stop.'
+)
 flags.adopt_module_key_flags(common)
 flags.adopt_module_key_flags(processes)
 

@@ -202,6 +202,6 @@ def _outcome(problem, test, config, name, groups, networks) -> Outcome:
                 validation[row, columns[task]] = network.validation[task]['error']
                 tested[row, columns[task]] = scores[task]['error']
                 for measure, value in scores[task].items():
-                    metrics[task].setdefault(measure, np.empty(seeds))[row] = value
+                    metrics[task].setdefault(measure, np.full(seeds, np.nan))[row] = value
     seconds = sum(network.seconds for found in networks.values() for network in found)
     return Outcome(name, tuple(chosen), validation, tested, metrics, seconds)

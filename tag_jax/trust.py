@@ -109,20 +109,23 @@ def dominance(
       chosen: the `selection.Selection` that it gave.
       with_diagonal: whether a task's affinity onto itself is the score of a task alone.
     """
-    steps = affinity.dominant(summary)
+    steps = affinity.dominant(summary, with_diagonal)
     if not steps:
         return ()
     rest = affinity.without(summary, steps).mean
     some = ', '.join(map(str, steps[:5])) + (' and others' if len(steps) > 5 else '')
-    sentence = f'What was measured at step {some} decides the mean of a pair by itself: '
-    if not np.isfinite(rest[~np.eye(len(rest), dtype=bool)]).all():
-        return (sentence + 'without it not every pair has an affinity.',)
+    at, those = ('steps', 'them') if len(steps) > 1 else ('step', 'it')
+    sentence = (
+        f'What was measured at {at} {some} decides the mean of a pair by itself: without {those} '
+    )
+    if not np.isfinite(rest[with_diagonal | ~np.eye(len(rest), dtype=bool)]).all():
+        return (sentence + 'not every pair has an affinity.',)
     alone = np.diagonal(rest) if with_diagonal else None
     again = selection.select_groups(rest, budget, alone)
     if (again.groups, again.serves) == (chosen.groups, chosen.serves):
-        return (sentence + 'without it the groups would be the same.',)
+        return (sentence + 'the groups would be the same.',)
     other = _described(summary.task_names, again, None)
-    return (f'{sentence}without it the groups would be {other}.',)
+    return (f'{sentence}the groups would be {other}.',)
 
 
 def _described(names, other, chosen):

@@ -21,6 +21,7 @@ import os
 import pathlib
 import weakref
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
@@ -35,6 +36,12 @@ CONFIG, METRICS, AFFINITY, RESULTS = 'config.json', 'metrics.jsonl', 'affinity.n
 PICTURES = 'pictures.npz'
 CHECKPOINTS, RUNNING = 'checkpoints', 'running'
 LOCK = '.lock'
+
+# What reading a damaged .npz file ends in.
+_DAMAGED = (
+    *(KeyError, TypeError, ValueError, EOFError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 # Entries of config.json that may differ between a run and its continuation, or one like it.
 INCIDENTAL = ('versions', 'workers', 'mesh', 'if_not_finite', 'checkpoint_seconds', 'command')
@@ -274,7 +281,7 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         with np.load(path) as file:
             return {name: file[name] for name in file}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise ValueError(f'{path} is damaged: {error}') from error
 
 
@@ -312,7 +319,7 @@ def read_affinity(
         sources, targets, arrays = read(path)
         wanted = tuple(sources if task_names is None else task_names)
         orders = [_order(names, wanted) for names in (sources, targets)]
-    except (KeyError, TypeError, ValueError, EOFError, csv.Error, zipfile.BadZipFile) as error:
+    except (*_DAMAGED, csv.Error) as error:
         raise ValueError(f'{path} holds no affinities of these tasks: {error}') from error
     rows, columns = np.ix_(*orders)
     in_order = {

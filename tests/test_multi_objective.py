@@ -113,7 +113,26 @@ def test_natural_units(outcomes, tmp_path):
     mean, error = multi_objective.mean_and_error(outcomes[1].metrics['radius']['mse'])
     page = (tmp_path / 'report.html').read_text()
     assert 'radius: mse' in page
-    assert f'{mean:.4f} ± {error:.4f}' in page
+    assert f'{mean:.4g} ± {error:.2g}' in page
+
+
+def test_one_task_and_numbers_that_are_not_finite(outcomes, tmp_path):
+    """A metric of the user's own, and a network without an error."""
+    metrics = {'sign': {'error': np.zeros(3), 'mse': np.array([0.0, 0, 1e-7])}}
+    other = {'sign': {**metrics['sign'], 'own': np.array([np.nan, 1, 2])}}
+    odd = [
+        o._replace(test_error=o.test_error[:, :1], validation_error=o.validation_error[:, :1])
+        for o in outcomes[:2]
+    ]
+    odd = [one._replace(metrics=found) for one, found in zip(odd, (metrics, other), strict=True)]
+    report.write_multi_objective(tmp_path, odd, ('sign',), {})
+    kept = json.loads((tmp_path / 'results.json').read_text())['outcomes'][1]['metrics']
+    assert kept['sign']['own'] == [None, 1, 2]
+    assert (tmp_path / 'errors.png').exists()
+    report.scatter_figure(
+        [one._replace(metrics={**one.metrics, 'b': one.metrics['sign']}) for one in odd],
+        ('sign', 'b'),
+    )
 
 
 def test_pairs_of_tasks_make_scatters(outcomes, tmp_path):

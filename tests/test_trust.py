@@ -129,6 +129,37 @@ def test_a_batch_that_decides_by_itself_is_named():
     broken = affinity.summary(affinity.AffinityStatistics(NAMES, tuple(range(400)), tuple(history)))
     (sentence,) = trust.dominance(broken, 2, choice(broken)[0])
     assert sentence.endswith('without it the groups would be the same.')
+    history[121, 0, 1] = 1e6
+    history[130, 1, 1] = 1e9  # Where selection does not look.
+    broken = affinity.summary(affinity.AffinityStatistics(NAMES, tuple(range(400)), tuple(history)))
+    (sentence,) = trust.dominance(broken, 2, choice(broken)[0])
+    assert 'at steps 120, 121 decides' in sentence
+    assert 'without them the groups would be the same' in sentence
+    assert 130 in affinity.dominant(broken, with_diagonal=True)
+
+
+def test_a_few_samples_are_noise_and_many_zeros_hide_nothing():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        history = rng.normal(size=(100, 4, 4))
+        history[rng.random(history.shape) < 0.9] = np.nan  # About ten samples a pair.
+        found = affinity.AffinityStatistics(NAMES, tuple(range(100)), tuple(history))
+        assert affinity.dominant(affinity.summary(found)) == ()
+    zeros = np.zeros((100, 4, 4))
+    zeros[7, 0, 1] = 1e9
+    found = affinity.AffinityStatistics(NAMES, tuple(range(100)), tuple(zeros))
+    assert affinity.dominant(affinity.summary(found)) == (7,)
+    assert affinity.dominant(affinity.summary(found._replace(steps=(), history=()))) == ()
+
+
+def test_an_affinity_of_a_task_alone_may_go_with_its_batch():
+    history = np.ones((12, 4, 4))
+    history += 0.01 * np.random.default_rng(0).normal(size=history.shape)
+    history[1:, 0, 0], history[0, 1, 2] = np.nan, 1e6
+    found = affinity.AffinityStatistics(NAMES, tuple(range(12)), tuple(history))
+    summary = affinity.summary(found)
+    (sentence,) = trust.dominance(summary, 2, RIVALS[0], with_diagonal=True)
+    assert sentence.endswith('without it not every pair has an affinity.')
 
 
 def test_heavy_tails_and_drift_are_no_single_batch():

@@ -102,9 +102,7 @@ def window(
     if not 0 <= start < stop <= 1:
         raise ValueError(f'a window has 0 <= start < stop <= 1, not {start} and {stop}')
     size = len(found.steps)
-    part = slice(math.ceil(start * size - 1e-9), math.ceil(stop * size - 1e-9))
-    steps, history = tuple(found.steps[part]), tuple(found.history[part])
-    kept = AffinityStatistics(found.task_names, steps, history)
+    kept = _taken(found, range(*(math.ceil(share * size - 1e-9) for share in (start, stop))))
     return kept if isinstance(found, AffinityStatistics) else summary(kept)
 
 
@@ -229,23 +227,29 @@ def rarely_together(summary: AffinitySummary, share: float = 0.1) -> tuple[tuple
     )
 
 
-def dominant(summary: AffinitySummary) -> tuple[int, ...]:
-    """The steps at which a single measurement decides a mean.
+def dominant(summary: AffinitySummary, with_diagonal: bool = False) -> tuple[int, ...]:
+    """The steps at which a few measurements decide a mean by themselves.
 
-    It moves the mean over the N measurements of a pair by more than single ones scatter: it is
-    further from their median than N times their spread (1.4826 times the median distance from
-    it). A batch on which training nearly broke does that, and is no noise to be averaged away.
+    Of the measurements of a pair at most a twentieth, or one, each further from their median than
+    all that are nearer put together: a batch on which training nearly broke does that, and is no
+    noise to be averaged away.
 
     Args:
-      summary: an `AffinitySummary`; with fewer than ten measurements none is told apart.
+      summary: an `AffinitySummary`; pairs with fewer than ten samples are left out.
+      with_diagonal: whether the effects of tasks on themselves count.
     """
-    if len(summary.steps) < 10:
+    history = summary.history.astype(np.float64)
+    counted = (summary.count >= 10) & (with_diagonal | ~np.eye(len(summary.mean), dtype=bool))
+    history = history[:, counted]  # [N, pairs]
+    if not history.size:
         return ()
-    history = np.ma.masked_invalid(summary.history.astype(np.float64))
-    distance = np.abs(history - np.ma.median(history, axis=0))
-    spread = 1.4826 * np.ma.median(distance, axis=0)
-    far = (distance > summary.count * spread) & (spread > 0)
-    return tuple(summary.steps[far.filled(False).any(axis=(1, 2))].tolist())
+    distance = np.nan_to_num(np.abs(history - np.nanmedian(history, axis=0)))
+    nearest = np.sort(distance, axis=0)
+    nearer = np.cumsum(nearest, axis=0) - nearest
+    last = len(history) - np.maximum(1, summary.count[counted] // 20)
+    alone = (nearest > nearer) & (np.arange(len(history))[:, None] >= last)
+    least = np.where(alone, nearest, np.inf).min(axis=0)
+    return tuple(summary.steps[(distance >= least).any(axis=1)].tolist())
 
 
 def without(found: AffinitySummary, steps: Iterable[int]) -> AffinitySummary:
@@ -255,9 +259,13 @@ def without(found: AffinitySummary, steps: Iterable[int]) -> AffinitySummary:
       found: from `summary`.
       steps: those whose measurements are left out.
     """
-    kept = np.flatnonzero(~np.isin(found.steps, list(steps)))
-    steps, history = (tuple(entries[n] for n in kept) for entries in (found.steps, found.history))
-    return summary(AffinityStatistics(found.task_names, steps, history))
+    return summary(_taken(found, np.flatnonzero(~np.isin(found.steps, list(steps)))))
+
+
+def _taken(found, rows):
+    """The statistics of some of the measurements."""
+    steps, history = (tuple(entries[n] for n in rows) for entries in (found.steps, found.history))
+    return AffinityStatistics(found.task_names, steps, history)
 
 
 def _history(statistics):

@@ -1,7 +1,6 @@
 """What a method will take: its networks, and time and memory by a short trial."""
 
 import dataclasses
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -103,11 +102,15 @@ def tried(problem: Any, dataset: Any, config: TrainingConfig, stages: Sequence[S
       problem, dataset, config: see `foresee`.
       stages: one after another.
     """
-    seconds = math.fsum(
-        stage.networks * stage.steps * _seconds_a_step(problem, dataset, config, stage)
-        for stage in stages
-        if stage.networks
-    )
+    trials, seconds = {}, 0.0
+    for stage in stages:
+        if not stage.networks:
+            continue
+        slots, size = _at_once(problem, dataset, config, stage)
+        alike = stage.measures, slots, size
+        if alike not in trials:
+            trials[alike] = _seconds_a_step(problem, dataset, config, stage, size)
+        seconds += stage.networks * stage.steps * trials[alike]
     return Foresight(tuple(stages), seconds, _bytes_in_use())
 
 
@@ -128,8 +131,8 @@ def stages(
     if method in ('tag', 'cosine_similarity'):
         return measuring, chosen
     if method == 'verify':
-        tried = min(PROPOSALS * int(budget), 2 ** len(task_names) - 1)
-        return measuring, Stage('groups that are tried', tried, brief), chosen
+        groups = most_tried(task_names, budget)
+        return measuring, Stage('groups that are tried', groups, brief), chosen
     baseline = Stage(_BASELINE, 1, config.steps)
     if method in search.SEARCHES:
         one = search.SEARCHES[method]
@@ -139,11 +142,25 @@ def stages(
     return (baseline,) if method == 'all_in_one' else (chosen, baseline)
 
 
-def _seconds_a_step(problem, dataset, config, stage):
-    """Wall time of a step of one network among as many as train at once, evaluations included."""
+def most_tried(task_names: tuple[str, ...], networks: float) -> int:
+    """How many groups `verify` tries at most.
+
+    Args:
+      task_names: T names.
+      networks: in all budgets together.
+    """
+    return min(PROPOSALS * int(networks), 2 ** len(task_names) - 1)
+
+
+def _at_once(problem, dataset, config, stage):
+    """How many slots a program has for a stage, and how many networks train at once."""
     inputs = examples.input_shapes(dataset.train)
     slots = training.num_slots(problem, stage.networks, inputs, config)
-    size = min(stage.networks, slots * training.num_workers(config, stage.networks, slots))
+    return slots, min(stage.networks, slots * training.num_workers(config, stage.networks, slots))
+
+
+def _seconds_a_step(problem, dataset, config, stage, size):
+    """Wall time of a step of one network among those that train at once, evaluations included."""
     few = examples.first(dataset.validation, config.batch_size)
     steps = min(SHORT_TRIAL, config.eval_every)
     network, seconds = _trial(problem, dataset.train, few, config, stage, size, steps)

@@ -4,21 +4,26 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from tag_jax import examples
 from tag_jax.data import Source, Split
+from tag_jax.problem import Batch, MultiTaskProblem
 
 NUM_EXAMPLES = 3
 LONGEST = 160  # Pixels of a side that are kept, at most.
 
 
 def pictures(
-    split: Split | Source, predict: Callable[[Any], dict[str, np.ndarray]]
+    problem: MultiTaskProblem,
+    split: Split | Source,
+    predict: Callable[[Any], dict[str, np.ndarray]],
 ) -> dict[str, np.ndarray]:
     """Inputs, targets and predictions of a few examples, thinned out to small images.
 
     Args:
+      problem: the `MultiTaskProblem` whose tasks they are.
       split: where the examples come from, evenly spaced.
       predict: `inputs [N, ...] -> {task: output [N, ...]}`.
 
@@ -28,40 +33,45 @@ def pictures(
       `[N, H, W, D]`, and `'known/task'` `[N, H, W]`, true where there is a label; {} if there is
       no such task.
     """
-    few = _few(split)
-    pixelwise = [task for task, target in few.targets.items() if np.ndim(target) >= 3]
-    outputs = predict(few.inputs) if pixelwise else {}  # In the order of the tasks.
-    found = {}
-    if pixelwise and np.ndim(few.inputs) == 4 and np.shape(few.inputs)[-1] in (1, 3):
-        found['inputs'] = _thinned(few.inputs)
-    for task in [task for task in outputs if task in pixelwise]:
-        target, output = np.asarray(few.targets[task]), np.asarray(outputs[task])
-        if output.ndim != 4 or output.shape[:3] != target.shape[:3]:
-            continue  # A task of the user's own, on something else than pixels.
-        if np.issubdtype(target.dtype, np.integer):
-            output = output.argmax(axis=-1).astype(target.dtype)
-        known = np.asarray((few.mask or {}).get(task, True), bool)
-        known = known.reshape(known.shape + (1,) * (3 - known.ndim))
-        found |= {
-            f'targets/{task}': _thinned(target.reshape(output.shape)),
-            f'predictions/{task}': _thinned(output),
-            f'known/{task}': _thinned(np.broadcast_to(known, output.shape[:3])),
-        }
+    few = _few(problem, split)
+    if all(target.ndim < 3 for target in few.targets.values()):
+        return {}
+    outputs, found = predict(few.inputs), {}
+    for task in problem.task_names:
+        target, known = map(np.asarray, few.labels(task))
+        shown = _comparable(target, np.asarray(outputs[task]))
+        if shown is None:
+            continue
+        images = shown[0].shape[:3]
+        known = np.broadcast_to(known.reshape(known.shape + (1,) * (3 - known.ndim)), images)
+        for name, values in zip(('targets', 'predictions', 'known'), (*shown, known), strict=True):
+            found[f'{name}/{task}'] = _thinned(values)
+    inputs = few.inputs
+    if found and isinstance(inputs, np.ndarray) and inputs.ndim == 4 and inputs.shape[-1] in (1, 3):
+        found = {'inputs': _thinned(inputs), **found}
     return found
 
 
-def _few(split):
-    """A few examples of a split, as a `Split` of arrays."""
+def _few(problem, split) -> Batch:
+    """A few examples of a split, in NumPy."""
     rows = np.unique(np.linspace(0, examples.count(split) - 1, NUM_EXAMPLES).astype(int))
     if not examples.in_memory(split):
-        return split.read(rows)
-    take = lambda tree: jax.tree.map(lambda x: np.asarray(x)[rows], tree)
-    return Split(take(split.inputs), take(split.targets), take(split.mask))
+        return examples.as_batch(problem, split.read(rows))
+    return jax.tree.map(lambda x: np.asarray(x[rows]), examples.as_batch(problem, split))
+
+
+def _comparable(target, output):
+    """Labels and predictions of pixels, in one form; None for what is something else."""
+    of_classes = np.issubdtype(target.dtype, np.integer) or target.dtype == bool
+    if target.ndim == 3 and target.shape == output.shape[:-1] and output.shape[-1] > 1:
+        return (target.astype(int), output.argmax(axis=-1)) if of_classes else None
+    if output.ndim == 4 and output.shape in (target.shape, (*target.shape, 1)):
+        return target.reshape(output.shape).astype(np.float32), output
+    return None
 
 
 def _thinned(images):
     """Images `[N, H, W, ...]` of which no side is longer than LONGEST pixels."""
-    images = np.asarray(images)
     step = -(-max(images.shape[1:3]) // LONGEST)
     small = images[:, ::step, ::step]
-    return small.astype(np.float32) if np.issubdtype(small.dtype, np.floating) else small
+    return small.astype(np.float32) if jnp.issubdtype(small.dtype, jnp.floating) else small

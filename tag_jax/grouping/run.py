@@ -22,7 +22,7 @@ import tag_jax
 from tag_jax import checkpoint, evaluation, examples, parallel, selection, store, training
 from tag_jax import workdir as workdirs
 from tag_jax.affinity import AffinitySummary
-from tag_jax.grouping.pictures import pictures
+from tag_jax.grouping.pictures import NUM_EXAMPLES, pictures
 from tag_jax.grouping.result import Group, Network, Result, errors_of, folder_of, load, to_json
 from tag_jax.training import NetworkPlan, TrainedNetwork, TrainingConfig
 
@@ -197,11 +197,23 @@ def finish(run, choice, trained) -> Result:
         networks=tuple(_network(run, trained[plan.name]) for plan in chosen),
     )
     if run.writes:
-        if shown := pictures(run.dataset.test, result.predict):
-            workdirs.write_arrays(run.path / workdirs.PICTURES, shown)
         workdirs.write_json(run.path / workdirs.RESULTS, to_json(result))
+        predict = functools.partial(_answers, run, chosen, serves, trained)
+        if shown := pictures(run.problem, run.dataset.test, predict):
+            workdirs.write_arrays(run.path / workdirs.PICTURES, shown)
         shutil.rmtree(run.path / workdirs.RUNNING, ignore_errors=True)
     return result
+
+
+def _answers(run, plans, serves, trained, inputs):
+    """`{task: output}` for a few inputs, each task from the network that serves it."""
+    outputs = {}
+    for plan, served in zip(plans, serves, strict=True):
+        problem, network = run.sized(plan.cost).problem, trained[plan.name]
+        arrays = network.params, network.model_state
+        answers = evaluation.predictor(problem, *arrays, NUM_EXAMPLES)(inputs)
+        outputs |= {task: answers[task] for task in served}
+    return outputs
 
 
 def train(run, plans) -> dict[str, TrainedNetwork]:

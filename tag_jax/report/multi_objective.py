@@ -20,6 +20,10 @@ SCATTER, RADAR, REPORT = 'accuracies.png', 'errors.png', 'report.html'
 
 _MOST_PAIRED = 4  # Of more tasks, pairs are too many to look at.
 _MOST_COLUMNS = 12
+_SHOWN = {
+    SCATTER: 'What all ways to weigh tasks reach on pairs of tasks',
+    RADAR: 'Test errors of all ways to weigh tasks',
+}
 
 
 def write_multi_objective(
@@ -50,7 +54,7 @@ def write_multi_objective(
                 'validation_error': outcome.validation_error.tolist(),
                 'test_error': outcome.test_error.tolist(),
                 'metrics': {
-                    task: {name: values.tolist() for name, values in measures.items()}
+                    task: {name: _or_null(values) for name, values in measures.items()}
                     for task, measures in outcome.metrics.items()
                 },
                 'seconds': outcome.seconds,
@@ -60,9 +64,9 @@ def write_multi_objective(
     }
     workdirs.write_json(path / workdirs.RESULTS, results)
     pictures = {}
-    if len(task_names) <= _MOST_PAIRED:
+    if 2 <= len(task_names) <= _MOST_PAIRED:
         pictures[SCATTER] = page.png(scatter_figure(outcomes, task_names))
-    if len(task_names) > 2:
+    if len(task_names) != 2:
         pictures[RADAR] = page.png(radar_figure(outcomes, task_names))
     for name, picture in pictures.items():
         workdirs.write_bytes(path / name, picture)
@@ -72,7 +76,7 @@ def write_multi_objective(
         f'{_cells(best)[-2]} %</p>',
         page.table(*_grid(outcomes, task_names), 'numbers'),
         '<p>Means over seeds with their standard errors, where there are several seeds.</p>',
-        *(page.image(one, 'Test errors of all ways to weigh tasks') for one in pictures.values()),
+        *(page.image(picture, _SHOWN[name]) for name, picture in pictures.items()),
         *_in_natural_units(outcomes),
         '<h2>Settings</h2>',
         page.table(None, [(name, str(value)) for name, value in settings.items()]),
@@ -102,12 +106,20 @@ def multi_objective_table(outcomes: Sequence[Outcome], task_names: Sequence[str]
 
 def _grid(outcomes, task_names):
     """A header and rows as text: a row for each way; of many tasks, a column for each way."""
-    header = ['test error (%)', *task_names, 'mean', 'rate']
-    rows = list(map(_cells, outcomes))
-    if len(task_names) <= _MOST_COLUMNS:
+    return _oriented(['test error (%)', *task_names, 'mean', 'rate'], list(map(_cells, outcomes)))
+
+
+def _oriented(header, rows):
+    """A table, or its transpose if it has many columns and fewer rows."""
+    if len(header) <= _MOST_COLUMNS + 3 or len(rows) >= len(header):
         return header, rows
     header, *rows = map(list, zip(header, *rows, strict=True))
     return header, rows
+
+
+def _or_null(values):
+    """Numbers for JSON; None for those that are not finite."""
+    return [value if np.isfinite(value) else None for value in values.tolist()]
 
 
 def _cells(outcome):
@@ -120,23 +132,29 @@ def _cells(outcome):
 
 def _in_natural_units(outcomes):
     """A table of what the errors come from, such as mIoU: Table 4 of Sener & Koltun 2018."""
-    measured = [
+    measured = dict.fromkeys(
         (task, name)
-        for task, measures in outcomes[0].metrics.items()
+        for outcome in outcomes
+        for task, measures in outcome.metrics.items()
         for name in measures
         if name != 'error'
-    ]
+    )
     if not measured:
         return []
-    header = ['on the test split', *(outcome.name for outcome in outcomes)]
+    header = ['on the test split', *(f'{task}: {name}' for task, name in measured)]
     rows = [
-        [
-            f'{task}: {name}',
-            *(_plus_minus(*mean_and_error(one.metrics[task][name]), 4) for one in outcomes),
-        ]
-        for task, name in measured
+        [outcome.name, *(_natural(outcome.metrics[task].get(name)) for task, name in measured)]
+        for outcome in outcomes
     ]
-    return ['<h2>In natural units</h2>', page.table(header, rows, 'numbers')]
+    return ['<h2>In natural units</h2>', page.table(*_oriented(header, rows), 'numbers')]
+
+
+def _natural(values):
+    """Mean and standard error to four and two digits; '' where nothing was measured."""
+    if values is None:
+        return ''
+    mean, error = mean_and_error(values)
+    return f'{mean:.4g}' + ('' if np.isnan(error) else f' ± {error:.2g}')
 
 
 def scatter_figure(outcomes: Sequence[Outcome], task_names: Sequence[str]) -> Figure:
@@ -190,7 +208,7 @@ def _performance(outcome, task):
             return words, 100 * measures[name]
     for name in ('mae', 'mse'):
         if name in measures:
-            return f'1 / {name}', 1 / measures[name]
+            return f'1 / {name}', 1 / np.where(measures[name] > 0, measures[name], np.nan)
     return '100 - error (%)', 100 - measures['error']
 
 
@@ -218,5 +236,5 @@ def radar_figure(outcomes: Sequence[Outcome], task_names: Sequence[str]) -> Figu
     return figure
 
 
-def _plus_minus(mean, error, digits=2):
-    return f'{mean:.{digits}f}' + ('' if np.isnan(error) else f' ± {error:.{digits}f}')
+def _plus_minus(mean, error):
+    return f'{mean:.2f}' + ('' if np.isnan(error) else f' ± {error:.2f}')

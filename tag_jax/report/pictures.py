@@ -10,6 +10,8 @@ from tag_jax.report.figures import plain_text
 
 PREDICTIONS = 'predictions.png'
 
+MOST_PICTURED = 8  # Tasks in one picture.
+
 _UNKNOWN = 0.5  # The grey of pixels without a label.
 _CLASSES = np.concatenate([colormaps['tab20'].colors, colormaps['tab20b'].colors])
 
@@ -28,17 +30,20 @@ def predictions_figure(
 ) -> Figure:
     """A row for each example: its input, then the target and the prediction of each task.
 
-    Classes have colours of their own; single values run from dark to bright over the range of the
-    target, directions of two values are hues, three values are red, green and blue. Pixels without
-    a label are grey.
+    Classes have colours of their own, up to 40 of them; single values run from dark to bright over
+    the range of the target, directions of two values are hues, three values are red, green and
+    blue. Pixels without a label are grey.
 
     Args:
       pictures: the arrays of pictures.npz: 'inputs' `[N, H, W, 1 or 3]`, if there are any, and for
         each task 'targets/task', 'predictions/task' and 'known/task' `[N, H, W, ...]`.
-      task_names: which tasks; None for all of them.
+      task_names: which tasks; None for the first MOST_PICTURED of them.
     """
-    tasks = pictured_tasks(pictures) if task_names is None else task_names
-    columns = [('input', _in_unit(pictures['inputs']))] if 'inputs' in pictures else []
+    tasks = pictured_tasks(pictures)[:MOST_PICTURED] if task_names is None else task_names
+    columns = []
+    if 'inputs' in pictures:
+        inputs = _in_unit(pictures['inputs'])
+        columns.append(('input', np.broadcast_to(inputs, (*inputs.shape[:3], 3))))
     for task in tasks:
         target, known = pictures[f'targets/{task}'], pictures[f'known/{task}']
         for title, values in ((task, target), ('predicted', pictures[f'predictions/{task}'])):

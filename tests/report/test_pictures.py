@@ -1,5 +1,8 @@
 """Predictions beside their targets, where labels are images."""
 
+import types
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from tag_jax.grouping.pictures import LONGEST, pictures
 
 SHAPE = (5, 200, 330)  # Thinned to every third pixel.
 SIZES = {'classes': 19, 'depth': 1, 'offset': 2, 'normal': 3, 'features': 5}
+PROBLEM = types.SimpleNamespace(task_names=(*SIZES, 'label'))  # Nothing but names is asked for.
 
 
 def split():
@@ -46,7 +50,7 @@ def read_one_by_one(whole):
 @pytest.mark.parametrize('form', [lambda whole: whole, read_one_by_one])
 def test_what_is_kept(form, tmp_path):
     whole = split()
-    workdir.write_arrays(tmp_path / workdir.PICTURES, pictures(form(whole), answers))
+    workdir.write_arrays(tmp_path / workdir.PICTURES, pictures(PROBLEM, form(whole), answers))
     found = workdir.read_arrays(tmp_path / workdir.PICTURES)
     assert report.pictured_tasks(found) == list(SIZES)
     np.testing.assert_array_equal(found['inputs'], whole.inputs[[0, 2, 4], ::3, ::3])
@@ -54,20 +58,47 @@ def test_what_is_kept(form, tmp_path):
     np.testing.assert_array_equal(found['known/depth'], whole.mask['depth'][[0, 2, 4], ::3, ::3])
     assert found['known/normal'].any(axis=(1, 2)).tolist() == [False, True, True]
     for task in SIZES:
-        np.testing.assert_array_equal(found[f'targets/{task}'], found[f'predictions/{task}'])
+        known = found[f'known/{task}']
+        target, prediction = (found[f'{name}/{task}'] for name in ('targets', 'predictions'))
+        np.testing.assert_array_equal(target[known], prediction[known])
+
+
+def of(task, target, output, inputs=None, **masks):
+    """What is kept of one task that has this target and output."""
+    inputs = np.zeros((len(target), 8, 8, 3), np.float32) if inputs is None else inputs
+    problem = types.SimpleNamespace(task_names=(task,))
+    few = Split(inputs, {task: target, 'none of them': [1, 2, 3]}, masks)
+    return pictures(problem, few, lambda _: {task: output})
 
 
 def test_no_picture_of_what_is_none():
-    whole = split()
-    assert pictures(whole.only(['label']), answers) == {}
-    strange = lambda inputs: answers(inputs) | {'features': np.zeros((3, 7))}
-    assert 'features' not in report.pictured_tasks(pictures(whole, strange))
+    """Whatever a loss of the user's own makes of labels with many axes."""
+    images, values = np.zeros((3, 8, 8)), np.ones((3, 8, 8, 2))
+    assert of('label', [0, 1, 0], np.zeros((3, 2))) == {}
+    assert of('means and variances', images, values) == {}
+    assert of('no image', np.zeros((3, 8, 5)), np.zeros((3, 8, 5))) == {}
+    assert of('vectors', images, np.zeros((3, 7))) == {}
+    assert of('several labels', values.astype(int), np.ones((3, 8, 8, 2, 4))) == {}
+
+
+def test_forms_of_labels():
+    images, logits = np.arange(192).reshape(3, 8, 8) % 2, np.eye(2)[np.zeros((3, 8, 8), int)]
+    found = of('inside', images == 1, logits)
+    assert found['targets/inside'].dtype.kind == found['predictions/inside'].dtype.kind == 'i'
+    found = of('inside', images.tolist(), logits.tolist())
+    assert not found['predictions/inside'].any()
+    depth = of('depth', images, jnp.ones((3, 8, 8, 1), jnp.bfloat16))
+    assert depth['predictions/depth'].dtype == np.float32
+    np.testing.assert_array_equal(depth['targets/depth'], images[..., None])
+    assert of('depth', images, logits, depth=None)['known/depth'].all()
+    two = (np.zeros((3, 4)), np.zeros((3, 8, 8, 3)))
+    assert 'inputs' not in of('inside', images, logits, inputs=two)
 
 
 @pytest.mark.parametrize('task', SIZES)
 def test_what_is_shown(task):
     """Right predictions look like targets, wrong ones do not, and grey is what has no label."""
-    found = pictures(split(), answers)
+    found = pictures(PROBLEM, split(), answers)
     panels = report.predictions_figure(found, [task]).axes
     assert [axes.get_title() for axes in panels[:3]] == ['input', task, 'predicted']
     shown = [np.asarray(axes.get_images()[0].get_array()) for axes in panels]
