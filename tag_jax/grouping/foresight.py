@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
-from tag_jax import evaluation, examples, training
+from tag_jax import evaluation, examples, gradients, training
 from tag_jax.grouping import search
 from tag_jax.grouping.run import begin
 from tag_jax.grouping.verification import PROPOSALS
@@ -109,7 +110,7 @@ def tried(problem: Any, dataset: Any, config: TrainingConfig, stages: Sequence[S
         slots, size = _at_once(problem, dataset, config, stage)
         alike = stage.measures, slots, size
         if alike not in trials:
-            trials[alike] = _seconds_a_step(problem, dataset, config, stage, size)
+            trials[alike] = _seconds_a_step(problem, dataset, config, stage, slots, size)
         seconds += stage.networks * stage.steps * trials[alike]
     return Foresight(tuple(stages), seconds, _bytes_in_use())
 
@@ -159,7 +160,7 @@ def _at_once(problem, dataset, config, stage):
     return slots, min(stage.networks, slots * training.num_workers(config, stage.networks, slots))
 
 
-def _seconds_a_step(problem, dataset, config, stage, size):
+def _seconds_a_step(problem, dataset, config, stage, slots, size):
     """Wall time of a step of one network among those that train at once, evaluations included."""
     few = examples.first(dataset.validation, config.batch_size)
     steps = min(SHORT_TRIAL, config.eval_every)
@@ -168,8 +169,8 @@ def _seconds_a_step(problem, dataset, config, stage, size):
         steps = min(LONG_TRIAL, config.eval_every)
         network, seconds = _trial(problem, dataset.train, few, config, stage, size, steps)
     batches = -(-examples.count(dataset.validation) // config.batch_size)
-    evaluating = _seconds_of_evaluating(problem, network, few, config)
-    return seconds / (2 * steps * size) + (batches - 1) * evaluating / config.eval_every
+    evaluating = _seconds_of_evaluating(problem, network, few, config, slots)
+    return (seconds / (2 * steps) + (batches - 1) * evaluating / config.eval_every) / size
 
 
 def _trial(problem, train_split, validation_split, config, stage, size, steps):
@@ -197,13 +198,17 @@ def _trial(problem, train_split, validation_split, config, stage, size, steps):
     return network, arrived[3 * steps] - arrived[steps]  # Without the first, which compiles.
 
 
-def _seconds_of_evaluating(problem, network, split, config):
-    """The seconds that a network takes for a batch."""
+def _seconds_of_evaluating(problem, network, split, config, slots):
+    """The seconds that the networks of a program take together for a batch."""
     prepared = evaluation.prepare(problem, split)
     arrays = network.params, network.model_state
-    evaluation.evaluate(problem, *arrays, prepared, config.batch_size)
+    networks = jax.tree.map(lambda x: np.stack([x] * slots), arrays)
+    inputs = examples.input_shapes(split)
+    batching = gradients.preferred_batching(problem, *arrays, inputs)
+    evaluate = lambda: evaluation.scores(problem, networks, prepared, config.batch_size, batching)
+    evaluate()
     began = time.perf_counter()
-    evaluation.evaluate(problem, *arrays, prepared, config.batch_size)
+    evaluate()
     return time.perf_counter() - began
 
 
