@@ -49,7 +49,15 @@ def launch(main):
         print(help.text())
         sys.exit(0)
     logging.set_verbosity(logging.WARNING)
-    app.run(run)
+    app.run(run, flags_parser=_parsed)
+
+
+def _parsed(arguments):
+    """The arguments that are no flags; ends the program with one sentence at what absl refuses."""
+    try:
+        return FLAGS(arguments)
+    except flags.Error as error:
+        sys.exit(_fail(f'{str(error).splitlines()[0].rstrip(" ?")} (--help lists the flags)'))
 
 
 def _check_flags():

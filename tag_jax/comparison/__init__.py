@@ -53,7 +53,7 @@ from tag_jax.comparison.outcomes import (
     searching,
 )
 from tag_jax.comparison.predictions import PREDICTIONS, correlation, within_task_correlations
-from tag_jax.comparison.statistics import Line, summary
+from tag_jax.comparison.statistics import Line, differences, summary
 
 __all__ = [
     'ALL_IN_ONE',
@@ -73,6 +73,7 @@ __all__ = [
     'compare',
     'correlation',
     'cross_fitted_optimum',
+    'differences',
     'foresee',
     'propose',
     'searching',

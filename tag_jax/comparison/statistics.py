@@ -53,13 +53,7 @@ def summary(comparison: Comparison) -> list[Line]:
     budgets = sorted({outcome.budget for outcome in outcomes})
     seeds = sorted({outcome.seed for outcome in outcomes})
     found = {(one.method, one.budget, one.seed): one for one in outcomes}
-
-    def mean(method, chosen, among):
-        """The mean error over budgets, searches and networks of these seeds."""
-        of = [found[method, budget, seed] for budget in chosen for seed in among]
-        fresh = [one.fresh_errors[seed] for one in of for seed in among if seed in one.fresh_errors]
-        return float(np.mean(fresh or [one.test_error for one in of]))
-
+    mean = functools.partial(_mean, found)
     lines = []
     for chosen in [*([budget] for budget in budgets), *([budgets] if len(budgets) > 1 else [])]:
         gaining = [
@@ -102,6 +96,41 @@ def summary(comparison: Comparison) -> list[Line]:
                 )
             )
     return lines
+
+
+def differences(comparison: Comparison) -> dict[tuple[str, str], tuple[float, float]]:
+    """How much higher the total test error of a method is than that of another, over all budgets.
+
+    Two methods are judged by networks of the same seeds, so the error of a difference is another
+    than that of two independent means: it is by the jackknife as well, see `summary`.
+
+    Args:
+      comparison: from `compare`.
+
+    Returns:
+      `{(method, other): (difference in points of percent, standard error)}` of all pairs.
+    """
+    outcomes = comparison.outcomes
+    found = {(one.method, one.budget, one.seed): one for one in outcomes}
+    methods, budgets, seeds = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
+    least = 3 if outcomes[0].fresh_errors else 2
+
+    def between(method, other, among):
+        return _mean(found, method, budgets, among) - _mean(found, other, budgets, among)
+
+    return {
+        (method, other): _jackknife(seeds, least, functools.partial(between, method, other))
+        for method in methods
+        for other in methods
+        if method != other
+    }
+
+
+def _mean(found, method, budgets, among):
+    """The mean error of a method over budgets, searches and networks of some seeds."""
+    of = [found[method, budget, seed] for budget in budgets for seed in among]
+    fresh = [one.fresh_errors[seed] for one in of for seed in among if seed in one.fresh_errors]
+    return float(np.mean(fresh or [one.test_error for one in of]))
 
 
 def _jackknife(seeds, least, statistic):

@@ -12,7 +12,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from tag_jax import workdir as workdirs
-from tag_jax.comparison import ALL_IN_ONE, EXHAUSTIVE, RANDOM, Comparison, Line, summary
+from tag_jax.comparison import (
+    ALL_IN_ONE,
+    EXHAUSTIVE,
+    RANDOM,
+    Comparison,
+    Line,
+    differences,
+    summary,
+)
 from tag_jax.report import page
 
 COSTS, BUDGETS, REPORT = 'costs.png', 'budgets.png', 'report.html'
@@ -213,6 +221,7 @@ def _page(comparison, lines, task_names, settings, pictures, command):
             f'<p>{optimum_sentence(comparison)}</p>' if comparison.optima else '',
             page.image(pictures[COSTS], 'Total test error against the cost of the search'),
             page.image(pictures[BUDGETS], 'Total test error against the number of networks'),
+            *_differences(comparison),
             correlations,
             '<h2>Chosen groups</h2>',
             page.table(['budget', 'method', 'seed', 'groups'], chosen),
@@ -222,6 +231,22 @@ def _page(comparison, lines, task_names, settings, pictures, command):
         ]
     )
     return page.page(f'Ways to group the tasks of {settings["dataset"]}', body)
+
+
+def _differences(comparison):
+    """Every method against every other one."""
+    found = differences(comparison)
+    methods = list(dict.fromkeys(method for method, _ in found))
+    rows = [
+        [method, *('' if one == method else _plus_minus(*found[method, one]) for one in methods)]
+        for method in methods
+    ]
+    return [
+        '<h2>One against the other</h2>',
+        '<p>Total test error of the row minus that of the column, in points of percent, over all '
+        'budgets, with the standard error of the difference.</p>',
+        page.table(['', *methods], rows, 'numbers'),
+    ]
 
 
 def _cells(lines):

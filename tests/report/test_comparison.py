@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tag_jax import report, workdir
-from tag_jax.comparison import Comparison, CrossFitted, Outcome, summary
+from tag_jax.comparison import Comparison, CrossFitted, Outcome, differences, summary
 
 
 def outcomes():
@@ -79,6 +79,22 @@ def test_errors_allow_for_networks_that_judge_several_searches():
     assert found.over_random == (0, 0)
 
 
+def test_differences_are_of_the_same_networks():
+    """A method that is a point worse on every network is worse by a point, without an error."""
+    networks = np.array([10.0, 12.0, 17.0, 11.0])
+    both = [
+        Outcome(
+            *(method, 2, seed, (('a',),), 1.0, 0.0, 0.0, 0.0, networks[seed] + more),
+            {other: networks[other] + more for other in range(4) if other != seed},
+        )
+        for method, more in (('tag', 0.0), ('hoa', 1.0))
+        for seed in range(4)
+    ]
+    found = differences(Comparison(tuple(both), {}, {}))
+    assert found['hoa', 'tag'] == pytest.approx((1, 0))
+    assert found['tag', 'hoa'] == pytest.approx((-1, 0))
+
+
 @pytest.mark.parametrize('comparison', [WHOLE, Comparison(outcomes(), {}, {})])
 def test_what_is_written(tmp_path, comparison):
     text = report.write_comparison(tmp_path, comparison, ['a', 'b', 'c'], {'dataset': 'letters'})
@@ -91,6 +107,7 @@ def test_what_is_written(tmp_path, comparison):
     assert len(results['outcomes']) == len(comparison.outcomes)
     page = (tmp_path / 'report.html').read_text()
     assert page.count('<img') == 2
+    assert 'One against the other' in page
     assert 'a, b | c' in page
 
 
