@@ -101,7 +101,10 @@ def dominance(
     chosen: selection.Selection,
     with_diagonal: bool = False,
 ) -> tuple[str, ...]:
-    """Whether a few measurements decide the groups: a sentence where some decide a mean.
+    """Whether a few measurements decide the groups: a sentence where they do.
+
+    And where measurements decide a mean beyond doubt (`affinity.dominant`, ten times over), since
+    nothing else is to be seen in the affinities then.
 
     Args:
       summary: the `affinity.AffinitySummary` that was selected from.
@@ -123,7 +126,8 @@ def dominance(
     alone = np.diagonal(rest) if with_diagonal else None
     again = selection.select_groups(rest, budget, alone)
     if (again.groups, again.serves) == (chosen.groups, chosen.serves):
-        return (sentence + 'the groups would be the same.',)
+        plain = affinity.dominant(summary, with_diagonal, times=10)
+        return (sentence + 'the groups would be the same.',) if plain else ()
     other = _described(summary.task_names, again, None)
     return (f'{sentence}the groups would be {other}.',)
 

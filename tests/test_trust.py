@@ -129,7 +129,11 @@ def test_a_batch_that_decides_by_itself_is_named():
     broken = affinity.summary(affinity.AffinityStatistics(NAMES, tuple(range(400)), tuple(history)))
     (sentence,) = trust.dominance(broken, 2, choice(broken)[0])
     assert sentence.endswith('without it the groups would be the same.')
-    history[121, 0, 1] = 1e6
+    history[120, 0, 1] = 100.0  # Outweighs the others, and not ten times over.
+    mild = affinity.summary(affinity.AffinityStatistics(NAMES, tuple(range(400)), tuple(history)))
+    assert affinity.dominant(mild) == (120,)
+    assert trust.dominance(mild, 2, choice(mild)[0]) == ()
+    history[120:122, 0, 1] = 1e6
     history[130, 1, 1] = 1e9  # Where selection does not look.
     broken = affinity.summary(affinity.AffinityStatistics(NAMES, tuple(range(400)), tuple(history)))
     (sentence,) = trust.dominance(broken, 2, choice(broken)[0])

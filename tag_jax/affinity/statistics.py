@@ -227,7 +227,9 @@ def rarely_together(summary: AffinitySummary, share: float = 0.1) -> tuple[tuple
     )
 
 
-def dominant(summary: AffinitySummary, with_diagonal: bool = False) -> tuple[int, ...]:
+def dominant(
+    summary: AffinitySummary, with_diagonal: bool = False, times: float = 1.0
+) -> tuple[int, ...]:
     """The steps at which a few measurements decide a mean by themselves.
 
     Of the measurements of a pair at most a twentieth, or one, each further from their median than
@@ -237,6 +239,7 @@ def dominant(summary: AffinitySummary, with_diagonal: bool = False) -> tuple[int
     Args:
       summary: an `AffinitySummary`; pairs with fewer than ten samples are left out.
       with_diagonal: whether the effects of tasks on themselves count.
+      times: how many times as far as the nearer ones together a measurement has to be.
     """
     history = summary.history.astype(np.float64)
     counted = (summary.count >= 10) & (with_diagonal | ~np.eye(len(summary.mean), dtype=bool))
@@ -247,7 +250,7 @@ def dominant(summary: AffinitySummary, with_diagonal: bool = False) -> tuple[int
     nearest = np.sort(distance, axis=0)
     nearer = np.cumsum(nearest, axis=0) - nearest
     last = len(history) - np.maximum(1, summary.count[counted] // 20)
-    alone = (nearest > nearer) & (np.arange(len(history))[:, None] >= last)
+    alone = (nearest > times * nearer) & (np.arange(len(history))[:, None] >= last)
     least = np.where(alone, nearest, np.inf).min(axis=0)
     return tuple(summary.steps[(distance >= least).any(axis=1)].tolist())
 
