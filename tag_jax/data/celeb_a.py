@@ -98,16 +98,26 @@ def _source(builder, split, tasks, size):
         split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
     )
     parse = tf_example_pb2.Example.FromString
-    keys = {task: f'attributes/{task}' for task in tasks}
-    return Source(functools.partial(_decode, records, parse, keys, size), len(records))
+    keys = [f'attributes/{task}' for task in tasks]
+    decode = functools.partial(_decode, records, parse, keys, size)
+    return Source(decode, len(records), functools.partial(_finish, tuple(tasks)))
 
 
 def _decode(records, parse, keys, size, row):
+    """Bytes of an image, and all labels in one array."""
     from PIL import Image
 
     record = parse(records[row]).features.feature
-    labels = np.array([record[key].int64_list.value[0] for key in keys.values()], np.int32)
+    labels = np.array([record[key].int64_list.value[0] for key in keys], np.int32)
     image = Image.open(io.BytesIO(record['image'].bytes_list.value[0]), formats=('JPEG',))
     image.draft('RGB', (size, size))
     image = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-    return Split(np.divide(image, 255, dtype=np.float32), dict(zip(keys, labels, strict=True)))
+    return Split(image, {'labels': labels})
+
+
+def _finish(tasks, split):
+    """Float images, and the labels of each task."""
+    columns = np.ascontiguousarray(split.targets['labels'].T)
+    return Split(
+        np.divide(split.inputs, 255, dtype=np.float32), dict(zip(tasks, columns, strict=True))
+    )

@@ -130,3 +130,27 @@ def test_what_is_slow_to_import_is_imported_when_needed():
     )
     assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
     assert data.Source is Source
+
+
+def test_what_is_left_for_many_examples_is_done_for_one_as_well():
+    """Labels of all tasks in one array, and images in bytes, until a batch is read."""
+
+    def decode(row):
+        return Split(np.full((2, 2), row, np.uint8), {'both': np.array([row, -row])})
+
+    def finish(split):
+        first, second = split.targets['both'].T
+        return Split(split.inputs / 255, {'a': first, 'b': second})
+
+    source = Source(decode, 5, finish)
+    found = source.read([3, 1])
+    np.testing.assert_array_equal(found.inputs[:, 0, 0], np.array([3, 1]) / 255)
+    np.testing.assert_array_equal(found.targets['b'], [-3, -1])
+    one = source[3]
+    assert one.inputs.shape == (2, 2)
+    assert (one.targets['a'], one.targets['b'], one.mask) == (3, -3, None)
+    assert set(source.only(['b']).read([0]).targets) == set(source.only(['b'])[0].targets) == {'b'}
+    (batch,) = source.batches([[4, 0]])
+    np.testing.assert_array_equal(batch.targets['a'], [4, 0])
+    with pytest.raises(IndexError, match='there is no example 5'):
+        source.read([5])
