@@ -12,7 +12,7 @@ from tag_jax.problem import MultiTaskProblem
 from tag_jax.training import TrainingConfig
 
 _MEASURING = ('tag', 'verify', 'cosine_similarity')
-_NO_SEARCH = (ALL_IN_ONE, WIDE, SMALL, 'single_task')
+_FIXED = (ALL_IN_ONE, WIDE, SMALL, 'single_task')
 
 
 def foresee(
@@ -114,8 +114,8 @@ def _searches(methods, task_names, budgets, config, smaller, whole):
 def _chosen(methods, task_names, budgets):
     """How many different groups all methods choose, at most."""
     size = len(task_names)
-    searches = [name for name in methods if name not in _NO_SEARCH]
-    groups = _networks(budgets) * (len(searches) + DRAWS_TO_TRAIN)
+    choosing = [name for name in methods if name not in _FIXED]
+    groups = _networks(budgets) * (len(choosing) + DRAWS_TO_TRAIN)
     return min(groups + (ALL_IN_ONE in methods) + size * ('single_task' in methods), 2**size - 1)
 
 

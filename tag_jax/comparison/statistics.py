@@ -52,7 +52,7 @@ def summary(comparison: Comparison) -> list[Line]:
     methods = list(dict.fromkeys(outcome.method for outcome in outcomes))
     budgets = sorted({outcome.budget for outcome in outcomes})
     seeds = sorted({outcome.seed for outcome in outcomes})
-    found = {(one.method, one.budget, one.seed): one for one in outcomes}
+    found = _by_key(outcomes)
     mean = functools.partial(_mean, found)
     lines = []
     for chosen in [*([budget] for budget in budgets), *([budgets] if len(budgets) > 1 else [])]:
@@ -111,7 +111,7 @@ def differences(comparison: Comparison) -> dict[tuple[str, str], tuple[float, fl
       `{(method, other): (difference in points of percent, standard error)}` of all pairs.
     """
     outcomes = comparison.outcomes
-    found = {(one.method, one.budget, one.seed): one for one in outcomes}
+    found = _by_key(outcomes)
     methods, budgets, seeds = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
     least = 3 if outcomes[0].fresh_errors else 2
 
@@ -124,6 +124,11 @@ def differences(comparison: Comparison) -> dict[tuple[str, str], tuple[float, fl
         for other in methods
         if method != other
     }
+
+
+def _by_key(outcomes):
+    """`{(method, budget, seed): outcome}`."""
+    return {(one.method, one.budget, one.seed): one for one in outcomes}
 
 
 def _mean(found, method, budgets, among):

@@ -24,28 +24,26 @@ class Source:
       size: the number of examples.
       finish: what is left to do, for several examples at once: a `Split` of what `decode` gives,
         stacked, to a `Split` of arrays with a leading axis. Threads that decode stand in each
-        other's way at every small array operation, so what can wait should. None for nothing.
+        other's way at every small array operation, so what can wait should. By default nothing.
     """
 
     decode: Callable[[int], Split]
     size: int
-    finish: Callable[[Split], Split] | None = None
+    finish: Callable[[Split], Split] = lambda split: split
 
     def __len__(self):
         return self.size
 
     def __getitem__(self, row):
-        if self.finish is None:
-            return self.decode(self._checked(row))
         split = self.read([row])
         first = lambda entries: {name: array[0] for name, array in entries.items()}
         return Split(split.inputs[0], first(split.targets), split.mask and first(split.mask))
 
-    def _checked(self, row):
+    def _decoded(self, row):
         row = operator.index(row)
         if not 0 <= row < self.size:
             raise IndexError(f'there is no example {row}: the source has {self.size}')
-        return row
+        return self.decode(row)
 
     def example(self) -> Split:
         """One decoded example, for its shapes and dtypes."""
@@ -63,9 +61,7 @@ class Source:
           IndexError: if there is no such row.
           ValueError: if there are no rows, or the examples differ in shape.
         """
-        if self.finish is None:
-            return _stack([self[row] for row in rows])
-        return self.finish(_stack([self.decode(self._checked(row)) for row in rows]))
+        return self.finish(_stack([self._decoded(row) for row in rows]))
 
     def batches(self, rows_of_batches: Sequence | np.ndarray, workers: int = 2) -> Iterator[Split]:
         """Batches read ahead in threads (grain), in order.
@@ -94,8 +90,6 @@ class Source:
 
     def only(self, tasks: Sequence[str]) -> 'Source':
         """The same examples with some of the tasks."""
-        if self.finish is None:
-            return Source(lambda row: self.decode(row).only(tasks), self.size)
         return dataclasses.replace(self, finish=lambda split: self.finish(split).only(tasks))
 
 

@@ -248,12 +248,7 @@ def even_groups(rng, num_tasks, budget):
     """A random partition of the tasks into `budget` groups whose sizes differ by one at most.
 
     Args:
-      rng: a NumPy generator.
-      num_tasks: T.
-      budget: k, at most T.
-
-    Returns:
-      A tuple of tuples of task indices.
+      rng, num_tasks, budget: see `random_groups`.
     """
     parts = np.array_split(rng.permutation(num_tasks), budget)
     return tuple(sorted(tuple(sorted(part.tolist())) for part in parts))

@@ -194,26 +194,16 @@ def finish(run, choice, trained) -> Result:
         bound=choice.bound,
         confidence=choice.confidence,
         remarks=(*choice.remarks, *_remarks_on_numbers(chosen, trained)),
-        networks=tuple(_network(run, trained[plan.name]) for plan in chosen),
+        networks=tuple(_network(run, trained[plan.name], run.config.batch_size) for plan in chosen),
     )
     if run.writes:
         workdirs.write_json(run.path / workdirs.RESULTS, to_json(result))
-        predict = functools.partial(_answers, run, chosen, serves, trained)
+        few = tuple(_network(run, trained[plan.name], NUM_EXAMPLES) for plan in chosen)
+        predict = dataclasses.replace(result, networks=few).predict
         if shown := pictures(run.problem, run.dataset.test, predict):
             workdirs.write_arrays(run.path / workdirs.PICTURES, shown)
         shutil.rmtree(run.path / workdirs.RUNNING, ignore_errors=True)
     return result
-
-
-def _answers(run, plans, serves, trained, inputs):
-    """`{task: output}` for a few inputs, each task from the network that serves it."""
-    outputs = {}
-    for plan, served in zip(plans, serves, strict=True):
-        problem, network = run.sized(plan.cost).problem, trained[plan.name]
-        arrays = network.params, network.model_state
-        answers = evaluation.predictor(problem, *arrays, NUM_EXAMPLES)(inputs)
-        outputs |= {task: answers[task] for task in served}
-    return outputs
 
 
 def train(run, plans) -> dict[str, TrainedNetwork]:
@@ -335,10 +325,10 @@ def _remarks_on_numbers(plans, trained):
             )
 
 
-def _network(run, trained):
+def _network(run, trained, batch_size):
     problem = run.sized(trained.plan.cost).problem
     arrays = trained.params, trained.model_state
-    return Network(*arrays, evaluation.predictor(problem, *arrays, run.config.batch_size))
+    return Network(*arrays, evaluation.predictor(problem, *arrays, batch_size))
 
 
 def _check_budget(problem, budget, sizes):

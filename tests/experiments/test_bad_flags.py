@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from launching import ENVIRONMENT, answers_to_all_flags, files
+from launching import ENVIRONMENT, answers_to_all_flags, check_sentences, files
 
 from tag_jax import workdir
 
@@ -42,6 +42,11 @@ def here(tmp_path):
     rows = [f'{x},{y},{int(x > 0)},{x + y:.3f}\n' for x, y in inputs.tolist()]
     (tmp_path / 't.csv').write_text(''.join(['x,y,a,b\n', *rows]))
     return tmp_path
+
+
+def test_a_misspelt_flag_is_told_in_one_sentence(tmp_path):
+    sentence = "Unknown command line flag 'stepps'. Did you mean: steps (--help lists the flags)"
+    check_sentences('tag', [(['--stepps=3'], sentence)], tmp_path)
 
 
 @pytest.mark.parametrize('launcher', LAUNCHERS)
