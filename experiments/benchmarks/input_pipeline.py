@@ -8,8 +8,8 @@ batches of 256 in random order: 'pipeline' is `source.batches`, everything betwe
 batch of float32 images and int32 labels; 'plain decoding' decodes and resizes the same JPEG bytes,
 which are in memory, in as many threads, and makes no batches; 'full decoding' does so without
 leaving out detail that the small image does not need. All from warm caches, alternating; ratios are
-medians. The goal is 0.70 of plain decoding; on 2 CPU cores it is 0.67 (rounds: 0.64 to 0.70), and
-0.93 of full decoding (0.85 to 1.01).
+medians. The goal is 0.70 of plain decoding; on 2 CPU cores it is 0.74 to 0.75 in five
+runs (single rounds: 0.69 to 0.82), and 0.97 to 1.02 of full decoding (0.80 to 1.11).
 """
 
 import contextlib

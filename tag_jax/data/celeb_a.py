@@ -99,15 +99,16 @@ def _source(builder, split, tasks, size):
     )
     parse = tf_example_pb2.Example.FromString
     keys = [f'attributes/{task}' for task in tasks]
-    decode = functools.partial(_decode, records, parse, keys, size)
-    return Source(decode, len(records), functools.partial(_finish, tuple(tasks)))
+    decode = functools.partial(_decode, parse, keys, size)
+    finish = functools.partial(_finish, tuple(tasks))
+    return Source(decode, len(records), records.__getitems__, finish)
 
 
-def _decode(records, parse, keys, size, row):
+def _decode(parse, keys, size, record):
     """Bytes of an image, and all labels in one array."""
     from PIL import Image
 
-    record = parse(records[row]).features.feature
+    record = parse(record).features.feature
     labels = np.array([record[key].int64_list.value[0] for key in keys], np.int32)
     image = Image.open(io.BytesIO(record['image'].bytes_list.value[0]), formats=('JPEG',))
     image.draft('RGB', (size, size))

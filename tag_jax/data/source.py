@@ -3,6 +3,7 @@
 import dataclasses
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,18 +18,24 @@ class Source:
     without the leading axis, whose mask may be None or lack tasks. To shard over processes, let
     each ask for rows of its own. Nothing is shuffled here: the order is that of the rows asked for.
 
+    The three functions are pure, and threads may call them at once.
+
     Attributes:
-      decode: `row -> Split` of one example, arrays and NumPy numbers, for integers in [0, size). A
-        pure function that threads may call at once. Where labels may be missing it should always
-        give masks, lest batches differ in structure.
+      decode: `record -> Split` of one example, arrays and NumPy numbers. Where labels may be
+        missing it should always give masks, lest batches differ in structure.
       size: the number of examples.
+      fetch: `rows -> records` of a batch: its rows, a list of integers in [0, size), to what
+        `decode` takes of each, in their order. By default a record is its row.
       finish: what is left to do, for several examples at once: a `Split` of what `decode` gives,
-        stacked, to a `Split` of arrays with a leading axis. Threads that decode stand in each
-        other's way at every small array operation, so what can wait should. By default nothing.
+        stacked, to a `Split` of arrays with a leading axis. By default nothing.
+
+    Threads that decode stand in each other's way at every small call, so what can be done for a
+    batch at a time should be, by `fetch` before and by `finish` after.
     """
 
-    decode: Callable[[int], Split]
+    decode: Callable[[Any], Split]
     size: int
+    fetch: Callable[[list[int]], Sequence] = lambda rows: rows
     finish: Callable[[Split], Split] = lambda split: split
 
     def __len__(self):
@@ -39,11 +46,11 @@ class Source:
         first = lambda entries: {name: array[0] for name, array in entries.items()}
         return Split(split.inputs[0], first(split.targets), split.mask and first(split.mask))
 
-    def _decoded(self, row):
+    def _row(self, row):
         row = operator.index(row)
         if not 0 <= row < self.size:
             raise IndexError(f'there is no example {row}: the source has {self.size}')
-        return self.decode(row)
+        return row
 
     def example(self) -> Split:
         """One decoded example, for its shapes and dtypes."""
@@ -61,7 +68,10 @@ class Source:
           IndexError: if there is no such row.
           ValueError: if there are no rows, or the examples differ in shape.
         """
-        return self.finish(_stack([self._decoded(row) for row in rows]))
+        rows = [self._row(row) for row in rows]
+        if not rows:
+            raise ValueError('no rows to read')
+        return self.finish(_stack([self.decode(record) for record in self.fetch(rows)]))
 
     def batches(self, rows_of_batches: Sequence | np.ndarray, workers: int = 2) -> Iterator[Split]:
         """Batches read ahead in threads (grain), in order.
@@ -94,8 +104,6 @@ class Source:
 
 
 def _stack(examples):
-    if not examples:
-        raise ValueError('no rows to read')
     inputs, targets, masks = zip(*examples, strict=True)
     mask = {}
     for task in targets[0]:

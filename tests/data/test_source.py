@@ -142,7 +142,7 @@ def test_what_is_left_for_many_examples_is_done_for_one_as_well():
         first, second = split.targets['both'].T
         return Split(split.inputs / 255, {'a': first, 'b': second})
 
-    source = Source(decode, 5, finish)
+    source = Source(decode, 5, finish=finish)
     found = source.read([3, 1])
     np.testing.assert_array_equal(found.inputs[:, 0, 0], np.array([3, 1]) / 255)
     np.testing.assert_array_equal(found.targets['b'], [-3, -1])
@@ -154,3 +154,24 @@ def test_what_is_left_for_many_examples_is_done_for_one_as_well():
     np.testing.assert_array_equal(batch.targets['a'], [4, 0])
     with pytest.raises(IndexError, match='there is no example 5'):
         source.read([5])
+
+
+def test_records_of_a_batch_are_fetched_at_once():
+    asked = []
+
+    def fetch(rows):
+        asked.append(rows)
+        return [f'record {row}' for row in rows]
+
+    def decode(record):
+        return Split(np.float32(record.removeprefix('record ')), {'a': np.int32(len(record))})
+
+    source = Source(decode, 5, fetch)
+    np.testing.assert_array_equal(source.read(np.array([3, 1, 3])).inputs, [3, 1, 3])
+    assert asked == [[3, 1, 3]]
+    assert source[4].inputs == source.only(['a'])[4].inputs == 4
+    with pytest.raises(IndexError, match='there is no example 5'):
+        source.read([0, 5])
+    with pytest.raises(ValueError, match='no rows to read'):
+        source.read([])
+    assert asked == [[3, 1, 3], [4], [4]], 'only what exists is fetched'
