@@ -62,21 +62,30 @@ def windows(
 ) -> Iterator[tuple[Batch, np.ndarray]]:
     """Examples on the device for some arrays `[...]` of rows, one after another, read ahead.
 
+    Of several processes each reads its share of a window.
+
     Args:
       found: `Examples`.
-      rows_of_windows: integers, arrays `[...]`.
+      rows_of_windows: integers, arrays `[...]`; the same on all processes.
 
     Yields:
       (batch, rows): a `Batch`, and for each entry of an array its row in that batch.
+
+    Raises:
+      Exception: on all processes, where the source raises on one of them: see
+        `parallel.each_says`.
+      ValueError: if some processes have masks and others none.
     """
     if found.source is None:
         for rows in rows_of_windows:
             yield found.batch, rows
         return
     compact = [_distinct(rows) for rows in rows_of_windows]
-    read = found.source.batches([needed for needed, _ in compact])
-    for split, (_, rows) in zip(read, compact, strict=True):
-        yield parallel.placed(found.mesh, as_batch(found.problem, split)), rows
+    shares = [needed[parallel.share(found.mesh, len(needed))] for needed, _ in compact]
+    read = found.source.batches(shares)
+    for needed, rows in compact:
+        share = as_batch(found.problem, _next_share(read))
+        yield parallel.gathered(found.mesh, share, len(needed)), rows
 
 
 def steps_of_windows(found: Examples, steps: int, rows_a_step: int) -> int:
@@ -158,6 +167,23 @@ def as_batch(problem: MultiTaskProblem, split: Split) -> Batch:
     mask = {task: array(masks[task]) for task in tasks if masks.get(task) is not None}
     targets = {task: array(split.targets[task]) for task in tasks}
     return Batch(jax.tree.map(array, split.inputs), targets, mask or None)
+
+
+def _next_share(read):
+    """The next split that this process reads, once all processes have one with the same masks."""
+    splits = []
+
+    def masked():
+        splits.append(next(read))
+        return sorted(splits[0].mask or {})
+
+    said = parallel.each_says(masked)
+    if any(masks != said[0] for masks in said):
+        raise ValueError(
+            'some examples have masks and some have none: over several processes, let the decode '
+            'function of a Source give masks for every example'
+        )
+    return splits[0]
 
 
 def _distinct(rows):

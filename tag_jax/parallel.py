@@ -3,9 +3,11 @@
 A mesh has two axes: networks that train side by side lie along the first, the examples of their
 batches along the second. Arrays are placed by `jax.sharding`; what has to be summed over devices
 (gradients, Gram matrices, metrics) the compiler finds. Every process runs the same Python; the
-first one alone writes files, and speaks for all where they have to agree.
+first one alone writes files, and speaks for all where they have to agree. What is read from disk
+while training is read once, by each process its share.
 """
 
+import functools
 import json
 import math
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 NETWORKS, BATCH = AXES = ('networks', 'batch')
 
-# What an error on the first process is raised as on the others.
+# What an error on one process is raised as on the others, if not as a RuntimeError.
 _ERRORS = {error.__name__: error for error in (ValueError, OSError, FloatingPointError)}
 
 
@@ -85,6 +87,61 @@ def placed(mesh: Mesh | None, tree: Any) -> Any:
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
+def share(mesh: Mesh | None, size: int) -> np.ndarray:
+    """Which of several entries this process brings to `gathered`.
+
+    Entries lie evenly over all devices; the last one fills up what is left.
+
+    Args:
+      mesh: a `Mesh` of the devices of all processes, or None for one device.
+      size: N, the number of entries.
+
+    Returns:
+      Integers `[M]` below N, as many on every process with as many devices; all N where there is
+      one process.
+    """
+    if jax.process_count() == 1:
+        return np.arange(size)
+    entries = np.minimum(np.arange(-(-size // mesh.size) * mesh.size), size - 1)
+    pieces = _evenly(mesh).addressable_devices_indices_map(entries.shape).values()
+    return np.concatenate([entries[piece] for piece in pieces])
+
+
+def gathered(mesh: Mesh | None, tree: Any, size: int) -> Any:
+    """Entries that the processes have their shares of, whole on every device of the mesh.
+
+    Args:
+      mesh: as for `share`.
+      tree: pytree of host arrays `[M, ...]`, the entries of `share(mesh, size)`.
+      size: N, the number of entries.
+
+    Returns:
+      Pytree of arrays `[N, ...]`.
+    """
+    if jax.process_count() == 1:
+        return placed(mesh, tree)
+    sharding = _evenly(mesh)
+    devices = tuple(sharding.addressable_devices_indices_map((mesh.size,)))
+
+    def over_devices(local):
+        pieces = np.split(np.asarray(local), len(devices))
+        shape = (mesh.size * len(pieces[0]), *local.shape[1:])
+        arrays = [jax.device_put(*placement) for placement in zip(pieces, devices, strict=True)]
+        return jax.make_array_from_single_device_arrays(shape, sharding, arrays)
+
+    return _whole(jax.tree.map(over_devices, tree), mesh, size)
+
+
+def _evenly(mesh):
+    """How an array lies whose leading axis is split over all devices."""
+    return NamedSharding(mesh, PartitionSpec(AXES))
+
+
+@functools.partial(jax.jit, static_argnames=('mesh', 'size'))
+def _whole(tree, mesh, size):
+    return constrained(mesh, jax.tree.map(lambda x: x[:size], tree))
+
+
 def is_first() -> bool:
     """Whether this is the process that writes files, and what is to be read on the screen."""
     return jax.process_index() == 0
@@ -97,21 +154,39 @@ def first_says(make: Callable[[], Any]) -> Any:
       make: returns JSON types; called on the first process only.
 
     Raises:
-      ValueError, OSError, FloatingPointError: on all processes, where `make` raises one of them.
+      Exception: as `each_says`.
+    """
+    return each_says(lambda: make() if is_first() else None)[0]
+
+
+def each_says(make: Callable[[], Any]) -> list[Any]:
+    """What `make()` comes to on every process, in their order; the same on all of them.
+
+    Args:
+      make: returns JSON types.
+
+    Raises:
+      Exception: on all processes, where `make` raises on one of them: there what it raises, and a
+        ValueError, OSError or FloatingPointError on the others as well; of another kind, a
+        RuntimeError.
     """
     if jax.process_count() == 1:
-        return make()
-    said = {}
-    if is_first():
-        try:
-            said = {'value': make()}
-        except tuple(_ERRORS.values()) as error:
-            kind = next(name for name, known in _ERRORS.items() if isinstance(error, known))
-            said = {'error': kind, 'text': str(error)}
-    said = json.loads(_broadcast(json.dumps(said).encode()))
-    if 'error' in said:
-        raise _ERRORS[said['error']](said['text'])
-    return said['value']
+        return [make()]
+    raised = None
+    try:
+        said = {'value': make()}
+    except Exception as error:
+        raised = error
+        kinds = [name for name, known in _ERRORS.items() if isinstance(error, known)]
+        kind, text = kinds[0] if kinds else 'RuntimeError', str(error)
+        said = {'error': kind, 'text': text if kinds else f'{type(error).__name__}: {text}'}
+    all_said = [json.loads(text) for text in _exchanged(json.dumps(said).encode())]
+    if raised is not None:
+        raise raised
+    for said in all_said:
+        if 'error' in said:
+            raise _ERRORS.get(said['error'], RuntimeError)(said['text'])
+    return [said['value'] for said in all_said]
 
 
 def any_process(*flags: bool) -> tuple[bool, ...]:
@@ -126,10 +201,10 @@ def any_process(*flags: bool) -> tuple[bool, ...]:
     return tuple(bool(flag) for flag in found.any(axis=0))
 
 
-def _broadcast(message: bytes) -> bytes:
-    """The message of the first process."""
-    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(message))))
-    content = np.zeros(length, np.uint8)
-    if is_first():
-        content[:] = np.frombuffer(message, np.uint8)
-    return bytes(np.asarray(multihost_utils.broadcast_one_to_all(content), np.uint8))
+def _exchanged(message: bytes) -> list[bytes]:
+    """The messages of all processes."""
+    lengths = multihost_utils.process_allgather(np.int32(len(message)))
+    content = np.zeros(lengths.max(), np.uint8)
+    content[: len(message)] = np.frombuffer(message, np.uint8)
+    contents = np.asarray(multihost_utils.process_allgather(content), np.uint8)
+    return [bytes(one[:length]) for one, length in zip(contents, lengths, strict=True)]

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 from types import MappingProxyType
@@ -98,6 +99,13 @@ def _python(*arguments, cwd, said=None, environment=MappingProxyType({})):
         timeout=300,
         check=False,
     )
+
+
+def free_port():
+    """A port at which processes can meet."""
+    with socket.socket() as one:
+        one.bind(('localhost', 0))
+        return one.getsockname()[1]
 
 
 def files(folder):

@@ -2,10 +2,16 @@
 
 import dataclasses
 import functools
+import pathlib
+import pickle
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
+import several_processes
+from launching import ENVIRONMENT, free_port
 
 from tag_jax import affinity, optim, parallel, training
 from tag_jax.data import Source
@@ -144,3 +150,40 @@ def test_one_process_speaks_for_itself():
     assert parallel.is_first()
     with pytest.raises(OSError, match='full'):
         parallel.first_says(lambda: (_ for _ in ()).throw(OSError('full')))
+
+
+def test_two_processes_read_their_shares_of_the_examples(tmp_path):
+    port = free_port()
+    script = pathlib.Path(__file__).parent / 'several_processes.py'
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, str(port), str(n), tmp_path / str(n)],
+            env=ENVIRONMENT | {'JAX_NUM_CPU_DEVICES': '2'},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(2)
+    ]
+    for process in processes:
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+    first, second = (pickle.loads((tmp_path / str(n)).read_bytes()) for n in range(2))
+
+    held = several_processes.trained(several_processes.splits(), several_processes.CONFIG)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    for found in (first, second):
+        jax.tree.map(close, found['trained'], held)
+        assert found['said'] == [0, 1]
+        assert found['first'] == [0, 'ä']
+        assert found['any'] == (True, False)
+        np.testing.assert_array_equal(found['window'], np.arange(9)[::-1])
+        assert found['damaged'] == ('OSError', 'damaged')
+        kind, sentence = found['masks']
+        assert kind == 'ValueError'
+        assert 'let the decode function of a Source give masks' in sentence
+        # Half of 8 steps and of 2 evaluations of 130 examples, in batches of 32; and a look before.
+        of_training, of_validation = (len(rows) for rows in found['rows_read'])
+        assert 128 <= of_training < 140
+        assert of_validation == 160
+    assert first['strange'] == ('KeyError', "'strange'")
+    assert second['strange'] == ('RuntimeError', "KeyError: 'strange'")

@@ -1,13 +1,12 @@
 """Runs that are killed, and runs of two processes, through their real commands."""
 
-import socket
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
-from launching import ENVIRONMENT, check_sentences, launch
+from launching import ENVIRONMENT, check_sentences, free_port, launch
 
 from experiments.benchmarks import faults
 from tag_jax import workdir
@@ -44,12 +43,6 @@ def test_a_run_that_is_killed_comes_to_the_same(unbroken, tmp_path):
     assert done.returncode == 0, done.stderr
     assert faults.outcome(tmp_path / 'run') == faults.outcome(whole)
     assert not (tmp_path / 'run' / workdir.RUNNING).exists()
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(('localhost', 0))
-        return one.getsockname()[1]
 
 
 def pair(folder):

@@ -1,0 +1,99 @@
+"""One of two processes, of two devices each, that read their shares of examples.
+
+    JAX_NUM_CPU_DEVICES=2 python tests/several_processes.py PORT PROCESS FILE
+
+writes to FILE what it found.
+"""
+
+import dataclasses
+import pickle
+import sys
+
+import jax
+import numpy as np
+from small import TASKS, make_problem, make_split
+
+from tag_jax import examples, parallel, training
+from tag_jax.data import Source, Split
+from tag_jax.training import NetworkPlan, TrainingConfig
+
+PLAN = NetworkPlan('a', tuple(TASKS), 0, 1e-2, True)
+CONFIG = TrainingConfig(
+    steps=8,
+    batch_size=32,
+    learning_rate=1e-2,
+    eval_every=4,
+    affinity_every=2,
+    slots=1,
+    patience=0,
+)
+
+
+def trained(splits, config):
+    """The network of PLAN, in NumPy arrays."""
+    (network,) = training.train_networks(make_problem(), *splits, [PLAN], config)
+    arrays = jax.tree.map(np.asarray, network.params), network.affinities.history
+    return arrays, network.validation
+
+
+def splits():
+    return [make_split(size, seed, labelled=0.7) for seed, size in enumerate((300, 130))]
+
+
+def source(split, rows_read):
+    def decode(row):
+        rows_read.append(row)
+        one = lambda arrays: {task: array[row] for task, array in arrays.items()}
+        return Split(split.inputs[row], one(split.targets), one(split.mask))
+
+    return Source(decode, len(split.inputs))
+
+
+def read_in_windows(decode):
+    """What is read of a window of 9 examples, or what is said of them."""
+    mesh = parallel.make_mesh((1, 4))
+    found = examples.examples(make_problem({'sign': TASKS['sign']}), Source(decode, 9), mesh)
+    try:
+        ((batch, rows),) = examples.windows(found, [np.arange(9)[::-1]])
+    except Exception as error:
+        return type(error).__name__, str(error)
+    return np.asarray(batch.inputs)[rows]
+
+
+def number(row, mask=None):
+    return Split(np.float32(row), {'sign': np.int32(0)}, mask)
+
+
+def failing(error):
+    """Fails to decode the last example, which the first process is to read."""
+
+    def decode(row):
+        if row == 8:
+            raise error
+        return number(row)
+
+    return decode
+
+
+def main(port, process, file):
+    process = int(process)
+    jax.distributed.initialize(f'localhost:{port}', 2, process)
+    rows_read = [[], []]
+    sources = [source(*found) for found in zip(splits(), rows_read, strict=True)]
+    found = {
+        'trained': trained(sources, dataclasses.replace(CONFIG, mesh=(1, 4))),
+        'rows_read': rows_read,
+        'said': parallel.each_says(lambda: process),
+        'first': parallel.first_says(lambda: [process, 'ä']),
+        'any': parallel.any_process(process == 1, False),
+        'window': read_in_windows(number),
+        'damaged': read_in_windows(failing(OSError('damaged'))),
+        'strange': read_in_windows(failing(KeyError('strange'))),
+        'masks': read_in_windows(lambda row: number(row, {'sign': np.True_} if row > 5 else None)),
+    }
+    with open(file, 'wb') as opened:
+        pickle.dump(found, opened)
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
