@@ -53,6 +53,12 @@ def join():
             'num_processes': count,
             'process_id': this,
         }
+    # JAX ends a process that waits in vain with a crash, to which this is the explanation.
+    print(
+        f'waiting for the other processes at {FLAGS.coordinator}, {JOINING} seconds at most',
+        file=sys.stderr,
+        flush=True,
+    )
     try:
         jax.distributed.initialize(
             **options, initialization_timeout=JOINING, heartbeat_timeout_seconds=HEARTBEAT

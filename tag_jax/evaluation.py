@@ -51,8 +51,9 @@ def evaluate(
     Returns:
       `{task: {'error': percent, ...}}`, as the problem's metrics name them.
     """
-    networks = jax.tree.map(lambda x: jnp.asarray(x)[None], (params, model_state))
     prepared = split if isinstance(split, PreparedSplit) else prepare(problem, split)
+    network = parallel.placed(prepared.examples.mesh, (params, model_state))
+    networks = jax.tree.map(lambda x: x[None], network)
     return scores(problem, networks, prepared, batch_size, 'unroll')[0]
 
 
@@ -75,17 +76,16 @@ def scores(
     Returns:
       A list of `{task: {'error': percent, ...}}`.
     """
-    size = prepared.examples.size
-    batch_size = min(batch_size, size)
+    size, mesh = prepared.examples.size, prepared.examples.mesh
+    devices = parallel.size(mesh, parallel.BATCH)
+    batch_size = -(-min(batch_size, size) // devices) * devices  # What is beyond does not count.
     starts = range(0, size, batch_size)
     rows = [np.arange(start, start + batch_size) for start in starts]
     sums = []
     windows = examples.windows(prepared.examples, [np.minimum(r, size - 1) for r in rows])
     for wanted, (batch, places) in zip(rows, windows, strict=True):
         counts = wanted < size
-        sums.append(
-            _metric_sums(problem, networks, batch, places, counts, batching, prepared.examples.mesh)
-        )
+        sums.append(_metric_sums(problem, networks, batch, places, counts, batching, mesh))
     totals = jax.tree.map(
         lambda *parts: np.sum([np.asarray(part, np.float64) for part in parts], axis=0), *sums
     )

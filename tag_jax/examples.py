@@ -62,7 +62,7 @@ def windows(
 ) -> Iterator[tuple[Batch, np.ndarray]]:
     """Examples on the device for some arrays `[...]` of rows, one after another, read ahead.
 
-    Of several processes each reads its share of a window.
+    Of several processes with a mesh each reads its share of a window.
 
     Args:
       found: `Examples`.
@@ -84,7 +84,7 @@ def windows(
     shares = [needed[parallel.share(found.mesh, len(needed))] for needed, _ in compact]
     read = found.source.batches(shares)
     for needed, rows in compact:
-        share = as_batch(found.problem, _next_share(read))
+        share = as_batch(found.problem, _next_share(found.mesh, read))
         yield parallel.gathered(found.mesh, share, len(needed)), rows
 
 
@@ -169,8 +169,10 @@ def as_batch(problem: MultiTaskProblem, split: Split) -> Batch:
     return Batch(jax.tree.map(array, split.inputs), targets, mask or None)
 
 
-def _next_share(read):
-    """The next split that this process reads, once all processes have one with the same masks."""
+def _next_share(mesh, read):
+    """The next split that is read; over a mesh, once all processes have one with the same masks."""
+    if mesh is None:
+        return next(read)
     splits = []
 
     def masked():

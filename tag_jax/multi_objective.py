@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tag_jax import evaluation, optim
+from tag_jax import evaluation, optim, parallel
 from tag_jax.data import Dataset
 from tag_jax.problem import MultiTaskProblem
 from tag_jax.training import (
@@ -90,7 +90,7 @@ def compare(
       FloatingPointError: if a loss is not finite.
     """
     rates = check(problem, dataset, weightings, config, seeds, learning_rates)
-    test = evaluation.prepare(problem, dataset.test)
+    test = evaluation.prepare(problem, dataset.test, parallel.make_mesh(config.mesh))
     alone = [(task,) for task in problem.task_names]
     ways = {SINGLE_TASK: (optim.equal, alone)}
     ways |= {name: (make, [problem.task_names]) for name, make in weightings.items()}

@@ -98,9 +98,9 @@ def share(mesh: Mesh | None, size: int) -> np.ndarray:
 
     Returns:
       Integers `[M]` below N, as many on every process with as many devices; all N where there is
-      one process.
+      one process, or no mesh.
     """
-    if jax.process_count() == 1:
+    if mesh is None or jax.process_count() == 1:
         return np.arange(size)
     entries = np.minimum(np.arange(-(-size // mesh.size) * mesh.size), size - 1)
     pieces = _evenly(mesh).addressable_devices_indices_map(entries.shape).values()
@@ -118,7 +118,7 @@ def gathered(mesh: Mesh | None, tree: Any, size: int) -> Any:
     Returns:
       Pytree of arrays `[N, ...]`.
     """
-    if jax.process_count() == 1:
+    if mesh is None or jax.process_count() == 1:
         return placed(mesh, tree)
     sharding = _evenly(mesh)
     devices = tuple(sharding.addressable_devices_indices_map((mesh.size,)))

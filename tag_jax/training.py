@@ -306,16 +306,18 @@ def train_networks(
     return tuple(desk.finished[plan.name] for plan in plans if plan.name in desk.finished)
 
 
-def check_devices(config: TrainingConfig, *splits: Split | Source) -> None:
+def check_devices(
+    config: TrainingConfig, train_split: Split | Source, validation_split: Split | Source
+) -> None:
     """Raises ValueError unless there are the devices of the mesh, and batches lie evenly over them.
 
     Args:
       config: a `TrainingConfig`.
-      *splits: that are trained and evaluated on.
+      train_split, validation_split: what networks are trained and evaluated on.
     """
     parallel.make_mesh(config.mesh)
-    for size in {config.batch_size, *map(examples.count, splits)}:
-        batch, devices = min(size, config.batch_size), config.mesh[1]
+    for split in _splits_of_steps(config, train_split, validation_split):
+        batch, devices = min(examples.count(split), config.batch_size), config.mesh[1]
         if batch % devices:
             raise ValueError(
                 f'a batch of {batch} examples cannot be split evenly over {devices} devices: '
@@ -369,6 +371,11 @@ def _usual_slots(problem, num_networks, inputs):
     return max(1, min(num_networks, MAX_SLOTS, MAX_SLOT_BYTES // max(slot_bytes, 1)))
 
 
+def _splits_of_steps(config, train, validation):
+    """The splits that a step takes batches of: training, and validation where affinities do."""
+    return (train, validation) if config.affinity_split == 'validation' else (train,)
+
+
 class _Work(NamedTuple):
     """What all workers train.
 
@@ -392,10 +399,8 @@ class _Work(NamedTuple):
 
     @property
     def splits(self):
-        """The splits that a step needs: training, and validation where affinities do."""
-        if self.config.affinity_split == 'validation':
-            return self.train, self.validation.examples
-        return (self.train,)
+        """See `_splits_of_steps`."""
+        return _splits_of_steps(self.config, self.train, self.validation.examples)
 
 
 class _Desk:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from small import TASKS, make_problem, make_split
 
-from tag_jax import examples, parallel, training
+from tag_jax import evaluation, examples, parallel, training
 from tag_jax.data import Source, Split
 from tag_jax.training import NetworkPlan, TrainingConfig
 
@@ -60,6 +60,13 @@ def read_in_windows(decode):
     return np.asarray(batch.inputs)[rows]
 
 
+def evaluated(mesh):
+    """The metrics on 13 examples of a network that is not trained."""
+    problem, split = make_problem(), make_split(13, labelled=0.7)
+    prepared = evaluation.prepare(problem, source(split, []), mesh)
+    return evaluation.evaluate(problem, *problem.init(jax.random.key(0)), prepared, 32)
+
+
 def number(row, mask=None):
     return Split(np.float32(row), {'sign': np.int32(0)}, mask)
 
@@ -86,6 +93,8 @@ def main(port, process, file):
         'said': parallel.each_says(lambda: process),
         'first': parallel.first_says(lambda: [process, 'ä']),
         'any': parallel.any_process(process == 1, False),
+        'evaluated': evaluated(parallel.make_mesh((1, 4))),
+        'evaluated_alone': evaluated(None) if process else None,
         'window': read_in_windows(number),
         'damaged': read_in_windows(failing(OSError('damaged'))),
         'strange': read_in_windows(failing(KeyError('strange'))),

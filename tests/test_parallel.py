@@ -13,7 +13,7 @@ import pytest
 import several_processes
 from launching import ENVIRONMENT, free_port
 
-from tag_jax import affinity, optim, parallel, training
+from tag_jax import affinity, evaluation, optim, parallel, training
 from tag_jax.data import Source
 from tag_jax.problem import Batch
 from tag_jax.training import NetworkPlan, TrainingConfig
@@ -118,6 +118,15 @@ def test_a_network_goes_on_on_another_number_of_devices(problem, dataset, alone,
     assert_alike(train(problem, dataset, CONFIG, **options), alone)
 
 
+@pytest.mark.parametrize('size', [5, 37, 200])
+def test_a_split_of_any_size_is_evaluated_over_a_mesh(problem, point, dataset, size):
+    split = jax.tree.map(lambda x: x[:size], dataset.test)
+    prepared = evaluation.prepare(problem, split, parallel.make_mesh((2, 4)))
+    found = evaluation.evaluate(problem, *point, prepared, batch_size=30)
+    expected = evaluation.evaluate(problem, *point, split, batch_size=30)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), found, expected)
+
+
 def test_affinities_over_sharded_examples(problem, dataset):
     """At given parameters, in a loop of one's own."""
     mesh = parallel.make_mesh((1, 8))
@@ -138,6 +147,11 @@ def test_a_mesh_that_does_not_fit_is_refused(problem, dataset):
         train(problem, dataset, dataclasses.replace(CONFIG, mesh=(4, 4)))
     with pytest.raises(ValueError, match='32 examples cannot be split evenly over 3 devices'):
         train(problem, dataset, dataclasses.replace(CONFIG, mesh=(1, 3)))
+    few = dataset._replace(validation=jax.tree.map(lambda x: x[:30], dataset.validation))
+    config = dataclasses.replace(CONFIG, steps=10, mesh=(1, 4))
+    train(problem, few, config)  # Only evaluated on 30.
+    with pytest.raises(ValueError, match='30 examples cannot be split evenly over 4 devices'):
+        train(problem, few, dataclasses.replace(config, affinity_split='validation'))
     for mesh in (0, (1, 0), (1, 2, 3), ('a', 1)):
         with pytest.raises(ValueError, match='mesh must be two numbers of devices'):
             dataclasses.replace(CONFIG, mesh=mesh)
@@ -170,8 +184,11 @@ def test_two_processes_read_their_shares_of_the_examples(tmp_path):
     first, second = (pickle.loads((tmp_path / str(n)).read_bytes()) for n in range(2))
 
     held = several_processes.trained(several_processes.splits(), several_processes.CONFIG)
+    evaluated = several_processes.evaluated(None)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    jax.tree.map(close, second['evaluated_alone'], evaluated)
     for found in (first, second):
+        jax.tree.map(close, found['evaluated'], evaluated)
         jax.tree.map(close, found['trained'], held)
         assert found['said'] == [0, 1]
         assert found['first'] == [0, 'ä']

@@ -161,7 +161,7 @@ def finish(run, choice, trained) -> Result:
     else:
         serves = [tuple(names[n] for n in served) for served in choice.serves]
 
-    test = evaluation.prepare(run.problem, run.dataset.test)
+    test = evaluation.prepare(run.problem, run.dataset.test, parallel.make_mesh(run.config.mesh))
     scores = {
         plan.name: _scores(run, trained[plan.name], test)
         for plan in dict.fromkeys([*chosen, baseline])

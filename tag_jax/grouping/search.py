@@ -150,7 +150,7 @@ def trained_rows(run, sets, book) -> list[dict]:
     known = _specifications(run, plans.values())
     folders = parallel.first_says(lambda: [_text(book.running(known[tasks])) for tasks in sets])
     folder_of = dict(zip(sets, folders, strict=True))
-    test = evaluation.prepare(run.problem, run.dataset.test)
+    test = evaluation.prepare(run.problem, run.dataset.test, parallel.make_mesh(run.config.mesh))
     config = dataclasses.replace(run.config, slots=num_slots(run, plans))
     curves = {}
 
