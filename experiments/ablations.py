@@ -13,7 +13,7 @@ other studies of affinities:
 and of networks:
 
     --study=relations          what two tasks do for each other (Standley et al., Tables 2 and 3)
-    --study=early              early errors as a prediction of final ones (Section 5.1)
+    --study=early              early errors as a prediction of final ones (Section 3.3.1)
     --study=smaller_task_sets  selections for all but one of the tasks (Appendix A.2)
     --study=low_data           relations by the number of training examples (Appendix A.3)
 

@@ -244,12 +244,17 @@ def training_config(dataset):
     )
 
 
-def weighting(name):
-    """The task weighting of that name, with the loss that the flags ask for."""
+def takes_mean():
+    """Whether networks train on the mean of the losses, and not on their sum."""
     reduction = FLAGS.loss_reduction
     if reduction is None:
         reduction = 'mean' if _recipe().mean_loss else 'sum'
-    mean = choose('loss reduction', reduction, {'sum': False, 'mean': True})
+    return choose('loss reduction', reduction, {'sum': False, 'mean': True})
+
+
+def weighting(name):
+    """The task weighting of that name, with the loss that the flags ask for."""
+    mean = takes_mean()
     base, _, alpha = name.partition(':')
     found = choose('weighting', base, WEIGHTINGS)
     if alpha:

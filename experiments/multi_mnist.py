@@ -26,7 +26,7 @@ flags.adopt_module_key_flags(paper)
 
 
 def main():
-    paper.run('multi_mnist')
+    paper.run('multi_mnist', paper.SENER_RATES)
 
 
 if __name__ == '__main__':

@@ -43,16 +43,12 @@ FLAGS = flags.FLAGS
 NARROW = (16, 8)
 
 
-# The learning rates that Sener & Koltun 2018 search over.
-SENER_RATES = ['1e-4', '5e-4', '1e-3', '5e-3', '1e-2', '5e-2']
-
-
-def take_settings_of_sener():
-    """All tasks, and the learning rates of Sener & Koltun 2018, where no flag says otherwise."""
+def take_settings_of_paper(learning_rates):
+    """All tasks, and the learning rates that a paper searched, where no flag says otherwise."""
     if FLAGS['tasks'].using_default_value:
         FLAGS['tasks'].value = ['all']
     if FLAGS.learning_rates is None and FLAGS.learning_rate is None:
-        FLAGS['learning_rates'].value = SENER_RATES
+        FLAGS['learning_rates'].value = learning_rates
 
 
 def main():
@@ -65,7 +61,8 @@ def main():
         dataset = dataset.only(FLAGS.tasks)
     names = tuple(dataset.tasks)
     if FLAGS.grid and len(names) == 2:
-        weightings = multi_objective.static_weights(names, FLAGS.grid) | weightings
+        total = 1 if common.takes_mean() else 2
+        weightings = multi_objective.static_weights(names, FLAGS.grid, total) | weightings
     problem = common.make_problem(dataset, NARROW)
     multi_objective.check(problem, dataset, weightings, config, FLAGS.seeds, rates)
     settings = {

@@ -21,8 +21,17 @@ _GROUPING = (
 _WEIGHTING = ('methods', 'seeds', 'grid', 'learning_rates', 'tasks')
 
 
-def run(dataset):
-    """Groups or weighs the tasks of a dataset."""
+# The learning rates that Sener & Koltun 2018 search over.
+SENER_RATES = ['1e-4', '5e-4', '1e-3', '5e-3', '1e-2', '5e-2']
+
+
+def run(dataset, learning_rates=None):
+    """Groups or weighs the tasks of a dataset.
+
+    Args:
+      dataset: its name.
+      learning_rates: to choose from where tasks are weighed; None for that of the dataset alone.
+    """
     FLAGS['dataset'].value = dataset
     for name in ('dataset', *(_GROUPING if FLAGS.compare else _WEIGHTING)):
         if FLAGS[name].present:
@@ -30,5 +39,5 @@ def run(dataset):
             raise ValueError(f'--{name} is of no use here {there} --compare')
     if not FLAGS.compare:
         return tag.main()
-    multi_objective.take_settings_of_sener()
+    multi_objective.take_settings_of_paper(learning_rates)
     return multi_objective.main()

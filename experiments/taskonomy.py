@@ -4,8 +4,8 @@
 
 trains a network for every set of the five tasks, and single tasks on an encoder of half the cost
 too, as Standley et al. do, and selects the networks that cost 2.5 standard network times together.
-The paper's total test losses (Table 7; `python -m experiments.network_selection` has all rows, from
-its published networks):
+The paper's total test losses (Table 7; `python -m experiments.network_selection` computes its rows
+from its published networks, but for GradNorm, Sener et al. and networks of other sizes):
 
     budget          1    1.5      2    2.5      3      4      5
     optimal     0.503  0.461  0.452  0.446  0.442  0.436  0.435
@@ -15,8 +15,9 @@ its published networks):
 
     python -m experiments.taskonomy --data_dir=DIR --budget=2
 
-groups them by TAG from one network, as Fifty et al. do. One network for all five tasks took them
-146 hours on a Tesla V100.
+groups them by TAG from one network, as Fifty et al. do (their network is that of the later code of
+Standley et al., this one that of the paper). One network for all five tasks took them 146 hours on
+a Tesla V100.
 
 DIR holds the images, in one of the layouts that `tag_jax.data.taskonomy` knows, and the files
 train_buildings.txt, validation_buildings.txt and test_buildings.txt with a building a line. The

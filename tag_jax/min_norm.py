@@ -120,7 +120,8 @@ def duality_gap(gram: ArrayLike, weights: ArrayLike, active: ArrayLike | None = 
 def _two_tasks(gram):
     """Algorithm 1 and Equation 4: the min-norm weights of two vectors; equal if they coincide.
 
-    (Algorithm 1 as printed compares the wrong products at the ends; Equation 4 clips rightly.)
+    (Algorithm 1, in the text that we read, compares the wrong products at the ends; Equation 4
+    clips rightly.)
     """
     difference = gram[0, 0] + gram[1, 1] - 2 * gram[0, 1]
     toward = jnp.stack([gram[1, 1], gram[0, 0]]) - gram[0, 1]

@@ -140,15 +140,19 @@ def check(
     return rates
 
 
-def static_weights(task_names: Sequence[str], points: int) -> dict[str, Callable[[], Any]]:
+def static_weights(
+    task_names: Sequence[str], points: int, total: float = 2.0
+) -> dict[str, Callable[[], Any]]:
     """Static weightings on a grid over two tasks: c^t of the paper's grid search.
 
     Args:
       task_names: two names.
       points: how many, evenly between all weight on one task and all on the other.
+      total: what the weights sum to: 2, so that the middle is the sum of the losses, or 1, so that
+        it is their mean.
 
     Returns:
-      `{name: () -> transform}`; the weights sum to two, so that the middle is the plain sum.
+      `{name: () -> transform}`.
 
     Raises:
       ValueError: if there are not two tasks, or less than one point or more than 99.
@@ -159,7 +163,7 @@ def static_weights(task_names: Sequence[str], points: int) -> dict[str, Callable
     return {
         f'{STATIC} {share:.2f}': (
             lambda share=share: optim.fixed(
-                dict(zip(task_names, (2 * share, 2 - 2 * share), strict=True))
+                dict(zip(task_names, (total * share, total * (1 - share)), strict=True))
             )
         )
         for share in shares.tolist()

@@ -3,11 +3,14 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
-from small import TASKS, make_problem
+from jax.flatten_util import ravel_pytree
+from small import TASKS, make_problem, make_split
 
-from tag_jax import multi_objective, optim, report
+from tag_jax import gradients, multi_objective, optim, report
+from tag_jax.problem import Batch
 from tag_jax.training import TrainingConfig
 
 CONFIG = TrainingConfig(steps=40, batch_size=64, eval_every=20, learning_rate=1e-2)
@@ -47,9 +50,24 @@ def test_the_learning_rate_is_chosen_on_validation(problem, dataset):
     np.testing.assert_allclose(chosen.test_error, best.test_error, atol=1e-3)
 
 
-def test_static_weights_meet_in_the_plain_sum():
-    grid = multi_objective.static_weights(('a', 'b'), 3)
+@pytest.mark.parametrize(('total', 'middle'), [(2, optim.equal()), (1, optim.equal(mean=True))])
+def test_static_weights_meet_in_the_plain_sum_or_mean(total, middle):
+    names = ('sign', 'octant')
+    grid = multi_objective.static_weights(names, 3, total)
     assert list(grid) == ['static weight 0.25', 'static weight 0.50', 'static weight 0.75']
+    problem = make_problem({task: TASKS[task] for task in names})
+    params, state = problem.init(jax.random.key(0))
+    batch = Batch(*make_split(32).only(names))
+    by_task, _ = gradients.task_gradients(problem, params, state, batch, jax.random.key(1))
+
+    def combined(transform):
+        updates, _ = transform.update(by_task, transform.init(params), params)
+        return ravel_pytree(updates['shared'])[0]
+
+    first, second, third = (combined(make()) for make in grid.values())
+    np.testing.assert_allclose(second, combined(middle), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(first + third, 2 * second, rtol=1e-5, atol=1e-7)
+    assert not np.allclose(first, third)
     with pytest.raises(ValueError, match='needs two tasks and 1 to 99 points'):
         multi_objective.static_weights(('a', 'b', 'c'), 3)
 

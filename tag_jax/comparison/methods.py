@@ -253,7 +253,7 @@ def all_in_one(found: Search, budget) -> Proposal:
 def wide_all_in_one(found: Search, budget) -> Proposal:
     """One network for all tasks on a wider encoder: capacity in place of more networks.
 
-    (The high-capacity networks in the appendix of Fifty et al. 2021, Figure 4, and in Table 7 of
+    (The high-capacity networks in the appendix of Fifty et al. 2021, Table 8, and in Table 7 of
     Standley et al. 2020.)
     """
     return Proposal((tuple(range(len(found.names))),), None, costs=(found.wider[budget],))

@@ -48,7 +48,8 @@ def celeb_a(
 
     Images are resized as a whole, without a crop, by PIL: JPEG decoding leaves out the detail that
     `size` does not need (a half or a quarter of the original size, never below `size`), and a
-    bilinear filter does the rest. The papers say 64 x 64 x 3 and not how they resize.
+    bilinear filter does the rest. Sener & Koltun say 64 x 64 x 3 (supplement C.2), and not how they
+    resize; Fifty et al. do not say the size.
 
     Args:
       data_dir: the data directory of TensorFlow Datasets.

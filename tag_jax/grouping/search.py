@@ -322,7 +322,7 @@ def _singles_and_pairs(names, seed):
 
 
 HOA = NetworkSearch('hoa', _singles_and_pairs, predict=selection.higher_order_approximation)
-ESA = NetworkSearch('esa', _every_set, fraction=0.2)
+ESA = NetworkSearch('esa', _every_set, fraction=0.05)
 EXHAUSTIVE = NetworkSearch('exhaustive', _every_set)
 PESSIMAL = NetworkSearch('pessimal', _every_set, select=selection.pessimal)
 SUBSETS = NetworkSearch(

@@ -76,7 +76,13 @@ def load_weights(
     return replaced(params), replaced(model_state)
 
 
-def from_torchvision(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+# What torchvision takes from images in [0, 1], and divides them by, for each colour.
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def from_torchvision(
+    arrays: Mapping[str, np.ndarray], normalised: bool = False
+) -> dict[str, np.ndarray]:
     """Weights of torchvision's ResNet-18 or ResNet-50 under the names of `resnet18`, `resnet50`.
 
     The file is written where torch is installed, `model` being torchvision's:
@@ -85,11 +91,16 @@ def from_torchvision(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     `layer1.0.conv2.weight` becomes `stages.0.0.layers.1.convolution.kernel`, its axes reordered
     from output, input, height, width to height, width, input, output; `bn2` becomes `norm` with
     `scale`, `bias`, `mean` and `var`; `downsample` is the `shortcut`, `conv1` and `bn1` the `stem`.
-    The classifier `fc` and the step counts `num_batches_tracked` are left out. The networks want
-    images in [0, 1] less (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225).
+    The classifier `fc` and the step counts `num_batches_tracked` are left out.
+
+    torchvision's networks want images less the mean of ImageNet, divided by its deviation; the
+    datasets here have images in [0, 1]. So the first kernel is divided by the deviation, and the
+    mean of its BatchNorm moved: on images in [0, 1] the network is that of torchvision, but that
+    it sees black beyond the border in place of the mean.
 
     Args:
       arrays: `{name: array}` of the state dict; kernels `[outputs, inputs, H, W]`.
+      normalised: whether images are normalised before the network, so that nothing is to be done.
 
     Returns:
       `{name: array}` for `load_weights`; kernels `[H, W, inputs, outputs]`.
@@ -97,11 +108,22 @@ def from_torchvision(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     Raises:
       ValueError: if a name is not one of a residual network.
     """
-    return {
+    found = {
         _our_name(name): array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
         for name, array in arrays.items()
         if not (name.startswith('fc.') or name.endswith('.num_batches_tracked'))
     }
+    return found if normalised else _normalising(found)
+
+
+def _normalising(arrays):
+    """The arrays of a network that does to images in [0, 1] what it did to normalised ones."""
+    kernel, mean = 'stem.convolution.kernel', 'stem.norm.mean'
+    if kernel not in arrays or mean not in arrays:
+        return arrays
+    scaled = arrays[kernel] / np.array(IMAGENET_DEVIATION)[:, None]
+    moved = arrays[mean] + np.einsum('hwio,i->o', scaled, IMAGENET_MEAN)
+    return arrays | {kernel: scaled, mean: moved}
 
 
 _TORCHVISION = re.compile(r'(?:layer(\d+)\.(\d+)\.)?(conv|bn)(\d+)\.(\w+)')

@@ -174,7 +174,7 @@ def costs_figure(lines: Sequence[Line]) -> Figure:
 
 
 def budgets_figure(lines: Sequence[Line]) -> Figure:
-    """Total test error against the number of networks: Figure 6 of Fifty et al. 2021.
+    """Total test error against the number of networks, as in Figure 2 of Fifty et al. 2021.
 
     Args:
       lines: from `comparison.summary`.

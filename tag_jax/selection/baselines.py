@@ -92,7 +92,7 @@ def pessimal(
     """The valid selection with the worst total, every task still served by its best network.
 
     Adding a network never makes it worse, so a budget need not be used up. (The pessimal row of the
-    paper's Table 7 improves from a budget of 4 on; it does not say what its selections had to
+    paper's Table 7 improves from a budget of 3.5 on; it does not say what its selections had to
     keep.)
 
     Args:

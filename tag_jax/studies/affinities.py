@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tag_jax import comparison
+from tag_jax.affinity import margin
 from tag_jax.comparison import correlation
 from tag_jax.comparison.methods import by_affinity, by_networks
 from tag_jax.data import Dataset
@@ -267,7 +268,7 @@ def partner(
         affinities = [one.measured()[0].mean for one in searches]
     rows, correlations = [], []
     for n, target in enumerate(names):
-        gains = {'TAG': [], 'best': [], 'worst': [], 'spread': []}
+        gains = {'TAG': [], 'best': [], 'worst': [], 'range': []}
         for seed, affinity in enumerate(affinities):
             judges = np.delete(errors, seed, axis=0) if seeds > 1 else errors
             onto = np.delete(judges.mean(axis=0)[:, n], n)
@@ -276,14 +277,14 @@ def partner(
             gains['TAG'].append(relative[sources.argmax()])
             gains['best'].append(relative.max())
             gains['worst'].append(relative.min())
-            gains['spread'].append((sources.max() - sources.min()) / np.abs(sources).max())
+            gains['range'].append(margin(affinity)[n])
             correlations.append(correlation(sources, relative))
         rows.append((target, *map(mean_and_error, gains.values())))
     chosen, best = ([row[column][0] for row in rows] for column in (1, 2))
     tables = (
         Table(
             'Test error below that of a random partner, in percent of it (Fifty et al. 2021, Table '
-            '1), and the range of affinities onto the task, in units of the largest (Table 13)',
+            '1), and the range of affinities onto the task (a constant times that of Table 13)',
             ('task', 'with the partner of highest affinity', 'best', 'worst', 'range of affinity'),
             tuple(rows),
         ),

@@ -55,11 +55,14 @@ def torchvision_weights(kind, depths=(1, 2, 1, 1), width=1 / 32):
 
 
 def reference(weights, images, depths=(1, 2, 1, 1)):
-    """A bottleneck network of output stride 8, from a state dict, channels first."""
+    """A bottleneck network of output stride 8, from a state dict, channels first.
 
-    def convolve(x, name, stride=1, dilation=1):
+    Images are to have the margin of three pixels that the first convolution wants.
+    """
+
+    def convolve(x, name, stride=1, dilation=1, margin=None):
         kernel = weights[f'{name}.weight']
-        margin = dilation * (kernel.shape[-1] - 1) // 2
+        margin = dilation * (kernel.shape[-1] - 1) // 2 if margin is None else margin
         return jax.lax.conv_general_dilated(
             x, kernel, (stride, stride), [(margin, margin)] * 2, rhs_dilation=(dilation, dilation)
         )
@@ -71,7 +74,7 @@ def reference(weights, images, depths=(1, 2, 1, 1)):
         )
         return (x - mean) / jnp.sqrt(var + 1e-5) * scale + bias
 
-    x = nnx.relu(normalise(convolve(images, 'conv1', 2), 'bn1'))
+    x = nnx.relu(normalise(convolve(images, 'conv1', 2, margin=0), 'bn1'))
     padded = jnp.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
     x = jax.lax.reduce_window(padded, -jnp.inf, jax.lax.max, (1, 1, 3, 3), (1, 1, 2, 2), 'VALID')
     for stage, depth in enumerate(depths):
@@ -90,7 +93,9 @@ def reference(weights, images, depths=(1, 2, 1, 1)):
     return x
 
 
-def test_weights_of_torchvision_compute_what_they_do_there(tmp_path):
+@pytest.mark.parametrize('normalised', [True, False])
+def test_weights_of_torchvision_compute_what_they_do_there(tmp_path, normalised):
+    """On images that torchvision would normalise first, or that somebody has."""
     depths = (1, 1, 1, 2)
     weights = torchvision_weights('bottleneck', depths)
     np.savez(tmp_path / 'weights.npz', **weights)
@@ -101,18 +106,22 @@ def test_weights_of_torchvision_compute_what_they_do_there(tmp_path):
         tmp_path / 'weights.npz',
         nnx.to_pure_dict(params),
         nnx.to_pure_dict(state),
-        models.from_torchvision,
+        functools.partial(models.from_torchvision, normalised=normalised),
     )
-    images = np.random.default_rng(1).normal(size=(2, 3, 32, 40)).astype(np.float32)
+    images = np.random.default_rng(1).uniform(size=(2, 3, 32, 40)).astype(np.float32)
+    bordered = np.pad(images, ((0, 0), (0, 0), (3, 3), (3, 3)))
+    if not normalised:
+        mean, deviation = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
+        bordered = np.asarray((bordered - mean) / deviation, np.float32)
 
     @functools.partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})
-    def both(loaded, weights, images):
+    def both(loaded, weights, images, bordered):
         for variables, values in zip((params, state), loaded, strict=True):
             nnx.replace_by_pure_dict(variables, values)
         found = nnx.merge(graph, params, state)(jnp.transpose(images, (0, 2, 3, 1)))
-        return jnp.transpose(found, (0, 3, 1, 2)), reference(weights, images, depths)
+        return jnp.transpose(found, (0, 3, 1, 2)), reference(weights, bordered, depths)
 
-    found, expected = both(loaded, weights, images)
+    found, expected = both(loaded, weights, images, bordered)
     assert found.shape == (2, 64, 4, 5)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
