@@ -9,6 +9,7 @@ All of them run the same command, see the same --workdir, and take one share of 
 import contextlib
 import os
 import sys
+import threading
 
 import jax
 from absl import flags
@@ -26,13 +27,16 @@ FLAGS = flags.FLAGS
 
 # How long a process may say nothing before the others give it up, in seconds.
 HEARTBEAT, JOINING = 20, 120
+# How long one that is interrupted waits for the others to end too.
+LEAVING = 3
 
 
 def join():
     """Meets the other processes, if there are any. Nothing may have used a device before.
 
     Raises:
-      ValueError: if the flags do not say which process this is, or the others do not come.
+      ValueError: if the flags do not say which process this is. (If the others do not come, JAX
+        ends the process.)
     """
     if FLAGS.coordinator is None:
         for name in ('num_processes', 'process_id'):
@@ -74,10 +78,18 @@ def join():
 def together():
     """Ends this process with one sentence at an error, and does not wait for the others then.
 
-    They may wait for this one, or be the ones that are lost: with its end theirs comes.
+    They may wait for this one, or be the ones that are lost: with its end theirs comes. A process
+    that is interrupted waits a moment, in which those that are interrupted too can take their
+    leave in good order.
     """
     try:
         yield
+    except SystemExit as leaving:
+        if jax.process_count() > 1:
+            last = threading.Timer(LEAVING, os._exit, [leaving.code])
+            last.daemon = True
+            last.start()
+        raise
     except Exception as error:
         if jax.process_count() == 1:
             raise

@@ -85,7 +85,7 @@ def main():
         print(report.foresight_text(found))
         return
     folder = common.run_folder(f'{FLAGS.method}_{FLAGS.dataset}')
-    with launch.resumable(folder), processes.together():
+    with processes.together(), launch.resumable(folder):
         method(
             common.make_problem(dataset),
             dataset,

@@ -31,7 +31,8 @@ class Examples(NamedTuple):
       size: N, the number of examples.
       batch: all of them on the device, a `Batch`; None where they are read.
       source: the `data.Source` that they are read from; None where they are in memory.
-      mesh: the devices on which they are to be, see `parallel`; None for one.
+      mesh: the devices on which they are to be, see `parallel`; None for one. Where it has those
+        of several processes, all of them must do the same with it.
     """
 
     problem: Any
@@ -62,7 +63,7 @@ def windows(
 ) -> Iterator[tuple[Batch, np.ndarray]]:
     """Examples on the device for some arrays `[...]` of rows, one after another, read ahead.
 
-    Of several processes with a mesh each reads its share of a window.
+    Where the mesh has devices of several processes, each of them reads its share of a window.
 
     Args:
       found: `Examples`.
@@ -74,7 +75,7 @@ def windows(
     Raises:
       Exception: on all processes, where the source raises on one of them: see
         `parallel.each_says`.
-      ValueError: if some processes have masks and others none.
+      ValueError: if the shares of the processes differ in structure, shapes or dtypes.
     """
     if found.source is None:
         for rows in rows_of_windows:
@@ -84,7 +85,7 @@ def windows(
     shares = [needed[parallel.share(found.mesh, len(needed))] for needed, _ in compact]
     read = found.source.batches(shares)
     for needed, rows in compact:
-        share = as_batch(found.problem, _next_share(found.mesh, read))
+        share = _next_share(found, read)
         yield parallel.gathered(found.mesh, share, len(needed)), rows
 
 
@@ -169,23 +170,26 @@ def as_batch(problem: MultiTaskProblem, split: Split) -> Batch:
     return Batch(jax.tree.map(array, split.inputs), targets, mask or None)
 
 
-def _next_share(mesh, read):
-    """The next split that is read; over a mesh, once all processes have one with the same masks."""
-    if mesh is None:
-        return next(read)
-    splits = []
+def _next_share(found, read):
+    """The next share of a window, as a `Batch`: once all processes have one, and all are alike."""
+    following = lambda: as_batch(found.problem, next(read))
+    if not parallel.spans_processes(found.mesh):
+        return following()
+    batches = []
 
-    def masked():
-        splits.append(next(read))
-        return sorted(splits[0].mask or {})
+    def described():
+        batches.append(following())
+        leaves, structure = jax.tree.flatten(batches[0])
+        return [str(structure), *(f'{x.dtype}{list(x.shape)}' for x in leaves)]
 
-    said = parallel.each_says(masked)
-    if any(masks != said[0] for masks in said):
+    said = parallel.each_says(described)
+    differing = {text for texts in zip(*said, strict=False) for text in texts if len({*texts}) > 1}
+    if differing or len({*map(len, said)}) > 1:
         raise ValueError(
-            'some examples have masks and some have none: over several processes, let the decode '
-            'function of a Source give masks for every example'
+            'processes have read examples that differ from each other in their masks, shapes or '
+            f'dtypes ({" and ".join(sorted(differing))}): let the Source give the same for all'
         )
-    return splits[0]
+    return batches[0]
 
 
 def _distinct(rows):

@@ -79,12 +79,31 @@ def placed(mesh: Mesh | None, tree: Any) -> Any:
     """A pytree of host arrays on the device, or whole on every device of the mesh.
 
     Args:
-      mesh: a `Mesh`, or None for one device.
+      mesh: a `Mesh`, or None for one device. Of several processes each has all of the arrays.
       tree: pytree of arrays.
     """
     if mesh is None:
         return jax.device_put(tree)
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    if not spans_processes(mesh):
+        return jax.device_put(tree, everywhere)
+    # (jax.device_put would gather what all processes have to see that it is equal, and NaN is not.)
+    devices = list(everywhere.addressable_devices)
+
+    def put(x):
+        pieces = [jax.device_put(x, device) for device in devices]
+        return jax.make_array_from_single_device_arrays(pieces[0].shape, everywhere, pieces)
+
+    return jax.tree.map(put, tree)
+
+
+def spans_processes(mesh: Mesh | None) -> bool:
+    """Whether a mesh has devices of several processes, which then must do the same with it.
+
+    Args:
+      mesh: a `Mesh`, or None for one device.
+    """
+    return mesh is not None and mesh.is_multi_process
 
 
 def share(mesh: Mesh | None, size: int) -> np.ndarray:
@@ -93,14 +112,14 @@ def share(mesh: Mesh | None, size: int) -> np.ndarray:
     Entries lie evenly over all devices; the last one fills up what is left.
 
     Args:
-      mesh: a `Mesh` of the devices of all processes, or None for one device.
+      mesh: a `Mesh`, or None for one device.
       size: N, the number of entries.
 
     Returns:
-      Integers `[M]` below N, as many on every process with as many devices; all N where there is
-      one process, or no mesh.
+      Integers `[M]` below N, as many on every process with as many devices; all N where the mesh
+      is of one process.
     """
-    if mesh is None or jax.process_count() == 1:
+    if not spans_processes(mesh):
         return np.arange(size)
     entries = np.minimum(np.arange(-(-size // mesh.size) * mesh.size), size - 1)
     pieces = _evenly(mesh).addressable_devices_indices_map(entries.shape).values()
@@ -118,7 +137,7 @@ def gathered(mesh: Mesh | None, tree: Any, size: int) -> Any:
     Returns:
       Pytree of arrays `[N, ...]`.
     """
-    if mesh is None or jax.process_count() == 1:
+    if not spans_processes(mesh):
         return placed(mesh, tree)
     sharding = _evenly(mesh)
     devices = tuple(sharding.addressable_devices_indices_map((mesh.size,)))

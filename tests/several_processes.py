@@ -2,17 +2,20 @@
 
     JAX_NUM_CPU_DEVICES=2 python tests/several_processes.py PORT PROCESS FILE
 
-writes to FILE what it found.
+writes to FILE what it found. Then the second process is terminated while the first waits for it.
 """
 
 import dataclasses
 import pickle
+import signal
 import sys
 
 import jax
 import numpy as np
+from absl import flags
 from small import TASKS, make_problem, make_split
 
+from experiments import launch, processes
 from tag_jax import evaluation, examples, parallel, training
 from tag_jax.data import Source, Split
 from tag_jax.training import NetworkPlan, TrainingConfig
@@ -49,6 +52,11 @@ def source(split, rows_read):
     return Source(decode, len(split.inputs))
 
 
+def own_mesh():
+    """A mesh of the devices of this process alone."""
+    return jax.sharding.Mesh(np.array(jax.local_devices())[None], parallel.AXES)
+
+
 def read_in_windows(decode):
     """What is read of a window of 9 examples, or what is said of them."""
     mesh = parallel.make_mesh((1, 4))
@@ -60,15 +68,24 @@ def read_in_windows(decode):
     return np.asarray(batch.inputs)[rows]
 
 
-def evaluated(mesh):
-    """The metrics on 13 examples of a network that is not trained."""
+def evaluated(mesh, read=True):
+    """The metrics of a network that is not trained, on 13 examples, of which labels are NaN."""
     problem, split = make_problem(), make_split(13, labelled=0.7)
-    prepared = evaluation.prepare(problem, source(split, []), mesh)
+    prepared = evaluation.prepare(problem, source(split, []) if read else split, mesh)
     return evaluation.evaluate(problem, *problem.init(jax.random.key(0)), prepared, 32)
 
 
 def number(row, mask=None):
     return Split(np.float32(row), {'sign': np.int32(0)}, mask)
+
+
+# Examples of which the first process reads the last six of nine, each of them different there.
+DIFFERENT = {
+    'masks': lambda row: number(row, {'sign': np.True_} if row > 2 else None),
+    'dtypes': lambda row: number(row)._replace(inputs=np.int32(row) if row > 2 else np.float32(0)),
+    'shapes': lambda row: number(row)._replace(inputs=np.zeros(2 + (row > 2), np.float32)),
+    'targets': lambda row: number(row) if row > 2 else number(row)._replace(targets={}),
+}
 
 
 def failing(error):
@@ -94,14 +111,20 @@ def main(port, process, file):
         'first': parallel.first_says(lambda: [process, 'ä']),
         'any': parallel.any_process(process == 1, False),
         'evaluated': evaluated(parallel.make_mesh((1, 4))),
-        'evaluated_alone': evaluated(None) if process else None,
+        'evaluated_in_memory': evaluated(parallel.make_mesh((1, 4)), read=False),
+        'evaluated_alone': [evaluated(mesh) for mesh in (None, own_mesh())] if process else None,
         'window': read_in_windows(number),
         'damaged': read_in_windows(failing(OSError('damaged'))),
         'strange': read_in_windows(failing(KeyError('strange'))),
-        'masks': read_in_windows(lambda row: number(row, {'sign': np.True_} if row > 5 else None)),
+        **{name: read_in_windows(decode) for name, decode in DIFFERENT.items()},
     }
     with open(file, 'wb') as opened:
         pickle.dump(found, opened)
+    flags.FLAGS(['', f'--workdir={file}'])
+    with processes.together(), launch.resumable(file):
+        if process == 1:
+            signal.raise_signal(signal.SIGTERM)
+        parallel.any_process(False)
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import pathlib
 import pickle
+import signal
 import subprocess
 import sys
 
@@ -178,29 +179,39 @@ def test_two_processes_read_their_shares_of_the_examples(tmp_path):
         )
         for n in range(2)
     ]
-    for process in processes:
-        _, said = process.communicate(timeout=300)
-        assert process.returncode == 0, said
+    try:
+        said = [process.communicate(timeout=120)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert processes[1].returncode == 128 + signal.SIGTERM, said[1]
+    assert processes[0].returncode != 0, said[0]
     first, second = (pickle.loads((tmp_path / str(n)).read_bytes()) for n in range(2))
 
     held = several_processes.trained(several_processes.splits(), several_processes.CONFIG)
     evaluated = several_processes.evaluated(None)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
-    jax.tree.map(close, second['evaluated_alone'], evaluated)
+    for alone in second['evaluated_alone']:
+        jax.tree.map(close, alone, evaluated)
     for found in (first, second):
         jax.tree.map(close, found['evaluated'], evaluated)
+        jax.tree.map(close, found['evaluated_in_memory'], evaluated)
         jax.tree.map(close, found['trained'], held)
         assert found['said'] == [0, 1]
         assert found['first'] == [0, 'ä']
         assert found['any'] == (True, False)
         np.testing.assert_array_equal(found['window'], np.arange(9)[::-1])
         assert found['damaged'] == ('OSError', 'damaged')
-        kind, sentence = found['masks']
-        assert kind == 'ValueError'
-        assert 'let the decode function of a Source give masks' in sentence
+        for name in ('masks', 'dtypes', 'shapes'):
+            kind, sentence = found[name]
+            assert kind == 'ValueError'
+            assert 'processes have read examples that differ from each other' in sentence
+        assert 'float32[6] and int32[6]' in found['dtypes'][1]
         # Half of 8 steps and of 2 evaluations of 130 examples, in batches of 32; and a look before.
         of_training, of_validation = (len(rows) for rows in found['rows_read'])
         assert 128 <= of_training < 140
         assert of_validation == 160
     assert first['strange'] == ('KeyError', "'strange'")
+    assert first['targets'] == ('RuntimeError', "KeyError: 'sign'")
+    assert second['targets'] == ('KeyError', "'sign'")
     assert second['strange'] == ('RuntimeError', "KeyError: 'strange'")

@@ -1,6 +1,7 @@
 """Examples that are decoded when they are asked for: datasets too large to sit in memory."""
 
 import dataclasses
+import functools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -53,7 +54,11 @@ class Source:
         return row
 
     def example(self) -> Split:
-        """One decoded example, for its shapes and dtypes."""
+        """The first example, for its shapes and dtypes; it is decoded once."""
+        return self._first
+
+    @functools.cached_property
+    def _first(self):
         return self[0]
 
     def read(self, rows: Sequence[int] | np.ndarray) -> Split:
@@ -66,12 +71,16 @@ class Source:
 
         Raises:
           IndexError: if there is no such row.
-          ValueError: if there are no rows, or the examples differ in shape.
+          ValueError: if there are no rows, `fetch` gives another number of records, or the examples
+            differ in shape.
         """
         rows = [self._row(row) for row in rows]
         if not rows:
             raise ValueError('no rows to read')
-        return self.finish(_stack([self.decode(record) for record in self.fetch(rows)]))
+        examples = [self.decode(record) for record in self.fetch(rows)]
+        if len(examples) != len(rows):
+            raise ValueError(f'fetch gives {len(examples)} records for {len(rows)} rows')
+        return self.finish(_stack(examples))
 
     def batches(self, rows_of_batches: Sequence | np.ndarray, workers: int = 2) -> Iterator[Split]:
         """Batches read ahead in threads (grain), in order.

@@ -105,28 +105,36 @@ def begin(problem, dataset, budget, config, method, workdir, resume, smaller=Non
     Raises:
       ValueError, OSError: see `grouping.tag`.
     """
+    if workdir is None and resume:
+        raise ValueError('resume needs the workdir of the run to go on with')
+    checked = []  # By every process, and what is wrong on one is said by all.
+    parallel.each_says(
+        lambda: checked.append(_checked(problem, dataset, budget, config, method, smaller))
+    )
+    (run,) = checked
+    if workdir is None:
+        return run
+    opened = []  # By the first process, which keeps others out while the run has its path.
+
+    def open_folder():
+        if run.sizes:
+            asked['smaller'] = {str(cost): model(run.sized(cost)) for cost in run.sizes}
+        opened.append(workdirs.open_run(workdir, _description(run) | asked, resume))
+        return str(opened[0])
+
+    path = parallel.first_says(open_folder)
+    return run._replace(path=opened[0] if opened else pathlib.Path(path))
+
+
+def _checked(problem, dataset, budget, config, method, smaller):
+    """A `Run` without a folder, if nothing is wrong with it."""
     for name in ('train', 'validation', 'test'):
         evaluation.check_split(problem, getattr(dataset, name), name)
     training.check_devices(config, dataset.train, dataset.validation)
     cost = None if smaller is None else _cost_of_smaller(smaller, problem, dataset)
     sizes = {} if smaller is None else {cost: smaller}
     _check_budget(problem, budget, sizes)
-    if workdir is None and resume:
-        raise ValueError('resume needs the workdir of the run to go on with')
-    run = Run(problem, dataset, config, method, _plain(budget), None, sizes, cost)
-    if workdir is None:
-        return run
-    if sizes:
-        asked['smaller'] = {str(cost): model(run.sized(cost)) for cost in sizes}
-    description = _description(run) | asked
-    opened = []  # By the first process, which keeps others out while the run has its path.
-
-    def open_folder():
-        opened.append(workdirs.open_run(workdir, description, resume))
-        return str(opened[0])
-
-    path = parallel.first_says(open_folder)
-    return run._replace(path=opened[0] if opened else pathlib.Path(path))
+    return Run(problem, dataset, config, method, _plain(budget), None, sizes, cost)
 
 
 def finished(run) -> Result | None:

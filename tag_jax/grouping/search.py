@@ -59,9 +59,13 @@ def open_ledger(run, path=None) -> ledger.Ledger:
                     f'{name} is {found}: networks in a store are known by the names of their '
                     'functions, so give it one'
                 )
-    about = {'task_names': list(run.problem.task_names), **subject(run)}
     opened = []  # By the first process, which speaks for all.
-    parallel.first_says(lambda: opened.append(ledger.Ledger(path, about)))
+
+    def open_folder():
+        about = {'task_names': list(run.problem.task_names), **subject(run)}
+        opened.append(ledger.Ledger(path, about))
+
+    parallel.first_says(open_folder)
     return opened[0] if opened else ledger.Ledger()
 
 

@@ -175,3 +175,14 @@ def test_records_of_a_batch_are_fetched_at_once():
     with pytest.raises(ValueError, match='no rows to read'):
         source.read([])
     assert asked == [[3, 1, 3], [4], [4]], 'only what exists is fetched'
+    few = Source(decode, 5, lambda rows: fetch(sorted(set(rows))))
+    with pytest.raises(ValueError, match='fetch gives 2 records for 3 rows'):
+        few.read([3, 1, 3])
+
+
+def test_the_example_that_shows_shapes_is_decoded_once():
+    decoded = []
+    source = Source(lambda row: decoded.append(row) or decode(row), 20)
+    assert_equal(source.example(), decode(0))
+    assert_equal(source.example(), decode(0))
+    assert decoded == [0]
