@@ -26,6 +26,9 @@ EXCHANGES = 5
 LEAST_PIVOT = 1e-3
 # A violation counts from this many times the bound on its own rounding error.
 SIGNIFICANT = 1
+# In a cone the tasks in use must be independent: pivots of at least so many times the rounding
+# error. (On a simplex nothing is lost where they are not: there is a border to stop at.)
+LEAST_INDEPENDENCE = 4
 # Passes without a lower objective or a smaller violation, after which only rounding is left.
 PATIENCE = 4
 
@@ -164,12 +167,15 @@ def _solve(problem, border, start, hint):
     bordered = jnp.any(border > 0)
 
     def advance(now):
-        target, _ = _minimum_over_span(problem, border, now.used)
-        sound = jnp.all(jnp.isfinite(target))
-        target = jnp.where(sound, target, now.point)
+        target, pivot = _minimum_over_span(problem, border, now.used)
         # In exact arithmetic the task added last gets a positive weight. If it does not, it is
-        # all but dependent on the others, and descent goes the other way along the same line.
-        backwards = sound & jnp.any(now.added & (target < 0) & (now.point == 0))
+        # all but dependent on the others, and descent goes the other way along the same line: to
+        # the border of the simplex. In a cone there may be none, and such a task is refused.
+        backwards = jnp.any(now.added & (target < 0) & (now.point == 0))
+        independent = (pivot >= LEAST_INDEPENDENCE * size * epsilon) & ~backwards
+        sound = jnp.all(jnp.isfinite(target)) & (bordered | independent | ~jnp.any(now.added))
+        target = jnp.where(sound, target, now.point)
+        backwards &= sound
         target = jnp.where(backwards, now.point + (now.point - target) / epsilon, target)
         negative = now.used & (target <= 0)
         feasible = sound & ~jnp.any(negative)

@@ -285,7 +285,13 @@ def _check_shapes(problem, batch):
     encode = lambda params, state: problem.encode(
         params['shared'], state['shared'], batch.inputs, False, None
     )
-    jax.eval_shape(encode, *network)
+    representation, _ = jax.eval_shape(encode, *network)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(representation):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ValueError(
+                f'the representation has a part{jax.tree_util.keystr(path)} of {leaf.dtype}, which '
+                'has no gradient: let the encoder return numbers only'
+            )
     try:
         _check_losses(problem, network, batch)
     except _UNFIT:

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.extend.core import jaxprs_in_params
+from jax.sharding import AxisType
 from numpy.typing import ArrayLike
 
 from tag_jax.problem import Batch, MultiTaskProblem, task_key, with_trailing_axes
@@ -49,6 +50,14 @@ class TaskGradients:
     pullback: Callable
     task_names: tuple[str, ...]
     intact: jax.Array = dataclasses.field(default_factory=lambda: jnp.ones((1, 1), bool))
+
+    def __contains__(self, name: Any) -> bool:
+        """False: there are no entries by name, which Flax's `TrainState` asks of gradients.
+
+        Args:
+          name: anything.
+        """
+        return False
 
     def combine(
         self, weights: ArrayLike, scale_heads: bool = False, shared: Any = None
@@ -151,8 +160,18 @@ def task_gradients(
       A `TaskGradients`, and the model state after the pass.
 
     Raises:
-      ValueError: if a task has no targets, or a loss is not one number for each example or pixel.
+      ValueError: if a task has no targets, a mask no task, or a loss is not one number for each
+        example or pixel; if task_mask has not an entry for each task; or if the batch lies over a
+        mesh whose axes are of the type Explicit.
     """
+    _check_batch(batch)
+    if task_mask is not None:
+        task_mask = jnp.asarray(task_mask)
+        if task_mask.shape != (len(problem.task_names),):
+            raise ValueError(
+                f'task_mask needs one entry for each of the {len(problem.task_names)} tasks: its '
+                f'shape is {list(task_mask.shape)}'
+            )
     (representation, shared_state), pullback = _encode_with_vjp(
         problem, params, model_state, batch, key, train
     )
@@ -204,6 +223,7 @@ def task_losses(
     Raises:
       ValueError: see `task_gradients`.
     """
+    _check_batch(batch)
     representation, _ = problem.encode(
         params['shared'], model_state['shared'], batch.inputs, train, _encoder_key(key)
     )
@@ -395,6 +415,19 @@ def _contains_convolution(jaxpr):
         or any(map(_contains_convolution, jaxprs_in_params(equation.params)))
         for equation in jaxpr.eqns
     )
+
+
+def _check_batch(batch):
+    """Raises ValueError at a mask of nothing, and at a mesh on which JAX would refuse our sums."""
+    for task in batch.mask or {}:
+        if task not in batch.targets:
+            raise ValueError(f'the batch has a mask for {task!r}, and no targets of that name')
+    for leaf in jax.tree.leaves(batch):
+        if AxisType.Explicit in jax.typeof(leaf).sharding.mesh.axis_types:
+            raise ValueError(
+                'the batch lies over a mesh with axes of the type Explicit: make it with '
+                'jax.make_mesh(sizes, names, axis_types=(jax.sharding.AxisType.Auto,) * len(names))'
+            )
 
 
 def _encode_with_vjp(problem, params, model_state, batch, key, train):

@@ -25,9 +25,13 @@ def in_batches(function: Callable, inputs: Any, batch_size: int) -> Any:
       Pytree of NumPy arrays `[N, ...]`.
 
     Raises:
-      ValueError: if there are no examples.
+      ValueError: if there are no examples, or not as many in all arrays.
     """
-    size = len(jax.tree.leaves(inputs)[0])
+    sizes = {np.shape(x)[:1] for x in jax.tree.leaves(inputs)}
+    if len(sizes) != 1 or () in sizes:
+        found = ' and '.join(str(*size) if size else 'a single number' for size in sorted(sizes))
+        raise ValueError(f'inputs must be arrays of as many examples, one a row, not of {found}')
+    ((size,),) = sizes
     if not size:
         raise ValueError('there are no examples to predict for')
     results = []

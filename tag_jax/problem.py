@@ -52,8 +52,9 @@ class Batch(NamedTuple):
         mask = None if self.mask is None else self.mask.get(task)
         if mask is None:
             return target, jnp.ones(target.shape[:1], bool)
-        mask = jnp.asarray(mask, bool)
-        return jnp.where(with_trailing_axes(mask, target.ndim), target, 0), mask
+        target, mask = jnp.asarray(target), jnp.asarray(mask, bool)
+        known = with_trailing_axes(mask, target.ndim)
+        return jnp.where(known, target, jnp.zeros((), target.dtype)), mask
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

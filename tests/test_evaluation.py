@@ -42,6 +42,9 @@ def test_the_predictor_answers_any_number_of_inputs(problem, point, dataset):
             np.testing.assert_allclose(found[task], expected[task][:size], rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match='no examples to predict for'):
         predict(dataset.test.inputs[:0])
+    for inputs, found in (({'u': np.ones(5), 'v': np.ones(32)}, '5 and 32'), ([[1.0]], 'a single')):
+        with pytest.raises(ValueError, match=f'as many examples, one a row, not of {found}'):
+            predict(inputs)
 
 
 def replaced(split, **targets):
@@ -113,6 +116,18 @@ def test_inputs_of_another_shape_are_named(noisy_problem, dataset):
     predict = evaluation.predictor(noisy_problem, *network, 64)
     with pytest.raises(ValueError, match=r'cannot take inputs of shape \[N, 7\]: '):
         predict(wide.inputs)
+
+
+def test_a_representation_without_a_gradient_is_named(dataset):
+    """The padding mask of a transformer, say."""
+    problem = from_functions(
+        lambda key: {'shared': {'w': jnp.eye(3)}, 'heads': {'radius': {'w': jnp.ones((3, 1))}}},
+        lambda shared, inputs: {'z': inputs @ shared['w'], 'mask': inputs[:, 0] > 0},
+        {'radius': lambda head, representation: representation['z'] @ head['w']},
+        *objectives.losses_and_metrics(objectives.for_tasks({'radius': TASKS['radius']})),
+    )
+    with pytest.raises(ValueError, match=r"representation has a part\['mask'\] of bool, which has"):
+        evaluation.check_split(problem, dataset.train, 'train')
 
 
 def test_heads_of_the_wrong_width_are_named_before_training(dataset):

@@ -268,6 +268,23 @@ def test_programs_on_the_cone_meet_their_conditions(seed):
     assert abs(solution @ (slopes * norms)) <= 2e-5 * reach**2
 
 
+@pytest.mark.parametrize(('wide', 'tolerance'), [(True, 1e-12), (False, 1e-3)])
+@pytest.mark.parametrize('shape', [(3, 2), (8, 4), (12, 3), (6, 1)])
+def test_programs_on_the_cone_of_dependent_gradients(shape, wide, tolerance):
+    """Against non-negative least squares: min |V'x + t| over x >= 0, t one of the rows of V."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        found = rng.normal(size=shape)
+        for target in found:
+            _, best = nnls(found.T, -target, maxiter=10_000)
+            with jax.enable_x64(wide):
+                program = jnp.asarray(found @ found.T), jnp.asarray(found @ target)
+                solution = np.asarray(active_set.minimize_on_cone(*program), np.float64)
+            reached = np.linalg.norm(found.T @ solution + target)
+            assert (solution >= 0).all()
+            assert reached <= best + tolerance * (1 + np.linalg.norm(target))
+
+
 @pytest.mark.parametrize('seed', range(30))
 def test_programs_on_the_simplex_meet_their_conditions(seed):
     rng = np.random.default_rng(seed)

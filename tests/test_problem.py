@@ -210,9 +210,16 @@ def test_masked_targets_are_replaced():
             'a': np.array([1.0, np.nan, 3.0]),
             'image': np.full((3, 2, 2, 4), np.nan),
             'b': np.ones(3),
+            'bool': np.array([True, True, False]),
         },
-        {'a': np.array([True, False, True]), 'image': np.zeros((3, 2, 2), bool)},
+        {
+            **dict.fromkeys(('a', 'bool'), np.array([True, False, True])),
+            'image': np.zeros((3, 2, 2), bool),
+        },
     )
+    target, mask = batch.labels('bool')
+    assert target.dtype == bool
+    np.testing.assert_array_equal(target, [True, False, False])
     target, mask = batch.labels('a')
     np.testing.assert_array_equal(target, [1, 0, 3])
     np.testing.assert_array_equal(mask, [True, False, True])

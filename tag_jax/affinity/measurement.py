@@ -95,7 +95,7 @@ def inter_task_affinities(
       model_state: its state.
       batch: the `Batch` on which each task takes its step. A part of the training batch will do.
       learning_rate: eta. The step is plain SGD, as in the paper.
-      kinds: which kinds, of `KINDS`.
+      kinds: which kinds, of `KINDS`; one or several.
       key: for dropout and the like, a scalar.
       lookahead: `gradient -> update` of the shared parameters (the update is added), in place of
         -eta * gradient: the step that an optimizer would take, see `optimizer_step`. The cosine is
@@ -122,6 +122,7 @@ def inter_task_affinities(
       ValueError: if a kind is unknown, the encoder has no parameters (or none with two axes, with
         matrices_only), or the sources do not fit.
     """
+    kinds = (kinds,) if isinstance(kinds, str) else kinds
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise ValueError(f'kind must be one of {", ".join(KINDS)}, not {unknown[0]!r}')
     if not jax.tree.leaves(params['shared']):

@@ -9,6 +9,8 @@ from tag_jax.active_set import norms_and_cosines
 from tag_jax.min_norm import equal_shares
 from tag_jax.optim.weighting import check_number, stateless, weighting
 
+# A combined gradient counts for at least so many times the rounding error of its length.
+SIGNIFICANT = 4
 # Halvings of the interval in which log(tau) lies, and how wide it is at first.
 HALVINGS = 28
 WIDTH = 40.0
@@ -49,36 +51,46 @@ def cagrad(
     solves a quadratic program 29 times.
 
     Limits: below c = 1 a task's loss may rise. A task whose gradient is zero counts in the mean,
-    but not as the worst task.
+    but not as the worst task. Where |g_w| is lost to rounding, near Pareto stationary points, d is
+    between the mean and the method's: closer to the mean the shorter g_w is.
     """
     check_number('c', c, 0)
 
     def weigh(tasks):
-        gram = tasks.gram
-        mean = equal_shares(tasks.active, gram.dtype)
-        toward_mean = gram @ mean
-        radius = c * jnp.sqrt(jnp.maximum(mean @ toward_mean, 0))
-        norms, _, usable = norms_and_cosines(tasks.gram, tasks.active)
-        longest = jnp.max(jnp.where(usable, norms, 0))
-
-        def best(log_tau, hint):
-            linear = jnp.exp(log_tau) * toward_mean
-            weights = active_set.minimize_on_simplex(gram, linear, usable, hint)
-            return weights, jnp.sqrt(jnp.maximum(weights @ gram @ weights, 0))
-
-        def halve(_, now):
-            low, high, weights = now
-            middle = 0.5 * (low + high)
-            weights, length = best(middle, weights > 0)
-            above = length > jnp.exp(middle) * radius
-            return jnp.where(above, middle, low), jnp.where(above, high, middle), weights
-
-        possible = (radius > 0) & (longest > 0)
-        high = jnp.log(jnp.where(possible, longest / jnp.where(possible, radius, 1), 1))
-        first, _ = best(high, None)
-        low, high, weights = jax.lax.fori_loop(0, HALVINGS, halve, (high - WIDTH, high, first))
-        extra = jnp.where(possible, weights / jnp.exp(0.5 * (low + high)), 0)
         scale = 1 / (1 + c**2) if rescale else 1
-        return scale * (mean + extra)
+        return scale * _weights(tasks.gram, tasks.active, c)
 
     return weighting('cagrad', stateless(weigh), space, scale_heads, num_tasks, batching)
+
+
+@jax.jit
+@jax.default_matmul_precision('highest')
+def _weights(gram, active, c):
+    """The weights of d, `[T]`."""
+    mean = equal_shares(active, gram.dtype)
+    toward_mean = gram @ mean
+    radius = c * jnp.sqrt(jnp.maximum(mean @ toward_mean, 0))
+    norms, _, usable = norms_and_cosines(gram, active)
+    longest = jnp.max(jnp.where(usable, norms, 0))
+    noise = SIGNIFICANT * len(norms) * jnp.finfo(norms.dtype).eps
+
+    def best(log_tau, hint):
+        linear = jnp.exp(log_tau) * toward_mean
+        weights = active_set.minimize_on_simplex(gram, linear, usable, hint)
+        # The square is a sum that may cancel. Its rounding error stands in where it does, so that
+        # tau does not go to zero in search of a length that is none.
+        error = noise * jnp.square(weights @ jnp.where(usable, norms, 0))
+        return weights, jnp.sqrt(jnp.maximum(weights @ gram @ weights, error))
+
+    def halve(_, now):
+        low, high, weights = now
+        middle = 0.5 * (low + high)
+        weights, length = best(middle, weights > 0)
+        above = length > jnp.exp(middle) * radius
+        return jnp.where(above, middle, low), jnp.where(above, high, middle), weights
+
+    possible = (radius > 0) & (longest > 0)
+    high = jnp.log(jnp.where(possible, longest / jnp.where(possible, radius, 1), 1))
+    first, _ = best(high, None)
+    low, high, weights = jax.lax.fori_loop(0, HALVINGS, halve, (high - WIDTH, high, first))
+    return mean + jnp.where(possible, weights / jnp.exp(0.5 * (low + high)), 0)

@@ -53,8 +53,8 @@ def dwa(
     check_number('temperature', temperature, 1e-6)
 
     def init(size):
-        unknown, zeros = jnp.full(size, jnp.nan), jnp.zeros(size)
-        return DWAState(unknown, unknown, zeros, zeros)
+        unknown = lambda: jnp.full(size, jnp.nan)
+        return DWAState(unknown(), unknown(), jnp.zeros(size), jnp.zeros(size))
 
     def weigh(tasks, state, step):
         dtype = state.sums.dtype

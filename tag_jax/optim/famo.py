@@ -72,6 +72,7 @@ def famo(
         else:
             after = jnp.maximum(by_task_array('losses_after', after, None, len(active), dtype), 0)
             after = after + SMALL
+            known &= jnp.isfinite(after)
         fell = jnp.where(known, jnp.log(state.losses) - jnp.log(after), 0)
         shares = lambda logits: jax.nn.softmax(jnp.where(known | ~jnp.any(known), logits, -jnp.inf))
         _, pullback = jax.vjp(shares, state.logits)

@@ -49,34 +49,42 @@ def nash_mtl(
         check_number('max_norm', max_norm, 0)
 
     def weigh(tasks):
-        norms, cosines, nonzero = norms_and_cosines(tasks.gram, tasks.active)
-        cosines = jnp.where(jnp.diag(~nonzero), 1, cosines)
-        limit = int(MAX_STEPS * len(norms) ** 0.5)
-        enough = 4 * jnp.finfo(norms.dtype).eps
-        most = jnp.finfo(norms.dtype).eps ** -0.5  # 1 / a^2 is lost beside the cosines from there
-
-        def newton(now):
-            weights, _, n = now
-            slope = cosines @ weights - 1 / weights
-            curvature = cosines + jnp.diag(weights**-2)
-            # In the metric of the weights, so that the system is well scaled.
-            move = weights * jnp.linalg.solve(
-                weights[:, None] * curvature * weights[None, :], weights * slope
-            )
-            decrement = jnp.sqrt(jnp.maximum(slope @ move, 0))
-            length = jnp.where(decrement > 0.25, 1 / (1 + decrement), 1)
-            return weights - length * move, decrement, n + 1
-
-        start = jnp.ones_like(norms), jnp.full((), jnp.inf, norms.dtype), 0
-        weights, _, _ = jax.lax.while_loop(
-            lambda now: (now[1] > enough) & (jnp.max(now[0]) < most) & (now[2] < limit),
-            newton,
-            start,
-        )
-        weights = jnp.where(nonzero, weights / norms, 0)
+        weights = _solution(tasks.gram, tasks.active)
         if max_norm is None:
             return weights
         length = jnp.sqrt(jnp.maximum(weights @ tasks.gram @ weights, 0))
         return weights * jnp.minimum(1, max_norm / jnp.where(length > 0, length, 1))
 
     return weighting('nash_mtl', stateless(weigh), space, scale_heads, num_tasks, batching)
+
+
+@jax.jit
+@jax.default_matmul_precision('highest')
+def _solution(gram, active):
+    """Weights `[T]` with G a = 1 / a, or how far towards it rounding lets them come."""
+    norms, cosines, nonzero = norms_and_cosines(gram, active)
+    cosines = jnp.where(jnp.diag(~nonzero), 1, cosines)
+    limit = int(MAX_STEPS * len(norms) ** 0.5)
+    enough = 4 * jnp.finfo(norms.dtype).eps
+    most = jnp.finfo(norms.dtype).eps ** -0.5  # 1 / a^2 is lost beside the cosines from there
+
+    def newton(now):
+        weights, _, n = now
+        slope = cosines @ weights - 1 / weights
+        curvature = cosines + jnp.diag(weights**-2)
+        # In the metric of the weights, so that the system is well scaled.
+        move = weights * jnp.linalg.solve(
+            weights[:, None] * curvature * weights[None, :], weights * slope
+        )
+        decrement = jnp.sqrt(jnp.maximum(slope @ move, 0))
+        length = jnp.where(decrement > 0.25, 1 / (1 + decrement), 1)
+        moved = weights - length * move
+        # Short steps keep weights positive, unless the system is singular but for rounding.
+        possible = jnp.all(jnp.isfinite(moved) & (moved > 0))
+        return jnp.where(possible, moved, weights), jnp.where(possible, decrement, 0), n + 1
+
+    start = jnp.ones_like(norms), jnp.full((), jnp.inf, norms.dtype), 0
+    weights, _, _ = jax.lax.while_loop(
+        lambda now: (now[1] > enough) & (jnp.max(now[0]) < most) & (now[2] < limit), newton, start
+    )
+    return jnp.where(nonzero, weights / norms, 0)

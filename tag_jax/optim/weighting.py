@@ -131,7 +131,8 @@ def weighting(
 
     Raises:
       ValueError: if the space or num_tasks is none. From `init`, if the tasks cannot be counted;
-        from `update`, if losses are needed and missing, or are not one for each task.
+        from `update`, if losses are needed and missing, or are not one for each task, or if the
+        encoder has no parameters where the method works on them.
       TypeError: from `update`, if it is given neither TaskGradients nor gradients stacked over the
         tasks.
     """
@@ -143,13 +144,14 @@ def weighting(
     def init_fn(params):
         size = _count_tasks(name, params, num_tasks)
         dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(params))
-        square = None if space is None else jnp.zeros((size, size), dtype)
+        # (Each a buffer of its own, so that the state can be donated.)
+        square = lambda: None if space is None else jnp.zeros((size, size), dtype)
         return WeightingState(
             step=jnp.zeros((), jnp.int32),
             weights=jnp.zeros(size, dtype),
             active=jnp.zeros(size, bool),
-            gram=square,
-            cosines=square,
+            gram=square(),
+            cosines=square(),
             gap=None if space is None else jnp.zeros((), dtype),
             descent=None if space is None else jnp.zeros(size, dtype),
             shared_descent=None if correction is None else jnp.full(size, jnp.nan, dtype),
@@ -169,6 +171,8 @@ def weighting(
 
         dtype = state.weights.dtype
         stack = by_task.shared(batching) if space == 'shared' else None
+        if space == 'shared' and not jax.tree.leaves(stack):
+            raise ValueError(f'{name}() has no shared parameters to work on: the encoder has none')
         gram = None
         if space is not None:
             stacked = by_task.representation if stack is None else stack
@@ -387,7 +391,9 @@ def _not_task_gradients(name):
 def _stacked(name, stack, params, num_tasks, space, losses, active):
     """Stacked arrays as `_Stacked`, if that is what they are."""
     if num_tasks is None or space == 'representation':
-        stacked = '' if space == 'representation' else ', or pass num_tasks= for stacked arrays'
+        stacked = ', or pass num_tasks= for stacked arrays'
+        if space == 'representation':
+            stacked = ' (stacked gradients are for methods with space="shared")'
         raise TypeError(_not_task_gradients(name) + stacked)
     leaves = jax.tree_util.tree_leaves_with_path(stack)
     wanted = [None] * len(leaves) if params is None else jax.tree.leaves(params)

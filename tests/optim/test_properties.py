@@ -94,6 +94,31 @@ def test_degenerate_gradients_give_finite_results(name):
         assert np.isfinite(weights).all()
 
 
+# imtl_g and aligned_mtl say in their docstrings that they have no bound here.
+BOUNDED = [name for name in METHODS if name not in ('imtl_g', 'aligned_mtl')]
+
+
+@pytest.mark.parametrize('name', BOUNDED)
+def test_near_pareto_stationary_points_no_update_is_long(name):
+    """Longer than all the gradients together, or than what the method says."""
+    rng = np.random.default_rng(5)
+    for n, (size, width) in enumerate([(2, 2), (3, 2), (8, 4), (4, 40), (8, 40)] * 20):
+        found = rng.normal(size=(size, width))
+        positive = rng.uniform(0.5, 1.5, size=size)
+        found -= np.outer(positive, positive @ found) / (positive @ positive)
+        found += 10.0 ** -(n % 7) * rng.normal(size=(size, width)) / width**0.5
+        combined, weights = combine(name, found, np.ones(size))
+        assert np.isfinite(weights).all()
+        total = np.linalg.norm(found, axis=1).sum()
+        most = {
+            'nash_mtl': 1.05 * size**0.5,
+            'mgda, l2, rescaled': 1,
+            'fixed': 2 * total,
+            'cagrad, c = 1.5': 2.5 / size * total,
+        }
+        assert np.linalg.norm(combined) <= 1.01 * most.get(name, total)
+
+
 @pytest.mark.parametrize('name', METHODS)
 @pytest.mark.parametrize('shape', [(1, 3), (40, 50)])
 def test_one_task_and_forty(name, shape):

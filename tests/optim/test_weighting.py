@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from flax.training.train_state import TrainState
 from jax.sharding import NamedSharding, PartitionSpec
 from optim.properties import METHODS
 from small import TASKS, make_split
@@ -327,6 +328,81 @@ def test_sharded_over_the_batch(problem, point, batch, make):
     assert_trees_close(found, expected, 1e-5, 1e-6)
     weights = [optim.diagnostics(s)['weights'] for s in (states, state)]
     np.testing.assert_allclose(*weights, atol=1e-5)
+
+
+def test_meshes_with_explicit_axes_are_refused(problem, point, batch):
+    mesh = jax.make_mesh((2,), ('data',), axis_types=(jax.sharding.AxisType.Explicit,))
+    place = lambda x: jax.device_put(x, NamedSharding(mesh, PartitionSpec('data')))
+    with jax.set_mesh(mesh), pytest.raises(ValueError, match='axis_types=.*AxisType.Auto'):
+        gradients.task_gradients(problem, *point, jax.tree.map(place, batch))
+
+
+def test_the_train_state_of_flax(problem, point, batch):
+    params, model_state = point
+    transform = optax.chain(optim.mgda_ub(), optax.adam(1e-2))
+    state = TrainState.create(apply_fn=problem.predict, params=params, tx=transform)
+    by_task, _ = gradients.task_gradients(problem, params, model_state, batch)
+    updates, _ = transform.update(by_task, transform.init(params), params)
+    found = state.apply_gradients(grads=by_task).params
+    assert_trees_close(found, optax.apply_updates(params, updates))
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_states_can_be_donated(name):
+    """In a loop that carries them on, from the first."""
+    transform, params = METHODS[name](num_tasks=3), jnp.ones(4)
+    found = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4)), jnp.float32)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def train(carry):
+        def step(carry, _):
+            params, state = carry
+            updates, state = transform.update(found, state, params, losses=jnp.ones(3))
+            return (optax.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(step, carry, length=2)[0]
+
+    params, state = train(train((params, transform.init(params))))
+    assert np.isfinite(params).all()
+    assert state.step == 4
+
+
+@pytest.mark.parametrize('name', ['cagrad', 'nash_mtl', 'upgrad', 'mgda'])
+def test_eager_updates_compile_once(name):
+    transform, params = METHODS[name](num_tasks=3), jnp.zeros(4)
+    found, state = jnp.eye(3, 4), transform.init(params)
+    compiled = []
+    listen = lambda event, seconds, **_: compiled.append(event)
+    for n in range(3):
+        if n == 2:
+            jax.monitoring.register_event_duration_secs_listener(listen)
+        _, state = transform.update(found, state, params)
+    jax.monitoring.unregister_event_duration_listener(listen)
+    assert '/jax/core/compile/backend_compile_duration' not in compiled
+
+
+def test_what_does_not_fit_the_tasks_is_named(problem, point, batch):
+    for mask in (jnp.ones(2, bool), [True] * 4):
+        with pytest.raises(ValueError, match='task_mask needs one entry for each of the 3 tasks'):
+            gradients.task_gradients(problem, *point, batch, task_mask=mask)
+    misspelt = batch._replace(mask={'radios': jnp.ones(32, bool)})
+    with pytest.raises(ValueError, match="a mask for 'radios', and no targets of that name"):
+        gradients.task_losses(problem, *point, misspelt)
+    transform = optim.pcgrad(num_tasks=3)
+    with pytest.raises(ValueError, match='pcgrad.. has no shared parameters to work on'):
+        transform.update({}, transform.init({}), {}, losses=jnp.ones(3))
+    with pytest.raises(TypeError, match='stacked gradients are for methods with space="shared"'):
+        optim.gradnorm(num_tasks=3).update(jnp.ones((3, 2)), optim.gradnorm(num_tasks=3).init(None))
+
+
+def test_losses_after_a_step_that_are_not_finite_teach_nothing():
+    transform, params = optim.famo(num_tasks=2), jnp.zeros(2)
+    state = transform.init(params)
+    for losses, after in (([1.0, 1], [0.9, 0.9]), ([0.9, 0.9], [0.5, jnp.nan]), ([0.5, 0.9], None)):
+        extra = {} if after is None else {'losses_after': jnp.array(after)}
+        _, state = transform.update(jnp.eye(2), state, params, losses=jnp.array(losses), **extra)
+        assert np.isfinite(state.weights).all()
+        assert np.isfinite(state.rule.logits).all()
 
 
 def test_task_gradients_as_an_extra_argument_for_nnx_optimizers(problem, batch):
