@@ -322,7 +322,8 @@ def _nnx_functions(make):
         )
     if not callable(make):
         raise ValueError(f'give a function from nnx.Rngs to a module, not {make!r}')
-    split = lambda module: nnx.split(module, nnx.Param, nnx.RngState, ...)
+    # Intermediates that a module sows are neither trained nor carried on.
+    split = lambda module: nnx.split(module, nnx.Param, nnx.RngState, nnx.Intermediate, ...)
     abstract = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
     for _, module in nnx.iter_modules(abstract):
         for name, value in vars(module).items():
@@ -331,12 +332,12 @@ def _nnx_functions(make):
                     f'{type(module).__name__}.{name} is a plain array: make it an nnx.Param, or '
                     'an nnx.Variable if it is not trained'
                 )
-    graph, param_template, random_template, state_template = split(abstract)
+    graph, param_template, random_template, sown, state_template = split(abstract)
     mode = _mode_arguments(type(abstract).__call__)
 
     def init(key, struct):
         del struct
-        _, params, _, state = split(make(nnx.Rngs(key)))
+        _, params, _, _, state = split(make(nnx.Rngs(key)))
         return nnx.to_pure_dict(params), nnx.to_pure_dict(state)
 
     def apply(params, state, inputs, train, key):
@@ -346,11 +347,12 @@ def _nnx_functions(make):
             graph,
             _filled(param_template, params),
             _seeded(random_template, jax.random.key(0) if key is None else key),
+            sown,
             _filled(state_template, state),
         )
         module.train() if train else module.eval()
         output = module(inputs, **mode(train))
-        return output, nnx.to_pure_dict(split(module)[3]) if train else state
+        return output, nnx.to_pure_dict(split(module)[-1]) if train else state
 
     return _ModuleFunctions(init, apply)
 

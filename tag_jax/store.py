@@ -127,11 +127,15 @@ def predictor(folder: str | os.PathLike, batch_size: int) -> Callable[[Any], dic
       batch_size: examples a pass, as it was given to `keep`.
 
     Raises:
-      ValueError: if the model could not be exported.
+      ValueError: from the function, if the model could not be exported.
     """
     file = pathlib.Path(folder) / _FUNCTION
     if not file.exists():
-        raise ValueError(f'{folder} holds no exported function: give the problem to predict')
+
+        def refuse(inputs):
+            raise ValueError(f'{folder} holds no exported function: give the problem to predict')
+
+        return refuse
     function = prediction.imported(file.read_bytes(), _tree(*arrays(folder)))
     return lambda inputs: prediction.in_batches(function, inputs, batch_size)
 

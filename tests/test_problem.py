@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from small import TASKS, make_problem
+from small import TASKS, make_problem, make_split
 
-from tag_jax import objectives
+from tag_jax import gradients, objectives
 from tag_jax.problem import Batch, MultiTaskProblem, from_functions, from_linen, from_nnx
 
 REGRESSION = objectives.regression()
@@ -295,3 +295,24 @@ def test_a_mode_that_is_never_passed_is_refused(name):
     functions = objectives.losses_and_metrics(goals)
     with pytest.raises(ValueError, match=f"a __call__ takes '{name}', which is never passed"):
         from_linen(encoder(), {'a': nn.Dense(1)}, *functions, np.zeros((1, 3), np.float32))
+
+
+@pytest.mark.filterwarnings('ignore:.*sow:DeprecationWarning', 'ignore:.*capture')
+def test_what_an_nnx_module_sows_is_no_state():
+    class Sowing(nnx.Module):
+        def __init__(self, rngs):
+            self.dense = nnx.Linear(3, 8, rngs=rngs)
+
+        def __call__(self, inputs):
+            hidden = self.dense(inputs)
+            self.sow(nnx.Intermediate, 'hidden', hidden)
+            return hidden
+
+    goals = objectives.for_tasks({'radius': TASKS['radius']})
+    heads = {'radius': lambda rngs: nnx.Linear(8, 1, rngs=rngs)}
+    split = make_split(16)
+    problem = from_nnx(Sowing, heads, *objectives.losses_and_metrics(goals), split.inputs[:1])
+    params, state = problem.init(jax.random.key(0))
+    _, after = gradients.task_gradients(problem, params, state, Batch(*split))
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    assert not jax.tree.leaves(after)

@@ -154,4 +154,4 @@ def test_a_model_that_cannot_be_exported_is_kept_all_the_same(tmp_path, dataset,
     assert 'will need the problem' in caplog.text
     assert store.kept(tmp_path / 'one', problem, network.plan) is not None
     with pytest.raises(ValueError, match='give the problem to predict'):
-        store.predictor(tmp_path / 'one', 64)
+        store.predictor(tmp_path / 'one', 64)(dataset.test.inputs)

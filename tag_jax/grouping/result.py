@@ -151,8 +151,8 @@ def load(workdir: str | os.PathLike, problem: MultiTaskProblem | None = None) ->
       A `Result`.
 
     Raises:
-      ValueError: if the folder holds no finished run, or an exported function is missing and no
-        problem is given.
+      ValueError: if the folder holds no finished run; from `Result.predict`, if no problem is given
+        and the model could not be exported.
     """
     path = pathlib.Path(workdir)
     found = workdirs.read_results(path)

@@ -363,8 +363,10 @@ def test_loading_what_is_not_there(run, tmp_path):
     shutil.copytree(run[0], path)
     for function in path.rglob('predict.stablehlo'):
         function.unlink()
+    bare = grouping.load(path)
+    assert bare.total_test_error == run[1].total_test_error
     with pytest.raises(ValueError, match='give the problem to predict'):
-        grouping.load(path)
+        bare.predict(np.ones((2, 3), np.float32))
     assert grouping.load(path, make_problem()).groups == run[1].groups
 
 
