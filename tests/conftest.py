@@ -27,6 +27,8 @@ from tag_jax.problem import Batch, from_linen, from_nnx
 
 EXAMPLE = np.zeros((4, 3), np.float32)
 
+# Most of the time goes into compiling, and small problems run no slower for less of it.
+os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_backend_optimization_level=0'
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_num_cpu_devices', 8)
 # What took a while to compile is kept for the other processes: launchers, workers, the next run.

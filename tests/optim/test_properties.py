@@ -111,7 +111,7 @@ def test_near_pareto_stationary_points_no_update_is_long(name):
         assert np.isfinite(weights).all()
         total = np.linalg.norm(found, axis=1).sum()
         most = {
-            'nash_mtl': 1.05 * size**0.5,
+            'nash_mtl': (size * (1 + size)) ** 0.5,  # T, and what rounding can add to it
             'mgda, l2, rescaled': 1,
             'fixed': 2 * total,
             'cagrad, c = 1.5': 2.5 / size * total,
