@@ -8,6 +8,9 @@ from typing import IO
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+# What torchvision takes from images in [0, 1], and divides them by, for each colour.
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
 
 def save_weights(
     file: str | os.PathLike | IO[bytes], params: Mapping, model_state: Mapping
@@ -74,10 +77,6 @@ def load_weights(
         )
 
     return replaced(params), replaced(model_state)
-
-
-# What torchvision takes from images in [0, 1], and divides them by, for each colour.
-IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def from_torchvision(

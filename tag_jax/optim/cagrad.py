@@ -64,7 +64,6 @@ def cagrad(
 
 
 @jax.jit
-@jax.default_matmul_precision('highest')
 def _weights(gram, active, c):
     """The weights of d, `[T]`."""
     mean = equal_shares(active, gram.dtype)

@@ -59,7 +59,6 @@ def nash_mtl(
 
 
 @jax.jit
-@jax.default_matmul_precision('highest')
 def _solution(gram, active):
     """Weights `[T]` with G a = 1 / a, or how far towards it rounding lets them come."""
     norms, cosines, nonzero = norms_and_cosines(gram, active)
