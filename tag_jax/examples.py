@@ -175,21 +175,21 @@ def _next_share(found, read):
     following = lambda: as_batch(found.problem, next(read))
     if not parallel.spans_processes(found.mesh):
         return following()
-    batches = []
-
-    def described():
-        batches.append(following())
-        leaves, structure = jax.tree.flatten(batches[0])
-        return [str(structure), *(f'{x.dtype}{list(x.shape)}' for x in leaves)]
-
-    said = parallel.each_says(described)
-    differing = {text for texts in zip(*said, strict=False) for text in texts if len({*texts}) > 1}
-    if differing or len({*map(len, said)}) > 1:
+    share = parallel.on_all(following)
+    said = parallel.each_says(lambda: _described(share))
+    if any(one != said[0] for one in said):
+        differing = sorted({text for one in said for text in {*one}.symmetric_difference(said[0])})
         raise ValueError(
             'processes have read examples that differ from each other in their masks, shapes or '
-            f'dtypes ({" and ".join(sorted(differing))}): let the Source give the same for all'
+            f'dtypes ({" and ".join(differing)}): let the Source give the same for all'
         )
-    return batches[0]
+    return share
+
+
+def _described(tree):
+    """The structure, dtypes and shapes of a pytree of arrays, as text."""
+    leaves, structure = jax.tree.flatten(tree)
+    return [str(structure), *(f'{x.dtype}{list(x.shape)}' for x in leaves)]
 
 
 def _distinct(rows):

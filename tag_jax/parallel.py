@@ -208,6 +208,20 @@ def each_says(make: Callable[[], Any]) -> list[Any]:
     return [said['value'] for said in all_said]
 
 
+def on_all(make: Callable[[], Any]) -> Any:
+    """What `make()` comes to on this process, once it has come to something on all of them.
+
+    Args:
+      make: called on every process.
+
+    Raises:
+      Exception: as `each_says`.
+    """
+    made = []
+    each_says(lambda: made.append(make()))
+    return made[0]
+
+
 def any_process(*flags: bool) -> tuple[bool, ...]:
     """For each flag, whether it is set on any process; the same on all of them.
 

@@ -107,11 +107,7 @@ def begin(problem, dataset, budget, config, method, workdir, resume, smaller=Non
     """
     if workdir is None and resume:
         raise ValueError('resume needs the workdir of the run to go on with')
-    checked = []  # By every process, and what is wrong on one is said by all.
-    parallel.each_says(
-        lambda: checked.append(_checked(problem, dataset, budget, config, method, smaller))
-    )
-    (run,) = checked
+    run = parallel.on_all(lambda: _checked(problem, dataset, budget, config, method, smaller))
     if workdir is None:
         return run
     opened = []  # By the first process, which keeps others out while the run has its path.
