@@ -6,7 +6,6 @@ import pathlib
 import socket
 import subprocess
 import sys
-from types import MappingProxyType
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -55,13 +54,9 @@ class Answer(NamedTuple):
     last_flag: str | None = None
 
 
-# Large networks compile sooner, and run a few steps no slower.
-COMPILED_SOON = {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
-
-
-def launch(launcher, *flags, cwd=ROOT, environment=MappingProxyType({})):
+def launch(launcher, *flags, cwd=ROOT):
     """Runs `python -m experiments.<launcher>`; warnings are errors."""
-    return _python('-m', f'experiments.{launcher}', *flags, cwd=cwd, environment=environment)
+    return _python('-m', f'experiments.{launcher}', *flags, cwd=cwd)
 
 
 def answers(launcher, commands, cwd) -> list[Answer]:
@@ -88,12 +83,12 @@ def _answers(launcher, asked, cwd):
     return [Answer(*answer) for answer in json.loads(done.stdout)]
 
 
-def _python(*arguments, cwd, said=None, environment=MappingProxyType({})):
+def _python(*arguments, cwd, said=None):
     return subprocess.run(
         [sys.executable, '-W', 'error', *arguments],
         input=said,
         cwd=cwd,
-        env={**ENVIRONMENT, **environment},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=300,

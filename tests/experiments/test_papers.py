@@ -3,7 +3,7 @@
 import numpy as np
 from architectures import abstract, as_dicts, filled
 from flax.traverse_util import flatten_dict
-from launching import COMPILED_SOON, check_sentences, launch
+from launching import check_sentences, launch
 from official import celeb_a, cityscapes, mnist, taskonomy
 
 from tag_jax import grouping, models, report, store, workdir
@@ -13,7 +13,7 @@ QUICK = ('--steps=2', '--eval_every=1', '--batch_size=2', '--width=0.05')
 
 def finished(launcher, folder, *flags):
     flags = (f'--data_dir={folder}', *QUICK, *flags, '--workdir=run')
-    done = launch(launcher, *flags, cwd=folder, environment=COMPILED_SOON)
+    done = launch(launcher, *flags, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done, workdir.read_json(folder / 'run' / 'results.json')
 
