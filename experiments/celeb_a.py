@@ -17,10 +17,7 @@ Several budgets and seeds side by side, with all networks of the exhaustive sear
 
     python -m experiments.compare_groupings --dataset=celeb_a_9 --data_dir=DIR --store=DIR/networks
 
-GradNorm, whose alpha the paper searched on the nine attributes:
-
-    python -m experiments.celeb_a --data_dir=DIR --compare \\
-        --methods=gradnorm:.01,gradnorm:.1,gradnorm:.5,gradnorm:1,gradnorm:2,gradnorm:3,gradnorm:5
+(docs/papers.md has the command for GradNorm, whose alpha the paper searched.)
 
     python -m experiments.celeb_a --data_dir=DIR --attributes=40 --compare
 

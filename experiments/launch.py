@@ -131,9 +131,7 @@ def resumable(folder):
             if arrived:
                 os._exit(128 + number)
             arrived.append(number)
-            os.write(
-                2, b'stopping when the networks in training are saved; once more ends at once\n'
-            )
+            os.write(2, STOPPING)
         if _ALARM and _in_garbage_collection(frame):  # Python drops what is raised there.
             signal.setitimer(signal.ITIMER_REAL, 0.05)
             return
