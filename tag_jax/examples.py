@@ -5,6 +5,7 @@ there, in windows that are read ahead; what is computed with them sees rows of a
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -177,11 +178,11 @@ def _next_share(found, read):
         return following()
     share = parallel.on_all(following)
     said = parallel.each_says(lambda: _described(share))
-    if any(one != said[0] for one in said):
-        differing = sorted({text for one in said for text in {*one}.symmetric_difference(said[0])})
+    places = itertools.zip_longest(*said, fillvalue='nothing')
+    if differing := {text for texts in places if len({*texts}) > 1 for text in texts}:
         raise ValueError(
             'processes have read examples that differ from each other in their masks, shapes or '
-            f'dtypes ({" and ".join(differing)}): let the Source give the same for all'
+            f'dtypes ({" and ".join(sorted(differing))}): let the Source give the same for all'
         )
     return share
 
