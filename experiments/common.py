@@ -9,7 +9,7 @@ import numpy as np
 from absl import flags, logging
 from flax import nnx
 
-from experiments import launch
+from experiments import compiled, launch
 from experiments.launch import choose
 from experiments.recipes import DATASETS, DTYPES, NETWORKS
 from tag_jax import examples, models, objectives, optim, parallel
@@ -39,6 +39,7 @@ WEIGHTINGS = {
 _MEAN = functools.partial(optim.equal, mean=True)
 
 flags.adopt_module_key_flags(launch)
+flags.adopt_module_key_flags(compiled)
 flags.DEFINE_string('dataset', 'multi_digits', f'One of: {", ".join(DATASETS)}.')
 flags.DEFINE_string(
     'data_dir', None, 'Folder of the files of a dataset that does not come with the package.'
@@ -176,7 +177,7 @@ COMPARISON_FLAGS = (
     *('batch_size', 'learning_rate', 'eval_every', 'patience', 'widths', 'weighting'),
     *('data_dir', 'image_size', 'num_validation', 'network', 'width', 'size', 'dtype'),
     *('loss_reduction', 'affinity_every', 'resume', 'budgets', 'seeds', 'store'),
-    *('mesh', 'if_not_finite', 'checkpoint_seconds', 'pretrained'),
+    *('mesh', 'if_not_finite', 'checkpoint_seconds', 'pretrained', 'compilation_cache'),
 )
 
 # Settings that flags leave to the dataset.

@@ -8,7 +8,7 @@ from absl import flags
 GROUPS = {
     'The run': (
         *('workdir', 'resume', 'dry_run', 'seed', 'seeds', 'store', 'checkpoint_seconds'),
-        *('if_not_finite', 'out'),
+        *('if_not_finite', 'out', 'compilation_cache'),
     ),
     'What is asked': (
         *('method', 'methods', 'budget', 'budgets', 'study', 'compare', 'wider', 'smaller'),

@@ -11,7 +11,7 @@ import sys
 
 from absl import app, flags, logging
 
-from experiments import help
+from experiments import compiled, help
 from tag_jax import workdir
 
 flags.DEFINE_string('workdir', None, 'Folder of the run; by default a new one under runs/.')
@@ -36,6 +36,8 @@ def launch(main):
             return _fail(f'there is no argument {arguments[0]!r}: flags begin with --')
         try:
             _check_flags()
+            if 'compilation_cache' in _flags_of_launcher():
+                compiled.keep()
             main(*arguments)
         except KeyboardInterrupt:
             _fail('interrupted')
@@ -62,13 +64,18 @@ def _parsed(arguments):
 
 def _check_flags():
     """Raises ValueError at a flag that some launcher has, but not this one, or that is empty."""
-    of_launcher = {flag.name for flag in FLAGS.get_key_flags_for_module(sys.argv[0])}
+    of_launcher = _flags_of_launcher()
     for name in FLAGS:
         module = FLAGS.find_module_defining_flag(name) or ''
         if module.startswith('experiments.') and FLAGS[name].present and name not in of_launcher:
             raise ValueError(f'--{name} is of no use to this command: --help lists what is')
         if name in of_launcher and FLAGS[name].present and FLAGS[name].value in ('', []):
             raise ValueError(f'--{name} is empty: give it a value, or leave it out')
+
+
+def _flags_of_launcher():
+    """The names of the flags that the command has."""
+    return {flag.name for flag in FLAGS.get_key_flags_for_module(sys.argv[0])}
 
 
 def choose(kind, name, choices):

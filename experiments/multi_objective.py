@@ -33,7 +33,7 @@ for name in (
     *('dataset', 'data_dir', 'image_size', 'num_validation', 'seed', 'steps', 'batch_size'),
     *('learning_rate', 'eval_every', 'patience', 'network', 'widths', 'width', 'size', 'dtype'),
     *('loss_reduction', 'table', 'targets', 'inputs', 'kinds', 'split_column', 'pretrained'),
-    *('mesh', 'if_not_finite'),
+    *('mesh', 'if_not_finite', 'compilation_cache'),
 ):
     flags.declare_key_flag(name)
 

@@ -123,12 +123,11 @@ def _two_tasks(gram):
     (Algorithm 1, in the text that we read, compares the wrong products at the ends; Equation 4
     clips rightly.)
     """
-    difference = gram[0, 0] + gram[1, 1] - 2 * gram[0, 1]
-    toward = jnp.stack([gram[1, 1], gram[0, 0]]) - gram[0, 1]
-    apart = difference > 0
-    # Both by themselves: one minus a weight near one has lost its digits.
-    weights = jnp.clip(toward / jnp.where(apart, difference, 1), 0, 1)
-    return jnp.where(apart, weights / jnp.sum(weights), 0.5)
+    # Each weight by itself, since one minus a weight near one has lost its digits. The sum is
+    # |g_1 - g_2|^2 between the ends, and cannot cancel as its three terms in the Gram matrix do.
+    toward = jnp.maximum(jnp.stack([gram[1, 1], gram[0, 0]]) - gram[0, 1], 0)
+    total = jnp.sum(toward)
+    return jnp.where(total > 0, toward / jnp.where(total > 0, total, 1), 0.5)
 
 
 def _settled(gram, active, weights):

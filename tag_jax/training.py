@@ -296,7 +296,7 @@ def train_networks(
     )
     with tqdm.tqdm(
         total=len(plans) * config.steps,
-        desc=_activity(plans),
+        desc='compiling',  # The first thing that takes long.
         unit='step',
         disable=None if parallel.is_first() else True,
         leave=False,
@@ -409,11 +409,10 @@ class _Desk:
     def __init__(self, plans, claim, on_record, on_finish, bar, keep):
         self.finished, self._keep = {}, keep
         self.stopped = False
-        self.compiling = threading.Lock()  # Held through a first chunk: it is compiled once.
-        self._lock = threading.Lock()
+        self._compiling, self._lock = threading.Lock(), threading.Lock()
         self._waiting = collections.deque(plans)
         self._claim, self._on_record, self._on_finish = claim, on_record, on_finish
-        self._bar = bar
+        self._bar, self._activity = bar, _activity(plans)
 
     def next_plan(self):
         """A plan that nobody else trains, or None if there is none left."""
@@ -423,6 +422,13 @@ class _Desk:
                 if self._claim(plan):
                     return plan
             return None
+
+    @contextlib.contextmanager
+    def compiling(self):
+        """Keeps other workers waiting through a first chunk, which is compiled once for all."""
+        with self._compiling:
+            yield
+        self._bar.set_description(self._activity)
 
     def hand_in_record(self, record, steps):
         with self._lock:
@@ -491,7 +497,7 @@ def _train_in_slots(work, desk):
 
         sizes = [split.size for split in work.splits]
         schedule = _schedule(runs, chunk, batch_size, sizes, config)
-        with contextlib.nullcontext() if compiled else desk.compiling:
+        with contextlib.nullcontext() if compiled else desk.compiling():
             state, outputs = _advance(work, state, schedule)
             networks = state.params, state.model_state
             scores = evaluation.scores(
@@ -616,7 +622,7 @@ def _permutation(seed, epoch, num_examples):
 
 
 def _activity(plans):
-    """What the progress bar says is going on."""
+    """What the progress bar says is going on once everything is compiled."""
     count = f'{len(plans)} network{"s" * (len(plans) > 1)}'
     measuring = any(plan.measures_affinity for plan in plans)
     return f'training {count}' + ', measuring affinities' * measuring

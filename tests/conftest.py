@@ -26,15 +26,27 @@ from tag_jax.data import Dataset
 from tag_jax.problem import Batch, from_linen, from_nnx
 
 EXAMPLE = np.zeros((4, 3), np.float32)
+# Files that follow each other share programs up to here, which is some 1.5 GB of them.
+MOST_MAPS = 12_000
 
-# Most of the time goes into compiling: with less optimisation the suite takes a sixth less.
-os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_backend_optimization_level=0'
+# Most of the time goes into compiling. Less optimisation saves a sixth of it. The older emitters of
+# fused loops set up no MLIR context for every program, which saves a quarter. (An XLA that does not
+# know a flag ends the process, so a version that has not been tried goes without them.)
+XLA_FLAGS = ['--xla_backend_optimization_level=0']
+if jax.__version_info__[:2] in ((0, 10), (0, 11)):
+    XLA_FLAGS.append('--xla_cpu_use_fusion_emitters=false')
+os.environ['XLA_FLAGS'] = ' '.join([os.environ.get('XLA_FLAGS', ''), *XLA_FLAGS])
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_num_cpu_devices', 8)
-# What took a while to compile is kept for the other processes: launchers, workers, the next run.
+# What was compiled is kept for the other processes: launchers, workers, the next run. Where the
+# folder has a largest size, JAX locks it, so that nobody reads what another is writing.
 for name, value in (
-    ('jax_compilation_cache_dir', str(pathlib.Path(__file__).parent.parent / '.pytest_cache/jax')),
-    ('jax_persistent_cache_min_compile_time_secs', 0.2),
+    (
+        'jax_compilation_cache_dir',
+        str(pathlib.Path(__file__).parent.parent / '.pytest_cache/compiled'),
+    ),
+    ('jax_compilation_cache_max_size', 2**31),
+    ('jax_persistent_cache_min_compile_time_secs', 0.0),
 ):
     jax.config.update(name, value)
     os.environ[name.upper()] = str(value)
@@ -42,13 +54,29 @@ hypothesis.settings.register_profile('repeatable', deadline=None, derandomize=Tr
 hypothesis.settings.load_profile('repeatable')
 
 
+def pytest_addoption(parser):
+    parser.addoption('--all', action='store_true', help='run the long sweeps as well')
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out sweeps, each of which has a short form that always runs, unless all are wanted."""
+    if config.getoption('all'):
+        return
+    sweeps = [item for item in items if item.get_closest_marker('sweep')]
+    config.hook.pytest_deselected(items=sweeps)
+    items[:] = [item for item in items if item not in set(sweeps)]
+
+
 @pytest.fixture(scope='module', autouse=True)
-def compiled_programs_are_dropped():
+def compiled_programs_are_dropped_in_time():
     """Each maps some memory, and a process may have no more than 65,530 maps on Linux.
 
     What they held is free then, and goes back to the system where the allocator can be told.
     """
     yield
+    maps = pathlib.Path('/proc/self/maps')
+    if maps.exists() and maps.read_bytes().count(b'\n') < MOST_MAPS:
+        return
     jax.clear_caches()
     gc.collect()
     if os.name == 'posix' and (trim := getattr(ctypes.CDLL(None), 'malloc_trim', None)):

@@ -6,13 +6,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
 from tag_jax import active_set, min_norm
 
 MOST = 40
+
+
+def weights_of(stack):
+    """The weights of several matrices of gradients of at most MOST tasks, in one program."""
+    grams, active = map(np.stack, zip(*map(padded_gram, stack), strict=True))
+    answers = np.asarray(jax.jit(jax.vmap(min_norm.min_norm_weights))(grams, active))
+    return [weights[: len(found)] for found, weights in zip(stack, answers, strict=True)]
+
+
+def assert_least_norm(found, weights, worst=(1e-5, 1e-10)):
+    """Weights of a simplex whose combination, of all, is the shortest: see `excesses`."""
+    weights = np.asarray(weights, np.float64)
+    assert (weights >= 0).all()
+    np.testing.assert_allclose(weights.sum(), 1, rtol=1e-6)
+    violation, excess = excesses(found, weights)
+    assert violation <= worst[0]
+    assert excess <= worst[1]
 
 
 def random_gradients(count, seed):
@@ -77,24 +94,18 @@ def excesses(found, weights):
     return np.nanmax(violations), (norm - 1.0001 * least_norm(found)) / spread**2
 
 
-def test_ten_thousand_gram_matrices_in_float32():
-    instances = list(random_gradients(10_000, seed=0))
+@pytest.mark.parametrize('count', [1000, pytest.param(10_000, marks=pytest.mark.sweep)])
+def test_gram_matrices_in_float32(count):
+    instances = list(random_gradients(count, seed=0))
     grams, active = map(np.stack, zip(*map(padded_gram, instances), strict=True))
     solve = jax.jit(jax.vmap(min_norm.min_norm_weights))
     answers = np.concatenate(
         [solve(grams[n : n + 500], active[n : n + 500]) for n in range(0, len(grams), 500)]
     )
     assert answers.dtype == np.float32
-    worst = np.zeros(2)
     for found, weights in zip(instances, answers, strict=True):
-        size = len(found)
-        assert not weights[size:].any()
-        weights = weights[:size].astype(np.float64)
-        assert (weights >= 0).all()
-        np.testing.assert_allclose(weights.sum(), 1, rtol=1e-6)
-        worst = np.maximum(worst, excesses(found, weights))
-    assert worst[0] <= 1e-5
-    assert worst[1] <= 1e-10
+        assert not weights[len(found) :].any()
+        assert_least_norm(found, weights[: len(found)])
 
 
 def test_frank_wolfe_has_its_own_looser_bound():
@@ -117,23 +128,28 @@ def test_frank_wolfe_stops_on_the_gap():
     assert min_norm.duality_gap(gram, rough) > min_norm.duality_gap(gram, weights)
 
 
-@pytest.mark.parametrize('seed', range(20))
-def test_it_is_the_best_of_all_supports(seed):
+def test_it_is_the_best_of_all_supports():
     """Brute force over the sets of tasks with weight, in float64."""
-    rng = np.random.default_rng(seed)
-    found = rng.normal(size=(5, rng.integers(3, 8))) * rng.uniform(0.1, 3, size=(5, 1))
-    gram = found @ found.T
-    best = np.inf
-    for size in range(1, 6):
-        for support in map(list, itertools.combinations(range(5), size)):
-            solution = np.linalg.pinv(gram[np.ix_(support, support)]) @ np.ones(size)
-            if (solution > 0).all():
-                weights = solution / solution.sum()
-                best = min(best, np.sum((weights @ found[support]) ** 2))
-    weights = np.asarray(min_norm.min_norm_weights(jnp.asarray(gram, jnp.float32)))
-    np.testing.assert_allclose(np.sum((weights @ found) ** 2), best, rtol=1e-4, atol=1e-6)
+    rng = np.random.default_rng(0)
+    stack = [
+        rng.normal(size=(5, rng.integers(3, 8))) * rng.uniform(0.1, 3, size=(5, 1))
+        for _ in range(20)
+    ]
+    for found, weights in zip(stack, weights_of(stack), strict=True):
+        gram = found @ found.T
+        best = np.inf
+        for size in range(1, 6):
+            for support in map(list, itertools.combinations(range(5), size)):
+                # G w = a constant and sum(w) = 1; G is singular where the point may be the origin.
+                system = np.ones((size + 1, size + 1))
+                system[:size, :size], system[size, size] = gram[np.ix_(support, support)], 0
+                mixed = np.linalg.lstsq(system, np.eye(size + 1)[size])[0][:size]
+                if (mixed > 0).all():
+                    best = min(best, np.sum((mixed / mixed.sum() @ found[support]) ** 2))
+        np.testing.assert_allclose(np.sum((weights @ found) ** 2), best, rtol=1e-4, atol=1e-6)
 
 
+@example(cosine=1.0, log_ratio=1e-4, log_scale=0.0)  # |g_1 - g_2|^2 is lost in float32.
 @given(st.floats(-1, 1), st.floats(-6, 6), st.floats(-4, 4))
 def test_two_tasks_have_a_closed_form(cosine, log_ratio, log_scale):
     """Equation 4, in float64; scales over many decades."""
@@ -141,10 +157,7 @@ def test_two_tasks_have_a_closed_form(cosine, log_ratio, log_scale):
     other = [cosine, np.sqrt(1 - cosine**2)]
     found = norms[:, None] * np.array([[1, 0], other])
     gram = found @ found.T
-    weights = np.asarray(min_norm.min_norm_weights(jnp.asarray(gram, jnp.float32)), np.float64)
-    violation, excess = excesses(found, weights)
-    assert violation <= 1e-5
-    assert excess <= 1e-10
+    assert_least_norm(found, min_norm.min_norm_weights(jnp.asarray(gram, jnp.float32)))
 
 
 def test_ends_of_algorithm_one():
@@ -176,10 +189,11 @@ def test_tasks_of_gradient_zero_share_the_weight():
 
 
 @pytest.mark.parametrize('scale', [1e-20, 1e-10, 1e10, 1e20])
-def test_weights_do_not_depend_on_the_scale(scale):
+def test_the_shortest_combination_does_not_depend_on_the_scale(scale):
+    """Of more tasks than parameters, whose weights are not determined, only it is compared."""
     found = np.random.default_rng(3).normal(size=(7, 4))
     gram = jnp.asarray(found @ found.T, jnp.float32)
-    plain, scaled = map(min_norm.min_norm_weights, (gram, scale * gram))
+    plain, scaled = (np.asarray(min_norm.min_norm_weights(g)) @ found for g in (gram, scale * gram))
     np.testing.assert_allclose(plain, scaled, atol=1e-5)
 
 
@@ -206,12 +220,16 @@ def test_nan_is_not_hidden():
 
 
 def test_jit_vmap_and_eager_agree():
-    grams = jnp.stack([jnp.asarray(g @ g.T, jnp.float32) for g in _stack_of_gradients()])
-    eager = np.stack([min_norm.min_norm_weights(gram) for gram in grams])
-    jitted = np.stack([jax.jit(min_norm.min_norm_weights)(gram) for gram in grams])
+    """In the shortest combination: nine gradients in six dimensions determine no weights."""
+    rng = np.random.default_rng(8)
+    stack = rng.normal(size=(20, 9, 6)) * 10 ** rng.uniform(-2, 2, size=(20, 9, 1))
+    grams = jnp.stack([jnp.asarray(g @ g.T, jnp.float32) for g in stack])
+    eager = [min_norm.min_norm_weights(gram) for gram in grams]
+    jitted = [jax.jit(min_norm.min_norm_weights)(gram) for gram in grams]
     batched = jax.vmap(min_norm.min_norm_weights)(grams)
-    np.testing.assert_allclose(jitted, eager, atol=1e-5)
-    np.testing.assert_allclose(batched, eager, atol=1e-5)
+    for found, *answers in zip(stack, eager, jitted, batched, strict=True):
+        for weights in answers:
+            assert_least_norm(found, weights)
 
 
 def test_float64_is_kept():
@@ -245,64 +263,68 @@ def test_bad_input(arguments, sentence):
         min_norm.min_norm_weights(*arguments)
 
 
-@pytest.mark.parametrize('seed', range(30))
-def test_programs_on_the_cone_meet_their_conditions(seed):
-    """x >= 0, Gx + c >= 0, x'(Gx + c) = 0, in float64 for the answer in float32."""
+def programs(count, most, seed, scaled=False):
+    """(gradients `[T, P]`, the linear term `[T]`) of programs in up to `most` variables."""
     rng = np.random.default_rng(seed)
-    size = int(rng.integers(1, 20))
-    found = rng.normal(size=(size, int(rng.integers(1, 25)))) * 10 ** rng.uniform(
-        -2, 2, size=(size, 1)
-    )
-    gram, toward = found @ found.T, found @ rng.normal(size=found.shape[1])
-    solution = np.asarray(
-        active_set.minimize_on_cone(
-            jnp.asarray(gram, jnp.float32), jnp.asarray(toward, jnp.float32)
-        ),
-        np.float64,
-    )
-    norms = np.linalg.norm(found, axis=1)
-    slopes = (gram @ solution + toward) / norms
-    reach = solution @ norms + np.max(np.abs(toward / norms))
-    assert (solution >= 0).all()
-    assert slopes.min() >= -2e-5 * reach
-    assert abs(solution @ (slopes * norms)) <= 2e-5 * reach**2
+    for _ in range(count):
+        size = int(rng.integers(2, most))
+        found = rng.normal(size=(size, int(rng.integers(1, 25))))
+        found *= 10 ** rng.uniform(-2, 2, size=(size, 1)) if scaled else 1
+        yield found, found @ rng.normal(size=found.shape[1])
+
+
+def solutions(minimize, cases, hints=None):
+    """The solutions of some programs, filled up to MOST variables, in one compiled program."""
+    grams, active = map(np.stack, zip(*(padded_gram(g) for g, _ in cases), strict=True))
+    linear = np.stack([np.pad(toward, (0, MOST - len(toward))) for _, toward in cases])
+    hints = () if hints is None else (hints,)
+    found = jax.jit(jax.vmap(minimize))(grams, np.float32(linear), active, *hints)
+    found = np.asarray(found, np.float64)
+    return [row[: len(toward)] for row, (_, toward) in zip(found, cases, strict=True)]
+
+
+def test_programs_on_the_cone_meet_their_conditions():
+    """x >= 0, Gx + c >= 0, x'(Gx + c) = 0, in float64 for the answer in float32."""
+    cases = list(programs(60, 20, 0, scaled=True))
+    for (found, toward), solution in zip(
+        cases, solutions(active_set.minimize_on_cone, cases), strict=True
+    ):
+        norms = np.linalg.norm(found, axis=1)
+        slopes = (found @ found.T @ solution + toward) / norms
+        reach = solution @ norms + np.max(np.abs(toward / norms))
+        assert (solution >= 0).all()
+        assert slopes.min() >= -2e-5 * reach
+        assert abs(solution @ (slopes * norms)) <= 2e-5 * reach**2
 
 
 @pytest.mark.parametrize(('wide', 'tolerance'), [(True, 1e-12), (False, 1e-3)])
-@pytest.mark.parametrize('shape', [(3, 2), (8, 4), (12, 3), (6, 1)])
-def test_programs_on_the_cone_of_dependent_gradients(shape, wide, tolerance):
+def test_programs_on_the_cone_of_dependent_gradients(wide, tolerance):
     """Against non-negative least squares: min |V'x + t| over x >= 0, t one of the rows of V."""
     rng = np.random.default_rng(0)
-    for _ in range(20):
-        found = rng.normal(size=shape)
-        for target in found:
-            _, best = nnls(found.T, -target, maxiter=10_000)
-            with jax.enable_x64(wide):
-                program = jnp.asarray(found @ found.T), jnp.asarray(found @ target)
-                solution = np.asarray(active_set.minimize_on_cone(*program), np.float64)
-            reached = np.linalg.norm(found.T @ solution + target)
-            assert (solution >= 0).all()
-            assert reached <= best + tolerance * (1 + np.linalg.norm(target))
+    for shape in ((3, 2), (8, 4), (12, 3), (6, 1)):
+        stack = rng.normal(size=(20, *shape))
+        products = stack @ stack.swapaxes(1, 2)
+        with jax.enable_x64(wide):
+            rows = jax.vmap(active_set.minimize_on_cone, (None, 0))
+            found = jax.jit(jax.vmap(rows))(jnp.asarray(products), jnp.asarray(products))
+        for gradients, answers in zip(stack, np.asarray(found, np.float64), strict=True):
+            for target, solution in zip(gradients, answers, strict=True):
+                _, best = nnls(gradients.T, -target, maxiter=10_000)
+                reached = np.linalg.norm(gradients.T @ solution + target)
+                assert (solution >= 0).all()
+                assert reached <= best + tolerance * (1 + np.linalg.norm(target))
 
 
-@pytest.mark.parametrize('seed', range(30))
-def test_programs_on_the_simplex_meet_their_conditions(seed):
-    rng = np.random.default_rng(seed)
-    size = int(rng.integers(2, 20))
-    found = rng.normal(size=(size, int(rng.integers(1, 25))))
-    gram, toward = found @ found.T, found @ rng.normal(size=found.shape[1])
-    hint = jnp.asarray(rng.random(size) < 0.5) if seed % 2 else None
-    solution = np.asarray(
-        active_set.minimize_on_simplex(
-            jnp.asarray(gram, jnp.float32), jnp.asarray(toward, jnp.float32), hint=hint
-        ),
-        np.float64,
-    )
-    np.testing.assert_allclose(solution.sum(), 1, rtol=1e-5)
-    slopes = gram @ solution + toward
-    assert solution @ slopes - slopes.min() <= 1e-4 * (np.abs(gram).max() + np.abs(toward).max())
-
-
-def _stack_of_gradients():
-    rng = np.random.default_rng(8)
-    return rng.normal(size=(20, 9, 6)) * 10 ** rng.uniform(-2, 2, size=(20, 9, 1))
+def test_programs_on_the_simplex_meet_their_conditions():
+    """Whatever tasks are hinted at."""
+    cases = list(programs(60, 20, 1))
+    hints = np.random.default_rng(2).random((60, MOST)) < 0.5
+    for given_hints in (None, hints):
+        for (found, toward), solution in zip(
+            cases, solutions(active_set.minimize_on_simplex, cases, given_hints), strict=True
+        ):
+            np.testing.assert_allclose(solution.sum(), 1, rtol=1e-5)
+            gram = found @ found.T
+            slopes = gram @ solution + toward
+            limit = 1e-4 * (np.abs(gram).max() + np.abs(toward).max())
+            assert solution @ slopes - slopes.min() <= limit

@@ -4,6 +4,7 @@ from tag_jax.data.celeb_a import celeb_a
 from tag_jax.data.cityscapes import cityscapes
 from tag_jax.data.dataset import Dataset, Split, TaskKind
 from tag_jax.data.digit_attributes import digit_attributes
+from tag_jax.data.encoding import Encoding
 from tag_jax.data.multi_digits import multi_digits
 from tag_jax.data.multi_mnist import multi_mnist
 from tag_jax.data.source import Source
@@ -12,6 +13,7 @@ from tag_jax.data.taskonomy import taskonomy
 
 __all__ = [
     'Dataset',
+    'Encoding',
     'Source',
     'Split',
     'TaskKind',

@@ -48,6 +48,7 @@ class Dataset(NamedTuple):
       tasks: `{task: TaskKind}`.
       train, validation, test: each a `Split` in memory, or a `tag_jax.data.Source` of examples that
         are decoded when they are asked for. Training and selection see the first two only.
+      encoding: a `tag_jax.data.Encoding`, what raw columns became of; None where there were none.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Dataset(NamedTuple):
     train: Any
     validation: Any
     test: Any
+    encoding: Any = None
 
     def only(self, tasks: Sequence[str]) -> 'Dataset':
         """The same examples with some of the tasks. Raises ValueError if one does not exist."""
@@ -70,4 +72,5 @@ class Dataset(NamedTuple):
             self.name,
             {task: self.tasks[task] for task in tasks},
             *(split.only(tasks) for split in splits),
+            self.encoding and self.encoding.only(tasks),
         )

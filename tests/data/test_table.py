@@ -35,12 +35,14 @@ def test_a_table_by_hand(tmp_path):
         'grade': TaskKind('classification', 2),
         'kind': TaskKind('classification', 2),
     }
-    # size: mean 2, deviation 1, and whether it is missing; colour: blue, red; flag: false, true.
+    # size: mean 2, deviation 1; colour: blue, red; flag: mean 1/2; whether size, and flag, miss.
     np.testing.assert_array_equal(
         found.train.inputs,
-        [[-1, 0, 0, 1, 0, 1], [1, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0, 0]],
+        [[-1, 0, 1, 1, 0, 0], [1, 1, 0, -1, 0, 0], [0, 0, 1, 0, 1, 1]],
     )
-    np.testing.assert_array_equal(found.validation.inputs, [[3, 0, 1, 0, 0, 1], [5, 0, 0, 0, 1, 0]])
+    np.testing.assert_array_equal(
+        found.validation.inputs, [[3, 1, 0, 1, 0, 0], [5, 0, 0, -1, 0, 0]]
+    )
     spread = np.std([10, 20, 30])
     np.testing.assert_allclose(found.train.targets['weight'], [-10 / spread, 10 / spread, 0])
     np.testing.assert_allclose(found.validation.targets['weight'][1], 30 / spread, rtol=1e-6)
@@ -74,10 +76,10 @@ def test_the_same_from_every_format(tmp_path):
     paths = write(tmp_path, text, 'same.csv'), tmp_path / 'same.parquet', tmp_path / 'same.npz'
     first, *others = (data.table(path, ('n', 'y')) for path in paths)
     assert first.tasks == {'n': TaskKind('classification', 3), 'y': TaskKind('regression', 1)}
-    sizes = [len(split.inputs) for split in first[2:]]
+    sizes = [len(split.inputs) for split in first[2:5]]
     assert sizes == [30, 10, 10]
     for other in others:
-        for left, right in zip(first[2:], other[2:], strict=True):
+        for left, right in zip(first[2:5], other[2:5], strict=True):
             np.testing.assert_array_equal(left.inputs, right.inputs)
             for task in first.tasks:
                 np.testing.assert_array_equal(left.targets[task], right.targets[task])
@@ -104,8 +106,18 @@ def test_splits_are_seeded(tmp_path):
     ('change', 'options', 'message'),
     [
         (('weight', 'mass'), {}, "has no column 'weight': it has size, colour"),
-        (('x', 'x'), {'kinds': {'kind': 'regression'}}, "'kind' is text: it cannot be regressed"),
-        (('x', 'x'), {'kinds': {'size': 'regression'}}, 'kinds must give classification or'),
+        (('x', 'x'), {'kinds': {'kind': 'regression'}}, "'kind' holds text, and no numbers"),
+        (
+            ('x', 'x'),
+            {'kinds': {'size': 'regression'}},
+            "kind of the input 'size' is number or text",
+        ),
+        (('x', 'x'), {'kinds': {'kind': 'number'}}, 'kind of a target is classification or regres'),
+        (('x', 'x'), {'kinds': {'kinds': 'text'}}, "has no column 'kinds'"),
+        (('x', 'x'), {'missing': {'sizes': [3]}}, "has no column 'sizes'"),
+        (('x', 'x'), {'missing': '?'}, 'missing must be a list of values'),
+        (('x', 'x'), {'delimiter': ';;'}, "delimiter must be one character, not ';;'"),
+        (('x', 'x'), {'encoding': 'latin-17'}, "no encoding called 'latin-17'"),
         (('x', 'x'), {'inputs': ('kind',)}, "'kind' cannot be an input: it is a target"),
         ((',train', ',training'), {}, "must say train, validation, test in every row, not 'tra"),
         ((',test', ',train'), {}, 'the test split of .* has no rows'),
@@ -120,8 +132,8 @@ def test_what_cannot_be_used_is_refused(tmp_path, change, options, message):
 
 
 def test_files_that_are_no_tables(tmp_path):
-    with pytest.raises(ValueError, match='neither .csv nor .parquet nor .npz'):
-        data.table(write(tmp_path, name='things.txt'), TARGETS)
+    with pytest.raises(ValueError, match='neither .csv, .tsv, .parquet nor .npz'):
+        data.table(write(tmp_path, name='things.xls'), TARGETS)
     with pytest.raises(FileNotFoundError):
         data.table(tmp_path / 'nothing.csv', TARGETS)
     with pytest.raises(ValueError, match='is named twice'):
@@ -132,7 +144,10 @@ def test_files_that_are_no_tables(tmp_path):
     with pytest.raises(ValueError, match='cut.npz is no table: it is not an .npz archive'):
         data.table(tmp_path / 'cut.npz', ['y'])
     parquet.write_table(pyarrow.table({'x': [[1, 2], [3]], 'y': [0, 1]}), tmp_path / 'list.parquet')
-    with pytest.raises(ValueError, match="the column 'x' holds neither numbers nor text"):
+    with pytest.raises(
+        ValueError,
+        match="the column 'x' holds list<element: int64>, and neither numbers, text nor dates",
+    ):
         data.table(tmp_path / 'list.parquet', ['y'])
     names = 'x,y\n' + ''.join(f'name {n},{n % 2}\n' for n in range(300))
     with pytest.raises(ValueError, match="the text in 'x' has 180 different values"):

@@ -87,6 +87,7 @@ def _run(here, *flags, limit=resource.RLIM_INFINITY):
     )
 
 
+@pytest.mark.sweep  # Its short forms are those of test_checkpoint.py and test_workdir.py.
 def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(here):
     full = _run(here, limit=3000)
     assert full.returncode == 2, full

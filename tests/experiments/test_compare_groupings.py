@@ -90,13 +90,14 @@ def test_bad_input_ends_with_a_sentence(table):
                     '--targets=Outcome',
                     '--kinds=Outcome:x',
                 ],
-                'kinds must give classification or regression for targets, not Outcome: x',
+                "the kind of a target is classification or regression or text, not 'x'",
             ),
         ],
         table,
     )
 
 
+@pytest.mark.sweep  # Its short form is that of test_comparison.py.
 def test_encoders_of_other_sizes(table):
     """Budgets in standard networks; two seeds and a budget at which there is nothing to choose."""
     done = launch(

@@ -1,4 +1,8 @@
-"""Runs that are killed, and runs of two processes, through their real commands."""
+"""Runs that are killed, and runs of two processes, through their real commands.
+
+The short forms of the sweeps: grouping/test_by_networks.py kills a search, test_progress.py goes on
+from checkpoints, and test_parallel.py has two processes.
+"""
 
 import subprocess
 import sys
@@ -27,6 +31,7 @@ def unbroken(tmp_path_factory):
     return folder / 'run', time.perf_counter() - began
 
 
+@pytest.mark.sweep
 def test_a_run_that_is_killed_comes_to_the_same(unbroken, tmp_path):
     """Bitwise, wherever SIGKILL finds it, three times."""
     whole, seconds = unbroken
@@ -64,6 +69,7 @@ def pair(folder):
     ]
 
 
+@pytest.mark.sweep
 def test_two_processes_give_what_one_does_and_go_on_when_one_is_lost(unbroken, tmp_path):
     whole, _ = unbroken
     first, second = pair(tmp_path / 'run')

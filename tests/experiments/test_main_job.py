@@ -1,10 +1,12 @@
-"""The benchmark of the main job, on few steps."""
+"""The benchmark of the main job, on few steps. (The main job itself: test_tag.py.)"""
 
+import pytest
 from launching import launch
 
 from experiments.benchmarks import main_job
 
 
+@pytest.mark.sweep
 def test_the_benchmark_runs():
     done = launch('benchmarks.main_job', '--seeds=1', '--steps=20')
     assert done.returncode == 0, done.stderr

@@ -1,9 +1,10 @@
 """The launchers of the papers' experiments on small datasets in the official formats."""
 
 import numpy as np
+import pytest
 from architectures import abstract, as_dicts, filled
 from flax.traverse_util import flatten_dict
-from launching import check_sentences, launch
+from launching import answers, check_sentences, launch
 from official import celeb_a, cityscapes, mnist, taskonomy
 
 from tag_jax import grouping, models, report, store, workdir
@@ -59,6 +60,7 @@ def test_celeb_a(tmp_path):
     assert grouping.load(tmp_path / 'run').total_test_error == results['total_test_error']
 
 
+@pytest.mark.sweep
 def test_celeb_a_with_all_attributes(tmp_path):
     """The setting of Sener & Koltun 2018: ResNet-18 with 40 heads."""
     manual = tmp_path / 'manual'
@@ -71,6 +73,7 @@ def test_celeb_a_with_all_attributes(tmp_path):
     assert config['optimizer'].startswith('halving_sgd')
 
 
+@pytest.mark.sweep
 def test_taskonomy(tmp_path):
     taskonomy.write(tmp_path)
     flags = ('--image_size=16', '--affinity_kind=first_order', '--learning_rate=0.001')
@@ -86,6 +89,7 @@ def test_taskonomy(tmp_path):
     assert 'alt="Inputs, targets and predictions of normal"' in page
 
 
+@pytest.mark.sweep
 def test_cityscapes(tmp_path):
     cityscapes.write(tmp_path)
     flags = ('--image_size=16,32', '--method=all_in_one')
@@ -101,6 +105,25 @@ def test_cityscapes(tmp_path):
     found = {tuple(map(str, path)): x for path, x in flatten_dict(params['shared']).items()}
     for path, array in loaded.items():
         np.testing.assert_allclose(found[tuple(map(str, path))], array, atol=1e-5)
+
+
+def test_every_launcher_goes_through_its_model(tmp_path):
+    """By shapes, with real files and no training: what is wrong in the end is the budget."""
+    for name in ('mnist', 'celeb_a', 'taskonomy', 'cityscapes'):
+        (tmp_path / name).mkdir()
+    mnist.write(tmp_path / 'mnist')
+    celeb_a.prepare(tmp_path / 'celeb_a', tmp_path)
+    taskonomy.write(tmp_path / 'taskonomy')
+    cityscapes.write(tmp_path / 'cityscapes')
+    for launcher, tasks, flags in (
+        ('multi_mnist', 2, ['--data_dir=mnist', '--num_validation=15']),
+        ('celeb_a', 40, ['--data_dir=.', '--attributes=40', '--image_size=32']),
+        ('taskonomy', 5, ['--data_dir=taskonomy', '--image_size=16']),
+        ('cityscapes', 3, ['--data_dir=cityscapes', '--image_size=16,32', '--num_validation=1']),
+    ):
+        (answer,) = answers(launcher, [[*flags, '--width=0.05', '--budget=99']], tmp_path)
+        sentence = f'budget must be an integer between 1 and the number of tasks, {tasks}, not 99'
+        assert sentence in answer.stderr
 
 
 def test_bad_input_ends_with_one_sentence(tmp_path):

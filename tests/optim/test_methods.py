@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from optim.stacked import first_update
+from optim.stacked import TASKS, Step, first_update, first_updates
 from scipy.optimize import minimize
 
 from tag_jax import gradients, min_norm, optim
@@ -50,7 +50,7 @@ AS_TORCHJD = {
     'mgda': ({}, 0.02),
     'cagrad': ({'c': 0.5}, 3e-5),
     'imtl_g': ({}, 2e-6),
-    'aligned_mtl': ({'preference': 'mean'}, 2e-6),
+    'aligned_mtl': ({'preference': 1.0}, 2e-6),
     'pcgrad': ({}, 5e-6),
     'nash_mtl': ({'max_norm': 1.0}, 5e-5),
     'upgrad': ({}, 6e-4),
@@ -76,27 +76,30 @@ def run(transform, losses, found=None, state=None):
     return np.array(weights), state
 
 
-@pytest.mark.parametrize('matrix', TORCHJD)
+def torchjd_matrix(name):
+    """The gradients `[T, P]` that an entry of TORCHJD is about."""
+    if name is None:
+        return np.array(PINNED)
+    seed, shape = name
+    return np.random.default_rng(seed).normal(size=shape).round(2)
+
+
 @pytest.mark.parametrize('name', AS_TORCHJD)
-def test_values_of_torchjd(matrix, name):
-    if name not in TORCHJD[matrix]:
-        pytest.skip('TorchJD draws an order of its own here')
-    found = PINNED
-    if matrix is not None:
-        seed, shape = matrix
-        found = np.random.default_rng(seed).normal(size=shape).round(2)
+def test_values_of_torchjd(name):
     options, tolerance = AS_TORCHJD[name]
-    options = {k: 1 / len(found) if v == 'mean' else v for k, v in options.items()}
-    make = lambda num_tasks: getattr(optim, name)(num_tasks=num_tasks, **options)
-    combined, _ = combine(make, found)
-    np.testing.assert_allclose(combined, TORCHJD[matrix][name], atol=tolerance)
+    known = {matrix: values[name] for matrix, values in TORCHJD.items() if name in values}
+    steps = [Step(torchjd_matrix(matrix)) for matrix in known]
+    updates = first_updates(getattr(optim, name)(num_tasks=TASKS, **options), steps)
+    for step, update, expected in zip(steps, updates, known.values(), strict=True):
+        # Its preference is for the mean of the tasks, and ours here for their sum.
+        divided = len(step.gradients) if name == 'aligned_mtl' else 1
+        np.testing.assert_allclose(update.combined / divided, expected, atol=tolerance)
 
 
 def test_min_norm_beats_a_hundred_frank_wolfe_steps():
     """The norms of MGDA's directions, ours and TorchJD's, on the random matrices."""
-    for (seed, shape), known in list(TORCHJD.items())[1:]:
-        found = np.random.default_rng(seed).normal(size=shape).round(2)
-        combined, state = combine(optim.mgda, found)
+    for matrix, known in list(TORCHJD.items())[1:]:
+        combined, state = combine(optim.mgda, torchjd_matrix(matrix))
         assert np.linalg.norm(combined) < np.linalg.norm(known['mgda'])
         assert abs(state.gap) < 1e-5
 

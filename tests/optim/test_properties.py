@@ -9,28 +9,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from optim.properties import METHODS, PROPERTIES, having
-from optim.stacked import first_update
+from optim.stacked import PARAMETERS, TASKS, Step, first_update, first_updates
 
 from tag_jax import optim
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
-# Tasks and parameters. Every shape is compiled once for each method, so tests keep to these.
-SHAPES = ((2, 3), (6, 4), (9, 12))
-
 
 @functools.cache
-def transform_of(name, size):
+def transform_of(name, size=TASKS):
     return METHODS[name](num_tasks=size)
 
 
+def combine_all(name, steps):
+    """The combined gradients and the weights that a method gives at some first steps."""
+    return first_updates(transform_of(name), [Step(*step) for step in steps])
+
+
 def combine(name, gradients, losses=None, active=None):
-    """The combined gradient and the weights that a method gives at its first step, in float64."""
-    size = len(gradients)
-    losses = np.ones(size) if losses is None else losses
-    active = np.ones(size, bool) if active is None else active
-    combined, state = first_update(transform_of(name, size), gradients, losses, active)
-    return np.asarray(combined, np.float64), np.asarray(state.weights, np.float64)
+    """The same of one step."""
+    return combine_all(name, [(gradients, losses, active)])[0]
 
 
 def matrices(stationary=False):
@@ -40,7 +38,7 @@ def matrices(stationary=False):
       stationary: whether a combination of them with positive weights is zero; if not, all lie on
         one side of a plane, so that none is.
     """
-    for seed, (size, width) in enumerate(SHAPES * 2):
+    for seed, (size, width) in enumerate(((2, 3), (6, 4), (9, 12)) * 2):
         rng = np.random.default_rng(seed)
         found = rng.normal(size=(size, width))
         found *= np.where(found @ rng.normal(size=(width, 1)) < 0, -1, 1)
@@ -48,6 +46,11 @@ def matrices(stationary=False):
             weights = rng.uniform(0.5, 1.5, size=size)
             found -= np.outer(weights, weights @ found) / (weights @ weights)
         yield found
+
+
+def independent(gradients):
+    """Whether the tasks' gradients determine their weights."""
+    return len(gradients) <= gradients.shape[1]
 
 
 def assert_close(found, expected, tolerance=1e-4):
@@ -72,12 +75,11 @@ def test_the_documentation_shows_this_table():
 
 
 @pytest.mark.parametrize('name', METHODS)
-@pytest.mark.parametrize('scale', [0, 1e-10, 1e-3, 1e5, 1e10])
-def test_results_are_finite_at_any_scale(name, scale):
-    for found in matrices():
-        combined, weights = combine(name, scale * found)
-        assert np.isfinite(combined).all()
-        assert np.isfinite(weights).all()
+def test_results_are_finite_at_any_scale(name):
+    scales = (0, 1e-10, 1e-3, 1e5, 1e10)
+    for update in combine_all(name, [(scale * g,) for scale in scales for g in matrices()]):
+        assert np.isfinite(update.combined).all()
+        assert np.isfinite(update.weights).all()
 
 
 @pytest.mark.parametrize('name', METHODS)
@@ -88,10 +90,9 @@ def test_degenerate_gradients_give_finite_results(name):
     opposed = np.concatenate([found[:3], -found[:3]])
     with_zero = found * np.array([1, 0, 1, 1, 0, 1])[:, None]
     spread = found * 10.0 ** np.array([-10, -5, 0, 0, 5, 10])[:, None]
-    for gradients in (duplicated, opposed, with_zero, spread):
-        combined, weights = combine(name, gradients)
-        assert np.isfinite(combined).all()
-        assert np.isfinite(weights).all()
+    for update in combine_all(name, [(g,) for g in (duplicated, opposed, with_zero, spread)]):
+        assert np.isfinite(update.combined).all()
+        assert np.isfinite(update.weights).all()
 
 
 # imtl_g and aligned_mtl say in their docstrings that they have no bound here.
@@ -102,32 +103,34 @@ BOUNDED = [name for name in METHODS if name not in ('imtl_g', 'aligned_mtl')]
 def test_near_pareto_stationary_points_no_update_is_long(name):
     """Longer than all the gradients together, or than what the method says."""
     rng = np.random.default_rng(5)
+    near = []
     for n, (size, width) in enumerate([(2, 2), (3, 2), (8, 4), (4, 40), (8, 40)] * 20):
         found = rng.normal(size=(size, width))
         positive = rng.uniform(0.5, 1.5, size=size)
         found -= np.outer(positive, positive @ found) / (positive @ positive)
         found += 10.0 ** -(n % 7) * rng.normal(size=(size, width)) / width**0.5
-        combined, weights = combine(name, found, np.ones(size))
-        assert np.isfinite(weights).all()
-        total = np.linalg.norm(found, axis=1).sum()
+        near.append(found)
+    for found, update in zip(near, combine_all(name, [(g,) for g in near]), strict=True):
+        assert np.isfinite(update.weights).all()
+        size, total = len(found), np.linalg.norm(found, axis=1).sum()
         most = {
             'nash_mtl': (size * (1 + size)) ** 0.5,  # T, and what rounding can add to it
             'mgda, l2, rescaled': 1,
             'fixed': 2 * total,
             'cagrad, c = 1.5': 2.5 / size * total,
         }
-        assert np.linalg.norm(combined) <= 1.01 * most.get(name, total)
+        assert np.linalg.norm(update.combined) <= 1.01 * most.get(name, total)
 
 
 @pytest.mark.parametrize('name', METHODS)
 @pytest.mark.parametrize('shape', [(1, 3), (40, 50)])
 def test_one_task_and_forty(name, shape):
     gradients = np.random.default_rng(1).normal(size=shape)
-    combined, weights = combine(name, gradients)
+    combined, state = first_update(transform_of(name, len(gradients)), gradients, np.ones(shape[0]))
     assert np.isfinite(combined).all()
-    assert_close(combined, weights @ gradients)
+    assert_close(np.asarray(combined), np.asarray(state.weights, np.float64) @ gradients)
     if len(gradients) == 1:
-        assert weights[0] > 0
+        assert state.weights[0] > 0
 
 
 @pytest.mark.parametrize('name', METHODS)
@@ -138,15 +141,18 @@ def test_no_task_gives_zero(name):
 
 
 @pytest.mark.parametrize('name', [name for name in METHODS if name not in ('pcgrad', 'rlw')])
-def test_a_masked_task_is_no_task(name):
-    for found in matrices():
-        active = np.arange(len(found)) != 1
-        losses = np.random.default_rng(2).uniform(0.1, 2, size=len(found))
-        masked, weights = combine(name, found, losses, active)
-        removed, kept = combine(name, found[active], losses[active])
-        assert weights[1] == 0
-        assert_close(masked, removed)
-        assert_close(weights[active], kept, 1e-3)
+def test_an_inactive_task_is_no_task(name):
+    """What is compiled for nine tasks gives some of them what is compiled for these alone."""
+    for size, width in ((5, 4), (5, 12)):
+        found = np.random.default_rng(size + width).normal(size=(size + 1, width))
+        active = np.arange(size + 1) != 1
+        losses = np.random.default_rng(2).uniform(0.1, 2, size=size + 1)
+        masked = combine(name, found, losses, active)
+        removed, state = first_update(transform_of(name, size), found[active], losses[active])
+        assert masked.weights[1] == 0
+        assert_close(masked.combined, np.asarray(removed))
+        if independent(found[active]):
+            assert_close(masked.weights[active], np.asarray(state.weights), 1e-3)
 
 
 def test_a_task_masked_for_pcgrad_is_no_task_in_distribution():
@@ -178,28 +184,28 @@ def test_permutation(name):
     for found in matrices():
         rng = np.random.default_rng(4)
         losses = rng.uniform(0.1, 2, size=len(found))
-        expected, weights = combine(name, found, losses)
-        for _ in range(3):
-            order = rng.permutation(len(found))
-            combined, permuted = combine(name, found[order], losses[order])
-            assert_close(combined, expected, 1e-3)
-            if len(found) <= found.shape[1]:
-                assert_close(permuted, weights[order], 1e-3)
+        orders = [np.arange(len(found)), *(rng.permutation(len(found)) for _ in range(3))]
+        expected, *others = combine_all(name, [(found[order], losses[order]) for order in orders])
+        for order, other in zip(orders[1:], others, strict=True):
+            assert_close(other.combined, expected.combined, 1e-3)
+            if independent(found):
+                assert_close(other.weights, expected.weights[order], 1e-3)
 
 
 @pytest.mark.parametrize('name', having('homogeneous'))
 def test_homogeneous(name):
     for found in matrices():
-        assert_close(combine(name, 7 * found)[0], 7 * combine(name, found)[0])
+        plain, scaled = combine_all(name, [(found,), (7 * found,)])
+        assert_close(scaled.combined, 7 * plain.combined)
 
 
 @pytest.mark.parametrize('name', having('scale-free'))
 def test_scale_free(name):
     for found in matrices():
         scales = np.random.default_rng(5).uniform(0.1, 10, size=(len(found), 1))
-        expected = combine(name, found)[0]
-        if np.linalg.norm(expected) > 1e-4:
-            assert_close(combine(name, scales * found)[0], expected, 1e-3)
+        plain, scaled = combine_all(name, [(found,), (scales * found,)])
+        if np.linalg.norm(plain.combined) > 1e-4:
+            assert_close(scaled.combined, plain.combined, 1e-3)
 
 
 @pytest.mark.parametrize('name', having('linear'))
@@ -207,46 +213,45 @@ def test_linear_under_scaling(name):
     """(Quinton & Rey 2024, Definition 3.)"""
     for found in matrices():
         first, second = np.random.default_rng(6).uniform(0.1, 2, size=(2, len(found), 1))
-        parts = [combine(name, scales * found)[0] for scales in (first, second)]
-        whole = combine(name, (3 * first + 2 * second) * found)[0]
+        scales = (first, second, 3 * first + 2 * second)
+        *parts, whole = [u.combined for u in combine_all(name, [(s * found,) for s in scales])]
         assert_close(whole, 3 * parts[0] + 2 * parts[1], 1e-3)
 
 
 @pytest.mark.parametrize('name', having('descent'))
 def test_no_loss_rises(name):
     for found in matrices():
-        combined, _ = combine(name, found)
+        combined = combine(name, found).combined
         assert (found @ combined >= -1e-4 * np.abs(found @ found.T).max()).all()
 
 
 @pytest.mark.parametrize('name', [name for name in METHODS if 'descent' not in PROPERTIES[name]])
 def test_the_others_can_raise_a_loss(name):
     """Else the table would say too little."""
-    worst = 0
     rng = np.random.default_rng(7)
-    for _ in range(40):
-        found = rng.normal(size=(6, 4)) * rng.uniform(0.1, 3, size=(6, 1))
-        worst = min(worst, (found @ combine(name, found)[0]).min())
+    tried = [rng.normal(size=(6, 4)) * rng.uniform(0.1, 3, size=(6, 1)) for _ in range(40)]
+    updates = combine_all(name, [(found,) for found in tried])
+    worst = min((g @ update.combined).min() for g, update in zip(tried, updates, strict=True))
     assert worst < -1e-3
 
 
 @pytest.mark.parametrize('name', sorted(set(having('stationary')) - {'equal', 'fixed'}))
 def test_zero_where_stationary(name):
     for found in matrices(stationary=True):
-        assert np.abs(combine(name, found)[0]).max() < 2e-3 * np.abs(found).max()
+        assert np.abs(combine(name, found).combined).max() < 2e-3 * np.abs(found).max()
 
 
 @pytest.mark.parametrize('name', ['equal', 'fixed'])
 def test_constant_weights_stop_where_their_sum_does(name):
     found = np.random.default_rng(8).normal(size=(4, 6))
     found[-1] = -found[:-1].sum(axis=0)
-    assert np.abs(combine(name, found)[0]).max() < 1e-5
+    assert np.abs(combine(name, found).combined).max() < 1e-5
 
 
 @pytest.mark.parametrize('name', having('convex'))
 def test_weights_are_not_negative(name):
     for found in matrices():
-        weights = combine(name, found)[1]
+        weights = combine(name, found).weights
         assert (weights >= 0).all()
         if 'simplex' in PROPERTIES[name]:
             np.testing.assert_allclose(weights.sum(), 1, rtol=1e-5)
@@ -254,31 +259,28 @@ def test_weights_are_not_negative(name):
 
 @pytest.mark.parametrize('name', METHODS)
 def test_jit_and_eager_agree(name):
-    found = np.random.default_rng(9).normal(size=(6, 4)).astype(np.float32)
-    transform, params = transform_of(name, 6), jnp.zeros(4)
-    losses = np.arange(1, 7, dtype=np.float32)
+    found = np.random.default_rng(9).normal(size=(TASKS, PARAMETERS)).astype(np.float32)
+    transform, params = transform_of(name), jnp.zeros(PARAMETERS)
+    losses = np.arange(1, 1 + TASKS, dtype=np.float32)
     eager, _ = transform.update(jnp.asarray(found), transform.init(params), params, losses=losses)
-    assert_close(combine(name, found, losses)[0], np.asarray(eager, np.float64), 1e-5)
+    assert_close(combine(name, found, losses).combined, np.asarray(eager, np.float64), 1e-5)
 
 
 @pytest.mark.parametrize('name', [name for name in METHODS if name != 'rlw'])
 def test_float32_is_close_to_float64(name):
-    for found in matrices():
-        size, width = found.shape
-        if size > width and name in ('nash_mtl', 'aligned_mtl'):
-            continue  # no solution, or a threshold on rank that depends on the precision
-        losses = np.linspace(0.5, 2, size)
-        single, _ = combine(name, found, losses)
-        with jax.enable_x64(True):
-            double, _ = first_update(transform_of(name, size), found, losses, dtype=np.float64)
-        assert double.dtype == np.float64
-        assert_close(single, np.asarray(double), 1e-3)
+    # No solution, or a threshold on rank that depends on the precision, where not independent.
+    some = name in ('nash_mtl', 'aligned_mtl')
+    tried = [found for found in matrices() if independent(found) or not some]
+    steps = [Step(found, np.linspace(0.5, 2, len(found))) for found in tried]
+    with jax.enable_x64(True):
+        wide = first_updates(transform_of(name), steps, np.float64)
+    for single, double in zip(combine_all(name, steps), wide, strict=True):
+        assert_close(single.combined, double.combined, 1e-3)
 
 
 def test_pcgrad_is_upgrad_of_the_sum_for_two_tasks():
     rng = np.random.default_rng(10)
-    summed = optim.upgrad(preference=1.0, num_tasks=2)
-    for _ in range(20):
-        found = rng.normal(size=(2, 3))
-        expected, _ = first_update(summed, found)
-        assert_close(combine('pcgrad', found)[0], np.asarray(expected, np.float64))
+    steps = [Step(rng.normal(size=(2, 3))) for _ in range(20)]
+    summed = first_updates(optim.upgrad(preference=1.0, num_tasks=TASKS), steps)
+    for expected, found in zip(summed, combine_all('pcgrad', steps), strict=True):
+        assert_close(found.combined, expected.combined)
