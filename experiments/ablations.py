@@ -63,6 +63,7 @@ def main():
     settings = {'study': FLAGS.study, **common.comparison_settings(dataset, budgets, config)}
     folder = common.run_folder(f'{FLAGS.study}_{dataset.name}')
     folder = workdir.open_run(folder, settings, FLAGS.resume)
+    common.tell_columns(dataset, folder)
     with launch.resumable(folder):
         store = FLAGS.store or folder / 'networks'
         found = study(problem, dataset, config, budgets, FLAGS.seeds, store, **options)

@@ -11,8 +11,9 @@ from flax import nnx
 
 from experiments import compiled, launch
 from experiments.launch import choose
-from experiments.recipes import DATASETS, DTYPES, NETWORKS
-from tag_jax import examples, models, objectives, optim, parallel
+from experiments.recipes import DATASETS, DTYPES, NETWORKS, TABLE_FLAGS
+from tag_jax import examples, models, objectives, optim, parallel, workdir
+from tag_jax.data import encoding
 from tag_jax.grouping.run import settings
 from tag_jax.problem import from_nnx
 from tag_jax.training import TrainingConfig
@@ -53,12 +54,31 @@ flags.DEFINE_integer(
     'Training images that multi_mnist and cityscapes hold out for validation; 0 to train again on '
     'all of cityscapes.',
 )
-flags.DEFINE_string('table', None, 'A .csv, .parquet or .npz file, for --dataset=table.')
+flags.DEFINE_string(
+    'table', None, 'A .csv, .tsv (also compressed), .parquet or .npz file, for --dataset=table.'
+)
 flags.DEFINE_list('targets', None, 'Its target columns, one for each task.')
 flags.DEFINE_list('inputs', None, 'Its input columns; by default all others.')
+flags.DEFINE_list('leave_out', [], 'Its columns that are no inputs.')
 flags.DEFINE_list(
-    'kinds', [], 'Where the kind of a target is not to be inferred: age:regression, and so on.'
+    'kinds',
+    [],
+    'Where the kind of a column is not to be inferred: age:regression and grade:classification for '
+    'targets, zip:text and joined:number (days, of dates) for inputs.',
 )
+flags.DEFINE_list(
+    'missing',
+    [],
+    'What stands for a missing value, beside blank, NA and the like: ? in all columns, age:-999 in '
+    'one.',
+)
+flags.DEFINE_string(
+    'delimiter', None, 'Between its cells; by default a comma, and in a .tsv file a tab.'
+)
+flags.DEFINE_string('decimal', '.', 'Its decimal point.')
+flags.DEFINE_string('thousands', None, 'What separates thousands in it; by default nothing.')
+flags.DEFINE_string('encoding', 'utf-8', 'Of its text, such as latin-1.')
+flags.DEFINE_string('comment', None, 'What lines of it begin with that do not count.')
 flags.DEFINE_string(
     'split_column', None, 'Its column that says train, validation or test; at random if left out.'
 )
@@ -173,7 +193,7 @@ FLAGS = flags.FLAGS
 
 # What launchers that compare ways to group take of the flags above, and below.
 COMPARISON_FLAGS = (
-    *('dataset', 'table', 'targets', 'inputs', 'kinds', 'split_column', 'seed', 'steps'),
+    *('dataset', *TABLE_FLAGS, 'seed', 'steps'),
     *('batch_size', 'learning_rate', 'eval_every', 'patience', 'widths', 'weighting'),
     *('data_dir', 'image_size', 'num_validation', 'network', 'width', 'size', 'dtype'),
     *('loss_reduction', 'affinity_every', 'resume', 'budgets', 'seeds', 'store'),
@@ -296,6 +316,14 @@ def load_dataset():
         if FLAGS[name].present and name not in recipe.flags:
             raise ValueError(f'--{name} is of no use to --dataset={FLAGS.dataset}')
     return recipe.load(FLAGS)
+
+
+def tell_columns(dataset, folder=None):
+    """Prints what the columns of a table were taken for, and keeps it in the folder of a run."""
+    if dataset.encoding is not None and parallel.is_first():
+        print(dataset.encoding.describe(), flush=True)
+        if folder is not None:
+            workdir.write_json(folder / workdir.ENCODING, encoding.to_json(dataset.encoding))
 
 
 def units(default=None):

@@ -77,6 +77,7 @@ def main():
     }
     folder = common.run_folder(f'compare_groupings_{dataset.name}')
     folder = workdir.open_run(folder, settings, FLAGS.resume)
+    common.tell_columns(dataset, folder)
     workdir.write_records(folder / workdir.METRICS, [])
     store = FLAGS.store or folder / 'networks'
 

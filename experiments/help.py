@@ -16,7 +16,8 @@ GROUPS = {
     ),
     'Data': (
         *('dataset', 'data_dir', 'image_size', 'num_validation', 'table', 'targets', 'inputs'),
-        *('kinds', 'split_column'),
+        *('leave_out', 'kinds', 'missing', 'split_column', 'delimiter', 'decimal', 'thousands'),
+        *('encoding', 'comment'),
     ),
     'Networks': ('network', 'widths', 'width', 'size', 'dtype', 'pretrained'),
     'Training': (

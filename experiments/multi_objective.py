@@ -15,6 +15,7 @@ does it for all eight tasks, with the radar chart (Figure 2). --methods=all take
 from absl import flags
 
 from experiments import common, launch
+from experiments.recipes import TABLE_FLAGS
 from tag_jax import multi_objective, report, workdir
 
 flags.DEFINE_list('tasks', 'left_digit,right_digit', 'Tasks of the dataset, or all.')
@@ -32,7 +33,7 @@ flags.adopt_module_key_flags(launch)
 for name in (
     *('dataset', 'data_dir', 'image_size', 'num_validation', 'seed', 'steps', 'batch_size'),
     *('learning_rate', 'eval_every', 'patience', 'network', 'widths', 'width', 'size', 'dtype'),
-    *('loss_reduction', 'table', 'targets', 'inputs', 'kinds', 'split_column', 'pretrained'),
+    *('loss_reduction', *TABLE_FLAGS, 'pretrained'),
     *('mesh', 'if_not_finite', 'compilation_cache'),
 ):
     flags.declare_key_flag(name)
@@ -79,6 +80,7 @@ def main():
         'patience': config.patience,
     }
     folder = workdir.open_run(launch.run_folder(f'multi_objective_{dataset.name}'), settings)
+    common.tell_columns(dataset, folder)
 
     def on_outcome(outcome):
         mean, _ = multi_objective.mean_and_error(outcome.test_error)

@@ -15,6 +15,11 @@ from flax import nnx
 from tag_jax import data, models
 from tag_jax.data.celeb_a import TAG_ATTRIBUTES
 
+# What a table is read by.
+TABLE_FLAGS = (
+    *('table', 'targets', 'inputs', 'kinds', 'split_column', 'leave_out', 'missing', 'delimiter'),
+    *('decimal', 'thousands', 'encoding', 'comment'),
+)
 DTYPES = {'float32': None, 'bfloat16': jnp.bfloat16}
 
 
@@ -143,12 +148,27 @@ def _table(flags):
     if flags.table is None or not flags.targets:
         raise ValueError('--dataset=table needs --table, a file, and --targets, its target columns')
     pairs = [text.partition(':') for text in flags.kinds]
+    missing = {}
+    for text in flags.missing:
+        if not text:
+            raise ValueError(
+                '--missing needs values such as ? or age:-999; blank is missing always'
+            )
+        column, colon, value = text.rpartition(':')
+        missing.setdefault(column, []).append(value if colon else text)
     return data.table(
         flags.table,
         flags.targets,
         flags.inputs,
-        {target: kind for target, _, kind in pairs},
+        {column: kind for column, _, kind in pairs},
         flags.split_column,
+        leave_out=flags.leave_out,
+        delimiter={'\\t': '\t', 'tab': '\t'}.get(flags.delimiter, flags.delimiter),
+        decimal=flags.decimal,
+        thousands=flags.thousands,
+        encoding=flags.encoding,
+        missing=missing,
+        comment=flags.comment,
     )
 
 
@@ -213,7 +233,7 @@ DATASETS = {
     ),
     'table': Recipe(
         _table,
-        ('table', 'targets', 'inputs', 'kinds', 'split_column'),
+        TABLE_FLAGS,
         settings=_fixed(batch_size=64, steps=3000),
         units=(64, 32),
     ),

@@ -84,6 +84,7 @@ def main():
         )
         print(report.foresight_text(found))
         return
+    common.tell_columns(dataset)
     folder = common.run_folder(f'{FLAGS.method}_{FLAGS.dataset}')
     with processes.together(), launch.resumable(folder):
         method(

@@ -224,8 +224,10 @@ def from_functions(
     Args:
       init: `key -> params`, or `key -> (params, model_state)`; both are
         `{'shared': ..., 'heads': {task: ...}}`.
-      encode: `(shared, inputs) -> representation`; it may also take `train` and `key` by name. With
-        five parameters it is the full form of `MultiTaskProblem.encode`, state included.
+      encode: `(shared, inputs) -> representation`. It may also take, by name, its mode (`train`,
+        or `deterministic`, its opposite) and a key for what is random (`key`, or `rng` or
+        `dropout_rng`), which is None in evaluation. With five parameters it is the full form of
+        `MultiTaskProblem.encode`, state included.
       decode: `{task: (head, representation) -> output}`, in the same forms.
       losses: `{task: (output, target) -> [B] or [B, H, W]}`.
       metrics: `{task: Metric}`.
@@ -234,7 +236,8 @@ def from_functions(
       A `MultiTaskProblem`.
 
     Raises:
-      ValueError: see `MultiTaskProblem`; when it is initialised, if init returns anything else.
+      ValueError: see `MultiTaskProblem`; if a function takes anything else without a default; when
+        it is initialised, if init returns anything else.
     """
     task_names = tuple(decode)
 
@@ -401,14 +404,34 @@ def _mode_arguments(call):
     return lambda train: {}
 
 
+# What functions and modules call their mode and their key, and what is passed by each of the names.
+_MODES = {
+    **dict.fromkeys(('train', 'training', 'is_training', 'is_train'), lambda train, key: train),
+    **dict.fromkeys(('deterministic', 'eval'), lambda train, key: not train),
+    **dict.fromkeys(
+        ('key', 'rng', 'rng_key', 'dropout_rng', 'dropout_key'), lambda train, key: key
+    ),
+}
+
+
 def _full_form(function):
     """`(params, inputs, ...)` in the form `(params, state, inputs, train, key)` of a problem."""
-    names = inspect.signature(function).parameters
-    if len(names) == 5:
+    parameters = inspect.signature(function).parameters
+    if len(parameters) == 5 and not set(parameters) & (set(_MODES) - {'train', 'key'}):
         return function
+    plain = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    others = list(parameters.values())[2:]
+    for parameter in others:
+        needed = parameter.default is parameter.empty and parameter.kind not in plain
+        if needed and parameter.name not in _MODES:
+            raise ValueError(
+                f'{getattr(function, "__name__", "a function")} takes {parameter.name!r}, which is '
+                f'never passed: after parameters and inputs there are {", ".join(_MODES)}'
+            )
+    names = [parameter.name for parameter in others if parameter.name in _MODES]
 
     def full(params, state, inputs, train, key):
-        mode = {name: value for name, value in (('train', train), ('key', key)) if name in names}
+        mode = {name: _MODES[name](train, key) for name in names}
         return function(params, inputs, **mode), state
 
     return full

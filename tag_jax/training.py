@@ -68,9 +68,11 @@ class TrainingConfig:
         'validation', on a batch of that split. There a task's affinity onto itself can be compared
         with the others', so that `grouping.tag` may leave a task alone.
       weighting: makes the optax transform that weighs the tasks, from `tag_jax.optim`.
-      optimizer: learning rate (a traced number) -> optax transform, such as `optax.adam`. Put a
-        schedule into it with `optax.scale_by_schedule`. What is compiled is kept by the identity
-        of these two functions, so name them once.
+      optimizer: learning rate -> optax transform, such as `optax.adam`, or a schedule in one:
+        `lambda rate: optax.adamw(optax.warmup_cosine_decay_schedule(0.0, rate, 100, steps))`. The
+        rate is a traced number, so that networks of different rates share a program, unless the
+        function needs a Python number, as some schedules do. What is compiled is kept by the
+        identity of these two functions, so name them once.
       slots: networks trained side by side in one program; None for as many as `num_slots` says.
       workers: threads that train some slots each, at most; None for as many as there are cores, on
         CPU, else one. Results do not depend on it.
@@ -141,6 +143,11 @@ class TrainingConfig:
                 f'of affinity_every, {self.affinity_every}: nothing would be measured'
             )
         rate = self.learning_rate
+        if callable(rate):
+            raise ValueError(
+                'learning_rate must be a number, not a schedule: give the schedule to optimizer, '
+                'as lambda rate: optax.adam(optax.cosine_decay_schedule(rate, steps))'
+            )
         if not isinstance(rate, numbers.Real) or not _LEAST <= rate <= _MOST:
             why = ' (in float32)' if isinstance(rate, numbers.Real) and 0 < rate < math.inf else ''
             raise ValueError(f'learning_rate must be positive and finite{why}, not {rate!r}')
@@ -151,9 +158,15 @@ class TrainingConfig:
             raise ValueError(
                 f'checkpoint_seconds must be a finite number of at least 0, not {seconds!r}'
             )
-        for name, example in (('weighting', 'tag_jax.optim.equal'), ('optimizer', 'optax.adam')):
+        for name, example in (
+            ('weighting', 'tag_jax.optim.equal, or lambda: optim.mgda_ub(safeguard=2)'),
+            ('optimizer', 'optax.adam, or lambda rate: optax.sgd(rate, momentum=0.9)'),
+        ):
             if not callable(getattr(self, name)):
-                raise ValueError(f'{name} must be a function that makes a transform, as {example}')
+                raise ValueError(
+                    f'{name} must be a function that makes a transform, as {example}; '
+                    f'{type(getattr(self, name)).__name__} is none'
+                )
 
     def measures_at(self, steps: np.ndarray) -> np.ndarray:
         """Whether affinities are measured before steps, bool `[...]`.
@@ -272,6 +285,18 @@ def train_networks(
         return ()
     shapes = examples.input_shapes(train_split)
     check_devices(config, train_split, validation_split)
+    check_optimizer(problem, plans, config)
+    rates = list(dict.fromkeys(plan.learning_rate for plan in plans))
+    if plans and not _takes_traced_rate(problem, config.optimizer):
+        # Networks of one rate share a program, and the rate is a number of Python there.
+        trained = {}
+        for rate in rates:
+            some = [plan for plan in plans if plan.learning_rate == rate]
+            own = dataclasses.replace(config, optimizer=_AtRate(config.optimizer, rate))
+            rest = (on_record, on_finish, claim, keep, checkpoints)
+            for network in train_networks(problem, train_split, validation_split, some, own, *rest):
+                trained[network.plan.name] = network
+        return tuple(trained[plan.name] for plan in plans if plan.name in trained)
     mesh = parallel.make_mesh(config.mesh)
     slots_each = num_slots(problem, len(plans), shapes, config)
     train = examples.examples(problem, train_split, mesh)
@@ -304,6 +329,54 @@ def train_networks(
         desk = _Desk(plans, claim, on_record, on_finish, bar, keep)
         _run_workers(functools.partial(_train_in_slots, work, desk), work.num_workers, desk)
     return tuple(desk.finished[plan.name] for plan in plans if plan.name in desk.finished)
+
+
+class _AtRate(NamedTuple):
+    """An optimizer at a learning rate that is a number of Python."""
+
+    optimizer: Callable
+    learning_rate: float
+
+    def __call__(self, rate):
+        del rate
+        return self.optimizer(self.learning_rate)
+
+
+def _takes_traced_rate(problem, optimizer):
+    """Whether an optimizer can be made of a learning rate that is traced."""
+    params, _ = jax.eval_shape(problem.init, jax.random.key(0))
+
+    def step(rate, params):
+        transform = optax.with_extra_args_support(optimizer(rate))
+        return transform.update(params, transform.init(params), params, value=0.0)
+
+    try:
+        jax.eval_shape(step, jax.ShapeDtypeStruct((), np.float32), params)
+    except jax.errors.ConcretizationTypeError:
+        return False
+    return True
+
+
+def check_optimizer(
+    problem: MultiTaskProblem, plans: Sequence[NetworkPlan], config: TrainingConfig
+) -> None:
+    """Raises ValueError where the affinities that are asked for would be those of no step.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      plans: the networks to train.
+      config: a `TrainingConfig`.
+    """
+    if config.affinity_step != 'optimizer' or not any(plan.measures_affinity for plan in plans):
+        return
+    params, _ = jax.eval_shape(problem.init, jax.random.key(0))
+    state = jax.eval_shape(config.optimizer(config.learning_rate).init, params)
+    several = lambda node: isinstance(node, optax.MultiStepsState)
+    if any(map(several, jax.tree.leaves(state, is_leaf=several))):
+        raise ValueError(
+            "affinity_step='optimizer' cannot be measured behind optax.MultiSteps, whose steps in "
+            "between move nothing: take affinity_step='sgd', or a larger batch_size"
+        )
 
 
 def check_devices(

@@ -6,6 +6,9 @@ from scipy import special
 
 from tag_jax import affinity, selection
 
+# Affinities are relative changes of a loss in float32: below this they are rounding.
+ROUNDING = 2e-7
+
 
 def runner_up(
     affinities: ArrayLike,
@@ -70,6 +73,13 @@ def remarks(
     if not len(summary.steps):
         return ()
     names, found = summary.task_names, []
+    if (largest := np.nanmax(np.abs(summary.mean), initial=0)) < ROUNDING:
+        return (
+            f'No affinity is larger than {largest:.0e}, which is rounding: the steps that were '
+            'measured change no loss. Look for an encoder whose gradients are zero or that is '
+            'frozen, a tiny learning rate, or an optimizer that does not move at every step. The '
+            'groups say nothing.',
+        )
     if other is not None and confident is None:
         found.append('There are too few measurements to tell the choice of groups from chance.')
     elif other is not None:

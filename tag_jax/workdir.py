@@ -27,6 +27,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from tag_jax.cells import decoded, number
+
 try:
     import fcntl
 except ImportError:  # Not on Windows: there nothing keeps a second process out.
@@ -36,6 +38,7 @@ CONFIG, METRICS, AFFINITY, RESULTS = 'config.json', 'metrics.jsonl', 'affinity.n
 PICTURES = 'pictures.npz'
 CHECKPOINTS, RUNNING = 'checkpoints', 'running'
 LOCK = '.lock'
+ENCODING = 'encoding.json'
 
 # What reading a damaged .npz file ends in.
 _DAMAGED = (
@@ -350,8 +353,8 @@ def _read_npz(path):
 
 
 def _read_csv(path):
-    with open(path, newline='', encoding='utf-8-sig') as file:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+    lines = decoded(path, path.read_bytes()).splitlines(keepends=True)
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines) if row]
     if not rows or len(rows[0]) < 2:
         raise ValueError('its first row must be the names of the target tasks, after a comma each')
     (_, *targets), *rows = rows
@@ -362,11 +365,9 @@ def _read_csv(path):
             raise ValueError(f'the row {source!r} has {len(cells)} values, not {len(targets)}')
         for m, cell in enumerate(cells):
             try:
-                mean[n, m] = float(cell)
-            except ValueError:
-                raise ValueError(
-                    f'{cell!r}, in the row {source!r} under {targets[m]!r}, is no number'
-                ) from None
+                mean[n, m] = number(cell)
+            except ValueError as error:
+                raise ValueError(f'in the row {source!r}, under {targets[m]!r}: {error}') from None
     return sources, targets, {'mean': mean}
 
 

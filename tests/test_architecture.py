@@ -41,6 +41,7 @@ FLOORS = {
     'parallel': 0,
     'prediction': 0,
     'workdir': 0,
+    'cells': -1,
 }
 
 

@@ -316,3 +316,47 @@ def test_what_an_nnx_module_sows_is_no_state():
     _, after = gradients.task_gradients(problem, params, state, Batch(*split))
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert not jax.tree.leaves(after)
+
+
+@pytest.mark.parametrize(
+    ('name', 'training', 'evaluation'),
+    [
+        ('train', True, False),
+        ('training', True, False),
+        ('is_training', True, False),
+        ('is_train', True, False),
+        ('deterministic', False, True),
+        ('key', 'the key', None),
+        ('rng', 'the key', None),
+        ('dropout_rng', 'the key', None),
+    ],
+)
+def test_functions_are_told_their_mode_and_their_key_by_any_usual_name(name, training, evaluation):
+    """With a default or without: dropout that waits for a name would be off without a word."""
+    seen = []
+    for default in ('', '=None'):
+        scope = {'seen': seen}
+        code = (
+            f'def encode(shared, inputs, {name}{default}):\n  seen.append({name})\n  return inputs'
+        )
+        exec(code, scope)
+        problem = from_functions(
+            lambda key: {'shared': {}, 'heads': {'a': {}}},
+            scope['encode'],
+            {'a': lambda head, z: z},
+            {'a': REGRESSION.loss},
+            {'a': REGRESSION.metric},
+        )
+        for train, key in ((True, 'the key'), (False, None)):
+            problem.encode({}, {}, np.ones(3), train, key)
+    assert seen == [training, evaluation] * 2
+
+
+def test_what_a_function_needs_and_never_gets_is_refused():
+    def encode(shared, inputs, temperature):
+        return inputs / temperature
+
+    parts = {'a': linear}, {'a': REGRESSION.loss}, {'a': REGRESSION.metric}
+    with pytest.raises(ValueError, match="encode takes 'temperature', which is never passed"):
+        from_functions(lambda key: None, encode, *parts)
+    assert from_functions(lambda key: None, lambda s, x, temperature=2.0: x, *parts)

@@ -488,7 +488,52 @@ def test_numbers_of_numpy_become_numbers():
 
 
 def test_functions_must_be_functions():
-    with pytest.raises(ValueError, match='optimizer must be a function .* as optax.adam'):
+    with pytest.raises(
+        ValueError, match='optimizer must be a function .* as optax.adam.*; Gradient'
+    ):
         TrainingConfig(optimizer=optax.sgd(0.1))
     with pytest.raises(ValueError, match='weighting must be a function .* as tag_jax.optim.equal'):
         TrainingConfig(weighting=None)
+
+
+def warmed_up(rate):
+    return optax.adamw(optax.warmup_cosine_decay_schedule(0.0, rate, 5, 40))
+
+
+def test_schedules_work_as_users_of_optax_write_them(problem, dataset):
+    """One that asks in Python whether its rate is zero, which no traced number can answer."""
+    config = dataclasses.replace(CONFIG, optimizer=warmed_up, patience=0)
+    plans = [plan('fast', learning_rate=0.05), plan('slow', learning_rate=1e-5), plan('again')]
+    fast, slow, again = train(problem, dataset, plans, config)
+    assert [network.plan for network in (fast, slow, again)] == plans
+    total = lambda network: sum(scores['error'] for scores in network.validation.values())
+    assert total(fast) < total(slow)
+    (alone,) = train(problem, dataset, [plan('again')], dataclasses.replace(config, slots=1))
+    assert_close(alone.params, again.params, rtol=1e-4, atol=1e-5)
+
+    # By hand, one step: at a rate of zero nothing moves, and at the next one something does.
+    start, _ = problem.init(jax.random.split(jax.random.key(0))[0])
+    for steps, moves in ((1, False), (2, True)):
+        brief = dataclasses.replace(config, steps=steps, eval_every=steps, affinity_every=1)
+        (network,) = train(problem, dataset, [plan('fast', learning_rate=0.05)], brief)
+        pairs = zip(*map(jax.tree.leaves, (network.params, start)), strict=True)
+        assert any(np.any(a != b) for a, b in pairs) == moves
+
+
+def test_a_schedule_is_no_learning_rate():
+    with pytest.raises(ValueError, match='not a schedule: give the schedule to optimizer, as lamb'):
+        TrainingConfig(learning_rate=optax.cosine_decay_schedule(0.1, 10))
+
+
+def accumulating(rate):
+    return optax.MultiSteps(optax.adam(rate), 4).gradient_transformation()
+
+
+def test_the_step_of_an_optimizer_that_mostly_stands_still_is_not_measured(problem, dataset):
+    config = dataclasses.replace(CONFIG, optimizer=accumulating, affinity_step='optimizer')
+    plans = [plan('all', measures_affinity=True)]
+    with pytest.raises(ValueError, match="affinity_step='optimizer' cannot be measured behind opt"):
+        train(problem, dataset, plans, config)
+    sgd = dataclasses.replace(config, affinity_step='sgd', steps=4, eval_every=4, affinity_every=4)
+    (network,) = train(problem, dataset, plans, sgd)
+    assert np.abs(network.affinities.mean).max() > 1e-4

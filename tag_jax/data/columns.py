@@ -18,11 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-# What a cell of a text file says where its value is missing: the words that pandas takes for that.
-MISSING = (
-    *('', '#N/A', '#N/A N/A', '#NA', '-1.#IND', '-1.#QNAN', '-NaN', '-nan', '1.#IND', '1.#QNAN'),
-    *('<NA>', 'N/A', 'NA', 'NULL', 'NaN', 'None', 'n/a', 'nan', 'null'),
-)
+from tag_jax.cells import INFINITE, MISSING, NUMBER, decoded
+
 KINDS = ('number', 'boolean', 'text', 'date')
 
 _COMPRESSED = {'.gz': gzip.open, '.bz2': bz2.open, '.xz': lzma.open}
@@ -31,8 +28,6 @@ _BOOLEANS = {
     **dict.fromkeys(('true', 'True', 'TRUE'), True),
     **dict.fromkeys(('false', 'False', 'FALSE'), False),
 }
-_NUMBER = r'^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$'
-_INFINITE = r'^[+-]?[iI][nN][fF]([iI][nN][iI][tT][yY])?$'
 _DATE = r'^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$'
 # Integers are exact in float64 up to here.
 _EXACT = 2**53
@@ -234,29 +229,6 @@ def _content(path, encoding):
     return decoded(path, content, encoding)
 
 
-def decoded(path: str | os.PathLike, content: bytes, encoding: str = 'utf-8') -> str:
-    """The text of a file.
-
-    Args:
-      path: for error messages.
-      content: its bytes.
-      encoding: a name that Python knows.
-
-    Raises:
-      ValueError: if the encoding is unknown, or the file is in another one.
-    """
-    try:
-        return content.decode(encoding).removeprefix('\ufeff')
-    except LookupError:
-        raise ValueError(f'there is no encoding called {encoding!r}: utf-8, latin-1') from None
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b'\n') + 1
-        raise ValueError(
-            f'{path} is not in the encoding {encoding}: see its line {line}. Name its encoding, '
-            "such as encoding='latin-1'"
-        ) from None
-
-
 def _open_parquet(path, form):
     import pyarrow
     from pyarrow import parquet
@@ -331,8 +303,8 @@ def _from_cells(name, cells, form, as_text):
         values[~missing] = [_BOOLEANS[word] for word in plain.to_pylist()]
         return Column('boolean', values, missing)
     plain = _with_points(plain, form)
-    infinite = matches(plain, _INFINITE)
-    numbers = matches(plain, _NUMBER) | infinite
+    infinite = matches(plain, INFINITE)
+    numbers = matches(plain, NUMBER) | infinite
     if numbers.all():
         texts = plain.to_pylist()
         values = np.zeros(len(missing))
@@ -476,7 +448,8 @@ def _no_number(name, row, cell, form):
         hint = "decimal=',' reads such numbers; or "
     return (
         f'row {row} of the column {name!r} is {cell!r}, where other rows are numbers: {hint}'
-        f"declare it missing with missing={{'{name}': [{cell!r}]}}, or give the column the kind text"
+        f"declare it missing with missing={{'{name}': [{cell!r}]}}, or give the column the kind "
+        'text'
     )
 
 

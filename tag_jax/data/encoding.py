@@ -4,7 +4,6 @@ It is learned from training rows, kept with the dataset and saved with a run, so
 in as it was written, and answers come out in the names of classes and in natural units.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -260,24 +259,21 @@ def _goal(target):
     return f'classification, {len(target.classes)} classes: {names}'
 
 
-def to_json(encoding: Encoding) -> str:
-    """An encoding as JSON. Floats come back exactly."""
+def to_json(encoding: Encoding) -> dict:
+    """An encoding as JSON types, from which it comes back exactly."""
     plain = lambda part: {
         name: value.tolist() if isinstance(value, np.ndarray) else value
         for name, value in part._asdict().items()
     }
-    return json.dumps(
-        {
-            'inputs': [plain(input_) for input_ in encoding.inputs],
-            'targets': {task: plain(target) for task, target in encoding.targets.items()},
-            'form': encoding.form._asdict(),
-        }
-    )
+    return {
+        'inputs': [plain(input_) for input_ in encoding.inputs],
+        'targets': {task: plain(target) for task, target in encoding.targets.items()},
+        'form': encoding.form._asdict(),
+    }
 
 
-def from_json(text: str) -> Encoding:
-    """The encoding that `to_json` wrote."""
-    found = json.loads(text)
+def from_json(found: Mapping[str, Any]) -> Encoding:
+    """The encoding that became these JSON types by `to_json`."""
     inputs = tuple(
         Input(
             **one

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,8 +44,7 @@ class Source:
 
     def __getitem__(self, row):
         split = self.read([row])
-        first = lambda entries: {name: array[0] for name, array in entries.items()}
-        return Split(split.inputs[0], first(split.targets), split.mask and first(split.mask))
+        return Split(*(_first(part) for part in split))
 
     def _row(self, row):
         row = operator.index(row)
@@ -80,7 +79,7 @@ class Source:
         examples = [self.decode(record) for record in self.fetch(rows)]
         if len(examples) != len(rows):
             raise ValueError(f'fetch gives {len(examples)} records for {len(rows)} rows')
-        return self.finish(_stack(examples))
+        return self.finish(_stack(rows, examples))
 
     def batches(self, rows_of_batches: Sequence | np.ndarray, workers: int = 2) -> Iterator[Split]:
         """Batches read ahead in threads (grain), in order.
@@ -112,19 +111,74 @@ class Source:
         return dataclasses.replace(self, finish=lambda split: self.finish(split).only(tasks))
 
 
-def _stack(examples):
+def _first(part):
+    """The first example of arrays, which may be nested."""
+    if isinstance(part, Mapping):
+        return {name: _first(one) for name, one in part.items()}
+    if isinstance(part, tuple | list):
+        parts = [_first(one) for one in part]
+        return type(part)(*parts) if hasattr(part, '_fields') else type(part)(parts)
+    return None if part is None else part[0]
+
+
+def _stack(rows, examples):
+    """The examples of some rows as one `Split`, whose inputs may be nested."""
+    for row, example in zip(rows, examples, strict=True):
+        if len(example) != 3 or not isinstance(example[1], Mapping):
+            raise ValueError(
+                f'the example of row {row} must be a Split(inputs, targets, mask), targets a dict, '
+                f'not {type(example).__name__}'
+            )
+        if example[1].keys() != examples[0][1].keys():
+            raise ValueError(
+                f'the example of row {row} has targets {", ".join(example[1])}, and that of row '
+                f'{rows[0]} {", ".join(examples[0][1])}: every example needs all targets, behind a '
+                'mask where there is no label'
+            )
     inputs, targets, masks = zip(*examples, strict=True)
     mask = {}
     for task in targets[0]:
         parts = [known and known.get(task) for known in masks]
         if given := [part for part in parts if part is not None]:
             whole = np.ones_like(given[0], bool)
-            mask[task] = _array([whole if part is None else part for part in parts])
-    targets = {task: _array([target[task] for target in targets]) for task in targets[0]}
-    return Split(_array(inputs), targets, mask or None)
+            parts = [whole if part is None else part for part in parts]
+            mask[task] = _array(rows, f'mask of {task!r}', parts)
+    targets = {
+        task: _array(rows, f'target of {task!r}', [target[task] for target in targets])
+        for task in targets[0]
+    }
+    return Split(_nested(rows, inputs), targets, mask or None)
 
 
-def _array(values):
+def _nested(rows, inputs):
+    """Inputs of one structure, which may be dicts, tuples or lists of arrays, stacked."""
+    first = inputs[0]
+    if isinstance(first, Mapping):
+        for row, one in zip(rows, inputs, strict=True):
+            if not isinstance(one, Mapping) or one.keys() != first.keys():
+                raise ValueError(f'the inputs of row {row} are not those of row {rows[0]}')
+        return {name: _nested(rows, [one[name] for one in inputs]) for name in first}
+    if isinstance(first, tuple | list):
+        for row, one in zip(rows, inputs, strict=True):
+            if not isinstance(one, type(first)) or len(one) != len(first):
+                raise ValueError(f'the inputs of row {row} are not those of row {rows[0]}')
+        parts = [_nested(rows, part) for part in zip(*inputs, strict=True)]
+        return type(first)(*parts) if hasattr(first, '_fields') else type(first)(parts)
+    return _array(rows, 'inputs', inputs)
+
+
+def _array(rows, what, values):
     """One array of several, which must have one shape."""
+    first = np.shape(values[0])
+    for row, value in zip(rows, values, strict=True):
+        if value is None:
+            raise ValueError(
+                f'the {what} of row {row} is None: give any value, behind a mask that is false'
+            )
+        if np.shape(value) != first:
+            raise ValueError(
+                f'the {what} of row {row} has shape {list(np.shape(value))}, and that of row '
+                f'{rows[0]} {list(first)}: fill them up to one shape'
+            )
     # (Of numbers, np.array makes an array several times faster than np.stack.)
-    return np.stack(values) if np.ndim(values[0]) else np.array(values)
+    return np.stack(values) if first else np.array(values)

@@ -164,6 +164,11 @@ def measured(run):
     if pair := _pair_without_affinity(run.problem.task_names, summary.mean, on_validation):
         source, target = pair
         kept = '' if run.path is None else f'; all others are in {run.path / workdirs.AFFINITY}'
+        if not np.isfinite(summary.mean).any():
+            raise ValueError(
+                'no affinity was measured at all: the gradients of the encoder are zero (a frozen '
+                f'or constant encoder has none), or the losses are not positive{kept}'
+            )
         raise ValueError(
             f'no affinity of {source!r} onto {target!r} was measured: their labels never met in a '
             f'measured batch, or the loss of {target!r} was not positive. Measure more often or '

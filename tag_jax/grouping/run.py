@@ -22,6 +22,7 @@ import tag_jax
 from tag_jax import checkpoint, evaluation, examples, parallel, selection, store, training
 from tag_jax import workdir as workdirs
 from tag_jax.affinity import AffinitySummary
+from tag_jax.data import encoding
 from tag_jax.grouping.pictures import NUM_EXAMPLES, pictures
 from tag_jax.grouping.result import Group, Network, Result, errors_of, folder_of, load, to_json
 from tag_jax.training import NetworkPlan, TrainedNetwork, TrainingConfig
@@ -116,6 +117,8 @@ def begin(problem, dataset, budget, config, method, workdir, resume, smaller=Non
         if run.sizes:
             asked['smaller'] = {str(cost): model(run.sized(cost)) for cost in run.sizes}
         opened.append(workdirs.open_run(workdir, _description(run) | asked, resume))
+        if (known := getattr(dataset, 'encoding', None)) is not None:
+            workdirs.write_json(opened[0] / workdirs.ENCODING, encoding.to_json(known))
         return str(opened[0])
 
     path = parallel.first_says(open_folder)

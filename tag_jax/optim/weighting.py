@@ -65,7 +65,7 @@ class WeightingState(NamedTuple):
 
     Attributes:
       step: updates so far, a scalar.
-      weights: `[T]`.
+      weights: `[T]`; NaN where the Gram matrix is not finite.
       active: bool `[T]`.
       gram: `[T, T]`, the Gram matrix in the space of the method; None if it has none.
       cosines: `[T, T]`, its cosines, 0 beside a zero gradient; None without a Gram matrix.
@@ -142,7 +142,7 @@ def weighting(
         static_integer('num_tasks', num_tasks, 1)
 
     def init_fn(params):
-        size = _count_tasks(name, params, num_tasks)
+        size = _count_tasks(name, params, num_tasks, space)
         dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(params))
         # (Each a buffer of its own, so that the state can be donated.)
         square = lambda: None if space is None else jnp.zeros((size, size), dtype)
@@ -184,6 +184,10 @@ def weighting(
             weights, rule_state = rule.weigh(tasks, state.rule, state.step)
         rule_state = _unless_broken(tasks, rule_state, state.rule)
         weights = jnp.where(tasks.active, weights, 0).astype(dtype)
+        if gram is not None:
+            # Gradients whose products overflow have no weights, whatever the rule makes of them:
+            # `apply_if_finite` behind it sees that.
+            weights = jnp.where(jnp.all(jnp.isfinite(gram)), weights, jnp.nan)
         combined = by_task.combine(weights, scale_heads, stack)
         shared_descent = state.shared_descent
         if correction is not None:
@@ -358,15 +362,21 @@ def _unless_broken(tasks, new, old):
     return jax.tree.map(lambda a, b: jnp.where(whole, a, b), new, old)
 
 
-def _count_tasks(name, params, num_tasks):
+def _count_tasks(name, params, num_tasks, space):
     if num_tasks is not None:
         return num_tasks
     try:
         return len(params['heads'])
     except (TypeError, KeyError, IndexError):
+        mend = 'so pass num_tasks='
+        if space == 'representation':
+            mend = (
+                'which it needs, with the TaskGradients of tag_jax.gradients.task_gradients: '
+                'gradients stacked over tasks are for mgda(num_tasks=...) and the like'
+            )
         raise ValueError(
             f"{name}() cannot count the tasks: its params are no {{'shared': ..., 'heads': {{task: "
-            '...}}, so pass num_tasks='
+            f'...}}}}, {mend}'
         ) from None
 
 
@@ -384,7 +394,8 @@ def _checked(name, by_task, state):
 def _not_task_gradients(name):
     return (
         f'{name}() takes TaskGradients just as tag_jax.gradients.task_gradients makes them: '
-        'let it stand first in the chain'
+        'let it stand first in the chain, and with nnx.Optimizer pass them by name, as '
+        'update(model, grads, task_gradients=...)'
     )
 
 

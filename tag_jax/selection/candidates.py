@@ -10,7 +10,6 @@ Examples:
 
 import csv
 import dataclasses
-import math
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from tag_jax.cells import decoded, number
 
 # Beyond this, sums of scores could overflow.
 LARGEST = 1e300
@@ -183,7 +184,8 @@ def read_candidates(path: str | os.PathLike) -> dict[str, Candidates]:
     """The candidate networks in a CSV file, once for every split that it scores them on.
 
     The columns are `network`, `cost` (or `cost_snt`, in standard network times), `split`, and one
-    for each task; a blank cell is a task that the network does not solve. A network is known by its
+    for each task; a blank cell (or NA and the like, see `tag_jax.cells`) is a task that the network
+    does not solve. A network is known by its
     name and cost together. Without a column `split` there is one split, 'validation'. Lines that
     begin with # are remarks.
 
@@ -198,10 +200,10 @@ def read_candidates(path: str | os.PathLike) -> dict[str, Candidates]:
         has no row for a split.
       OSError: if the file cannot be read.
     """
-    with pathlib.Path(path).open(newline='', encoding='utf-8-sig') as file:
-        reader = csv.reader(line for line in file if not line.startswith('#'))
-        header = [name.strip() for name in next(reader, [])]
-        rows = [row for row in reader if any(cell.strip() for cell in row)]
+    lines = decoded(path, pathlib.Path(path).read_bytes()).splitlines(keepends=True)
+    reader = csv.reader(line for line in lines if not line.startswith('#'))
+    header = [name.strip() for name in next(reader, [])]
+    rows = [row for row in reader if any(cell.strip() for cell in row)]
     cost_column = next((name for name in _COST_COLUMNS if name in header), None)
     if 'network' not in header or cost_column is None or not rows:
         raise ValueError(
@@ -240,13 +242,10 @@ def read_candidates(path: str | os.PathLike) -> dict[str, Candidates]:
 
 
 def _number(cell, place):
-    cell = cell.strip()
-    if not cell:
-        return math.nan
     try:
-        return float(cell)
-    except ValueError:
-        raise ValueError(f'{place}: {cell!r} is not a number') from None
+        return number(cell)
+    except ValueError as error:
+        raise ValueError(f'{place}: {error}') from None
 
 
 def _distinct(names, size, kind):

@@ -1,6 +1,8 @@
 import subprocess
 import sys
+from typing import NamedTuple
 
+import jax
 import numpy as np
 import pytest
 
@@ -66,8 +68,70 @@ def test_rows_are_read_in_the_order_asked_for(source):
 
 def test_examples_of_one_batch_have_one_shape():
     grows = Source(lambda row: Split(np.zeros(row), {'a': np.int32(0)}), 3)
-    with pytest.raises(ValueError, match='must have the same shape'):
+    with pytest.raises(
+        ValueError, match=r'inputs of row 2 has shape \[2\], and that of row 1 \[1\]'
+    ):
         grows.read([1, 2])
+
+
+class Tokens(NamedTuple):
+    ids: np.ndarray
+    mask: np.ndarray
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda row: {'ids': np.arange(3) + row, 'mask': np.arange(3) < row},
+        lambda row: (np.arange(3) + row, {'mask': np.arange(3) < row}),
+        lambda row: [np.float32(row), np.arange(3)],
+        lambda row: Tokens(np.arange(3) + row, np.arange(3) < row),
+        lambda row: np.float32(row),
+    ],
+    ids=['dict', 'nested', 'list', 'named', 'number'],
+)
+def test_inputs_may_be_nested(make):
+    nested = Source(lambda row: Split(make(row), {'a': np.int32(row)}), 5)
+    found, expected = nested.read([4, 1]).inputs, [make(4), make(1)]
+    assert jax.tree.structure(found) == jax.tree.structure(expected[0])
+    jax.tree.map(
+        lambda stacked, *parts: np.testing.assert_array_equal(stacked, np.stack(parts)),
+        found,
+        *expected,
+    )
+    jax.tree.map(np.testing.assert_array_equal, nested[4].inputs, make(4))
+
+
+NUMBER = np.float32(1)
+
+
+@pytest.mark.parametrize(
+    ('second', 'sentence'),
+    [
+        (
+            Split(NUMBER, {'a': None}),
+            "the target of 'a' of row 1 is None: give any value, behind a",
+        ),
+        (Split(None, {'a': NUMBER}), 'the inputs of row 1 is None'),
+        (Split(NUMBER, {}), 'the example of row 1 has targets , and that of row 0 a'),
+        (Split(NUMBER, {'a': NUMBER, 'b': NUMBER}), 'row 1 has targets a, b, and that of row 0 a'),
+        (
+            Split(NUMBER, {'a': np.ones(2)}),
+            r"target of 'a' of row 1 has shape \[2\], and that of row",
+        ),
+        (
+            (NUMBER, {'a': NUMBER}),
+            r'row 1 must be a Split\(inputs, targets, mask\), targets a dict',
+        ),
+        (Split(NUMBER, NUMBER), r'row 1 must be a Split\(inputs, targets, mask\), targets a dict'),
+        (Split({'x': NUMBER}, {'a': NUMBER}), 'the inputs of row 1'),
+        (Split((NUMBER, NUMBER), {'a': NUMBER}), 'the inputs of row 1'),
+    ],
+)
+def test_examples_that_do_not_go_together_are_named(second, sentence):
+    examples = [Split(NUMBER, {'a': NUMBER}), second]
+    with pytest.raises(ValueError, match=sentence):
+        Source(examples.__getitem__, 2).read([0, 1])
 
 
 @pytest.mark.parametrize('workers', [0, 1, 3])

@@ -57,6 +57,7 @@ def test_the_same_command_gives_the_same_results_and_on_a_terminal_a_progress_ba
     command = [sys.executable, '-m', 'experiments.tag', *QUICK]
     subprocess.run(command, cwd=folder, env=ENVIRONMENT, stderr=stderr, timeout=300, check=True)
     shown = os.read(terminal, 10_000).decode()
+    assert shown.lstrip().startswith('compiling:'), 'and not a bar that stands still'
     assert 'training 1 network, measuring affinities:' in shown
     assert 'training 2 networks:' in shown
     os.close(stderr)

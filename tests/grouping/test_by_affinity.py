@@ -382,3 +382,30 @@ def test_networks_are_kept_under_their_names(run, problem):
         plan = training.NetworkPlan(group.network, group.tasks, 0, 1e-2)
         kept = store.kept(path / 'checkpoints' / group.network, problem, plan)
         jax.tree.map(np.testing.assert_array_equal, kept.params, network.params)
+
+
+def frozen(problem, scale=0.0):
+    """The problem with an encoder from which next to no gradient comes back."""
+
+    def encode(shared, state, inputs, train, key):
+        found, state = problem.encode(shared, state, inputs, train, key)
+        still = jax.lax.stop_gradient(found)
+        return still + scale * (found - still), state
+
+    return dataclasses.replace(problem, encode=encode)
+
+
+@pytest.mark.parametrize('scale', [0.0, 1e-8])
+def test_affinities_that_are_rounding_are_said_to_be(problem, dataset, scale):
+    """Of an encoder that does not train: groups come out, and say nothing."""
+    result = grouping.tag(frozen(problem, scale), dataset, 2, CONFIG)
+    (remark,) = result.remarks
+    assert 'is rounding: the steps that were measured change no loss' in remark
+    assert 'frozen' in remark
+
+
+def test_cosines_of_gradients_that_are_zero_are_not_to_be_had(problem, dataset):
+    with pytest.raises(
+        ValueError, match='no affinity was measured at all: the gradients of the en'
+    ):
+        grouping.cosine_similarity(frozen(problem), dataset, 2, CONFIG)

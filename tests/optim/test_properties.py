@@ -284,3 +284,20 @@ def test_pcgrad_is_upgrad_of_the_sum_for_two_tasks():
     summed = first_updates(optim.upgrad(preference=1.0, num_tasks=TASKS), steps)
     for expected, found in zip(summed, combine_all('pcgrad', steps), strict=True):
         assert_close(found.combined, expected.combined)
+
+
+@pytest.mark.parametrize('name', [n for n in METHODS if 'one-pass' not in PROPERTIES[n]])
+def test_gradients_whose_products_overflow_give_nan(name):
+    """One rule for all, which `apply_if_finite` sees: 1e25 has no square in float32."""
+    found = 1e25 * np.random.default_rng(11).normal(size=(4, 6))
+    combined, weights = combine(name, found)
+    assert np.isnan(combined).any()
+    assert np.isnan(weights).all()
+
+
+@pytest.mark.parametrize('name', having('one-pass'))
+def test_methods_without_products_take_gradients_of_any_size(name):
+    found = 1e25 * np.random.default_rng(11).normal(size=(4, 6))
+    combined, _ = combine(name, found)
+    assert np.isfinite(combined).all()
+    assert combined.any()

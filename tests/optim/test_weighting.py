@@ -429,6 +429,10 @@ def test_task_gradients_as_an_extra_argument_for_nnx_optimizers(problem, batch):
 def test_the_number_of_tasks_must_be_known(problem, point, batch):
     with pytest.raises(ValueError, match=r'mgda\(\) cannot count the tasks: .* pass num_tasks='):
         optim.mgda().init({'w': jnp.zeros(3)})
+    with pytest.raises(
+        ValueError, match=r'mgda_ub\(\) cannot count .* TaskGradients .*: gradients st'
+    ):
+        optim.mgda_ub().init({'w': jnp.zeros(3)})
     params, state = point
     by_task, _ = gradients.task_gradients(problem, params, state, batch)
     other = optim.mgda_ub(num_tasks=2)
