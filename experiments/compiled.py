@@ -17,8 +17,8 @@ flags.DEFINE_string(
 
 FLAGS = flags.FLAGS
 
-# What was used longest ago goes where the user's own folder is full. JAX locks a folder that has a
-# largest size, so that several processes may use it.
+# What the user's own folder may hold when a command begins. (JAX's own limit reads all entries
+# whenever it writes one.)
 MOST_BYTES = 2 * 2**30
 
 
@@ -52,11 +52,21 @@ def keep() -> None:
             f'--compilation_cache, or {NONE}'
         )
     if folder == own:
-        # (In a folder that was used without a largest size, JAX would miss files of its own.)
-        jax.config.update('jax_compilation_cache_max_size', MOST_BYTES)
+        _drop_oldest(folder)
     for name, value in (
         ('jax_compilation_cache_dir', str(folder.resolve())),
         ('jax_persistent_cache_min_compile_time_secs', 0.0),
         ('jax_persistent_cache_min_entry_size_bytes', -1),
     ):
         jax.config.update(name, value)
+
+
+def _drop_oldest(folder):
+    """Removes the oldest files of a folder until what is left is at most MOST_BYTES."""
+    found = [(path.stat(), path) for path in folder.iterdir() if path.is_file()]
+    total = sum(status.st_size for status, _ in found)
+    for status, path in sorted(found, key=lambda one: one[0].st_mtime):
+        if total <= MOST_BYTES:
+            return
+        path.unlink(missing_ok=True)
+        total -= status.st_size

@@ -38,14 +38,13 @@ if jax.__version_info__[:2] in ((0, 10), (0, 11)):
 os.environ['XLA_FLAGS'] = ' '.join([os.environ.get('XLA_FLAGS', ''), *XLA_FLAGS])
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_num_cpu_devices', 8)
-# What was compiled is kept for the other processes: launchers, workers, the next run. Where the
-# folder has a largest size, JAX locks it, so that nobody reads what another is writing.
+# What was compiled is kept for the other processes: launchers, workers, the next run. (JAX warns
+# where it reads what another is writing, and compiles it: see filterwarnings in setup.cfg.)
 for name, value in (
     (
         'jax_compilation_cache_dir',
         str(pathlib.Path(__file__).parent.parent / '.pytest_cache/compiled'),
     ),
-    ('jax_compilation_cache_max_size', 2**31),
     ('jax_persistent_cache_min_compile_time_secs', 0.0),
 ):
     jax.config.update(name, value)

@@ -11,6 +11,9 @@ from typing import NamedTuple
 ROOT = pathlib.Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {'PYTHONPATH': str(ROOT)}
 
+# Warnings are errors, but for that of JAX where it reads what another process is writing.
+WARNINGS = ('-W', 'error', '-W', 'ignore:Error reading persistent compilation cache entry')
+
 # Every command in turn in one process, which has loaded what they need once.
 _ANSWERS = """
 import contextlib, importlib, io, json, sys
@@ -85,7 +88,7 @@ def _answers(launcher, asked, cwd):
 
 def _python(*arguments, cwd, said=None):
     return subprocess.run(
-        [sys.executable, '-W', 'error', *arguments],
+        [sys.executable, *WARNINGS, *arguments],
         input=said,
         cwd=cwd,
         env=ENVIRONMENT,

@@ -359,7 +359,9 @@ def _from_arrow(name, array, form, kind):
     if types.is_boolean(of):
         found = Column('boolean', array.fill_null(False).to_numpy(zero_copy_only=False), missing)
     elif types.is_decimal(of):
-        found = _numbers(name, _filled(array.cast(pyarrow.float64())), missing, form)
+        # By their digits: a cast divides, and may be off in the last place.
+        digits = ['0' if cell is None else str(cell) for cell in array.to_pylist()]
+        found = _numbers(name, np.array(digits, np.float64), missing, form)
     elif types.is_integer(of) or types.is_floating(of):
         found = _numbers(name, _filled(array), missing, form)
     elif types.is_string(of) or types.is_large_string(of) or types.is_string_view(of):

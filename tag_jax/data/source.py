@@ -171,6 +171,8 @@ def _array(rows, what, values):
     """One array of several, which must have one shape."""
     first = np.shape(values[0])
     for row, value in zip(rows, values, strict=True):
+        if isinstance(value, Mapping | tuple):
+            raise ValueError(f'the {what} of row {row} are not those of row {rows[0]}')
         if value is None:
             raise ValueError(
                 f'the {what} of row {row} is None: give any value, behind a mask that is false'

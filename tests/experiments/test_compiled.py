@@ -14,7 +14,6 @@ from experiments import compiled
 
 NAMES = (
     'jax_compilation_cache_dir',
-    'jax_compilation_cache_max_size',
     'jax_persistent_cache_min_compile_time_secs',
     'jax_persistent_cache_min_entry_size_bytes',
 )
@@ -44,8 +43,19 @@ def test_by_default_in_a_folder_of_the_user_alone(kept, tmp_path):
     folder = tmp_path / 'tag_jax' / 'compiled'
     assert pathlib.Path(found['jax_compilation_cache_dir']) == folder
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert found['jax_compilation_cache_max_size'] == compiled.MOST_BYTES
     assert found['jax_persistent_cache_min_compile_time_secs'] == 0
+
+
+def test_the_oldest_programs_go_where_there_are_too_many(kept, tmp_path, monkeypatch):
+    kept()
+    monkeypatch.setattr(compiled, 'MOST_BYTES', 25)
+    folder = tmp_path / 'tag_jax' / 'compiled'
+    for n in (3, 1, 2):
+        (folder / str(n)).write_bytes(bytes(10))
+        os.utime(folder / str(n), (n, n))
+    jax.config.update('jax_compilation_cache_dir', None)
+    kept()
+    assert sorted(path.name for path in folder.iterdir()) == ['2', '3']
 
 
 def test_in_another_folder_or_in_none(kept, tmp_path):
