@@ -97,8 +97,11 @@ def test_affinities_come_back_in_the_order_that_is_asked_for(tmp_path):
         ('x.csv', '', 'its first row must be the names of the target tasks'),
         ('x.csv', 'source;a;b;c\na;0;1;2\n', 'its first row must be the names'),
         ('x.csv', 'source,a,b,c\na,0\n', "the row 'a' has 1 values, not 3"),
-        ('x.csv', 'source,a,b,c\na,0,much,1\n', "'much', in the row 'a' under 'b', is no number"),
-        ('x.csv', 'source,a,b,c\na,0,,1\n', "'', in the row 'a' under 'b', is no number"),
+        (
+            'x.csv',
+            'source,a,b,c\na,0,much,1\n',
+            "in the row 'a', under 'b': 'much' is not a number",
+        ),
         ('x.csv', 'source,a,b\na,0,1\nb,1,0\n', "the task 'c' is missing"),
         ('x.csv', 'source,a,b,c\na,0,1,2\nb,0,1,2\n', "the task 'c' is missing"),
         ('x.csv', 'source,a,b,c,d\na,0,1,2,3\nb,0,1,2,3\nc,0,1,2,3\n', "'d' is not one of the"),
