@@ -38,6 +38,7 @@ def test_multi_mnist(tmp_path):
     assert 'Train together:' in done.stdout
 
 
+@pytest.mark.sweep
 def test_celeb_a(tmp_path):
     """From the affinities of one network to groups."""
     manual = tmp_path / 'manual'

@@ -385,7 +385,7 @@ def test_what_does_not_fit_into_memory_is_refused_at_once():
         selection.select_groups(np.zeros((400, 400)), 200)
 
 
-@pytest.mark.parametrize(('size', 'seeds'), [(6, 20), (22, 1)])
+@pytest.mark.parametrize(('size', 'seeds'), [(6, 20), pytest.param(22, 1, marks=pytest.mark.sweep)])
 def test_a_forbidden_value_blurs_nothing(size, seeds):
     """However large an affinity is that no allowed group holds, the rest is decided exactly."""
     for seed in range(seeds):
