@@ -417,8 +417,10 @@ _MODES = {
 def _full_form(function):
     """`(params, inputs, ...)` in the form `(params, state, inputs, train, key)` of a problem."""
     parameters = inspect.signature(function).parameters
-    if len(parameters) == 5 and not set(parameters) & (set(_MODES) - {'train', 'key'}):
-        return function
+    if len(parameters) == 5 and len(set(parameters) - set(_MODES)) >= 3:
+        return (
+            function  # Parameters, state and inputs are no modes, whatever the others are called.
+        )
     plain = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     others = list(parameters.values())[2:]
     for parameter in others:

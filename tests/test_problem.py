@@ -352,6 +352,14 @@ def test_functions_are_told_their_mode_and_their_key_by_any_usual_name(name, tra
     assert seen == [training, evaluation] * 2
 
 
+@pytest.mark.parametrize('names', ['train, key', 'train, rng', 'training, dropout_rng', 't, k'])
+def test_the_full_form_is_known_whatever_its_parameters_are_called(names):
+    scope = {}
+    exec(f'def decode(head, state, z, {names}):\n  return z @ head, state + 1', scope)
+    problem = plain({'a': scope['decode']})
+    assert problem.decode['a'] is scope['decode']
+
+
 def test_what_a_function_needs_and_never_gets_is_refused():
     def encode(shared, inputs, temperature):
         return inputs / temperature
