@@ -32,8 +32,9 @@ def test_files_in_another_encoding_end_in_a_sentence(tmp_path):
 
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig'])
 def test_files_with_a_mark_of_order_and_without(tmp_path, encoding):
-    for path, read in readers(tmp_path, encoding):
-        read(path)
+    affinity, networks, table = (read(path) for path, read in readers(tmp_path, encoding))
+    assert affinity['task_names'] == networks['validation'].task_names == ('a', 'é')
+    assert list(table.tasks) == ['é']
 
 
 @pytest.mark.parametrize('word', ['', 'NA', 'n/a', '<NA>', 'null', '#N/A', ' nan '])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import csv, parquet
 
-from tag_jax.data.columns import open_table
+from tag_jax.data.columns import Format, open_table
 
 SIZE = 12
 
@@ -118,7 +118,7 @@ def test_text(tmp_path_factory, column, delimiter):
     options = csv.WriteOptions(delimiter=delimiter)
     csv.write_csv(pyarrow.table({'n': range(SIZE), 'x': array}), path, options)
     try:
-        table = open_table(path, open_table.__defaults__[0]._replace(delimiter=delimiter))
+        table = open_table(path, Format(delimiter=delimiter))
         found = table.column('x', None)
     except ValueError as error:
         check_refusal(str(error))
