@@ -286,11 +286,10 @@ def train_networks(
     shapes = examples.input_shapes(train_split)
     check_devices(config, train_split, validation_split)
     check_optimizer(problem, plans, config)
-    rates = list(dict.fromkeys(plan.learning_rate for plan in plans))
-    if plans and not _takes_traced_rate(problem, config.optimizer):
+    if not _takes_traced_rate(problem, config.optimizer):
         # Networks of one rate share a program, and the rate is a number of Python there.
         trained = {}
-        for rate in rates:
+        for rate in dict.fromkeys(plan.learning_rate for plan in plans):
             some = [plan for plan in plans if plan.learning_rate == rate]
             own = dataclasses.replace(config, optimizer=_AtRate(config.optimizer, rate))
             rest = (on_record, on_finish, claim, keep, checkpoints)
