@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import math
 
-import jax
 import numpy as np
 from absl import flags, logging
 from flax import nnx
@@ -12,7 +11,7 @@ from flax import nnx
 from experiments import compiled, launch
 from experiments.launch import choose
 from experiments.recipes import DATASETS, DTYPES, NETWORKS, TABLE_FLAGS
-from tag_jax import examples, models, objectives, optim, parallel, workdir
+from tag_jax import examples, models, optim, parallel, workdir
 from tag_jax.data import encoding
 from tag_jax.grouping.run import settings
 from tag_jax.problem import from_nnx
@@ -366,14 +365,13 @@ def make_problem(dataset, default_units=None, width=None):
         dtype=choose('dtype', FLAGS.dtype, DTYPES),
     )
     abstract = nnx.eval_shape(lambda: make_encoder(rngs=nnx.Rngs(0)))
-    goals = objectives.for_tasks(dataset.tasks)
     head = NETWORKS[_network_name()].head
-    heads = {task: head(abstract, goal.width, shape) for task, goal in goals.items()}
+    heads = {task: head(abstract, goal.width, shape) for task, goal in dataset.tasks.items()}
     problem = from_nnx(
         lambda rngs: make_encoder(rngs=rngs),
-        {task: lambda rngs, make=make: make(rngs=rngs) for task, make in heads.items()},
-        *objectives.losses_and_metrics(goals),
+        dataset.tasks,
         examples.input_shapes(dataset.train),
+        {task: lambda rngs, make=make: make(rngs=rngs) for task, make in heads.items()},
     )
     if FLAGS.pretrained is not None:
         return _pretrained(problem, FLAGS.pretrained)
@@ -386,7 +384,7 @@ def make_problem(dataset, default_units=None, width=None):
 
 def _pretrained(problem, file):
     """The problem whose encoder begins with the weights in a file."""
-    params, state = jax.eval_shape(problem.init, jax.random.key(0))
+    params, state = problem.shapes
     with np.load(file) as archive:
         of_torchvision = any(name.endswith('.weight') for name in archive)
     convert = models.from_torchvision if of_torchvision else None

@@ -67,13 +67,12 @@ def make_problem():
     linear = lambda slope: lambda z, target: OFFSET + z @ jnp.asarray(slope, z.dtype)
     losses = {task: linear(slopes[task]) for task in DIRECTIONS}
     losses['a'] = lambda z, target: 0.5 * jnp.square(z) @ jnp.asarray(CURVATURES, z.dtype)
-    losses = {task: losses[task] for task in slopes}
+    metric = objectives.regression().metric
     return from_functions(
         lambda key: {'shared': jnp.asarray(START, jnp.float32), 'heads': {t: {} for t in slopes}},
         lambda shared, inputs: shared[None],
         {task: lambda head, representation: representation for task in slopes},
-        losses,
-        dict.fromkeys(slopes, objectives.regression().metric),
+        {task: objectives.Objective(1, losses[task], metric) for task in slopes},
     )
 
 

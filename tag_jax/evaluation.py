@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from tag_jax import examples, gradients, models, parallel
 from tag_jax.data import Source, Split
 from tag_jax.prediction import in_batches
-from tag_jax.problem import MultiTaskProblem, with_trailing_axes
+from tag_jax.problem import MultiTaskProblem, split_frozen, with_frozen, with_trailing_axes
 
 # What a model and data that do not fit each other end in.
 _UNFIT = (TypeError, ValueError, flax.errors.FlaxError)
@@ -52,9 +52,10 @@ def evaluate(
       `{task: {'error': percent, ...}}`, as the problem's metrics name them.
     """
     prepared = split if isinstance(split, PreparedSplit) else prepare(problem, split)
-    network = parallel.placed(prepared.examples.mesh, (params, model_state))
+    model_state, frozen = split_frozen(model_state)
+    network, frozen = parallel.placed(prepared.examples.mesh, ((params, model_state), frozen))
     networks = jax.tree.map(lambda x: x[None], network)
-    return scores(problem, networks, prepared, batch_size, 'unroll')[0]
+    return scores(problem, networks, prepared, batch_size, 'unroll', frozen)[0]
 
 
 def scores(
@@ -63,15 +64,17 @@ def scores(
     prepared: PreparedSplit,
     batch_size: int,
     batching: str | int | None,
+    frozen: Any = None,
 ) -> list[dict[str, dict[str, float]]]:
     """The metrics of S networks on a split.
 
     Args:
       problem: a `MultiTaskProblem`.
-      networks: (params, model_state), `[S, ...]`.
+      networks: (params, model_state), `[S, ...]`, without frozen parameters.
       prepared: a `PreparedSplit`.
       batch_size: examples a pass.
       batching: of the networks, see `gradients.map_stacked`.
+      frozen: the frozen parameters of all networks, on the device; None if there are none.
 
     Returns:
       A list of `{task: {'error': percent, ...}}`.
@@ -85,14 +88,14 @@ def scores(
     windows = examples.windows(prepared.examples, [np.minimum(r, size - 1) for r in rows])
     for wanted, (batch, places) in zip(rows, windows, strict=True):
         counts = wanted < size
-        sums.append(_metric_sums(problem, networks, batch, places, counts, batching, mesh))
+        sums.append(_metric_sums(problem, networks, frozen, batch, places, counts, batching, mesh))
     totals = jax.tree.map(
         lambda *parts: np.sum([np.asarray(part, np.float64) for part in parts], axis=0), *sums
     )
     return [
         {
             task: _finished(
-                problem.metrics[task],
+                problem.tasks[task].metric,
                 jax.tree.map(lambda x, n=n: x[n], totals[task]),
                 prepared.references.get(task),
             )
@@ -219,10 +222,9 @@ def encoder_cost(problem: MultiTaskProblem, inputs: Any) -> int:
       problem: a `MultiTaskProblem`.
       inputs: `[N, ...]`; only shapes matter.
     """
-    params, model_state = jax.eval_shape(problem.init, jax.random.key(0))
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), inputs)
-    encode = lambda shared, state, x: problem.encode(shared, state, x, False, None)[0]
-    return models.multiply_adds_of(encode, params['shared'], model_state['shared'], one)
+    encode = lambda params, state, x: problem.represent(params, state, x, False, None)[0]
+    return models.multiply_adds_of(encode, *problem.shapes, one)
 
 
 def _references(problem, batch):
@@ -232,8 +234,8 @@ def _references(problem, batch):
     """
     references = {}
     for task in problem.task_names:
-        reference = getattr(problem.metrics[task], 'reference', None)
-        check = getattr(problem.losses[task], 'check_targets', None)
+        reference = getattr(problem.tasks[task].metric, 'reference', None)
+        check = getattr(problem.tasks[task].loss, 'check_targets', None)
         if reference or check:
             target = np.asarray(batch.targets[task])
             mask = np.ones(target.shape[:1], bool)
@@ -281,10 +283,8 @@ def _check_labels(task, target, mask, size, name, whole):
 
 def _check_shapes(problem, batch):
     """Goes through the losses and the metrics of a batch with shapes only."""
-    network = jax.eval_shape(problem.init, jax.random.key(0))
-    encode = lambda params, state: problem.encode(
-        params['shared'], state['shared'], batch.inputs, False, None
-    )
+    network = problem.shapes
+    encode = lambda *network: problem.represent(*network, batch.inputs, False, None)
     representation, _ = jax.eval_shape(encode, *network)
     for path, leaf in jax.tree_util.tree_leaves_with_path(representation):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
@@ -311,10 +311,8 @@ def _check_losses(problem, network, batch):
 
 def _only(problem, task):
     """The problem with one of its tasks; parameters and state are as before."""
-    of_task = {
-        name: {task: getattr(problem, name)[task]} for name in ('decode', 'losses', 'metrics')
-    }
-    return dataclasses.replace(problem, task_names=(task,), **of_task)
+    tasks, decode = {task: problem.tasks[task]}, {task: problem.decode[task]}
+    return dataclasses.replace(problem, tasks=tasks, decode=decode)
 
 
 def _first_line(error):
@@ -336,12 +334,15 @@ def _finished(metric, totals, reference):
 
 
 @functools.partial(jax.jit, static_argnames=('problem', 'batching', 'mesh'))
-def _metric_sums(problem, networks, split, rows, counts, batching, mesh):
+def _metric_sums(problem, networks, frozen, split, rows, counts, batching, mesh):
     """`{task: sums [S, ...]}` over the rows of a split that count."""
     batch = parallel.constrained(mesh, jax.tree.map(lambda x: x[rows], split), parallel.BATCH)
-    sums = gradients.map_stacked(
-        lambda network: _sums(problem, network, batch, counts), networks, batching
-    )
+
+    def sums_of(network):
+        params, model_state = network
+        return _sums(problem, (params, with_frozen(model_state, frozen)), batch, counts)
+
+    sums = gradients.map_stacked(sums_of, networks, batching)
     return parallel.constrained(mesh, sums)
 
 
@@ -352,7 +353,7 @@ def _sums(problem, network, batch, counts):
     for task in problem.task_names:
         target, mask = batch.labels(task)
         mask &= with_trailing_axes(counts, mask.ndim)
-        results[task] = problem.metrics[task].sums(outputs[task], target, mask)
+        results[task] = problem.tasks[task].metric.sums(outputs[task], target, mask)
     return results
 
 

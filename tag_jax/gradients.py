@@ -201,7 +201,7 @@ def task_gradients(
         pullback,
         problem.task_names,
     )
-    return gradients, {'shared': shared_state, 'heads': head_states}
+    return gradients, {**model_state, 'shared': shared_state, 'heads': head_states}
 
 
 def task_losses(
@@ -224,8 +224,8 @@ def task_losses(
       ValueError: see `task_gradients`.
     """
     _check_batch(batch)
-    representation, _ = problem.encode(
-        params['shared'], model_state['shared'], batch.inputs, train, _encoder_key(key)
+    representation, _ = problem.represent(
+        params, model_state, batch.inputs, train, _encoder_key(key)
     )
     results = [
         _task_loss(
@@ -353,9 +353,9 @@ def preferred_batching(
       params, model_state, inputs: arrays or shapes; only shapes matter.
     """
     return faster_batching(
-        lambda shared, state, x, key: problem.encode(shared, state, x, True, key),
-        params['shared'],
-        model_state['shared'],
+        lambda params, state, x, key: problem.represent(params, state, x, True, key),
+        params,
+        model_state,
         inputs,
         jax.eval_shape(lambda: jax.random.key(0)),
     )
@@ -434,7 +434,8 @@ def _encode_with_vjp(problem, params, model_state, batch, key, train):
     """((representation, new shared state), vjp with respect to the shared parameters)."""
 
     def encode(shared):
-        return problem.encode(shared, model_state['shared'], batch.inputs, train, _encoder_key(key))
+        whole = {**params, 'shared': shared}
+        return problem.represent(whole, model_state, batch.inputs, train, _encoder_key(key))
 
     representation, pullback, shared_state = jax.vjp(encode, params['shared'], has_aux=True)
     return (representation, shared_state), pullback
@@ -450,7 +451,7 @@ def _task_loss(problem, task, head, model_state, representation, batch, key, tra
     output = jax.tree.map(
         lambda z: jnp.where(with_trailing_axes(mask, z.ndim), z, jax.lax.stop_gradient(z)), output
     )
-    losses = problem.losses[task](output, target)
+    losses = problem.tasks[task].loss(output, target)
     if not losses.ndim or losses.shape != target.shape[: losses.ndim]:
         raise ValueError(
             f'the loss of {task!r} must be one number for each example (or pixel), '

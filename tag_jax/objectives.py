@@ -1,10 +1,24 @@
-"""What a kind of task means: its loss, its metric and the width of its head."""
+"""Objectives: what a task is trained for, how it is judged, and how its answers are read.
 
-import functools
+The tasks of a dataset are `{task: Objective}`. A function makes each: `classification`, `binary`,
+`multilabel`, `regression`, `segmentation`, `pixel_regression`, `tokens`. An `Objective` of one's
+own has a loss and a `Metric`.
+
+Examples:
+  >>> import jax.numpy as jnp
+  >>> from tag_jax import objectives
+  >>> colour = objectives.classification(3)
+  >>> colour.kind, colour.width
+  ('classification', 3)
+  >>> float(colour.loss(jnp.array([[0.0, 0.0, 0.0]]), jnp.array([2]))[0])
+  1.098...
+"""
+
 import numbers
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -31,86 +45,101 @@ class Metric(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """What a head is trained for.
+    """What a task is trained for.
 
     Attributes:
       width: the number of outputs that the head needs.
-      loss: `(output [B, width], target) -> [B]`; for tasks whose labels are images,
-        `(output [B, H, W, width], target) -> [B, H, W]`.
+      loss: `(output [B, width], target) -> [B]`; where an example has several labels (pixels,
+        tokens), one number for each of them, `[B, ...]`.
       metric: a `Metric`.
+      kind: a word for it.
+      answer: `output [N, ..., width] -> [N, ...]` in NumPy, what the head says: numbers of classes,
+        or values; None for the outputs as they are.
+      probabilities: `output [N, ..., width] -> [N, ..., C]` in NumPy; None if it has none.
     """
 
     width: int
     loss: Callable
     metric: Metric
+    kind: str = 'custom'
+    answer: Callable | None = None
+    probabilities: Callable | None = None
+
+    def __repr__(self):
+        return f'Objective({self.kind}, width {self.width})'
 
 
-def objective(kind: str, size: int) -> Objective:
-    """The objective of a kind of task, as datasets name it.
-
-    Args:
-      kind: 'classification', 'regression' or 'absolute_regression' for one label an example;
-        'segmentation', 'pixel_regression' or 'absolute_pixel_regression' for labels that are images
-        (the same losses, a pixel; 'absolute' ones regress by the absolute error).
-      size: the number of classes, or of regressed values.
-
-    Returns:
-      An `Objective`.
-
-    Raises:
-      ValueError: if the kind is unknown.
-    """
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise ValueError(f'there is no kind of task called {kind!r}: choose {", ".join(_KINDS)}')
-    return _KINDS[kind](size)
-
-
-def for_tasks(tasks: Mapping[str, tuple[str, int]]) -> dict[str, Objective]:
-    """The objectives of all tasks.
+def check_tasks(tasks: Mapping[str, Any]) -> None:
+    """Raises ValueError unless tasks are `{task: Objective}`, at least one, with names of text.
 
     Args:
-      tasks: `{task: (kind, size)}`, as a `tag_jax.data.Dataset` has them.
-
-    Returns:
-      `{task: Objective}`.
-
-    Raises:
-      ValueError: see `objective`.
+      tasks: what was given.
     """
-    return {task: objective(*kind) for task, kind in tasks.items()}
+    if not isinstance(tasks, Mapping):
+        raise ValueError(
+            f'tasks must be a dict {{task: objective}}, not {type(tasks).__name__}: give '
+            "{'colour': objectives.classification(3)}"
+        )
+    if not tasks:
+        raise ValueError('a problem needs at least one task')
+    for name, objective in tasks.items():
+        if not isinstance(name, str) or not name:
+            raise ValueError(f'the name of a task must be text, not {name!r}')
+        if not all(hasattr(objective, part) for part in ('width', 'loss', 'metric')):
+            raise ValueError(
+                f'the task {name!r} must be an objective, not {objective!r}: make it with '
+                'objectives.classification(3), objectives.regression() or another'
+            )
+        if not callable(objective.loss):
+            raise ValueError(f'the loss of {name!r} must be a function, not {objective.loss!r}')
+        if not (hasattr(objective.metric, 'sums') and hasattr(objective.metric, 'finish')):
+            raise ValueError(
+                f'the metric of {name!r} has no sums and finish: use a tag_jax.objectives.Metric'
+            )
 
 
-def losses_and_metrics(
-    objectives: Mapping[str, Objective],
-) -> tuple[dict[str, Callable], dict[str, Metric]]:
-    """Losses and metrics as `problem.from_linen` and the others take them.
-
-    Args:
-      objectives: `{task: Objective}`.
-
-    Returns:
-      `{task: loss}` and `{task: Metric}`.
-    """
-    losses = {task: objective.loss for task, objective in objectives.items()}
-    metrics = {task: objective.metric for task, objective in objectives.items()}
-    return losses, metrics
-
-
-def classification(num_classes: int) -> Objective:
+def classification(num_classes: int, class_weights: Sequence[float] | None = None) -> Objective:
     """Softmax cross entropy over integer labels.
 
     The error is 100 x the misclassified share; 'accuracy' is the share that is right.
 
     Args:
       num_classes: C; outputs are logits `[B, C]`, targets integers `[B]` in [0, C).
+      class_weights: C numbers by which the losses of the examples of each class are multiplied;
+        None for 1. The error counts every example alike.
 
     Returns:
       An `Objective`.
 
     Raises:
-      ValueError: if there are less than two classes; from its loss, if the head has not C outputs;
-        from its metric, if a label is no class.
+      ValueError: if there are less than two classes, or the weights do not fit them; from its
+        loss, if the head has not C outputs; from its metric, if a label is no class.
     """
+    return _classes('classification', 'class labels', '[N]', 1, num_classes, class_weights)
+
+
+def tokens(num_classes: int) -> Objective:
+    """Softmax cross entropy over the integer label of every token of a sequence.
+
+    The error is 100 x the misclassified share of the tokens that have a label; 'accuracy' is the
+    share that is right. Padding goes behind a mask, bool `[B, L]`.
+
+    Args:
+      num_classes: C; outputs are logits `[B, L, C]`, targets integers `[B, L]` in [0, C).
+
+    Returns:
+      An `Objective`.
+
+    Raises:
+      ValueError: as `classification`.
+    """
+    return _classes('tokens', 'class labels of tokens', '[N, L]', 2, num_classes, None)
+
+
+def _classes(kind, labels_of, shape, ndim, num_classes, class_weights):
+    """Softmax cross entropy over integer labels of `ndim` axes."""
+    _check_size('num_classes', num_classes, 2)
+    weights = _class_weights(class_weights, num_classes)
 
     def loss(output, target):
         if output.shape[-1] != num_classes:
@@ -118,27 +147,96 @@ def classification(num_classes: int) -> Objective:
                 f'{num_classes} classes need {num_classes} outputs of the head, '
                 f'which has {output.shape[-1]}'
             )
-        return optax.softmax_cross_entropy_with_integer_labels(output, target.astype(jnp.int32))
+        target = target.astype(jnp.int32)
+        losses = optax.softmax_cross_entropy_with_integer_labels(output, target)
+        return losses if weights is None else losses * jnp.asarray(weights, losses.dtype)[target]
 
     def sums(output, target, mask):
+        mask = _spread(mask, target.shape)
         right = jnp.argmax(output, axis=-1) == target
         return {'labels': jnp.sum(mask), 'right': jnp.sum(right & mask)}
 
-    def finish(totals, reference=None):
-        del reference
-        labels, right = float(totals['labels']), float(totals['right'])
-        return {'error': 100 * (labels - right) / labels, 'accuracy': right / labels}
-
     def reference(target, mask):
-        if target.ndim != 1 or target.dtype.kind not in 'iub':
+        if target.ndim != ndim or target.dtype.kind not in 'iub':
             raise ValueError(
-                f'class labels must be integers [N], not {target.dtype} {list(target.shape)}'
+                f'{labels_of} must be integers {shape}, not {target.dtype} {list(target.shape)}'
             )
         _check_classes(target[mask], num_classes)
 
-    _check_size('num_classes', num_classes, 2)
     loss.check_targets = reference
-    return Objective(num_classes, loss, Metric(sums, finish, reference))
+    metric = Metric(sums, _share_right, reference)
+    return Objective(num_classes, loss, metric, kind, _most_probable, _softmax)
+
+
+def binary(pos_weight: float | None = None) -> Objective:
+    """Sigmoid cross entropy of one logit: is it so, or not?
+
+    The error is 100 x the misclassified share; 'accuracy' is the share that is right.
+
+    Args:
+      pos_weight: what the losses of positive examples are multiplied by; None for 1. Outputs are
+        logits `[B, 1]`, targets 0 or 1, `[B]`.
+
+    Returns:
+      An `Objective`.
+
+    Raises:
+      ValueError: if the weight is not positive; from its loss, if the head has not one output; from
+        its metric, if a label is neither 0 nor 1.
+    """
+    weight = _positive_weight(pos_weight)
+
+    def loss(output, target):
+        return _sigmoid_losses(_as_columns(target, output), output, weight)[..., 0]
+
+    def sums(output, target, mask):
+        right = (output[..., 0] > 0) == (target > 0)
+        return {'labels': jnp.sum(mask), 'right': jnp.sum(right & mask)}
+
+    def reference(target, mask):
+        _check_zero_or_one(target, mask, 1, 'labels of a binary task must be 0 or 1, [N]')
+
+    loss.check_targets = reference
+    answer = lambda output: (output[..., 0] > 0).astype(np.int32)
+    metric = Metric(sums, _share_right, reference)
+    return Objective(1, loss, metric, 'binary', answer, _both_sides)
+
+
+def multilabel(size: int) -> Objective:
+    """Sigmoid cross entropy of several labels of an example, each of which is so or not.
+
+    The error is 100 x the misclassified share of all labels (the Hamming loss); 'accuracy' is the
+    share that is right.
+
+    Args:
+      size: L; outputs are logits `[B, L]`, targets 0 or 1, `[B, L]`, masks `[B]` or `[B, L]`.
+
+    Returns:
+      An `Objective`.
+
+    Raises:
+      ValueError: if L is not at least 1; from its loss, if the head has not L outputs; from its
+        metric, if a label is neither 0 nor 1.
+    """
+    _check_size('size', size, 1)
+
+    def loss(output, target):
+        return _sigmoid_losses(_as_columns(target, output), output, None)
+
+    def sums(output, target, mask):
+        mask = _spread(mask, target.shape)
+        right = (output > 0) == (target > 0)
+        return {'labels': jnp.sum(mask), 'right': jnp.sum(right & mask)}
+
+    def reference(target, mask):
+        _check_zero_or_one(target, mask, 2, f'several labels must be 0 or 1, [N, {size}]')
+        if target.shape[1] != size:
+            raise ValueError(f'there are {target.shape[1]} labels an example, not {size}')
+
+    loss.check_targets = reference
+    answer = lambda output: (output > 0).astype(np.int32)
+    metric = Metric(sums, _share_right, reference)
+    return Objective(size, loss, metric, 'multilabel', answer, _sigmoid)
 
 
 def segmentation(num_classes: int) -> Objective:
@@ -196,7 +294,8 @@ def segmentation(num_classes: int) -> Objective:
         return pixelwise.loss(output, target)
 
     loss.check_targets = reference
-    return Objective(num_classes, loss, Metric(sums, finish, reference))
+    metric = Metric(sums, finish, reference)
+    return Objective(num_classes, loss, metric, 'segmentation', _most_probable, _softmax)
 
 
 def regression(size: int = 1, absolute: bool = False) -> Objective:
@@ -259,22 +358,31 @@ def regression(size: int = 1, absolute: bool = False) -> Objective:
             raise ValueError(_NO_VARIANCE)
         return float(labels.var(axis=0).mean())
 
-    return Objective(size, loss, Metric(sums, finish, reference))
+    def answer(output):
+        return output[..., 0] if size == 1 else output
+
+    return Objective(size, loss, Metric(sums, finish, reference), 'regression', answer)
+
+
+def pixel_regression(size: int = 1, absolute: bool = False) -> Objective:
+    """Squared or absolute error of every pixel: `regression` under a name of its own.
+
+    Args:
+      size, absolute: see `regression`; outputs are `[B, H, W, D]`.
+
+    Returns:
+      An `Objective`.
+
+    Raises:
+      ValueError: see `regression`.
+    """
+    return regression(size, absolute)._replace(kind='pixel_regression')
 
 
 _NO_VARIANCE = (
     'all its targets are equal, and its error is relative to their variance: drop the task, or '
     'give the split other examples'
 )
-
-_KINDS = {
-    'classification': classification,
-    'regression': regression,
-    'absolute_regression': functools.partial(regression, absolute=True),
-    'segmentation': segmentation,
-    'pixel_regression': regression,
-    'absolute_pixel_regression': functools.partial(regression, absolute=True),
-}
 
 
 def _check_size(name, size, least):
@@ -305,3 +413,90 @@ def _as_columns(target, output):
             f'targets {list(target.shape)} do not fit the outputs of the head, {list(output.shape)}'
         )
     return jnp.reshape(target, output.shape)
+
+
+def _share_right(totals, reference=None):
+    """The error and the accuracy of labels that are right or wrong."""
+    del reference
+    labels, right = float(totals['labels']), float(totals['right'])
+    return {'error': 100 * (labels - right) / labels, 'accuracy': right / labels}
+
+
+def of_kind(kind: str, width: int) -> Objective:
+    """An objective as a saved run names it, to read answers by.
+
+    Args:
+      kind: of an `Objective`.
+      width: of its head.
+
+    Returns:
+      An `Objective`; one without answers, if the kind is none of those that are made here.
+    """
+    makers = {
+        'classification': lambda: classification(width),
+        'binary': binary,
+        'multilabel': lambda: multilabel(width),
+        'regression': lambda: regression(width),
+        'segmentation': lambda: segmentation(width),
+        'pixel_regression': lambda: pixel_regression(width),
+        'tokens': lambda: tokens(width),
+    }
+    if kind in makers:
+        return makers[kind]()
+    return Objective(width, _no_loss, Metric(_no_loss, _no_loss), kind)
+
+
+def _no_loss(*arguments):
+    raise ValueError('the objective of a saved run is for reading answers: give the problem')
+
+
+def _class_weights(weights, num_classes):
+    """Weights of classes as an array `[C]`, or None."""
+    if weights is None:
+        return None
+    found = np.asarray(weights, np.float32)
+    if found.shape != (num_classes,) or not (np.isfinite(found) & (found >= 0)).all():
+        raise ValueError(
+            f'class_weights must be {num_classes} numbers of at least 0, not {weights!r}'
+        )
+    return found
+
+
+def _positive_weight(weight):
+    number = isinstance(weight, numbers.Real) and 0 < weight < np.inf
+    if weight is not None and not number:
+        raise ValueError(f'pos_weight must be a positive number, not {weight!r}')
+    return weight
+
+
+def _sigmoid_losses(target, logits, pos_weight):
+    """The cross entropy of each label, of the shape of the logits."""
+    target = target.astype(logits.dtype)
+    positive, negative = target * jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
+    return -((1 if pos_weight is None else pos_weight) * positive + (1 - target) * negative)
+
+
+def _check_zero_or_one(target, mask, ndim, rule):
+    if target.ndim != ndim:
+        raise ValueError(f'{rule}, not {target.dtype} {list(target.shape)}')
+    labels = target[mask]
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError(f'{rule}, not {labels[~np.isin(labels, (0, 1))][0]}')
+
+
+def _most_probable(output):
+    return output.argmax(axis=-1)
+
+
+def _softmax(output):
+    shifted = np.exp(output - output.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def _sigmoid(output):
+    return np.exp(-np.logaddexp(0, -output))
+
+
+def _both_sides(output):
+    """The probabilities of no and of yes, `[N, 2]`, from logits `[N, 1]`."""
+    return np.concatenate([_sigmoid(-output), _sigmoid(output)], axis=-1)

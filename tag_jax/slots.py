@@ -15,7 +15,7 @@ import optax
 from jax.typing import ArrayLike
 
 from tag_jax import affinity, gradients, parallel
-from tag_jax.problem import Batch, with_trailing_axes
+from tag_jax.problem import Batch, split_frozen, with_frozen, with_trailing_axes
 
 # Where passes are unrolled: tasks up to which all lookaheads are one compiled call, and sources a
 # call beyond, which costs a forward pass more for each call and keeps compile time down.
@@ -87,7 +87,7 @@ class Slot(NamedTuple):
       key: a scalar, folded with the step for dropout and the like.
       task_mask: bool `[T]`, the tasks that the network trains.
       learning_rate: of the optimizer, and eta of affinity measurements; a scalar.
-      params, model_state, opt_state: where it stands.
+      params, model_state, opt_state: where it stands; without frozen parameters.
       best: its parameters and model state when it did best on validation.
     """
 
@@ -156,6 +156,7 @@ def initial(
 def _initial(program, seed, task_mask, learning_rate):
     init_key, key = jax.random.split(jax.random.key(seed))
     params, model_state = program.problem.init(init_key)
+    model_state, _ = split_frozen(model_state)
     slot = Slot(
         step=jnp.zeros((), jnp.int32),
         key=key,
@@ -245,7 +246,11 @@ def taken(outputs: Outputs, schedule: Schedule, index: int) -> Outputs:
 
 
 def advance(
-    program: Program, slots: Slot, data: tuple[Batch, Batch | None], schedule: Schedule
+    program: Program,
+    slots: Slot,
+    data: tuple[Batch, Batch | None],
+    schedule: Schedule,
+    frozen: Any = None,
 ) -> tuple[Slot, Outputs]:
     """Takes the C steps of a schedule.
 
@@ -255,12 +260,13 @@ def advance(
       data: the training and the validation split, each a `Batch` on the device; the second may be
         None where nothing is measured on it.
       schedule: a `Schedule`.
+      frozen: the frozen parameters of all networks, on the device; None if there are none.
 
     Returns:
       The slots, and what they report.
     """
     if program.batching == 'vmap':
-        return _scan(program, slots, data, schedule)
+        return _scan(program, slots, data, schedule, frozen)
     num_steps, num_slots = schedule.live.shape
     networks = [jax.tree.map(lambda x, n=n: x[n], slots) for n in range(num_slots)]
     reports = {}
@@ -268,8 +274,8 @@ def advance(
         rows = jax.tree.map(lambda x, at=(step, n): x[at], schedule[:2])
         matrix = None
         if schedule.measure[step]:
-            matrix = _measured_alone(program, networks[n], data, rows)
-        networks[n], *report = _step_alone(program.alone, networks[n], data[0], rows[0])
+            matrix = _measured_alone(program, networks[n], data, rows, frozen)
+        networks[n], *report = _step_alone(program.alone, networks[n], data[0], rows[0], frozen)
         reports[step, n] = Outputs(*report, matrix)
     size = len(program.problem.task_names)
     outputs = Outputs(
@@ -286,7 +292,7 @@ def advance(
 
 
 @functools.partial(jax.jit, static_argnames='program', donate_argnames='slots')
-def _scan(program, slots, data, schedule):
+def _scan(program, slots, data, schedule, frozen):
     """The steps of a schedule in one loop, all slots at once."""
 
     def examples_of(split, rows):
@@ -297,13 +303,13 @@ def _scan(program, slots, data, schedule):
         batches = examples_of(data[0], now.rows)
         matrices = None
         if program.measurement:
-            measured = lambda: jax.vmap(functools.partial(_measure, program))(
+            measured = lambda: jax.vmap(functools.partial(_measure, program, frozen))(
                 slots, batches, examples_of(data[1], now.validation_rows)
             )
             blank = jax.eval_shape(measured)
             nothing = lambda: jnp.full(blank.shape, jnp.nan, blank.dtype)
             matrices = jax.lax.cond(now.measure, measured, nothing)
-        stepped, *report = jax.vmap(functools.partial(_step, program))(slots, batches)
+        stepped, *report = jax.vmap(functools.partial(_step, program, frozen))(slots, batches)
         if program.ragged:
             stepped = jax.tree.map(_where(now.live), stepped, slots)
         stepped = parallel.constrained(program.mesh, stepped, parallel.NETWORKS)
@@ -314,18 +320,18 @@ def _scan(program, slots, data, schedule):
 
 
 @functools.partial(jax.jit, static_argnames='program', donate_argnames='slot')
-def _step_alone(program, slot, train, rows):
+def _step_alone(program, slot, train, rows, frozen):
     """One step of one network: (slot, losses [T], active [T], finite [T + 1])."""
     batch = parallel.constrained(program.mesh, _examples(train, rows), parallel.BATCH)
-    return parallel.constrained(program.mesh, _step(program, slot, batch))
+    return parallel.constrained(program.mesh, _step(program, frozen, slot, batch))
 
 
-def _measured_alone(program, slot, data, rows):
+def _measured_alone(program, slot, data, rows, frozen):
     """The affinities of one network before its step, `[T, T]`."""
     if program.measurement.kind != 'exact':
-        return _measure_alone(program, slot, data, rows)
+        return _measure_alone(program, slot, data, rows, frozen)
     return in_pieces(
-        functools.partial(_measure_alone, program, slot, data, rows),
+        functools.partial(_measure_alone, program, slot, data, rows, frozen),
         len(program.problem.task_names),
     )
 
@@ -351,24 +357,25 @@ def in_pieces(
 
 
 @functools.partial(jax.jit, static_argnames='program')
-def _measure_alone(program, slot, data, rows, sources=None):
+def _measure_alone(program, slot, data, rows, frozen, sources=None):
     batches = (
         parallel.constrained(program.mesh, _examples(split, some), parallel.BATCH)
         for split, some in zip(data, rows, strict=True)
     )
-    return parallel.constrained(program.mesh, _measure(program, slot, *batches, sources))
+    return parallel.constrained(program.mesh, _measure(program, frozen, slot, *batches, sources))
 
 
-def _step(program, slot, batch):
+def _step(program, frozen, slot, batch):
     """One training step of one network: (slot, losses [T], active [T], finite [T + 1])."""
     task_gradients, model_state = gradients.task_gradients(
         program.problem,
         slot.params,
-        slot.model_state,
+        with_frozen(slot.model_state, frozen),
         batch,
         jax.random.fold_in(slot.key, slot.step),
         task_mask=slot.task_mask,
     )
+    model_state, _ = split_frozen(model_state)
     losses, active = task_gradients.losses, task_gradients.active
     by_task = _finite_tasks(task_gradients)
     if program.if_not_finite == 'drop':
@@ -414,14 +421,15 @@ def _sum(tree):
     )
 
 
-def _measure(program, slot, batch, validation_batch=None, sources=None):
+def _measure(program, frozen, slot, batch, validation_batch=None, sources=None):
     """The inter-task affinities of one network before its step, `[T, T]`; `[S, T]` of sources."""
     measurement, lookahead = program.measurement, None
+    model_state = with_frozen(slot.model_state, frozen)
     if measurement.step == 'optimizer':
         losses, active = gradients.task_losses(
             program.problem,
             slot.params,
-            slot.model_state,
+            model_state,
             batch,
             jax.random.fold_in(slot.key, slot.step),
         )
@@ -435,7 +443,7 @@ def _measure(program, slot, batch, validation_batch=None, sources=None):
     return affinity.inter_task_affinity(
         program.problem,
         slot.params,
-        slot.model_state,
+        model_state,
         _first(batch, measurement.examples),
         slot.learning_rate,
         measurement.kind,

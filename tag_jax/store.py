@@ -4,6 +4,8 @@ parameters/          params and model state (orbax)
 predict.stablehlo    its prediction function, which runs without the model's code
 affinity.npz         the affinities measured while it trained, if any were
 network.json         what it was trained as and how it did; written last
+
+Frozen parameters lie beside the networks that share them, in a folder named by their checksum.
 """
 
 import logging
@@ -17,7 +19,7 @@ import jax
 
 from tag_jax import checkpoint, prediction, workdir
 from tag_jax.affinity import AffinitySummary
-from tag_jax.problem import MultiTaskProblem
+from tag_jax.problem import MultiTaskProblem, split_frozen, with_frozen
 from tag_jax.training import NetworkPlan, TrainedNetwork
 
 _PARAMETERS, _FUNCTION, _RECORD = 'parameters', 'predict.stablehlo', 'network.json'
@@ -48,7 +50,8 @@ def keep(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     arrays = (network.params, network.model_state)
-    checkpoint.save(folder / _PARAMETERS, _tree(*arrays))
+    model_state, frozen = split_frozen(network.model_state)
+    checkpoint.save(folder / _PARAMETERS, _tree(network.params, model_state))
     example = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((batch_size, *x.shape[1:]), x.dtype), inputs
     )
@@ -70,8 +73,17 @@ def keep(
             'steps': network.steps,
             'seconds': network.seconds,
             'not_finite': network.not_finite,
+            **({} if frozen is None else {'frozen': _keep_frozen(folder.parent, frozen)}),
         },
     )
+
+
+def _keep_frozen(parent, frozen):
+    """Writes frozen parameters, unless they are there; the name of their folder."""
+    name = f'frozen_{checkpoint.checksum(frozen)}'
+    if not (parent / name).exists():
+        checkpoint.save(parent / name, frozen)
+    return name
 
 
 def kept(
@@ -114,9 +126,15 @@ def arrays(folder: str | os.PathLike, problem: MultiTaskProblem | None = None) -
       problem: the `MultiTaskProblem` that was trained, for the structure that it gives them; None
         for nested dicts with string keys.
     """
-    like = None if problem is None else _tree(*jax.eval_shape(problem.init, jax.random.key(0)))
-    tree = checkpoint.restore(pathlib.Path(folder) / _PARAMETERS, like)
-    return tree['params'], tree['model_state']
+    folder, like, frozen_like = pathlib.Path(folder), None, None
+    if problem is not None:
+        params, model_state = problem.shapes
+        model_state, frozen_like = split_frozen(model_state)
+        like = _tree(params, model_state)
+    tree = checkpoint.restore(folder / _PARAMETERS, like)
+    name = workdir.read_json(folder / _RECORD).get('frozen')
+    frozen = None if name is None else checkpoint.restore(folder.parent / name, frozen_like)
+    return tree['params'], with_frozen(tree['model_state'], frozen)
 
 
 def predictor(folder: str | os.PathLike, batch_size: int) -> Callable[[Any], dict[str, Any]]:

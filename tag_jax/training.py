@@ -32,7 +32,7 @@ import tqdm
 
 from tag_jax import affinity, evaluation, examples, gradients, optim, parallel, progress, slots
 from tag_jax.data import Source, Split
-from tag_jax.problem import MultiTaskProblem
+from tag_jax.problem import MultiTaskProblem, split_frozen, with_frozen
 
 # Slots are limited in number, and by the memory of their parameters, moments and best copies.
 MAX_SLOTS = 16
@@ -300,6 +300,7 @@ def train_networks(
     slots_each = num_slots(problem, len(plans), shapes, config)
     train = examples.examples(problem, train_split, mesh)
     validation = evaluation.prepare(problem, validation_split, mesh)
+    frozen = problem.frozen and problem.frozen.values()
     work = _Work(
         program=slots.Program(
             problem=problem,
@@ -317,6 +318,8 @@ def train_networks(
         train=train,
         validation=validation,
         checkpoints=checkpoints,
+        frozen=frozen,
+        frozen_on_device=parallel.placed(mesh, frozen),
     )
     with tqdm.tqdm(
         total=len(plans) * config.steps,
@@ -343,7 +346,7 @@ class _AtRate(NamedTuple):
 
 def _takes_traced_rate(problem, optimizer):
     """Whether an optimizer can be made of a learning rate that is traced."""
-    params, _ = jax.eval_shape(problem.init, jax.random.key(0))
+    params, _ = problem.shapes
 
     def step(rate, params):
         transform = optax.with_extra_args_support(optimizer(rate))
@@ -368,7 +371,7 @@ def check_optimizer(
     """
     if config.affinity_step != 'optimizer' or not any(plan.measures_affinity for plan in plans):
         return
-    params, _ = jax.eval_shape(problem.init, jax.random.key(0))
+    params, _ = problem.shapes
     state = jax.eval_shape(config.optimizer(config.learning_rate).init, params)
     several = lambda node: isinstance(node, optax.MultiStepsState)
     if any(map(several, jax.tree.leaves(state, is_leaf=several))):
@@ -414,7 +417,8 @@ def num_slots(
       config: a `TrainingConfig`.
     """
     devices = config.mesh[0]
-    return -(-(config.slots or _usual_slots(problem, num_networks, inputs)) // devices) * devices
+    found = config.slots or _usual_slots(problem, num_networks, inputs, config)
+    return -(-found // devices) * devices
 
 
 def num_workers(config: TrainingConfig, num_networks: int, slots_each: int) -> int:
@@ -433,14 +437,30 @@ def num_workers(config: TrainingConfig, num_networks: int, slots_each: int) -> i
     return max(1, min(most, -(-num_networks // slots_each)))
 
 
-def _usual_slots(problem, num_networks, inputs):
+def _usual_slots(problem, num_networks, inputs, config):
     if _batching(problem, inputs) == 'unroll':
         return 1
     if jax.default_backend() == 'cpu':
         return max(1, min(-(-num_networks // 2), CPU_SLOTS))
-    params, _ = jax.eval_shape(problem.init, jax.random.key(0))
-    slot_bytes = 4 * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(params))
-    return max(1, min(num_networks, MAX_SLOTS, MAX_SLOT_BYTES // max(slot_bytes, 1)))
+    at_most = MAX_SLOT_BYTES // max(slot_bytes(problem, config), 1)
+    return max(1, min(num_networks, MAX_SLOTS, at_most))
+
+
+def slot_bytes(problem: MultiTaskProblem, config: TrainingConfig) -> int:
+    """The memory that a slot takes: parameters and model state, now and at their best, and moments.
+
+    Frozen parameters are there once for all slots, and do not count.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      config: a `TrainingConfig`, for its optimizer and weighting.
+    """
+    params, model_state = problem.shapes
+    model_state, _ = split_frozen(model_state)
+    transform = optax.chain(config.weighting(), config.optimizer(config.learning_rate))
+    moments = jax.eval_shape(transform.init, params)
+    held = (params, params, model_state, model_state, moments)
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(held))
 
 
 def _splits_of_steps(config, train, validation):
@@ -459,6 +479,8 @@ class _Work(NamedTuple):
       train: the training split, ready for computing.
       validation: the validation split, prepared for evaluation.
       checkpoints: plan -> folder of its checkpoints, or None.
+      frozen: the frozen parameters of all networks; None if there are none.
+      frozen_on_device: the same where they are computed with, once on each device.
     """
 
     program: slots.Program
@@ -468,6 +490,8 @@ class _Work(NamedTuple):
     train: examples.Examples
     validation: evaluation.PreparedSplit
     checkpoints: Callable[[NetworkPlan], Any] | None
+    frozen: Any
+    frozen_on_device: Any
 
     @property
     def splits(self):
@@ -573,7 +597,12 @@ def _train_in_slots(work, desk):
             state, outputs = _advance(work, state, schedule)
             networks = state.params, state.model_state
             scores = evaluation.scores(
-                problem, networks, work.validation, config.batch_size, program.batching
+                problem,
+                networks,
+                work.validation,
+                config.batch_size,
+                program.batching,
+                work.frozen_on_device,
             )
         compiled = True
         seconds = (time.perf_counter() - began) / len(occupied) / work.num_workers
@@ -595,6 +624,8 @@ def _train_in_slots(work, desk):
                 best = slots.one(program, state.best, n)
                 if program.mesh is not None:
                     best = jax.tree.map(np.asarray, best)
+                params, model_state = best
+                best = params, with_frozen(model_state, work.frozen)
                 desk.hand_in_network(_trained(runs[n], best), config.steps - runs[n].step)
                 _forget(work, runs[n].plan)
                 runs[n] = None
@@ -652,7 +683,7 @@ def _advance(work, state, schedule):
     ):
         data, rows = zip(own, other, strict=True)
         piece = piece._replace(rows=rows[0], validation_rows=rows[1])
-        state, output = slots.advance(work.program, state, data, piece)
+        state, output = slots.advance(work.program, state, data, piece, work.frozen_on_device)
         outputs.append(output)
     return state, jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
 
@@ -755,6 +786,6 @@ def _batching(problem, inputs, mesh=None):
     """How networks are batched: `gradients.preferred_batching`, or vmap over a mesh of them."""
     if parallel.size(mesh, parallel.NETWORKS) > 1:
         return 'vmap'
-    params, model_state = jax.eval_shape(problem.init, jax.random.key(0))
+    params, model_state = problem.shapes
     example = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), inputs)
     return gradients.preferred_batching(problem, params, model_state, example)

@@ -5,12 +5,10 @@ import gc
 import os
 import pathlib
 
-import flax.linen as nn
 import hypothesis
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 from small import (
     TASKS,
     ConvolutionalEncoder,
@@ -21,7 +19,6 @@ from small import (
     make_split,
 )
 
-from tag_jax import objectives
 from tag_jax.data import Dataset
 from tag_jax.problem import Batch, from_linen, from_nnx
 
@@ -130,15 +127,8 @@ def nnx_convolutional_problem():
 
 
 def _with_nnx(make_encoder):
-    kinds = objectives.for_tasks(TASKS)
-    heads = {
-        task: lambda rngs, width=kind.width: nnx.Linear(8, width, rngs=rngs)
-        for task, kind in kinds.items()
-    }
-    return from_nnx(make_encoder, heads, *objectives.losses_and_metrics(kinds), EXAMPLE)
+    return from_nnx(make_encoder, TASKS, EXAMPLE)
 
 
 def _with_linen(encoder):
-    kinds = objectives.for_tasks(TASKS)
-    heads = {task: nn.Dense(kind.width) for task, kind in kinds.items()}
-    return from_linen(encoder, heads, *objectives.losses_and_metrics(kinds), EXAMPLE)
+    return from_linen(encoder, TASKS, EXAMPLE)

@@ -7,26 +7,26 @@ import numpy as np
 from flax import nnx
 
 from tag_jax import models, objectives
-from tag_jax.data import Split, TaskKind
+from tag_jax.data import Split
 from tag_jax.problem import from_nnx
 
 TASKS = {
-    'sign': TaskKind('classification', 2),
-    'octant': TaskKind('classification', 8),
-    'radius': TaskKind('regression', 1),
+    'sign': objectives.classification(2),
+    'octant': objectives.classification(8),
+    'radius': objectives.regression(),
 }
+
+
+def kinds(tasks):
+    """`{task: (kind, width)}` of objectives, whose functions are made anew each time."""
+    return {task: (objective.kind, objective.width) for task, objective in tasks.items()}
 
 
 def make_problem(tasks=None, widths=(16, 8)):
     """An MLP on three inputs with heads for the tasks of `make_split`."""
-    kinds = objectives.for_tasks(tasks or TASKS)
     return from_nnx(
         lambda rngs: models.MLP(3, widths, rngs=rngs),
-        {
-            task: lambda rngs, width=kind.width: nnx.Linear(widths[-1], width, rngs=rngs)
-            for task, kind in kinds.items()
-        },
-        *objectives.losses_and_metrics(kinds),
+        tasks or TASKS,
         jax.ShapeDtypeStruct((1, 3), jnp.float32),
     )
 

@@ -36,7 +36,7 @@ FLOORS = {
     'selection': 0,
     'models': 0,
     'data': 0,
-    'objectives': 0,
+    'objectives': -1,
     'checkpoint': 1,
     'parallel': 0,
     'prediction': 0,

@@ -124,14 +124,14 @@ def test_a_representation_without_a_gradient_is_named(dataset):
         lambda key: {'shared': {'w': jnp.eye(3)}, 'heads': {'radius': {'w': jnp.ones((3, 1))}}},
         lambda shared, inputs: {'z': inputs @ shared['w'], 'mask': inputs[:, 0] > 0},
         {'radius': lambda head, representation: representation['z'] @ head['w']},
-        *objectives.losses_and_metrics(objectives.for_tasks({'radius': TASKS['radius']})),
+        {'radius': TASKS['radius']},
     )
     with pytest.raises(ValueError, match=r"representation has a part\['mask'\] of bool, which has"):
         evaluation.check_split(problem, dataset.train, 'train')
 
 
 def test_heads_of_the_wrong_width_are_named_before_training(dataset):
-    narrow = make_problem({**TASKS, 'octant': ('classification', 3)})
+    narrow = make_problem({**TASKS, 'octant': objectives.classification(3)})
     with pytest.raises(ValueError, match="of 'octant' will not do: the label [3-7] is not one of"):
         evaluation.check_split(narrow, dataset.train, 'train')
 
@@ -175,8 +175,7 @@ def test_metrics_need_only_sums_and_a_finish():
         lambda key: {'shared': jnp.eye(1), 'heads': {'a': jnp.ones(())}},
         lambda shared, inputs: inputs @ shared,
         {'a': lambda head, z: z * head},
-        {'a': objectives.regression().loss},
-        {'a': Metric()},
+        {'a': objectives.regression()._replace(metric=Metric())},
     )
     split = Split(np.array([[1.0], [-1], [2], [3]], np.float32), {'a': np.array([1, 0, 0, 1])})
     params, state = problem.init(jax.random.key(0))

@@ -22,7 +22,7 @@ def separate_losses(problem, params, state, batch, key=None):
         head = params['heads'][task], state['heads'][task]
         output, _ = problem.decode[task](*head, z, True, None)
         rows = slice(None) if batch.mask is None else np.flatnonzero(batch.mask[task])
-        losses.append(jnp.mean(problem.losses[task](output[rows], batch.targets[task][rows])))
+        losses.append(jnp.mean(problem.tasks[task].loss(output[rows], batch.targets[task][rows])))
     return losses
 
 
@@ -66,7 +66,7 @@ def test_representation_gradients_by_finite_differences(problem, point, batch):
         def loss(step, task=task):
             head = params['heads'][task], state['heads'][task]
             output, _ = problem.decode[task](*head, z + step * direction, True, None)
-            return float(jnp.mean(problem.losses[task](output, batch.targets[task])))
+            return float(jnp.mean(problem.tasks[task].loss(output, batch.targets[task])))
 
         slope = (loss(1e-2) - loss(-1e-2)) / 2e-2
         assert float(jnp.sum(found.representation[n] * direction)) == pytest.approx(slope, rel=2e-2)
@@ -233,7 +233,7 @@ def test_products_of_bfloat16_are_accumulated_in_float32():
 
 def test_forty_tasks_and_one():
     for size in (1, 40):
-        tasks = {f'task_{n}': ('regression', 1) for n in range(size)}
+        tasks = {f'task_{n}': objectives.regression() for n in range(size)}
         problem = make_problem(tasks)
         params, state = problem.init(jax.random.key(0))
         split = make_split(16)
@@ -253,8 +253,7 @@ def two_outputs(loss):
         lambda key: {'shared': jnp.eye(2), 'heads': {'a': {}}},
         lambda shared, inputs: inputs @ shared,
         {'a': lambda head, representation: representation},
-        {'a': loss},
-        {'a': objectives.regression().metric},
+        {'a': objectives.regression()._replace(loss=loss)},
     )
 
 
@@ -315,8 +314,7 @@ def test_representations_and_inputs_may_be_trees():
             'a': lambda head, z: z['x'] @ head,
             'b': lambda head, z: (z['x'] + z['y']) @ head,
         },
-        {'a': loss.loss, 'b': loss.loss},
-        {'a': loss.metric, 'b': loss.metric},
+        {'a': loss, 'b': loss},
     )
     params, state = problem.init(jax.random.key(0))
     batch = Batch(

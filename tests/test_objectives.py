@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tag_jax import evaluation, gradients, objectives
-from tag_jax.data import Split, TaskKind
+from tag_jax.data import Split
 from tag_jax.problem import Batch, from_nnx
 
 
@@ -125,31 +125,6 @@ def test_sums_of_parts_are_the_sums_of_the_whole(first, second, seed):
             np.testing.assert_allclose(parts[0][name] + parts[1][name], total, atol=1e-4)
 
 
-def finished_by_hand(objective):
-    target = np.arange(4, dtype=np.float32)
-    sums = scored(objective.metric, target[:, None], target, np.ones(4, bool))
-    return objective.metric.finish(sums)
-
-
-def test_objectives_by_name():
-    assert objectives.objective('classification', 5).width == 5
-    assert objectives.objective('regression', 2).width == 2
-    assert objectives.objective('segmentation', 19).width == 19
-    assert 'mae' in finished_by_hand(objectives.objective('absolute_pixel_regression', 1))
-    assert 'mae' in finished_by_hand(objectives.objective('absolute_regression', 1))
-    assert 'mse' in finished_by_hand(objectives.objective('pixel_regression', 1))
-    with pytest.raises(ValueError, match="no kind of task called 'ranking'"):
-        objectives.objective('ranking', 2)
-
-
-def test_objectives_of_a_dataset():
-    goals = objectives.for_tasks({'a': ('classification', 5), 'b': ('regression', 1)})
-    assert [goal.width for goal in goals.values()] == [5, 1]
-    losses, metrics = objectives.losses_and_metrics(goals)
-    assert losses['a'] is goals['a'].loss
-    assert metrics['b'] is goals['b'].metric
-
-
 def pixels(seed=0, num_classes=5, shape=(3, 4, 6)):
     """Logits, labels among which class 3 is absent, and a mask with about a third missing."""
     rng = np.random.default_rng(seed)
@@ -261,24 +236,23 @@ def test_images_of_another_shape_do_not_fit():
 
 
 PIXEL_TASKS = {
-    'classes': TaskKind('segmentation', 5),
-    'depth': TaskKind('absolute_pixel_regression', 1),
-    'normals': TaskKind('pixel_regression', 3),
+    'classes': objectives.segmentation(5),
+    'depth': objectives.pixel_regression(absolute=True),
+    'normals': objectives.pixel_regression(3),
 }
 
 
 @pytest.fixture(scope='module')
 def pixel_problem():
     """A convolution and heads of one pixel each; (problem, params, model state)."""
-    goals = objectives.for_tasks(PIXEL_TASKS)
     problem = from_nnx(
         lambda rngs: nnx.Conv(3, 4, (3, 3), rngs=rngs),
+        PIXEL_TASKS,
+        jax.ShapeDtypeStruct((1, 4, 6, 3), jnp.float32),
         {
             task: lambda rngs, width=goal.width: nnx.Conv(4, width, (1, 1), rngs=rngs)
-            for task, goal in goals.items()
+            for task, goal in PIXEL_TASKS.items()
         },
-        *objectives.losses_and_metrics(goals),
-        jax.ShapeDtypeStruct((1, 4, 6, 3), jnp.float32),
     )
     return problem, *jax.jit(problem.init)(jax.random.key(0))
 

@@ -1,3 +1,5 @@
+import re
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -18,8 +20,7 @@ def plain(decode):
         lambda key: {'shared': jnp.eye(2), 'heads': {task: jnp.ones((2, 1)) for task in decode}},
         lambda shared, inputs: inputs @ shared,
         decode,
-        {task: REGRESSION.loss for task in decode},
-        {task: REGRESSION.metric for task in decode},
+        dict.fromkeys(decode, REGRESSION),
     )
 
 
@@ -28,26 +29,23 @@ def linear(head, representation):
 
 
 def test_a_problem_names_what_is_wrong_with_its_parts():
-    parts = {
-        'init': None,
-        'encode': None,
-        'decode': {'a': linear},
-        'losses': {'a': REGRESSION.loss},
-        'metrics': {'a': REGRESSION.metric},
-    }
-    with pytest.raises(ValueError, match="the metric of 'a' has no sums and finish"):
-        MultiTaskProblem(('a',), **parts | {'metrics': {'a': REGRESSION.loss}})
-    assert MultiTaskProblem(['a'], **parts).task_names == ('a',)
-    with pytest.raises(ValueError, match="'a' occurs twice"):
-        MultiTaskProblem(('a', 'a'), **parts)
-    with pytest.raises(ValueError, match='at least one task'):
-        MultiTaskProblem((), **parts)
-    with pytest.raises(ValueError, match="losses has no entry for the task 'a'"):
-        MultiTaskProblem(('a',), **parts | {'losses': {}})
-    with pytest.raises(ValueError, match="metrics has an entry for 'b', which is not a task"):
-        MultiTaskProblem(
-            ('a',), **parts | {'metrics': {'a': REGRESSION.metric, 'b': REGRESSION.metric}}
-        )
+    parts = {'tasks': {'a': REGRESSION}, 'init': None, 'encode': None, 'decode': {'a': linear}}
+    assert MultiTaskProblem(**parts).task_names == ('a',)
+    for sentence, changes in {
+        "the metric of 'a' has no sums and finish": {
+            'tasks': {'a': REGRESSION._replace(metric=REGRESSION.loss)}
+        },
+        "the loss of 'a' must be a function, not 3": {'tasks': {'a': REGRESSION._replace(loss=3)}},
+        'a problem needs at least one task': {'tasks': {}},
+        "the name of a task must be text, not ''": {'tasks': {'': REGRESSION}},
+        "the task 'a' must be an objective, not 'regression'": {'tasks': {'a': 'regression'}},
+        'tasks must be a dict {task: objective}, not tuple': {'tasks': ('a',)},
+        "decode has no entry for the task 'a'": {'decode': {}},
+        "decode has an entry for 'b', which is not a task": {'decode': {'a': linear, 'b': linear}},
+        'decode must be a dict': {'decode': linear},
+    }.items():
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            MultiTaskProblem(**parts | changes)
 
 
 def test_a_problem_is_static_under_jit(problem):
@@ -125,9 +123,7 @@ def test_random_streams_of_repeated_layers_differ():
 
     problem = from_nnx(
         Encoder,
-        {'a': lambda rngs: nnx.Linear(4, 1, rngs=rngs)},
-        {'a': REGRESSION.loss},
-        {'a': REGRESSION.metric},
+        {'a': REGRESSION},
         jnp.ones((8, 4)),
     )
     params, state = problem.init(jax.random.key(0))
@@ -151,11 +147,10 @@ def test_modes_are_passed_to_modules_that_name_them():
         def __call__(self, representation, train):
             return representation * (3.0 if train else 1.0)
 
-    metrics, losses = {'a': REGRESSION.metric}, {'a': REGRESSION.loss}
-    example = jnp.ones((2, 1))
+    tasks, example = {'a': REGRESSION}, jnp.ones((2, 1))
     for problem in (
-        from_linen(Deterministic(), {'a': nn.Dense(1)}, losses, metrics, example),
-        from_nnx(lambda rngs: nnx.Linear(1, 1, rngs=rngs), {'a': Head}, losses, metrics, example),
+        from_linen(Deterministic(), tasks, example),
+        from_nnx(lambda rngs: nnx.Linear(1, 1, rngs=rngs), tasks, example, {'a': Head}),
     ):
         params, state = problem.init(jax.random.key(0))
 
@@ -195,8 +190,7 @@ def test_functions_come_in_three_forms():
         ),
         lambda shared, inputs: inputs @ shared,
         {'a': counting},
-        {'a': REGRESSION.loss},
-        {'a': REGRESSION.metric},
+        {'a': REGRESSION},
     )
     params, state = stateful.init(key)
     _, state = stateful.decode['a'](params['heads']['a'], state['heads']['a'], inputs, True, key)
@@ -236,8 +230,7 @@ def test_functions_must_give_the_parts_of_a_problem():
         lambda key: {'w': jnp.eye(2)},
         lambda shared, inputs: inputs,
         {'a': linear},
-        {'a': REGRESSION.loss},
-        {'a': REGRESSION.metric},
+        {'a': REGRESSION},
     )
     with pytest.raises(ValueError, match="init must return {'shared': ..., 'heads'.* each of a"):
         problem.init(jax.random.key(0))
@@ -251,14 +244,14 @@ def test_modules_that_nnx_cannot_make_are_refused():
         def __call__(self, inputs):
             return inputs * self.scale
 
-    parts = ({'a': REGRESSION.loss}, {'a': REGRESSION.metric}, jnp.ones((1, 3)))
+    parts = ({'a': REGRESSION}, jnp.ones((1, 3)))
     make = lambda rngs: nnx.Linear(3, 1, rngs=rngs)
     with pytest.raises(ValueError, match='WithPlainArray.scale is a plain array'):
-        from_nnx(WithPlainArray, {'a': make}, *parts)
+        from_nnx(WithPlainArray, *parts)
     with pytest.raises(ValueError, match='give a function from nnx.Rngs to a Linear'):
-        from_nnx(make(nnx.Rngs(0)), {'a': make}, *parts)
+        from_nnx(make(nnx.Rngs(0)), *parts)
     with pytest.raises(ValueError, match='give a function from nnx.Rngs to a Linear'):
-        from_nnx(make, {'a': make(nnx.Rngs(0))}, *parts)
+        from_nnx(make, *parts, {'a': make(nnx.Rngs(0))})
 
 
 def test_several_random_streams_of_linen():
@@ -270,8 +263,7 @@ def test_several_random_streams_of_linen():
             noise = jax.random.normal(self.make_rng('noise'), inputs.shape)
             return nn.Dropout(0.5, deterministic=False)(inputs + noise)
 
-    parts = ({'a': REGRESSION.loss}, {'a': REGRESSION.metric}, jnp.ones((4, 3)))
-    problem = from_linen(Noisy(), {'a': nn.Dense(1)}, *parts)
+    problem = from_linen(Noisy(), {'a': REGRESSION}, jnp.ones((4, 3)))
     params, state = problem.init(jax.random.key(0))
     encode = lambda key: problem.encode(
         params['shared'], state['shared'], jnp.ones((4, 3)), True, key
@@ -291,10 +283,8 @@ def test_a_mode_that_is_never_passed_is_refused(name):
     functions = {'training': lambda self, x, training=False: x}
     functions['is_training'] = lambda self, x, is_training=False: x
     encoder = type('Encoder', (nn.Module,), {'__call__': functions[name]})
-    goals = {'a': REGRESSION}
-    functions = objectives.losses_and_metrics(goals)
     with pytest.raises(ValueError, match=f"a __call__ takes '{name}', which is never passed"):
-        from_linen(encoder(), {'a': nn.Dense(1)}, *functions, np.zeros((1, 3), np.float32))
+        from_linen(encoder(), {'a': REGRESSION}, np.zeros((1, 3), np.float32))
 
 
 @pytest.mark.filterwarnings('ignore:.*sow:DeprecationWarning', 'ignore:.*capture')
@@ -308,10 +298,8 @@ def test_what_an_nnx_module_sows_is_no_state():
             self.sow(nnx.Intermediate, 'hidden', hidden)
             return hidden
 
-    goals = objectives.for_tasks({'radius': TASKS['radius']})
-    heads = {'radius': lambda rngs: nnx.Linear(8, 1, rngs=rngs)}
     split = make_split(16)
-    problem = from_nnx(Sowing, heads, *objectives.losses_and_metrics(goals), split.inputs[:1])
+    problem = from_nnx(Sowing, {'radius': TASKS['radius']}, split.inputs[:1])
     params, state = problem.init(jax.random.key(0))
     _, after = gradients.task_gradients(problem, params, state, Batch(*split))
     assert jax.tree.structure(after) == jax.tree.structure(state)
@@ -344,8 +332,7 @@ def test_functions_are_told_their_mode_and_their_key_by_any_usual_name(name, tra
             lambda key: {'shared': {}, 'heads': {'a': {}}},
             scope['encode'],
             {'a': lambda head, z: z},
-            {'a': REGRESSION.loss},
-            {'a': REGRESSION.metric},
+            {'a': REGRESSION},
         )
         for train, key in ((True, 'the key'), (False, None)):
             problem.encode({}, {}, np.ones(3), train, key)
@@ -364,7 +351,7 @@ def test_what_a_function_needs_and_never_gets_is_refused():
     def encode(shared, inputs, temperature):
         return inputs / temperature
 
-    parts = {'a': linear}, {'a': REGRESSION.loss}, {'a': REGRESSION.metric}
+    parts = {'a': linear}, {'a': REGRESSION}
     with pytest.raises(ValueError, match="encode takes 'temperature', which is never passed"):
         from_functions(lambda key: None, encode, *parts)
     assert from_functions(lambda key: None, lambda s, x, temperature=2.0: x, *parts)

@@ -9,11 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import nnx
 from small import TASKS
 
 from tag_jax import gradients, models, objectives, optim, slots, training
-from tag_jax.data import TaskKind
 from tag_jax.problem import Batch, from_nnx
 from tag_jax.training import NetworkPlan, TrainingConfig
 
@@ -122,9 +120,10 @@ def faulty(problem, task, fault):
     """
 
     def loss(output, target):
-        return fault(problem.losses[task](output, target), target > 2.9)
+        return fault(problem.tasks[task].loss(output, target), target > 2.9)
 
-    return dataclasses.replace(problem, losses={**problem.losses, task: loss})
+    tasks = {**problem.tasks, task: problem.tasks[task]._replace(loss=loss)}
+    return dataclasses.replace(problem, tasks=tasks)
 
 
 def infinite(losses, where):
@@ -257,11 +256,10 @@ def test_a_loss_that_is_always_zero_is_named(problem, dataset, caplog):
 @pytest.mark.parametrize('policy', slots.NOT_FINITE)
 def test_watching_costs_at_most_a_hundredth(policy):
     """Compiled FLOPs of a step with and without it, at the size of the main job."""
-    kinds = objectives.for_tasks({f'task{n}': TaskKind('classification', 10) for n in range(8)})
+    kinds = {f'task{n}': objectives.classification(10) for n in range(8)}
     found = from_nnx(
         lambda rngs: models.MLP(144, (256, 128), rngs=rngs),
-        {task: lambda rngs: nnx.Linear(128, 10, rngs=rngs) for task in kinds},
-        *objectives.losses_and_metrics(kinds),
+        kinds,
         jax.ShapeDtypeStruct((1, 144), jnp.float32),
     )
     program = slots.Program(found, optim.equal, optax.adam, 'vmap', False, None, policy)
@@ -284,5 +282,5 @@ def test_watching_costs_at_most_a_hundredth(policy):
         return params, state, opt_state, by_task.losses, by_task.active
 
     flops = lambda step: jax.jit(step).lower(slot, batch).compile().cost_analysis()['flops']
-    watched = flops(functools.partial(slots._step, program))
+    watched = flops(functools.partial(slots._step, program, None))
     assert watched <= 1.01 * flops(plain)

@@ -146,8 +146,7 @@ def test_a_model_that_cannot_be_exported_is_kept_all_the_same(tmp_path, dataset,
         lambda key: {'shared': jnp.eye(3), 'heads': {'radius': jnp.zeros(1)}},
         lambda shared, inputs: inputs @ shared,
         {'radius': lambda params, z: head(params[None], jax.lax.stop_gradient(z))},
-        {'radius': regression.loss},
-        {'radius': regression.metric},
+        {'radius': regression},
     )
     network = trained(problem, dataset, NetworkPlan('one', ('radius',), 0, 1e-2))
     store.keep(tmp_path / 'one', problem, network, dataset.train.inputs, 64)

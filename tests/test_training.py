@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 from small import TASKS, make_split
 
-from tag_jax import affinity, evaluation, gradients, objectives, slots, training
+from tag_jax import affinity, evaluation, gradients, slots, training
 from tag_jax.problem import Batch, from_nnx
 from tag_jax.training import NetworkPlan, TrainingConfig
 
@@ -171,13 +171,12 @@ def test_batch_statistics_of_heads_outside_the_task_set_never_move(dataset):
         def __call__(self, representation):
             return self.normalise(self.dense(representation))
 
-    goals = objectives.for_tasks(TASKS)
-    heads = {t: lambda rngs, width=goal.width: Head(width, rngs) for t, goal in goals.items()}
+    heads = {t: lambda rngs, width=goal.width: Head(width, rngs) for t, goal in TASKS.items()}
     problem = from_nnx(
         lambda rngs: nnx.Linear(3, 8, rngs=rngs),
-        heads,
-        *objectives.losses_and_metrics(goals),
+        TASKS,
         np.zeros((1, 3), np.float32),
+        heads,
     )
     (network,) = train(problem, dataset, [plan('part', ('octant',))])
     _, start = problem.init(jax.random.split(jax.random.key(0))[0])

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from tag_jax import objectives
-from tag_jax.data import TaskKind
 from tag_jax.problem import Batch, from_linen
 
 
@@ -59,10 +58,9 @@ ENCODERS = {
 def make_problem(encoder, shape, num_tasks, num_classes=2):
     """A problem of several classifications, and a batch of noise."""
     names = [f'task_{n:02}' for n in range(num_tasks)]
-    goals = objectives.for_tasks(dict.fromkeys(names, TaskKind('classification', num_classes)))
+    tasks = dict.fromkeys(names, objectives.classification(num_classes))
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=shape).astype(np.float32)
     targets = {name: rng.integers(num_classes, size=shape[0]).astype(np.int32) for name in names}
-    heads = {name: nn.Dense(num_classes) for name in names}
-    problem = from_linen(encoder, heads, *objectives.losses_and_metrics(goals), inputs[:1])
+    problem = from_linen(encoder, tasks, inputs[:1])
     return problem, Batch(jnp.asarray(inputs), jax.tree.map(jnp.asarray, targets))

@@ -6,12 +6,12 @@ Examples:
   >>> import jax.numpy as jnp
   >>> from tag_jax import affinity, objectives
   >>> from tag_jax.problem import Batch, from_functions
-  >>> kinds = objectives.for_tasks(dict.fromkeys(('up', 'down'), ('regression', 1)))
+  >>> tasks = dict.fromkeys(('up', 'down'), objectives.regression())
   >>> problem = from_functions(
   ...     init=lambda key: {'shared': jnp.zeros((1, 1)), 'heads': {'up': {}, 'down': {}}},
   ...     encode=lambda shared, inputs: inputs @ shared,
-  ...     decode=dict.fromkeys(kinds, lambda head, representation: representation),
-  ...     **dict(zip(('losses', 'metrics'), objectives.losses_and_metrics(kinds))),
+  ...     decode=dict.fromkeys(tasks, lambda head, representation: representation),
+  ...     tasks=tasks,
   ... )
   >>> batch = Batch(jnp.ones((4, 1)), {'up': jnp.ones(4), 'down': -jnp.ones(4)})
   >>> matrix = affinity.inter_task_affinity(problem, *problem.init(None), batch, 0.05)

@@ -1,12 +1,14 @@
 """Datasets, all in one form; one file a dataset."""
 
+from tag_jax.data.arrays import from_arrays
 from tag_jax.data.celeb_a import celeb_a
 from tag_jax.data.cityscapes import cityscapes
-from tag_jax.data.dataset import Dataset, Split, TaskKind
+from tag_jax.data.dataset import Dataset, Split
 from tag_jax.data.digit_attributes import digit_attributes
 from tag_jax.data.encoding import Encoding
 from tag_jax.data.multi_digits import multi_digits
 from tag_jax.data.multi_mnist import multi_mnist
+from tag_jax.data.rows import encode_rows
 from tag_jax.data.source import Source
 from tag_jax.data.table import table
 from tag_jax.data.taskonomy import taskonomy
@@ -16,10 +18,11 @@ __all__ = [
     'Encoding',
     'Source',
     'Split',
-    'TaskKind',
     'celeb_a',
     'cityscapes',
     'digit_attributes',
+    'encode_rows',
+    'from_arrays',
     'multi_digits',
     'multi_mnist',
     'table',

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tag_jax.data.dataset import Dataset, Split, TaskKind
+from tag_jax import objectives
+from tag_jax.data.dataset import Dataset, Split
 from tag_jax.data.source import Source
 
 # The subset of Fifty et al. 2021, a1 to a9 in their tables (named in their released code).
@@ -71,7 +72,7 @@ def celeb_a(
         if task not in attributes:
             raise ValueError(f'CelebA has no attribute {task!r}: it has {", ".join(attributes)}')
     splits = (_source(builder, name, tasks, size) for name in ('train', 'validation', 'test'))
-    return Dataset('celeb_a', dict.fromkeys(tasks, TaskKind('classification', 2)), *splits)
+    return Dataset('celeb_a', dict.fromkeys(tasks, objectives.classification(2)), *splits)
 
 
 def _builder(data_dir):

@@ -10,14 +10,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tag_jax.data.dataset import Dataset, Split, TaskKind
+from tag_jax import objectives
+from tag_jax.data.dataset import Dataset, Split
 from tag_jax.data.images import bilinear, nearest, read_image
 from tag_jax.data.source import Source
 
 TASKS = {
-    'segmentation': TaskKind('segmentation', 19),
-    'instance_offset': TaskKind('absolute_pixel_regression', 2),
-    'disparity': TaskKind('absolute_pixel_regression', 1),
+    'segmentation': objectives.segmentation(19),
+    'instance_offset': objectives.pixel_regression(2, absolute=True),
+    'disparity': objectives.pixel_regression(1, absolute=True),
 }
 
 # Label ids of the 19 classes that are evaluated, in the order of their train ids.

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tag_jax.objectives import Objective
+
 
 class Split(NamedTuple):
     """Examples of one split, as NumPy arrays with N rows.
@@ -28,35 +30,30 @@ class Split(NamedTuple):
         )
 
 
-class TaskKind(NamedTuple):
-    """What a task asks for.
-
-    Attributes:
-      kind: 'classification', 'regression' and so on, as `tag_jax.objectives.objective` takes it.
-      size: the number of classes, or of regressed values (for each pixel, where labels are images).
-    """
-
-    kind: str
-    size: int
-
-
 class Dataset(NamedTuple):
     """A dataset with several tasks.
 
     Attributes:
       name: its name in reports.
-      tasks: `{task: TaskKind}`.
+      tasks: `{task: Objective}`, see `tag_jax.objectives`.
       train, validation, test: each a `Split` in memory, or a `tag_jax.data.Source` of examples that
         are decoded when they are asked for. Training and selection see the first two only.
       encoding: a `tag_jax.data.Encoding`, what raw columns became of; None where there were none.
     """
 
     name: str
-    tasks: Mapping[str, TaskKind]
+    tasks: Mapping[str, Objective]
     train: Any
     validation: Any
     test: Any
     encoding: Any = None
+
+    @property
+    def example_inputs(self) -> Any:
+        """The inputs of one training example, `[1, ...]`, or a pytree of such arrays."""
+        if hasattr(self.train, 'inputs'):
+            return first_rows(self.train.inputs, 1)
+        return first_rows(self.train.read([0]).inputs, 1)
 
     def only(self, tasks: Sequence[str]) -> 'Dataset':
         """The same examples with some of the tasks. Raises ValueError if one does not exist."""
@@ -74,3 +71,18 @@ class Dataset(NamedTuple):
             *(split.only(tasks) for split in splits),
             self.encoding and self.encoding.only(tasks),
         )
+
+
+def first_rows(inputs: Any, count: int) -> Any:
+    """The first rows of arrays, which may be nested in dicts, lists and tuples.
+
+    Args:
+      inputs: array `[N, ...]`, or a pytree of such arrays.
+      count: how many rows.
+    """
+    if isinstance(inputs, Mapping):
+        return {name: first_rows(part, count) for name, part in inputs.items()}
+    if isinstance(inputs, tuple | list):
+        parts = [first_rows(part, count) for part in inputs]
+        return type(inputs)(*parts) if hasattr(inputs, '_fields') else type(inputs)(parts)
+    return inputs[:count]

@@ -6,7 +6,8 @@ the 1,797 scans that scikit-learn embeds (UCI test set, E. Alpaydin and C. Kayna
 
 import numpy as np
 
-from tag_jax.data.dataset import Dataset, Split, TaskKind
+from tag_jax import objectives
+from tag_jax.data.dataset import Dataset, Split
 
 _ATTRIBUTES = {
     'even': (0, 2, 4, 6, 8),
@@ -59,5 +60,5 @@ def digit_attributes(num_train: int = 250, num_validation: int = 400, seed: int 
         )
         for part in rows
     )
-    tasks = dict.fromkeys(_ATTRIBUTES, TaskKind('classification', 2))
+    tasks = dict.fromkeys(_ATTRIBUTES, objectives.classification(2))
     return Dataset('digit_attributes', tasks, *splits)

@@ -43,30 +43,32 @@ class Input(NamedTuple):
 
 
 class Target(NamedTuple):
-    """How a column becomes the labels of a task.
+    """How raw labels become the labels of a task.
 
     Attributes:
-      kind: 'classification' or 'regression'.
-      classes: what the classes are called in the column, in their order.
-      mean, scale: of a regressed column over the training rows.
+      kind: of its objective.
+      classes: what the classes are called, in their order; () where labels are left as they are.
+      means, scales: of the regressed values of an example over the training rows; () where labels
+        are left as they are.
     """
 
     kind: str
     classes: tuple = ()
-    mean: float = 0.0
-    scale: float = 1.0
+    means: tuple[float, ...] = ()
+    scales: tuple[float, ...] = ()
 
 
 class Encoding(NamedTuple):
     """All columns of a dataset.
 
     Attributes:
-      inputs: an `Input` for each input column, in their order.
+      inputs: an `Input` for each input column, in their order; None where inputs are left as they
+        are.
       targets: `{task: Target}`.
       form: the `columns.Format` that the file was read in.
     """
 
-    inputs: tuple[Input, ...]
+    inputs: tuple[Input, ...] | None
     targets: Mapping[str, Target]
     form: Format = Format()
 
@@ -76,7 +78,9 @@ class Encoding(NamedTuple):
 
     def describe(self) -> str:
         """What each column was taken for, a line each."""
-        lines = [f'{input_.name}: {_what(input_)}' for input_ in self.inputs]
+        lines = ['inputs: as they are']
+        if self.inputs is not None:
+            lines = [f'{input_.name}: {_what(input_)}' for input_ in self.inputs]
         lines += [f'{task}: {_goal(target)}' for task, target in self.targets.items()]
         return '\n'.join(lines)
 
@@ -172,7 +176,7 @@ def fit_target(name: str, column: Column, kind: str | None, train: np.ndarray) -
     mean, scale = mean_and_scale(trained.astype(np.float64))
     if not scale:
         raise ValueError(f'the target {name!r} has one value only in the training split')
-    return Target(kind, (), mean, scale)
+    return Target(kind, (), (mean,), (scale,))
 
 
 def width(input_: Input) -> int:
@@ -225,14 +229,34 @@ def encode_target(target: Target, column: Column) -> tuple[np.ndarray, np.ndarra
       column: the values of its column.
     """
     there = ~column.missing
-    if target.kind == 'classification':
+    if target.classes:
         numbers = {value: number for number, value in enumerate(target.classes)}
         labels = np.zeros(len(there), np.int32)
         labels[there] = [numbers[value] for value in column.values[there].tolist()]
         return labels, there
     values = column.values.astype(np.float64)
-    standard = np.where(there, (values - target.mean) / target.scale, 0)
+    standard = np.where(there, (values - target.means[0]) / target.scales[0], 0)
     return standard.astype(np.float32), there
+
+
+def decode_target(target: Target, answer: np.ndarray) -> np.ndarray:
+    """Answers in the names of classes, or in natural units.
+
+    Args:
+      target: a `Target`.
+      answer: numbers of classes, int `[N]`; or standardised values `[N]` or `[N, D]`.
+
+    Returns:
+      `[N]` of the names of classes, or values of the shape of the answer.
+    """
+    if target.classes:
+        return np.array(target.classes)[answer]
+    if target.scales:
+        means, scales = np.array(target.means), np.array(target.scales)
+        if answer.ndim == 1:
+            means, scales = means[0], scales[0]
+        return answer * scales + means
+    return answer
 
 
 def _are_consecutive(values):
@@ -253,10 +277,13 @@ def _what(input_):
 
 
 def _goal(target):
-    if target.kind == 'regression':
-        return f'regression, mean {target.mean:g}, standard deviation {target.scale:g}'
+    if target.scales:
+        some = [', '.join(f'{x:g}' for x in part[:5]) for part in (target.means, target.scales)]
+        return f'{target.kind}, mean {some[0]}, standard deviation {some[1]}'
+    if not target.classes:
+        return f'{target.kind}, as they are'
     names = ', '.join(map(str, target.classes[:5])) + ', ...' * (len(target.classes) > 5)
-    return f'classification, {len(target.classes)} classes: {names}'
+    return f'{target.kind}, {len(target.classes)} classes: {names}'
 
 
 def to_json(encoding: Encoding) -> dict:
@@ -266,7 +293,7 @@ def to_json(encoding: Encoding) -> dict:
         for name, value in part._asdict().items()
     }
     return {
-        'inputs': [plain(input_) for input_ in encoding.inputs],
+        'inputs': None if encoding.inputs is None else [plain(one) for one in encoding.inputs],
         'targets': {task: plain(target) for task, target in encoding.targets.items()},
         'form': encoding.form._asdict(),
     }
@@ -274,7 +301,7 @@ def to_json(encoding: Encoding) -> dict:
 
 def from_json(found: Mapping[str, Any]) -> Encoding:
     """The encoding that became these JSON types by `to_json`."""
-    inputs = tuple(
+    inputs = found['inputs'] and tuple(
         Input(
             **one
             | {
@@ -288,7 +315,7 @@ def from_json(found: Mapping[str, Any]) -> Encoding:
         for one in found['inputs']
     )
     targets = {
-        task: Target(**one | {'classes': tuple(one['classes'])})
+        task: Target(**one | {name: tuple(one[name]) for name in ('classes', 'means', 'scales')})
         for task, one in found['targets'].items()
     }
     missing = {name: tuple(values) for name, values in found['form']['missing'].items()}

@@ -8,7 +8,8 @@ brighter pixel stays.
 
 import numpy as np
 
-from tag_jax.data.dataset import Dataset, Split, TaskKind
+from tag_jax import objectives
+from tag_jax.data.dataset import Dataset, Split
 
 _LABELS = {
     'digit': (lambda digit: digit, 10),
@@ -49,7 +50,7 @@ def multi_digits(
         for source, size in zip(sources, (num_train, num_validation, num_test), strict=True)
     )
     tasks = {
-        f'{side}_{name}': TaskKind('classification', num_classes)
+        f'{side}_{name}': objectives.classification(num_classes)
         for side in ('left', 'right')
         for name, (_, num_classes) in _LABELS.items()
     }

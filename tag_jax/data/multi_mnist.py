@@ -11,7 +11,8 @@ import zlib
 
 import numpy as np
 
-from tag_jax.data.dataset import Dataset, Split, TaskKind
+from tag_jax import objectives
+from tag_jax.data.dataset import Dataset, Split
 
 _CANVAS, _OFFSET = 36, 6
 
@@ -64,7 +65,7 @@ def multi_mnist(
     rng = np.random.default_rng(seed)
     parts = np.split(rng.permutation(len(images)), [len(images) - num_validation])
     sources = [*((images[part], labels[part]) for part in parts), test]
-    tasks = dict.fromkeys(('left', 'right'), TaskKind('classification', 10))
+    tasks = dict.fromkeys(('left', 'right'), objectives.classification(10))
     return Dataset(name, tasks, *(_pairs(rng, *source, size) for source in sources))
 
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tag_jax import objectives
 from tag_jax.data.columns import Format, Table, missing_values, open_table
-from tag_jax.data.dataset import Dataset, Split, TaskKind
+from tag_jax.data.dataset import Dataset, Split
 from tag_jax.data.encoding import (
     Encoding,
     encode_inputs,
@@ -19,8 +20,8 @@ from tag_jax.data.encoding import (
     fit_target,
     width,
 )
+from tag_jax.data.splitting import SPLITS, random_rows
 
-SPLITS = ('train', 'validation', 'test')
 TARGET_KINDS = ('classification', 'regression', 'text')
 INPUT_KINDS = ('number', 'text')
 
@@ -31,7 +32,7 @@ def table(
     inputs: Sequence[str] | None = None,
     kinds: Mapping[str, str] | None = None,
     split: str | None = None,
-    shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
+    fractions: Sequence[float] = (0.6, 0.2, 0.2),
     seed: int = 0,
     leave_out: Sequence[str] = (),
     delimiter: str | None = None,
@@ -66,7 +67,7 @@ def table(
         ('text' for classes some of which look like numbers), and `{input: 'number' or 'text'}`
         ('number' for dates as days since 1970).
       split: name of a column that says 'train', 'validation' or 'test'; None to split at random.
-      shares: of the three splits, where they are random.
+      fractions: of the three splits, where they are random.
       seed: of a random split.
       leave_out: names of columns that are no inputs.
       delimiter: between the cells of a text file; None for a comma, in .tsv files a tab.
@@ -110,7 +111,7 @@ def table(
     columns = {name: _column(file, name, kinds.get(name)) for name in (*targets, *inputs)}
     size = _length(file.path, columns)
     if split is None:
-        rows = _random_rows(size, shares, seed)
+        rows = random_rows(size, fractions, seed)
     else:
         rows = _given_rows(file.column(split, 'text').values, split)
     for name, part in rows.items():
@@ -129,10 +130,7 @@ def table(
     matrix = encode_inputs(found.inputs, columns)
     labels = {name: encode_target(found.targets[name], columns[name]) for name in targets}
     splits = [_split(matrix, labels, rows[name]) for name in SPLITS]
-    tasks = {
-        name: TaskKind(target.kind, max(1, len(target.classes)))
-        for name, target in found.targets.items()
-    }
+    tasks = {name: _objective(target) for name, target in found.targets.items()}
     return Dataset(pathlib.Path(path).stem, tasks, *splits, found)
 
 
@@ -175,21 +173,17 @@ def _length(path, columns):
     return size
 
 
+def _objective(target):
+    if target.kind == 'classification':
+        return objectives.classification(len(target.classes))
+    return objectives.regression()
+
+
 def _names(names):
     names = tuple(names)
     if len(set(names)) < len(names):
         raise ValueError(f'a target column is named twice: {", ".join(names)}')
     return names
-
-
-def _random_rows(size, shares, seed):
-    if len(shares) != 3 or not all(0 < share < np.inf for share in shares):
-        raise ValueError(f'shares must be three positive numbers, for {", ".join(SPLITS)}')
-    ends = np.cumsum(shares) / np.sum(shares)
-    parts = np.split(
-        np.random.default_rng(seed).permutation(size), np.rint(ends * size).astype(int)
-    )
-    return dict(zip(SPLITS, parts[:3], strict=True))
 
 
 def _given_rows(column, name):

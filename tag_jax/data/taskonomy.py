@@ -15,16 +15,17 @@ from concurrent import futures
 
 import numpy as np
 
-from tag_jax.data.dataset import Dataset, Split, TaskKind
+from tag_jax import objectives
+from tag_jax.data.dataset import Dataset, Split
 from tag_jax.data.images import bilinear, nearest, read_image
 from tag_jax.data.source import Source
 
 TASKS = {
-    'segment_semantic': TaskKind('segmentation', 17),
-    'depth_zbuffer': TaskKind('absolute_pixel_regression', 1),
-    'normal': TaskKind('absolute_pixel_regression', 3),
-    'keypoints2d': TaskKind('absolute_pixel_regression', 1),
-    'edge_texture': TaskKind('absolute_pixel_regression', 1),
+    'segment_semantic': objectives.segmentation(17),
+    'depth_zbuffer': objectives.pixel_regression(1, absolute=True),
+    'normal': objectives.pixel_regression(3, absolute=True),
+    'keypoints2d': objectives.pixel_regression(1, absolute=True),
+    'edge_texture': objectives.pixel_regression(1, absolute=True),
 }
 
 # Stored depth is in 1/512 m; what is farther than 16 m is left out, holes in the scan included.
@@ -171,7 +172,7 @@ def _decode(images, tasks, size, row):
             raise ValueError(f'{paths[task]} is no {task}: its shape is {list(values.shape)}')
         match task:
             case 'segment_semantic':
-                if values.max() > TASKS[task].size:
+                if values.max() > TASKS[task].width:
                     raise ValueError(f'{paths[task]} holds {values.max()}, which is no class')
                 targets[task], mask[task] = np.maximum(values.astype(np.int32) - 1, 0), values > 0
             case 'normal':

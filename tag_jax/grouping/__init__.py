@@ -11,13 +11,12 @@ Examples:
   >>> from tag_jax.problem import from_functions
   >>> from tag_jax.training import TrainingConfig
   >>> slopes = {'up': 1, 'higher': 2, 'down': -1, 'lower': -2}
-  >>> tasks = dict.fromkeys(slopes, data.TaskKind('regression', 1))
-  >>> kinds = objectives.for_tasks(tasks)
+  >>> tasks = dict.fromkeys(slopes, objectives.regression())
   >>> problem = from_functions(
   ...     init=lambda key: {'shared': jnp.zeros((1, 1)), 'heads': {task: {} for task in tasks}},
   ...     encode=lambda shared, inputs: inputs @ shared,
   ...     decode=dict.fromkeys(tasks, lambda head, representation: representation),
-  ...     **dict(zip(('losses', 'metrics'), objectives.losses_and_metrics(kinds))),
+  ...     tasks=tasks,
   ... )
   >>> x = np.linspace(-1, 1, 8, dtype=np.float32)
   >>> split = data.Split(x[:, None], {task: slope * x for task, slope in slopes.items()})
@@ -30,9 +29,9 @@ Examples:
   [('up', 'higher'), ('down', 'lower')]
   >>> print(f'{result.total_test_error:.1f}, not {result.baselines["mtl"].total_test_error:.1f}')
   62.5, not 400.0
-  >>> outputs = result.predict(np.ones((1, 1)))  # each task from the network that serves it
-  >>> print(outputs['up'].round(2), outputs['down'].round(2))
-  [[1.5]] [[-1.5]]
+  >>> found = result.predict(np.ones((1, 1)))  # each task from the network that serves it
+  >>> print(found['up'].round(2), found['down'].round(2))
+  [1.5] [-1.5]
 """
 
 from tag_jax.grouping.by_affinity import cosine_similarity, tag

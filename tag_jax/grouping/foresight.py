@@ -13,6 +13,7 @@ from tag_jax import evaluation, examples, gradients, training
 from tag_jax.grouping import search
 from tag_jax.grouping.run import begin
 from tag_jax.grouping.verification import PROPOSALS
+from tag_jax.problem import split_frozen
 from tag_jax.training import NetworkPlan, TrainingConfig
 
 try:
@@ -201,11 +202,13 @@ def _trial(problem, train_split, validation_split, config, stage, size, steps):
 def _seconds_of_evaluating(problem, network, split, config, slots):
     """The seconds that the networks of a program take together for a batch."""
     prepared = evaluation.prepare(problem, split)
-    arrays = network.params, network.model_state
-    networks = jax.tree.map(lambda x: np.stack([x] * slots), arrays)
+    model_state, frozen = split_frozen(network.model_state)
+    networks = jax.tree.map(lambda x: np.stack([x] * slots), (network.params, model_state))
     inputs = examples.input_shapes(split)
-    batching = gradients.preferred_batching(problem, *arrays, inputs)
-    evaluate = lambda: evaluation.scores(problem, networks, prepared, config.batch_size, batching)
+    batching = gradients.preferred_batching(problem, network.params, network.model_state, inputs)
+    evaluate = lambda: evaluation.scores(
+        problem, networks, prepared, config.batch_size, batching, frozen
+    )
     evaluate()
     began = time.perf_counter()
     evaluate()

@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from tag_jax import evaluation, store
+from tag_jax import evaluation, objectives, store
 from tag_jax import workdir as workdirs
 from tag_jax.affinity import AffinitySummary
+from tag_jax.data import Encoding, encode_rows, encoding
+from tag_jax.grouping import answers
+from tag_jax.objectives import Objective
 from tag_jax.problem import MultiTaskProblem
 
 
@@ -82,6 +85,8 @@ class Result:
         measurements, no other choice, or a selection that is not proven optimal.
       remarks: what else the measurements say of the choice, a sentence each.
       networks: a `Network` for each group.
+      tasks: `{task: Objective}`.
+      encoding: the `tag_jax.data.Encoding` of the dataset; None where it had none.
     """
 
     dataset: str
@@ -101,6 +106,8 @@ class Result:
     confidence: float | None
     remarks: tuple[str, ...]
     networks: tuple[Network, ...]
+    tasks: Mapping[str, Objective]
+    encoding: Encoding | None = None
 
     def __repr__(self):
         groups = ', '.join(
@@ -123,19 +130,54 @@ class Result:
         return None if self.affinities is None else self.affinities.mean
 
     def predict(self, inputs: Any) -> dict[str, np.ndarray]:
-        """Answers each task from the network that serves it.
+        """Answers each task, from the network that serves it.
 
         Args:
-          inputs: N examples, `[N, ...]`, shaped like those of the dataset.
+          inputs: N examples: raw rows, if the dataset was made by `data.from_arrays` or
+            `data.table`: arrays `[N, ...]`, a DataFrame, `{column: values}` or the path of a file;
+            else `[N, ...]` as the networks were trained on.
 
         Returns:
-          `{task: NumPy output [N, ...]}`, in the order of `task_names`: what the heads give,
-          logits `[N, C]` for classification, values `[N, D]` for regression.
+          `{task: NumPy [N, ...]}`, in the order of `task_names`: classes by their own names (by
+          number, where the dataset has no names), numbers in natural units, `[N]` of one value.
+
+        Raises:
+          ValueError: if the inputs are not like those of the dataset.
+          OSError: if a file cannot be read.
         """
-        outputs = {}
-        for group, network in zip(self.groups, self.networks, strict=True):
-            answers = network.predict(inputs)
-            outputs |= {task: answers[task] for task in group.serves}
+        return answers.answers(self.tasks, self.encoding, self.outputs(inputs))
+
+    def predict_proba(self, inputs: Any) -> dict[str, np.ndarray]:
+        """The probabilities of the classes, of the tasks that have classes.
+
+        Args:
+          inputs: see `predict`.
+
+        Returns:
+          `{task: NumPy [N, ..., C]}`, classes in their order: `[N, 2]` for binary tasks, and for
+          several labels `[N, size]`, each of them by itself.
+
+        Raises:
+          ValueError, OSError: see `predict`.
+        """
+        return answers.probabilities(self.tasks, self.outputs(inputs))
+
+    def outputs(self, inputs: Any) -> dict[str, np.ndarray]:
+        """What the heads give, each task from the network that serves it.
+
+        Args:
+          inputs: see `predict`.
+
+        Returns:
+          `{task: NumPy output [N, ...]}`, in the order of `task_names`: logits `[N, C]` for
+          classification, standardised values `[N, D]` for regression.
+
+        Raises:
+          ValueError, OSError: see `predict`.
+        """
+        predictors = [network.predict for network in self.networks]
+        encoded = encode_rows(self.encoding, inputs)
+        outputs = answers.served_outputs(self.groups, predictors, encoded)
         return {task: outputs[task] for task in self.task_names}
 
 
@@ -182,7 +224,24 @@ def load(workdir: str | os.PathLike, problem: MultiTaskProblem | None = None) ->
             )
             for group in groups
         ),
+        tasks=_tasks(found, problem),
+        encoding=_encoding(path),
     )
+
+
+def _tasks(found, problem):
+    """The objectives of a saved run, by their kinds where there is no problem."""
+    if problem is not None:
+        return problem.tasks
+    kinds = found.get('tasks', {})
+    return {
+        task: objectives.of_kind(*kinds.get(task, ('custom', 1))) for task in found['task_names']
+    }
+
+
+def _encoding(path):
+    file = path / workdirs.ENCODING
+    return encoding.from_json(workdirs.read_json(file)) if file.exists() else None
 
 
 def _affinities(path, task_names):
@@ -214,9 +273,10 @@ def to_json(result):
     found = {
         name: value
         for name, value in vars(result).items()
-        if name not in ('affinities', 'networks', 'groups', 'baselines')
+        if name not in ('affinities', 'networks', 'groups', 'baselines', 'tasks', 'encoding')
     }
     return found | {
+        'tasks': {task: [one.kind, one.width] for task, one in result.tasks.items()},
         'metrics': workdirs.finite(result.metrics),
         'groups': [group._asdict() for group in result.groups],
         'baselines': {name: errors._asdict() for name, errors in result.baselines.items()},

@@ -23,6 +23,7 @@ from tag_jax import checkpoint, evaluation, examples, parallel, selection, store
 from tag_jax import workdir as workdirs
 from tag_jax.affinity import AffinitySummary
 from tag_jax.data import encoding
+from tag_jax.grouping.answers import served_outputs
 from tag_jax.grouping.pictures import NUM_EXAMPLES, pictures
 from tag_jax.grouping.result import Group, Network, Result, errors_of, folder_of, load, to_json
 from tag_jax.training import NetworkPlan, TrainedNetwork, TrainingConfig
@@ -202,11 +203,13 @@ def finish(run, choice, trained) -> Result:
         confidence=choice.confidence,
         remarks=(*choice.remarks, *_remarks_on_numbers(chosen, trained)),
         networks=tuple(_network(run, trained[plan.name], run.config.batch_size) for plan in chosen),
+        tasks=run.problem.tasks,
+        encoding=getattr(run.dataset, 'encoding', None),
     )
     if run.writes:
         workdirs.write_json(run.path / workdirs.RESULTS, to_json(result))
-        few = tuple(_network(run, trained[plan.name], NUM_EXAMPLES) for plan in chosen)
-        predict = dataclasses.replace(result, networks=few).predict
+        few = [_network(run, trained[plan.name], NUM_EXAMPLES).predict for plan in chosen]
+        predict = functools.partial(served_outputs, result.groups, few)
         if shown := pictures(run.problem, run.dataset.test, predict):
             workdirs.write_arrays(run.path / workdirs.PICTURES, shown)
         shutil.rmtree(run.path / workdirs.RUNNING, ignore_errors=True)
@@ -404,14 +407,14 @@ def model(run):
 
     With another one of the weights that all networks begin with, if there are any.
     """
-    params, model_state = jax.eval_shape(run.problem.init, jax.random.key(0))
+    params, model_state = run.problem.shapes
     one = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype),
         examples.input_shapes(run.dataset.train),
     )
     computed = jax.eval_shape(
         lambda params, state, inputs: (
-            run.problem.encode(params['shared'], state['shared'], inputs, False, None)[0],
+            run.problem.represent(params, state, inputs, False, None)[0],
             run.problem.predict(params, state, inputs),
         ),
         *(params, model_state, one),
@@ -433,7 +436,7 @@ def _description(run):
     Data and model are in it by checksums, so that a run is not continued with others.
     """
     splits = {name: getattr(run.dataset, name) for name in ('train', 'validation', 'test')}
-    shapes = jax.eval_shape(run.problem.init, jax.random.key(0))
+    shapes = run.problem.shapes
     return {
         'method': run.method,
         'dataset': run.dataset.name,

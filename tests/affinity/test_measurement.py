@@ -27,10 +27,11 @@ def functions_of_a_point(losses):
         lambda shared, inputs: shared[None],
         {task: lambda head, representation: representation for task in losses},
         {
-            task: lambda output, target, loss=loss: jax.vmap(loss)(output)
+            task: objectives.Objective(
+                1, lambda output, target, loss=loss: jax.vmap(loss)(output), metric
+            )
             for task, loss in losses.items()
         },
-        dict.fromkeys(losses, metric),
     )
 
 
@@ -119,7 +120,7 @@ def by_hand(problem, params, state, batch, eta, key=None, other=None, step=None,
         head = params['heads'][task], state['heads'][task]
         output, _ = problem.decode[task](*head, z, True, None)
         rows = slice(None) if batch.mask is None else np.flatnonzero(batch.mask[task])
-        return jnp.mean(problem.losses[task](output[rows], batch.targets[task][rows]))
+        return jnp.mean(problem.tasks[task].loss(output[rows], batch.targets[task][rows]))
 
     names = problem.task_names
     sources = np.eye(len(names)) if sources is None else np.asarray(sources, float)
@@ -417,7 +418,7 @@ def test_sharded_over_the_batch(problem, point, batch):
 
 
 def test_one_task_and_duplicate_tasks():
-    single = make_problem({'radius': ('regression', 1)})
+    single = make_problem({'radius': objectives.regression()})
     split = make_split(32)
     batch = Batch(split.inputs, {'radius': split.targets['radius']})
     assert affinity.inter_task_affinity(single, *single.init(jax.random.key(0)), batch, 0.1) > 0
@@ -435,13 +436,11 @@ def test_unknown_kinds_are_refused(problem, point, batch):
 
 
 def test_an_encoder_without_parameters_has_no_affinities():
-    metric = objectives.regression().metric
     problem = from_functions(
         lambda key: {'shared': {}, 'heads': {'a': jnp.ones((2, 1))}},
         lambda shared, inputs: inputs,
         {'a': lambda head, z: z @ head},
-        {'a': objectives.regression().loss},
-        {'a': metric},
+        {'a': objectives.regression()},
     )
     batch = Batch(jnp.ones((4, 2)), {'a': jnp.ones(4)})
     with pytest.raises(ValueError, match='the encoder has no parameters'):

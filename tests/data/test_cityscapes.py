@@ -17,7 +17,7 @@ def root(tmp_path):
 def test_the_form_of_the_dataset(root):
     scenes = data.cityscapes(root, validation=1)
     assert scenes.name == 'cityscapes'
-    assert {task: kind.size for task, kind in scenes.tasks.items()} == {
+    assert {task: kind.width for task, kind in scenes.tasks.items()} == {
         'segmentation': 19,
         'instance_offset': 2,
         'disparity': 1,

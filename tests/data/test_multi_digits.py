@@ -33,7 +33,7 @@ def test_the_form_of_the_dataset(digits):
         for task, kind in digits.tasks.items():
             assert split.targets[task].shape == (size,)
             assert split.targets[task].dtype == np.int32
-            assert set(split.targets[task]) == set(range(kind.size))
+            assert set(split.targets[task]) == set(range(kind.width))
 
 
 def test_labels_follow_from_the_digits(digits):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from official import mnist as mnist_files
 from official.mnist import NUM_TEST, NUM_TRAIN, drawings, idx
+from small import kinds
 
 from tag_jax import data
 
@@ -30,7 +31,7 @@ def sources(split):
 def test_the_form_of_the_dataset(folder):
     digits = data.multi_mnist(folder, num_validation=15)
     assert digits.name == 'multi_mnist'
-    assert digits.tasks == dict.fromkeys(('left', 'right'), data.TaskKind('classification', 10))
+    assert kinds(digits.tasks) == dict.fromkeys(('left', 'right'), ('classification', 10))
     for split, size in zip(digits[2:5], (45, 15, NUM_TEST), strict=True):
         assert split.inputs.shape == (size, 28, 28, 1)
         assert split.inputs.dtype == np.float32

@@ -2,9 +2,9 @@ import numpy as np
 import pyarrow
 import pytest
 from pyarrow import parquet
+from small import kinds
 
 from tag_jax import data
-from tag_jax.data import TaskKind
 
 ROWS = """size,colour,flag,weight,grade,kind,part
 1,red,true,10,1,a,train
@@ -30,10 +30,10 @@ def read(tmp_path, text=ROWS, **options):
 def test_a_table_by_hand(tmp_path):
     found = read(tmp_path)
     assert found.name == 'things'
-    assert found.tasks == {
-        'weight': TaskKind('regression', 1),
-        'grade': TaskKind('classification', 2),
-        'kind': TaskKind('classification', 2),
+    assert kinds(found.tasks) == {
+        'weight': ('regression', 1),
+        'grade': ('classification', 2),
+        'kind': ('classification', 2),
     }
     # size: mean 2, deviation 1; colour: blue, red; flag: mean 1/2; whether size, and flag, miss.
     np.testing.assert_array_equal(
@@ -57,7 +57,7 @@ def test_a_table_by_hand(tmp_path):
 
 def test_kinds_and_inputs_can_be_chosen(tmp_path):
     found = read(tmp_path, kinds={'grade': 'regression'}, inputs=('size',))
-    assert found.tasks['grade'] == TaskKind('regression', 1)
+    assert kinds(found.tasks)['grade'] == ('regression', 1)
     assert found.train.inputs.shape == (3, 2)
 
 
@@ -75,7 +75,7 @@ def test_the_same_from_every_format(tmp_path):
     np.savez(tmp_path / 'same.npz', **columns)
     paths = write(tmp_path, text, 'same.csv'), tmp_path / 'same.parquet', tmp_path / 'same.npz'
     first, *others = (data.table(path, ('n', 'y')) for path in paths)
-    assert first.tasks == {'n': TaskKind('classification', 3), 'y': TaskKind('regression', 1)}
+    assert kinds(first.tasks) == {'n': ('classification', 3), 'y': ('regression', 1)}
     sizes = [len(split.inputs) for split in first[2:5]]
     assert sizes == [30, 10, 10]
     for other in others:
@@ -99,7 +99,7 @@ def test_splits_are_seeded(tmp_path):
     rows = lambda seed: data.table(path, ['y'], seed=seed).train.inputs[:, 0]
     np.testing.assert_array_equal(rows(1), rows(1))
     assert not np.array_equal(rows(1), rows(2))
-    assert len(data.table(path, ['y'], shares=(8, 1, 1)).train.inputs) == 24
+    assert len(data.table(path, ['y'], fractions=(8, 1, 1)).train.inputs) == 24
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_the_main_job(finished):
     assert len(results['task_names']) == 8
     assert f'{results["total_test_error"]:.2f}' in done.stdout
     inputs = np.zeros((3, 12, 12, 1), np.float32)
-    assert grouping.load(run).predict(inputs)['left_digit'].shape == (3, 10)
+    assert grouping.load(run).outputs(inputs)['left_digit'].shape == (3, 10)
 
 
 def test_the_same_command_gives_the_same_results_and_on_a_terminal_a_progress_bar(finished):

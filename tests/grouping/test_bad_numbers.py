@@ -22,22 +22,22 @@ CONFIG = TrainingConfig(
 
 def with_metric(problem, task, **changes):
     """The problem with other metrics of a task: their names and values."""
-    metric = problem.metrics[task]
+    metric = problem.tasks[task].metric
 
     def finish(*arguments):
         return {**metric.finish(*arguments), **changes}
 
-    return dataclasses.replace(
-        problem, metrics={**problem.metrics, task: metric._replace(finish=finish)}
-    )
+    own = problem.tasks[task]._replace(metric=metric._replace(finish=finish))
+    return dataclasses.replace(problem, tasks={**problem.tasks, task: own})
 
 
 def test_a_run_tells_of_them_and_its_files_hold_none(problem, dataset, tmp_path):
     def loss(output, target):
-        found = problem.losses['radius'](output, target)
+        found = problem.tasks['radius'].loss(output, target)
         return jnp.where(target > 2.9, jnp.nan, found)
 
-    faulty = dataclasses.replace(problem, losses={**problem.losses, 'radius': loss})
+    own = problem.tasks['radius']._replace(loss=loss)
+    faulty = dataclasses.replace(problem, tasks={**problem.tasks, 'radius': own})
     faulty = with_metric(faulty, 'sign', odds=np.inf)
     result = grouping.tag(faulty, dataset, 2, CONFIG, tmp_path / 'run')
     assert any('were not finite: radius in' in remark for remark in result.remarks)

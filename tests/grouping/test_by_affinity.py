@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from small import TASKS, make_problem, make_split
+from small import TASKS, kinds, make_problem, make_split
 
 from tag_jax import affinity, grouping, store, training, workdir
 from tag_jax.data import Dataset
@@ -63,13 +63,16 @@ def test_the_result_holds_together(run, problem, dataset):
 
 def test_each_task_is_answered_by_the_network_that_serves_it(run, problem, dataset):
     _, result = run
-    found = result.predict(dataset.test.inputs)
+    found = result.outputs(dataset.test.inputs)
     assert list(found) == list(ALL)
     for group, network in zip(result.groups, result.networks, strict=True):
         outputs = problem.predict(network.params, network.model_state, dataset.test.inputs)
         for task in group.serves:
             np.testing.assert_allclose(found[task], outputs[task], rtol=1e-5, atol=1e-6)
-    wrong = np.argmax(found['octant'], axis=1) != dataset.test.targets['octant']
+    answers = result.predict(dataset.test.inputs)
+    np.testing.assert_array_equal(answers['radius'], found['radius'][:, 0])
+    wrong = answers['octant'] != dataset.test.targets['octant']
+    assert set(result.predict_proba(dataset.test.inputs)) == {'sign', 'octant'}
     assert result.test_error['octant'] == pytest.approx(100 * wrong.mean())
 
 
@@ -107,10 +110,11 @@ def test_a_result_comes_back(run, problem, dataset, with_code):
     found = grouping.load(path, problem if with_code else None)
     for field in dataclasses.fields(grouping.Result):
         if field.name not in ('networks', 'affinities'):
-            assert getattr(found, field.name) == getattr(result, field.name)
+            plain = kinds if field.name == 'tasks' else lambda value: value
+            assert plain(getattr(found, field.name)) == plain(getattr(result, field.name))
     for mine, theirs in zip(found.affinities, result.affinities, strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    expected, answers = (r.predict(dataset.test.inputs[:70]) for r in (result, found))
+    expected, answers = (r.outputs(dataset.test.inputs[:70]) for r in (result, found))
     for task in ALL:
         np.testing.assert_allclose(answers[task], expected[task], rtol=1e-5, atol=1e-6)
     for mine, theirs in zip(found.networks, result.networks, strict=True):

@@ -62,9 +62,9 @@ def make_problem(tasks, encoder, image, head, dtype):
     kind = CLASSES if head is linear else PIXELS
     return from_nnx(
         lambda rngs: encoder(dtype=dtype, rngs=rngs),
-        {task: lambda rngs: head(size, dtype, rngs) for task in tasks},
-        *objectives.losses_and_metrics(dict.fromkeys(tasks, kind)),
+        dict.fromkeys(tasks, kind),
         jax.ShapeDtypeStruct((1, *image), jnp.float32),
+        {task: lambda rngs: head(size, dtype, rngs) for task in tasks},
     )
 
 

@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from optim.properties import METHODS
 from small import TASKS, make_split
 
-from tag_jax import gradients, min_norm, objectives, optim
+from tag_jax import gradients, min_norm, optim
 from tag_jax.problem import Batch, from_functions
 
 # Every method in the representation space where it has one, as launchers use it.
@@ -42,7 +42,7 @@ def problem():
 
 
 def make_functions(tasks):
-    kinds = objectives.for_tasks({task: TASKS[task] for task in tasks})
+    kinds = {task: TASKS[task] for task in tasks}
 
     def init(key):
         draw = lambda n, *shape: 0.5 * jax.random.normal(jax.random.fold_in(key, n), shape)
@@ -52,7 +52,7 @@ def make_functions(tasks):
 
     decode = dict.fromkeys(tasks, lambda head, representation: representation @ head['w'])
     encode = lambda shared, inputs: jnp.tanh(inputs @ shared['w'])
-    return from_functions(init, encode, decode, *objectives.losses_and_metrics(kinds))
+    return from_functions(init, encode, decode, kinds)
 
 
 def assert_trees_close(found, expected, rtol=1e-4, atol=1e-6):

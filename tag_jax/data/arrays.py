@@ -1,0 +1,136 @@
+"""A dataset out of arrays in memory, or of a DataFrame."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tag_jax import objectives
+from tag_jax.data.columns import column_of
+from tag_jax.data.dataset import Dataset, Split
+from tag_jax.data.encoding import Encoding, Input, encode_inputs, fit_input
+from tag_jax.data.labels import fit_labels
+from tag_jax.data.splitting import SPLITS, random_rows
+
+# What the single input of an array without names is called.
+INPUTS = 'inputs'
+
+
+def from_arrays(
+    inputs: Any,
+    targets: Any,
+    tasks: Mapping[str, objectives.Objective],
+    fractions: Sequence[float] = (0.6, 0.2, 0.2),
+    seed: int = 0,
+    name: str = 'arrays',
+) -> Dataset:
+    """Makes a dataset from arrays: splits it, and standardises what a network sees.
+
+    Inputs that are floats `[N, D]`, and the columns of a DataFrame, are encoded as `data.table`
+    does: numbers are standardised by the training rows, text becomes one column a value, what is
+    missing is 0 with a column that says so. Integers `[N, L]` (tokens), images and nested arrays
+    are left as they are.
+
+    Labels of regression tasks are standardised by the training rows. Classes may have any names.
+    NaN, None and the like are missing labels, which go behind a mask.
+
+    Args:
+      inputs: array `[N, ...]`, a pytree of such arrays, or a DataFrame.
+      targets: `{task: labels [N, ...]}`, arrays or lists, or a DataFrame with a column a task.
+      tasks: `{task: Objective}`.
+      fractions: of training, validation and test examples.
+      seed: of the split.
+      name: of the dataset, in reports.
+
+    Returns:
+      A `Dataset`, whose `encoding` leads from raw rows to inputs, and back from answers.
+
+    Raises:
+      ValueError: if tasks are not `{task: Objective}`, labels do not fit an objective, lengths
+        differ, or a split is empty.
+    """
+    objectives.check_tasks(tasks)
+    columns, arrays = _inputs(inputs)
+    size = _size(columns, arrays)
+    if missing := [task for task in tasks if task not in targets]:
+        raise ValueError(f'there are no targets for the task {missing[0]!r}')
+    rows = random_rows(size, fractions, seed)
+    for split, part in rows.items():
+        if not len(part):
+            raise ValueError(f'the {split} split of {size} examples has none: give it a fraction')
+    known, labels = {}, {}
+    for task, objective in tasks.items():
+        array = np.asarray(targets[task])
+        if array.shape[:1] != (size,):
+            raise ValueError(
+                f'there are {size} examples, but targets {list(array.shape)} for {task!r}'
+            )
+        known[task], *labels[task] = fit_labels(task, objective, array, rows['train'])
+    encoding = Encoding(_fit(columns, rows['train']), known)
+    if columns is not None:
+        arrays = encode_inputs(encoding.inputs, columns)
+        if not arrays.shape[1]:
+            raise ValueError('no input has two different values in the training split')
+    splits = [_split(arrays, labels, rows[split]) for split in SPLITS]
+    return Dataset(name, dict(tasks), *splits, encoding)
+
+
+def _inputs(inputs):
+    """(columns, None) of inputs that are encoded, (None, arrays) of others."""
+    if hasattr(inputs, 'columns') and hasattr(inputs, 'iloc'):  # A DataFrame.
+        names = [str(name) for name in inputs.columns]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f'the DataFrame has two columns called {twice[0]!r}')
+        found = {}
+        for place, name in enumerate(names):
+            found[name] = column_of(name, inputs.iloc[:, place].to_numpy())
+        return found, None
+    if isinstance(inputs, Mapping | tuple) or hasattr(inputs, '_fields'):
+        return None, _nested(np.asarray, inputs)
+    array = np.asarray(inputs)
+    if array.ndim == 1:
+        raise ValueError(
+            f'inputs must be arrays with an example a row, not {list(array.shape)}: give '
+            'inputs[:, None] for one number an example'
+        )
+    if array.dtype.kind in 'OUS':
+        raise ValueError(
+            f'inputs must be numbers, not {array.dtype}: give text as columns of a DataFrame'
+        )
+    if array.ndim == 2 and array.dtype.kind in 'fb':
+        return {INPUTS: column_of(INPUTS, array)}, None
+    return None, array
+
+
+def _nested(function, tree):
+    """A function of all arrays that are nested in dicts and tuples."""
+    if isinstance(tree, Mapping):
+        return {name: _nested(function, part) for name, part in tree.items()}
+    if isinstance(tree, tuple):
+        parts = [_nested(function, part) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, '_fields') else tuple(parts)
+    return function(tree)
+
+
+def _size(columns, arrays):
+    lengths = []
+    if columns is not None:
+        lengths += [len(column.values) for column in columns.values()]
+    else:
+        _nested(lambda x: lengths.append(x.shape[0] if x.ndim else None), arrays)
+    if len(set(lengths)) != 1 or None in lengths:
+        raise ValueError('inputs must be arrays of one length, examples first')
+    return lengths[0]
+
+
+def _fit(columns, train) -> tuple[Input, ...] | None:
+    if columns is None:
+        return None
+    return tuple(fit_input(name, column, train) for name, column in columns.items())
+
+
+def _split(arrays, labels, rows):
+    targets = {task: array[rows] for task, (array, _) in labels.items()}
+    masks = {task: there[rows] for task, (_, there) in labels.items()}
+    gaps = {task: there for task, there in masks.items() if not there.all()}
+    return Split(_nested(lambda x: x[rows], arrays), targets, gaps or None)

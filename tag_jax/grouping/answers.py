@@ -1,0 +1,71 @@
+"""What networks say, in the words of those who ask: class names and natural units."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tag_jax.data import Encoding
+from tag_jax.data.encoding import decode_target
+
+
+def answers(
+    tasks: Mapping[str, Any], encoding: Encoding | None, outputs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The answers of heads, as people read them.
+
+    Args:
+      tasks: `{task: Objective}`.
+      encoding: of the dataset; None where it had none.
+      outputs: `{task: [N, ...]}`, what the heads give.
+
+    Returns:
+      `{task: [N, ...]}`: classes by their names, or by number where there are none; values in
+      natural units, `[N]` for one value an example; the outputs themselves of an objective without
+      answers.
+    """
+    return {
+        task: _answer(tasks[task], encoding and encoding.targets.get(task), output)
+        for task, output in outputs.items()
+    }
+
+
+def probabilities(tasks: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The probabilities of classes, of the tasks that have any.
+
+    Args:
+      tasks: `{task: Objective}`.
+      outputs: `{task: [N, ...]}`, what the heads give.
+
+    Returns:
+      `{task: [N, ..., C]}`, classes in their order.
+    """
+    found = {}
+    for task, output in outputs.items():
+        if tasks[task].probabilities is not None:
+            found[task] = tasks[task].probabilities(np.asarray(output, np.float64))
+    return found
+
+
+def served_outputs(groups: Any, predictors: Any, inputs: Any) -> dict[str, Any]:
+    """What the heads give, each task from the network that serves it.
+
+    Args:
+      groups: a `Group` for each network.
+      predictors: for each network, `inputs [N, ...] -> {task: [N, ...]}`.
+      inputs: as networks see them.
+    """
+    found = {}
+    for group, predict in zip(groups, predictors, strict=True):
+        if group.serves:
+            given: Mapping = predict(inputs)
+            found |= {task: given[task] for task in group.serves}
+    return found
+
+
+def _answer(objective, target, output):
+    answer: Callable | None = objective.answer
+    if answer is None:
+        return output
+    found = answer(np.asarray(output))
+    return found if target is None else decode_target(target, found)

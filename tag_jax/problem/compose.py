@@ -1,0 +1,116 @@
+"""Joins an encoder and heads, each as two functions, to a problem."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from tag_jax import objectives
+from tag_jax.problem.problem import MultiTaskProblem, task_key
+from tag_jax.problem.trainable import Encoder, with_frozen
+
+
+class ModuleFunctions(NamedTuple):
+    """A Flax module as functions: `init(key, struct)`, `apply(params, state, x, train, key)`."""
+
+    init: Callable
+    apply: Callable
+
+
+def compose(
+    encoder: Encoder,
+    heads: Mapping[str, ModuleFunctions],
+    tasks: Mapping[str, Any],
+    representation: Any,
+) -> MultiTaskProblem:
+    """A problem from an encoder and its heads.
+
+    Args:
+      encoder: the encoder as functions.
+      heads: `{task: ModuleFunctions}`.
+      tasks: `{task: Objective}`.
+      representation: its shapes and dtypes, for any number of examples.
+    """
+
+    def init(key):
+        shared_key, heads_key = jax.random.split(key)
+        params, state = {'heads': {}}, {'heads': {}}
+        params['shared'], state['shared'] = encoder.init(shared_key)
+        for task, head in heads.items():
+            params['heads'][task], state['heads'][task] = head.init(
+                task_key(heads_key, task), representation
+            )
+        return params, with_frozen(state, encoder.frozen and encoder.frozen.values())
+
+    decode = {task: heads[task].apply for task in tasks}
+    return MultiTaskProblem(tasks, init, encoder.apply, decode, encoder.frozen)
+
+
+def representation_of(init: Callable, apply: Callable, example_inputs: Any) -> Any:
+    """The shapes and dtypes of the representation of some inputs.
+
+    Args:
+      init: `key -> (params, state)` of the encoder.
+      apply: `(params, state, inputs, train, key) -> (representation, state)`.
+      example_inputs: shapes and dtypes.
+    """
+    found, _ = jax.eval_shape(
+        lambda key, inputs: apply(*init(key), inputs, False, None),
+        jax.random.key(0),
+        example_inputs,
+    )
+    return found
+
+
+def heads_of_tasks(
+    tasks: Mapping[str, Any], heads: Mapping[str, Any] | None, dense: Callable[[int], Any]
+) -> dict[str, Any]:
+    """The head of each task: the one that was given, or a dense layer.
+
+    Args:
+      tasks: `{task: Objective}`.
+      heads: `{task: head}` of some tasks, or None.
+      dense: width -> head.
+
+    Raises:
+      ValueError: if tasks are not `{task: Objective}`, or a head is of no task.
+    """
+    objectives.check_tasks(tasks)
+    if heads is not None and not isinstance(heads, Mapping):
+        raise ValueError('heads must be a dict {task: head}; tasks that it lacks get a dense layer')
+    if unknown := [name for name in heads or {} if name not in tasks]:
+        raise ValueError(f'heads has an entry for {unknown[0]!r}, which is not a task')
+    return {
+        task: (heads or {}).get(task) or dense(objective.width) for task, objective in tasks.items()
+    }
+
+
+def features_of(representation: Any) -> int:
+    """The length of the last axis of a representation that is one array.
+
+    Args:
+      representation: shapes and dtypes.
+
+    Raises:
+      ValueError: if it is not one array with an axis for examples and one for features.
+    """
+    leaves = jax.tree.leaves(representation)
+    if len(leaves) != 1 or len(leaves[0].shape) < 2:
+        raise ValueError(
+            'a dense layer needs a representation that is one array [B, ..., D]: give heads={task: '
+            '...}'
+        )
+    return leaves[0].shape[-1]
+
+
+def struct(array: Any) -> jax.ShapeDtypeStruct:
+    """The shape and dtype of an array."""
+    return jax.ShapeDtypeStruct(jnp.shape(array), jnp.result_type(array))
+
+
+def missing_key(module: Any) -> ValueError:
+    """The error of a module that needs a key and got none."""
+    return ValueError(
+        f'{type(module).__name__} draws random numbers while training (dropout, say): pass key='
+    )

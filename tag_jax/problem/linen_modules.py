@@ -1,0 +1,108 @@
+"""Problems from Flax Linen modules."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax
+import jax
+from flax import linen
+
+from tag_jax.problem import compose
+from tag_jax.problem.modes import mode_arguments
+from tag_jax.problem.problem import MultiTaskProblem
+from tag_jax.problem.trainable import frozen_encoder, names_of
+
+
+def from_linen(
+    encoder: linen.Module,
+    tasks: Mapping[str, Any],
+    example_inputs: Any,
+    heads: Mapping[str, linen.Module] | None = None,
+    trainable: Any = None,
+    pretrained: Any = None,
+) -> MultiTaskProblem:
+    """A problem from Flax Linen modules.
+
+    `train=` or `deterministic=` is passed to a module only if its `__call__` names it. Variables
+    outside 'params' (BatchNorm statistics, say) are model state, updated while training.
+
+    Args:
+      encoder: a `linen.Module`, inputs -> representation `[B, ...]`.
+      tasks: `{task: Objective}`, as `Dataset.tasks` has them.
+      example_inputs: inputs of any batch size; arrays or `jax.ShapeDtypeStruct`.
+      heads: `{task: linen.Module}`, representation -> output; tasks that it lacks get one
+        `linen.Dense` of the width of their objective.
+      trainable: which parameters of the encoder train: a predicate `(path) -> bool` over the names
+        on the way to a parameter, or a pytree of bool; None for all. The others are frozen, and
+        `init` returns them in `model_state['frozen']`. Heads always train.
+      pretrained: parameters that the encoder begins with, all or some of them, as nested dicts; or
+        its variables, `{'params': ..., 'batch_stats': ...}`. Frozen parameters that it lacks are
+        drawn once, with a fixed key.
+
+    Returns:
+      A `MultiTaskProblem`.
+
+    Raises:
+      ValueError: if encoder or heads are no modules, one of them sows losses, tasks are not
+        `{task: Objective}`, or `trainable` or `pretrained` does not fit the encoder.
+    """
+    functions = _functions(encoder)
+    modules = compose.heads_of_tasks(tasks, heads, linen.Dense)
+    example = jax.tree.map(compose.struct, example_inputs)
+    whole = frozen_encoder(
+        lambda key: functions.init(key, example),
+        functions.apply,
+        trainable,
+        pretrained,
+        _parts_of_variables,
+    )
+    representation = compose.representation_of(
+        lambda key: functions.init(key, example), functions.apply, example
+    )
+    of_tasks = {task: _functions(module) for task, module in modules.items()}
+    return compose.compose(whole, of_tasks, tasks, representation)
+
+
+def _parts_of_variables(pretrained):
+    """(params, state) of given variables, or of given parameters."""
+    if isinstance(pretrained, Mapping) and isinstance(pretrained.get('params'), Mapping):
+        variables = dict(pretrained)
+        return variables.pop('params'), variables
+    return pretrained, {}
+
+
+def _functions(module):
+    if not isinstance(module, linen.Module):
+        raise ValueError(f'encoder and heads must be linen modules, not {module!r}')
+    mode = mode_arguments(type(module).__call__)
+
+    def init(key, struct):
+        variables = dict(module.lazy_init(key, struct, **mode(False)))
+        params = variables.pop('params', {})
+        _check_nothing_sown(module, variables)
+        return params, variables
+
+    def apply(params, state, inputs, train, key):
+        variables = {'params': params, **state}
+        try:
+            if train and state:
+                return module.apply(variables, inputs, mutable=list(state), rngs=key, **mode(True))
+            return module.apply(variables, inputs, rngs=key, **mode(train)), state
+        except flax.errors.InvalidRngError as error:
+            raise compose.missing_key(module) from error
+
+    return compose.ModuleFunctions(init, apply)
+
+
+def _check_nothing_sown(module, variables):
+    """Raises ValueError at losses that a module sows, which nothing would minimise."""
+    for name, collection in variables.items():
+        paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(collection)]
+        in_tuples = any(isinstance(path[-1], jax.tree_util.SequenceKey) for path in paths if path)
+        if in_tuples or 'loss' in name:
+            where = '/'.join(names_of(paths[0])) if paths else name
+            raise ValueError(
+                f'{type(module).__name__} sows into {name!r} ({where}), which would be part of no '
+                "loss: return it with the representation and add it in a task's loss, or sow it "
+                "into 'intermediates'"
+            )

@@ -1,0 +1,181 @@
+"""Problems from Flax NNX modules."""
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from tag_jax.problem import compose
+from tag_jax.problem.modes import mode_arguments
+from tag_jax.problem.problem import MultiTaskProblem
+from tag_jax.problem.trainable import frozen_encoder
+
+
+def from_nnx(
+    make_encoder: Callable[[nnx.Rngs], nnx.Module],
+    tasks: Mapping[str, Any],
+    example_inputs: Any,
+    heads: Mapping[str, Callable[[nnx.Rngs], nnx.Module]] | None = None,
+    trainable: Any = None,
+    pretrained: Any = None,
+) -> MultiTaskProblem:
+    """A problem from Flax NNX modules.
+
+    Modules are switched with `train()` and `eval()`, and `train=` or `deterministic=` is passed
+    to those whose `__call__` names it. Variables other than `nnx.Param` are model state; random
+    streams are set afresh from the key of every call, so that a step can be repeated.
+
+    Args:
+      make_encoder: `nnx.Rngs -> nnx.Module`, inputs -> representation `[B, ...]`.
+      tasks: `{task: Objective}`, as `Dataset.tasks` has them.
+      example_inputs: inputs of any batch size; arrays or `jax.ShapeDtypeStruct`.
+      heads: `{task: nnx.Rngs -> nnx.Module}`, representation -> output; tasks that it lacks get one
+        `nnx.Linear` of the width of their objective.
+      trainable: which parameters of the encoder train: an NNX filter, such as `nnx.LoRAParam`; a
+        predicate `(path) -> bool` over the names on the way to a parameter; or a pytree of bool;
+        None for all. The others are frozen, and `init` returns them in `model_state['frozen']`.
+        Heads always train.
+      pretrained: parameters that the encoder begins with, all or some of them: nested dicts, an
+        `nnx.State` or a module. Frozen parameters that it lacks are those of
+        `make_encoder(nnx.Rngs(...))` with a fixed key.
+
+    Returns:
+      A `MultiTaskProblem`.
+
+    Raises:
+      ValueError: if a module is given instead of a function that makes one, a module holds a plain
+        array that is no `nnx.Variable`, tasks are not `{task: Objective}`, or `trainable` or
+        `pretrained` does not fit the encoder.
+    """
+    functions, abstract = _functions(make_encoder)
+    example = jax.tree.map(compose.struct, example_inputs)
+    whole = frozen_encoder(
+        lambda key: functions.init(key, example),
+        functions.apply,
+        _by_filter(trainable, abstract),
+        pretrained,
+        _parts_of_module,
+    )
+    representation = compose.representation_of(
+        lambda key: functions.init(key, example), functions.apply, example
+    )
+
+    def dense(width):
+        features = compose.features_of(representation)
+        return lambda rngs: nnx.Linear(features, width, rngs=rngs)
+
+    modules = compose.heads_of_tasks(tasks, heads, dense)
+    of_tasks = {task: _functions(make)[0] for task, make in modules.items()}
+    return compose.compose(whole, of_tasks, tasks, representation)
+
+
+def _by_filter(trainable, abstract):
+    """`trainable` as a predicate or a pytree of bool; NNX filters become the latter."""
+    parameters = nnx.state(abstract, nnx.Param)
+    if trainable is None:
+        if jax.tree.leaves(nnx.state(abstract, nnx.LoRAParam)):
+            logging.warning(
+                'the encoder has adapters (nnx.LoRAParam), and all of its parameters train: pass '
+                'trainable=nnx.LoRAParam to train the adapters alone'
+            )
+        return None
+    if isinstance(trainable, Mapping) or _takes_a_path_alone(trainable):
+        return trainable
+    predicate = nnx.filterlib.to_predicate(trainable)
+    chosen = nnx.map_state(lambda path, leaf: predicate(path, leaf), parameters)
+    return nnx.to_pure_dict(chosen)
+
+
+def _takes_a_path_alone(trainable):
+    """Whether this is a predicate `(path) -> bool`; a filter of NNX takes `(path, value)`."""
+    if isinstance(trainable, type) or not callable(trainable):
+        return False
+    try:
+        return len(inspect.signature(trainable).parameters) == 1
+    except (TypeError, ValueError):
+        return False
+
+
+def _parts_of_module(pretrained):
+    """(params, state) of a module, an `nnx.State` or nested dicts of parameters."""
+    if isinstance(pretrained, nnx.Module):
+        _, params, _, _, state = _split(pretrained)
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(state)
+    if isinstance(pretrained, nnx.State):
+        return nnx.to_pure_dict(pretrained), {}
+    return pretrained, {}
+
+
+def _split(module):
+    """(graph, parameters, random streams, what was sown, state); only the last two are arrays.
+
+    Intermediates that a module sows are neither trained nor carried on.
+    """
+    return nnx.split(module, nnx.Param, nnx.RngState, nnx.Intermediate, ...)
+
+
+def _functions(make):
+    """`ModuleFunctions` of a module, and the module with shapes in place of arrays."""
+    if isinstance(make, nnx.Module):
+        raise ValueError(
+            f'give a function from nnx.Rngs to a {type(make).__name__}, not the module itself'
+        )
+    if not callable(make):
+        raise ValueError(f'give a function from nnx.Rngs to a module, not {make!r}')
+    abstract = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    for _, module in nnx.iter_modules(abstract):
+        for name, value in vars(module).items():
+            if isinstance(value, jax.Array | jax.ShapeDtypeStruct):
+                raise ValueError(
+                    f'{type(module).__name__}.{name} is a plain array: make it an nnx.Param, or '
+                    'an nnx.Variable if it is not trained'
+                )
+    graph, param_template, random_template, sown, state_template = _split(abstract)
+    mode = mode_arguments(type(abstract).__call__)
+
+    def init(key, struct):
+        del struct
+        _, params, _, _, state = _split(make(nnx.Rngs(key)))
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(state)
+
+    def apply(params, state, inputs, train, key):
+        if train and key is None and jax.tree.leaves(random_template):
+            raise compose.missing_key(abstract)
+        module = nnx.merge(
+            graph,
+            _filled(param_template, params),
+            _seeded(random_template, jax.random.key(0) if key is None else key),
+            sown,
+            _filled(state_template, state),
+        )
+        module.train() if train else module.eval()
+        output = module(inputs, **mode(train))
+        return output, nnx.to_pure_dict(_split(module)[-1]) if train else state
+
+    return compose.ModuleFunctions(init, apply), abstract
+
+
+def _filled(template, values):
+    """A copy of an `nnx.State` that holds the arrays of a plain dict."""
+    filled = jax.tree.map(lambda leaf: leaf, template)
+    nnx.replace_by_pure_dict(filled, jax.tree.map(jnp.asarray, values))
+    return filled
+
+
+def _seeded(template, key):
+    """Random streams that start afresh: stream n from the key folded with n, all counts zero."""
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key)
+
+    def value(n, leaf):
+        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jnp.zeros(leaf.shape, leaf.dtype)
+        stream = jax.random.fold_in(key, n)
+        return jax.random.split(stream, leaf.shape) if leaf.shape else stream
+
+    leaves, structure = jax.tree.flatten(template)
+    return jax.tree.unflatten(structure, [value(n, leaf) for n, leaf in enumerate(leaves)])

@@ -1,0 +1,109 @@
+"""Tasks that share an encoder, as pure functions."""
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from tag_jax import objectives
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MultiTaskProblem:
+    """Tasks that share an encoder, as pure functions.
+
+    Each loss touches its own head only, so that one vjp a task suffices. A problem is compared and
+    hashed by identity: pass it to `jax.jit` as a static argument.
+
+    Attributes:
+      tasks: `{task: Objective}`, T of them, in the order of every `[T]` array.
+      init: `key -> (params, model_state)`, both `{'shared': ..., 'heads': {task: ...}}`. Where
+        parameters of the encoder are frozen, `model_state['frozen']` holds them.
+      encode: `(shared, state, inputs, train, key) -> (representation [B, ...], state)`.
+      decode: `{task: (head, state, representation, train, key) -> (output [B, ...], state)}`.
+      frozen: a `trainable.Frozen`, where parameters of the encoder are frozen: `encode` takes
+        what it joins; else None.
+
+    A representation may be an array or a pytree of arrays, all of floats.
+
+    Raises:
+      ValueError: if tasks are not `{task: Objective}`, or a task lacks a decoder.
+    """
+
+    tasks: Mapping[str, Any]
+    init: Callable
+    encode: Callable
+    decode: Mapping[str, Callable]
+    frozen: Any = None
+
+    def __post_init__(self):
+        objectives.check_tasks(self.tasks)
+        object.__setattr__(self, 'tasks', dict(self.tasks))
+        if not isinstance(self.decode, Mapping):
+            raise ValueError('decode must be a dict with an entry for each task')
+        if missing := [name for name in self.tasks if name not in self.decode]:
+            raise ValueError(f'decode has no entry for the task {missing[0]!r}')
+        if unknown := [name for name in self.decode if name not in self.tasks]:
+            raise ValueError(f'decode has an entry for {unknown[0]!r}, which is not a task')
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """The T names, in the order of every `[T]` array."""
+        return tuple(self.tasks)
+
+    @functools.cached_property
+    def shapes(self) -> tuple[Any, Any]:
+        """The shapes and dtypes of `(params, model_state)`."""
+        return jax.eval_shape(self.init, jax.random.key(0))
+
+    def represent(
+        self,
+        params: Mapping[str, Any],
+        model_state: Mapping[str, Any],
+        inputs: Any,
+        train: bool,
+        key: jax.Array | None,
+    ) -> tuple[Any, Any]:
+        """The representation of some inputs.
+
+        Args:
+          params, model_state: what `init` gives, trained or not.
+          inputs: `[B, ...]`, or a pytree of such arrays.
+          train: whether the encoder runs in training mode.
+          key: for dropout and the like, a scalar; None in evaluation mode.
+
+        Returns:
+          The representation `[B, ...]`, and `model_state['shared']` after the pass.
+        """
+        shared = params['shared']
+        if self.frozen is not None:
+            shared = self.frozen.join(shared, model_state['frozen'])
+        return self.encode(shared, model_state['shared'], inputs, train, key)
+
+    def predict(
+        self, params: Mapping[str, Any], model_state: Mapping[str, Any], inputs: Any
+    ) -> dict[str, Any]:
+        """Outputs of every head in evaluation mode.
+
+        Args:
+          params, model_state: what `init` gives, trained or not.
+          inputs: `[B, ...]`, or a pytree of such arrays.
+
+        Returns:
+          `{task: [B, ...]}`.
+        """
+        representation, _ = self.represent(params, model_state, inputs, False, None)
+        return {
+            task: self.decode[task](
+                params['heads'][task], model_state['heads'][task], representation, False, None
+            )[0]
+            for task in self.tasks
+        }
+
+
+def task_key(key: jax.Array | None, task: str) -> jax.Array | None:
+    """The key of one task, a scalar: a function of its name only, whichever other tasks exist."""
+    return None if key is None else jax.random.fold_in(key, zlib.crc32(task.encode()))

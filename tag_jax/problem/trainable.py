@@ -1,0 +1,212 @@
+"""Frozen parameters of an encoder: which they are, and how they stay apart from those that train.
+
+Frozen parameters are no part of `params`. `init` returns them in `model_state['frozen']`; they are
+the same for every key, so that networks side by side can share them.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_FROZEN = 'frozen'
+# The key of the frozen parameters that are drawn and not given.
+_FIXED_KEY = 0
+
+
+class Frozen(NamedTuple):
+    """The parameters of an encoder that do not train.
+
+    Attributes:
+      values: `() -> frozen parameters`, arrays, the same at every call.
+      join: `(shared, frozen parameters) -> all parameters of the encoder`.
+    """
+
+    values: Callable
+    join: Callable
+
+
+class Encoder(NamedTuple):
+    """An encoder as functions, which knows what of it trains.
+
+    Attributes:
+      init: `key -> (shared, state)`, with the parameters that train only.
+      apply: `(whole parameters, state, inputs, train, key) -> (representation, state)`.
+      frozen: its frozen parameters; None if all of them train.
+    """
+
+    init: Callable
+    apply: Callable
+    frozen: Frozen | None = None
+
+
+def split_frozen(model_state: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Parts a model state from frozen parameters.
+
+    Args:
+      model_state: what `MultiTaskProblem.init` gives.
+
+    Returns:
+      The model state without them, and the frozen parameters; None if there are none.
+    """
+    rest = {name: value for name, value in model_state.items() if name != _FROZEN}
+    return rest, model_state.get(_FROZEN)
+
+
+def with_frozen(model_state: Mapping[str, Any], frozen: Any) -> dict[str, Any]:
+    """Joins a model state and frozen parameters again.
+
+    Args:
+      model_state: without them.
+      frozen: the frozen parameters; None if there are none.
+    """
+    return {**model_state} if frozen is None else {**model_state, _FROZEN: frozen}
+
+
+def frozen_encoder(
+    init: Callable,
+    apply: Callable,
+    trainable: Any = None,
+    pretrained: Any = None,
+    parts: Callable[[Any], tuple[Any, Any]] | None = None,
+) -> Encoder:
+    """An encoder of which some parameters train.
+
+    Args:
+      init: `key -> (params, state)`, all parameters.
+      apply: `(params, state, inputs, train, key) -> (representation, state)`.
+      trainable: None for all parameters; a predicate `(path) -> bool` over the names on the way to
+        a parameter, `('dense', 'kernel')`, say; or a pytree of bool like the parameters, or of
+        their upper levels.
+      pretrained: parameters to begin with, shaped like all or some of them; None to draw them.
+      parts: `pretrained -> (params, state)`; None if it holds parameters only.
+
+    Returns:
+      An `Encoder`.
+
+    Raises:
+      ValueError: if nothing of `trainable` or `pretrained` fits the parameters.
+    """
+    if pretrained is not None:
+        init = _beginning_with(init, *(parts(pretrained) if parts else (pretrained, {})))
+    if trainable is None:
+        return Encoder(init, apply)
+    shapes, _ = jax.eval_shape(init, jax.random.key(_FIXED_KEY))
+    trains = _mask(trainable, shapes)
+    if jax.tree.all(trains):
+        return Encoder(init, apply)
+
+    def init_trained(key):
+        params, state = init(key)
+        return _part(params, trains, True), state
+
+    # The same for every key, also where `init` is traced: concrete arrays, computed once.
+    @functools.cache
+    def values():
+        with jax.ensure_compile_time_eval():
+            params, _ = init(jax.random.key(_FIXED_KEY))
+            return jax.tree.map(jnp.asarray, _part(params, trains, False))
+
+    paths, structure = jax.tree_util.tree_flatten_with_path(shapes)
+
+    def join(shared, frozen):
+        by_path = dict(jax.tree_util.tree_leaves_with_path(shared))
+        by_path |= jax.tree_util.tree_leaves_with_path(frozen)
+        return jax.tree.unflatten(structure, [by_path[path] for path, _ in paths])
+
+    return Encoder(init_trained, apply, Frozen(values, join))
+
+
+def _mask(trainable, shapes):
+    """Which parameters train, a pytree of bool like the parameters."""
+    if isinstance(trainable, type):
+        raise ValueError(
+            'trainable must be a function of a path, or a pytree of bool, not '
+            f'{trainable.__name__}: types of variables are for modules of NNX'
+        )
+    if callable(trainable):
+        found = jax.tree_util.tree_map_with_path(
+            lambda path, _: bool(trainable(names_of(path))), shapes
+        )
+    else:
+        try:
+            found = jax.tree.broadcast(trainable, shapes)
+        except ValueError as error:
+            raise ValueError(
+                'trainable must be a function of a path, or a pytree of bool like the parameters '
+                f'of the encoder, {_layout(shapes)}'
+            ) from error
+        for leaf in jax.tree.leaves(found):
+            if not isinstance(leaf, bool | np.bool_):
+                raise ValueError(f'trainable must hold true or false, not {leaf!r}')
+    if not any(jax.tree.leaves(found)):
+        raise ValueError(
+            'trainable names no parameter of the encoder, so that no task could affect another: '
+            f'it has {_layout(shapes)}'
+        )
+    return found
+
+
+def names_of(path: tuple) -> tuple[str, ...]:
+    """The names on the way to a leaf.
+
+    Args:
+      path: as `jax.tree_util` gives it.
+    """
+    return tuple(jax.tree_util.keystr((part,), simple=True) for part in path)
+
+
+def _layout(shapes):
+    """What some parameters are called, for an error."""
+    names = ['/'.join(names_of(path)) for path, _ in jax.tree_util.tree_leaves_with_path(shapes)]
+    return ', '.join(names[:8]) + ', ...' * (len(names) > 8)
+
+
+def _part(params, trains, which):
+    """Parameters of one side: dicts without the others, which are None in other containers."""
+    if isinstance(params, Mapping):
+        parts = {name: _part(value, trains[name], which) for name, value in params.items()}
+        return {name: part for name, part in parts.items() if jax.tree.leaves(part)}
+    return jax.tree.map(lambda x, on: x if on == which else None, params, trains)
+
+
+def _beginning_with(init, params, state):
+    """`init`, with given values in place of those that it draws."""
+    made = jax.eval_shape(init, jax.random.key(_FIXED_KEY))
+    given = [
+        _fitting(like, values, what)
+        for like, values, what in zip(made, (params, state), ('parameter', 'state'), strict=True)
+    ]
+
+    def init_with(key):
+        return tuple(
+            jax.tree_util.tree_map_with_path(
+                lambda path, leaf, known=known: known.get(names_of(path), leaf), tree
+            )
+            for tree, known in zip(init(key), given, strict=True)
+        )
+
+    return init_with
+
+
+def _fitting(like, values, what):
+    """`{names on the way: array}` of given values, which fit what they replace."""
+    wanted = {names_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(like)}
+    found = {}
+    for path, value in jax.tree_util.tree_leaves_with_path(values):
+        names, shape = names_of(path), np.shape(value)
+        if names not in wanted:
+            raise ValueError(
+                f'pretrained has the {what} {"/".join(names)!r}, which the encoder has not: it has '
+                f'{_layout(like)}'
+            )
+        if shape != wanted[names].shape:
+            raise ValueError(
+                f'pretrained has {"/".join(names)!r} of shape {list(shape)}, and the encoder '
+                f'{list(wanted[names].shape)}'
+            )
+        found[names] = jnp.asarray(value, wanted[names].dtype)
+    return found
