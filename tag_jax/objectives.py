@@ -431,6 +431,10 @@ def of_kind(kind: str, width: int) -> Objective:
 
     Returns:
       An `Objective`; one without answers, if the kind is none of those that are made here.
+
+    Raises:
+      ValueError: if the width is none of the kind; from the loss and the metric of one without
+        answers.
     """
     makers = {
         'classification': lambda: classification(width),

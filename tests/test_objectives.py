@@ -329,3 +329,113 @@ def test_pixel_problems_are_evaluated_in_batches(pixel_problem):
     wrong = split._replace(mask={**split.mask, 'classes': np.ones_like(known)})
     with pytest.raises(ValueError, match="of 'classes' will not do: the label 255 is not one of"):
         evaluation.check_split(problem, wrong, 'train')
+
+
+def probabilities_by_hand(logits):
+    return 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+
+
+@pytest.mark.parametrize('weight', [None, 3.0])
+def test_binary_by_hand(weight):
+    objective = objectives.binary(weight)
+    assert (objective.kind, objective.width) == ('binary', 1)
+    logits = np.array([[2.0], [-1.0], [0.5], [-3.0]], np.float32)
+    labels = np.array([1, 1, 0, 0])
+    chances = probabilities_by_hand(logits[:, 0])
+    expected = -np.where(labels, (weight or 1) * np.log(chances), np.log(1 - chances))
+    np.testing.assert_allclose(objective.loss(logits, labels), expected, rtol=1e-5)
+    finished = objective.metric.finish(scored(objective.metric, logits, labels, np.ones(4, bool)))
+    assert finished == {'error': 50, 'accuracy': 0.5}
+    assert objective.answer(logits).tolist() == [1, 0, 1, 0]
+    np.testing.assert_allclose(objective.probabilities(logits)[:, 1], chances, rtol=1e-6)
+    np.testing.assert_allclose(objective.probabilities(logits).sum(axis=1), 1)
+    with pytest.raises(ValueError, match='must be 0 or 1, .* not 2'):
+        objective.metric.reference(np.array([0, 2]), np.ones(2, bool))
+    with pytest.raises(ValueError, match='do not fit the outputs of the head'):
+        objective.loss(np.zeros((4, 2), np.float32), labels)
+
+
+def test_losses_of_large_logits_are_finite():
+    objective = objectives.binary()
+    logits = jnp.array([[1000.0], [-1000.0]])
+    np.testing.assert_allclose(objective.loss(logits, jnp.array([0, 1])), [1000, 1000])
+    slopes = jax.grad(lambda z: objective.loss(z, jnp.array([1, 0])).sum())(logits)
+    np.testing.assert_array_equal(slopes, 0)
+
+
+def test_several_labels_by_hand():
+    objective = objectives.multilabel(3)
+    assert (objective.kind, objective.width) == ('multilabel', 3)
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(5, 3)).astype(np.float32), rng.integers(2, size=(5, 3))
+    chances = probabilities_by_hand(logits)
+    expected = -np.where(labels, np.log(chances), np.log(1 - chances))
+    np.testing.assert_allclose(objective.loss(logits, labels), expected, rtol=1e-5)
+    mask = rng.random((5, 3)) < 0.6
+    found = objective.metric.finish(scored(objective.metric, logits, labels, mask))
+    right = ((chances > 0.5) == labels)[mask].mean()
+    assert found == pytest.approx({'error': 100 * (1 - right), 'accuracy': right})
+    np.testing.assert_allclose(objective.probabilities(logits), chances, rtol=1e-6)
+    with pytest.raises(ValueError, match='there are 2 labels an example, not 3'):
+        objective.metric.reference(labels[:, :2], np.ones(5, bool))
+
+
+def test_tokens_by_hand():
+    objective = objectives.tokens(4)
+    assert (objective.kind, objective.width) == ('tokens', 4)
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 5, 4)).astype(np.float32)
+    labels, mask = rng.integers(4, size=(2, 5)), rng.random((2, 5)) < 0.7
+    logs = logits - np.log(np.exp(logits.astype(np.float64)).sum(axis=-1, keepdims=True))
+    expected = -np.take_along_axis(logs, labels[..., None], axis=-1)[..., 0]
+    np.testing.assert_allclose(objective.loss(logits, labels), expected, rtol=1e-5)
+    found = objective.metric.finish(scored(objective.metric, logits, labels, mask))
+    right = (logits.argmax(axis=-1) == labels)[mask].mean()
+    assert found == pytest.approx({'error': 100 * (1 - right), 'accuracy': right})
+    assert objective.answer(logits).shape == (2, 5)
+    assert objective.probabilities(logits).shape == (2, 5, 4)
+    with pytest.raises(ValueError, match=r'must be integers \[N, L\]'):
+        objective.metric.reference(labels[0], np.ones(5, bool))
+
+
+def test_weights_of_classes_multiply_losses_and_no_errors():
+    plain, weighted = objectives.classification(3), objectives.classification(3, [1, 0, 2.5])
+    logits = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    expected = plain.loss(logits, labels) * np.array([1, 0, 2.5])[labels]
+    np.testing.assert_allclose(weighted.loss(logits, labels), expected, rtol=1e-6)
+    scores = [scored(one.metric, logits, labels, np.ones(6, bool)) for one in (plain, weighted)]
+    assert plain.metric.finish(scores[0]) == weighted.metric.finish(scores[1])
+
+
+@pytest.mark.parametrize('weights', [[1, 2], [1, 2, -1], [1, 2, np.nan], [[1, 2, 3]]])
+def test_weights_that_fit_no_classes_are_refused(weights):
+    with pytest.raises(ValueError, match='class_weights must be 3 numbers of at least 0'):
+        objectives.classification(3, weights)
+
+
+@pytest.mark.parametrize('weight', [0, -1, np.inf, 'two'])
+def test_a_weight_of_positives_is_positive(weight):
+    with pytest.raises(ValueError, match='pos_weight must be a positive number'):
+        objectives.binary(weight)
+
+
+@pytest.mark.parametrize(
+    'objective',
+    [
+        objectives.classification(3),
+        objectives.binary(),
+        objectives.multilabel(2),
+        objectives.regression(2),
+        objectives.segmentation(4),
+        objectives.pixel_regression(3),
+        objectives.tokens(5),
+    ],
+    ids=lambda objective: objective.kind,
+)
+def test_a_saved_run_reads_answers_by_the_kind(objective):
+    outputs = np.random.default_rng(0).normal(size=(2, 3, 3, objective.width))
+    found = objectives.of_kind(objective.kind, objective.width)
+    np.testing.assert_array_equal(found.answer(outputs), objective.answer(outputs))
+    assert (found.probabilities is None) == (objective.probabilities is None)
+    assert objectives.of_kind('mine', 7).answer is None

@@ -10,7 +10,7 @@ from flax import linen
 from tag_jax.problem import compose
 from tag_jax.problem.modes import mode_arguments
 from tag_jax.problem.problem import MultiTaskProblem
-from tag_jax.problem.trainable import frozen_encoder, names_of
+from tag_jax.problem.trainable import frozen_encoder
 
 
 def from_linen(
@@ -77,9 +77,11 @@ def _functions(module):
     mode = mode_arguments(type(module).__call__)
 
     def init(key, struct):
-        variables = dict(module.lazy_init(key, struct, **mode(False)))
+        try:
+            variables = dict(module.lazy_init(key, struct, **mode(False)))
+        except flax.errors.LazyInitError as error:
+            raise _sown(module, _collections(module, struct, mode)) from error
         params = variables.pop('params', {})
-        _check_nothing_sown(module, variables)
         return params, variables
 
     def apply(params, state, inputs, train, key):
@@ -94,15 +96,20 @@ def _functions(module):
     return compose.ModuleFunctions(init, apply)
 
 
-def _check_nothing_sown(module, variables):
-    """Raises ValueError at losses that a module sows, which nothing would minimise."""
-    for name, collection in variables.items():
-        paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(collection)]
-        in_tuples = any(isinstance(path[-1], jax.tree_util.SequenceKey) for path in paths if path)
-        if in_tuples or 'loss' in name:
-            where = '/'.join(names_of(paths[0])) if paths else name
-            raise ValueError(
-                f'{type(module).__name__} sows into {name!r} ({where}), which would be part of no '
-                "loss: return it with the representation and add it in a task's loss, or sow it "
-                "into 'intermediates'"
-            )
+def _collections(module, struct, mode):
+    """The names of the variables that `init` makes of some inputs, without parameters."""
+
+    def init(inputs):
+        return module.init(jax.random.key(0), inputs, **mode(False))
+
+    return [name for name in jax.eval_shape(init, struct) if name != 'params']
+
+
+def _sown(module, collections):
+    """The error of variables that follow from the inputs, as what a module sows does."""
+    where = ' or '.join(map(repr, collections)) or "'params'"
+    return ValueError(
+        f'{type(module).__name__} sows into {where}, or sets a variable there, what it computes '
+        'from its inputs: no loss would have it. Return it with the representation and add it in '
+        "the loss of a task, or sow it into 'intermediates' to look at it"
+    )

@@ -1,0 +1,281 @@
+"""Datasets from arrays, and the way back from answers."""
+
+import re
+
+import numpy as np
+import pandas
+import pytest
+
+from tag_jax import data, objectives
+from tag_jax.data import encode_rows, encoding
+from tag_jax.grouping.answers import answers, probabilities
+
+NAMES = np.array(['ash', 'beech', 'cedar'])
+
+
+def rows(size=60, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(3, 5, (size, 4)), rng
+
+
+def make(inputs, targets, **options):
+    tasks = {
+        'tree': objectives.classification(3),
+        'height': objectives.regression(),
+        'place': objectives.regression(2),
+    }
+    return data.from_arrays(inputs, targets, tasks, **options)
+
+
+@pytest.fixture(scope='module')
+def forest():
+    inputs, rng = rows()
+    targets = {
+        'tree': NAMES[rng.integers(3, size=60)],
+        'height': np.where(rng.random(60) < 0.2, np.nan, rng.normal(20, 7, 60)),
+        'place': rng.normal([10, -4], [1, 100], (60, 2)),
+    }
+    return inputs, targets, make(inputs, targets)
+
+
+def test_inputs_and_labels_are_standardised_by_the_training_rows(forest):
+    inputs, targets, dataset = forest
+    assert [len(split.inputs) for split in dataset[2:5]] == [36, 12, 12]
+    np.testing.assert_allclose(dataset.train.inputs.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(dataset.train.inputs.std(axis=0), 1, rtol=1e-6)
+    everything = np.concatenate([split.inputs for split in dataset[2:5]])
+    order = np.random.default_rng(0).permutation(60)
+    scaled = (inputs - inputs[order[:36]].mean(axis=0)) / inputs[order[:36]].std(axis=0)
+    np.testing.assert_allclose(everything, scaled[order], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(dataset.train.targets['place'].std(axis=0), 1, rtol=1e-6)
+    known = dataset.train.mask['height']
+    np.testing.assert_array_equal(known, ~np.isnan(targets['height'][order[:36]]))
+    assert dataset.train.targets['height'][known].std() == pytest.approx(1, rel=1e-6)
+    assert set(dataset.train.mask) == {'height'}
+    np.testing.assert_array_equal(NAMES[dataset.test.targets['tree']], targets['tree'][order[48:]])
+    assert dataset.example_inputs.shape == (1, 4)
+
+
+def test_answers_are_in_names_and_natural_units(forest):
+    """The labels of the training rows, given as outputs, come back as they were."""
+    _, targets, dataset = forest
+    order = np.random.default_rng(0).permutation(60)[:36]
+    outputs = {
+        'tree': np.eye(3)[dataset.train.targets['tree']],
+        'height': dataset.train.targets['height'][:, None],
+        'place': dataset.train.targets['place'],
+    }
+    found = answers(dataset.tasks, dataset.encoding, outputs)
+    np.testing.assert_array_equal(found['tree'], targets['tree'][order])
+    known = dataset.train.mask['height']
+    np.testing.assert_allclose(found['height'][known], targets['height'][order][known], rtol=1e-5)
+    np.testing.assert_allclose(found['place'], targets['place'][order], rtol=1e-5)
+    chances = probabilities(dataset.tasks, outputs)
+    assert set(chances) == {'tree'}
+    np.testing.assert_allclose(chances['tree'].sum(axis=1), 1)
+
+
+def test_raw_rows_go_in_as_they_were(forest):
+    inputs, _, dataset = forest
+    order = np.random.default_rng(0).permutation(60)
+    np.testing.assert_array_equal(
+        encode_rows(dataset.encoding, inputs[order[:36]]), dataset.train.inputs
+    )
+    came_back = encoding.from_json(encoding.to_json(dataset.encoding))
+    np.testing.assert_array_equal(encode_rows(came_back, inputs[order[:36]]), dataset.train.inputs)
+    with pytest.raises(ValueError, match='trained on numbers'):
+        encode_rows(dataset.encoding, {'inputs': inputs[:, :3]})
+    with pytest.raises(ValueError, match=r'inputs, 1 in all, and not an array \[60, 3\]'):
+        encode_rows(dataset.encoding, inputs[:, :3])
+
+
+def test_data_frames_keep_their_columns():
+    values, rng = rows()
+    frame = pandas.DataFrame(values[:, :2], columns=['x', 'y'])
+    frame['colour'] = pandas.Categorical(rng.choice(['red', 'blue'], 60))
+    frame.loc[3, 'x'] = np.nan
+    frame['same'] = 1.0
+    labels = pandas.DataFrame({'y2': values[:, 3], 'good': values[:, 2] > 3})
+    tasks = {'y2': objectives.regression(), 'good': objectives.binary()}
+    dataset = data.from_arrays(frame, labels, tasks, fractions=(1, 1, 1))
+    assert dataset.train.inputs.shape == (20, 5 - ('x' not in _indicated(dataset)))
+    assert 'same: a number, constant: left out' in dataset.encoding.describe()
+    order = np.random.default_rng(0).permutation(60)
+    again = encode_rows(dataset.encoding, frame.iloc[order[:20]])
+    np.testing.assert_array_equal(again, dataset.train.inputs)
+    as_columns = {name: frame[name].to_numpy()[order[:20]] for name in frame}
+    np.testing.assert_array_equal(encode_rows(dataset.encoding, as_columns), dataset.train.inputs)
+    found = answers(tasks, dataset.encoding, {'good': np.array([[-1.0], [1.0]])})
+    assert found['good'].tolist() == [False, True]
+    with pytest.raises(ValueError, match="no column 'x', which is an input"):
+        encode_rows(dataset.encoding, frame[['y', 'colour', 'same']])
+
+
+def _indicated(dataset):
+    return [one.name for one in dataset.encoding.inputs if np.any(one.indicated)]
+
+
+def test_a_file_of_new_rows(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pandas.DataFrame(
+        {
+            'size': rng.normal(10, 2, 50),
+            'part': rng.choice(['1', '2'], 50),
+            'price': rng.normal(1000, 50, 50),
+            'kind': rng.choice(['x', 'y'], 50),
+        }
+    )
+    frame.to_csv(tmp_path / 'all.csv', index=False)
+    dataset = data.table(tmp_path / 'all.csv', ['price', 'kind'], kinds={'part': 'text'})
+    frame[['part', 'size']].to_csv(tmp_path / 'new.csv', index=False)
+    expected = encode_rows(dataset.encoding, frame)
+    np.testing.assert_array_equal(encode_rows(dataset.encoding, tmp_path / 'new.csv'), expected)
+    np.testing.assert_array_equal(
+        encode_rows(dataset.encoding, str(tmp_path / 'new.csv')), expected
+    )
+    found = answers(
+        dataset.tasks,
+        dataset.encoding,
+        {'price': np.zeros((1, 1)), 'kind': np.array([[0.0, 1.0]])},
+    )
+    assert 900 < found['price'][0] < 1100
+    assert found['kind'].tolist() == ['y']
+
+
+@pytest.mark.parametrize(
+    'inputs',
+    [
+        np.zeros((30, 4, 4, 1), np.float32),
+        np.arange(150).reshape(30, 5),
+        {'tokens': np.arange(150).reshape(30, 5), 'mask': np.ones((30, 5), bool)},
+        (np.zeros((30, 2)), np.ones((30, 3))),
+    ],
+)
+def test_images_tokens_and_nested_inputs_are_left_as_they_are(inputs):
+    labels = np.arange(30) % 2
+    dataset = data.from_arrays(inputs, {'a': labels}, {'a': objectives.classification(2)})
+    order = np.random.default_rng(0).permutation(30)[:18]
+    leaves = [inputs] if isinstance(inputs, np.ndarray) else list(_leaves(inputs))
+    found = dataset.train.inputs
+    found = [found] if isinstance(found, np.ndarray) else list(_leaves(found))
+    for mine, theirs in zip(found, leaves, strict=True):
+        np.testing.assert_array_equal(mine, theirs[order])
+        assert mine.dtype == theirs.dtype
+    assert encode_rows(dataset.encoding, inputs) is inputs
+    assert dataset.encoding.describe().startswith('inputs: as they are')
+    with pytest.raises(ValueError, match='give arrays, not the file new.csv'):
+        encode_rows(dataset.encoding, 'new.csv')
+
+
+def _leaves(nested):
+    return nested.values() if isinstance(nested, dict) else nested
+
+
+@pytest.mark.parametrize(
+    ('labels', 'classes'),
+    [
+        ([0, 1, 2], (0, 1, 2)),
+        ([0, 1, 1], (0, 1, 2)),
+        ([1, 2, 3], (1, 2, 3)),
+        ([0.0, 2.0, 1.0], (0, 1, 2)),
+        (['c', 'a', 'b'], ('a', 'b', 'c')),
+        ([True, False, True], (False, True)),
+        (np.array(['x', 'y', None], object), ('x', 'y')),
+        ([0, 2, np.nan], (0, 1, 2)),
+    ],
+)
+def test_classes_may_have_any_names(labels, classes):
+    labels = np.resize(np.asarray(labels), 30)
+    inputs = np.arange(30.0)[:, None]
+    dataset = data.from_arrays(inputs, {'a': labels}, {'a': objectives.classification(3)})
+    assert dataset.encoding.targets['a'].classes == classes
+    order = np.random.default_rng(0).permutation(30)[:18]
+    there = np.ones(18, bool) if dataset.train.mask is None else dataset.train.mask['a']
+    found = np.array(classes)[dataset.train.targets['a'][there]]
+    np.testing.assert_array_equal(found, labels[order][there])
+
+
+def test_minus_one_and_one_are_two_classes():
+    labels = np.resize([-1, 1], 30)
+    for objective in (objectives.classification(2), objectives.binary()):
+        dataset = data.from_arrays(np.arange(30.0)[:, None], {'a': labels}, {'a': objective})
+        assert dataset.encoding.targets['a'].classes == (-1, 1)
+        assert set(dataset.train.targets['a']) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ('labels', 'objective', 'sentence'),
+    [
+        ([-1, 0, 1], objectives.classification(3), 'and not the 3 classes 0 to 2'),
+        ([0, 5, 7], objectives.classification(3), 'and not the 3 classes 0 to 2'),
+        ([0.5, 1.0, 2.0], objectives.classification(3), 'and not the 3 classes 0 to 2'),
+        (['a', 'b', 'c', 'd'], objectives.classification(3), 'have 4 different values'),
+        (['a', 'a'], objectives.classification(3), 'of one class only in the training'),
+        ([1.5, 1.5], objectives.regression(), 'one value only in the training split'),
+        ([np.nan, np.nan], objectives.regression(), 'no label in the training split'),
+        (['1', 'x'], objectives.regression(), 'are text, which cannot be regressed'),
+        ([[1.0, 2.0]], objectives.regression(), 'must be [N], not [30, 2]'),
+        ([1.0, 2.0], objectives.regression(2), 'must be [N, 2], not [30]'),
+        ([[0, 1]], objectives.classification(3), 'must be [N], one class each'),
+        ([[0.5, 1.0]], objectives.multilabel(2), "the labels of 'a' must be integers"),
+        ([1.0, np.inf], objectives.regression(), 'is inf'),
+        (['1', 'x'], objectives.tokens(3), 'must be numbers'),
+    ],
+)
+def test_labels_that_are_none_of_the_objective_are_refused(labels, objective, sentence):
+    shape = (30, *np.shape(labels)[1:])
+    labels = np.resize(np.asarray(labels), shape)
+    with pytest.raises(ValueError, match=re.escape(sentence)) as raised:
+        data.from_arrays(np.arange(30.0)[:, None], {'a': labels}, {'a': objective})
+    assert "'a'" in str(raised.value)
+
+
+def test_missing_labels_of_pixels_tokens_and_several_labels():
+    rng = np.random.default_rng(0)
+    size = 20
+    depth = np.where(rng.random((size, 4, 4)) < 0.5, np.nan, rng.normal(size=(size, 4, 4)))
+    normal = np.where(rng.random((size, 4, 4, 1)) < 0.5, np.nan, rng.normal(size=(size, 4, 4, 3)))
+    words = np.where(rng.random((size, 6)) < 0.3, np.nan, rng.integers(5, size=(size, 6)))
+    tags = np.where(rng.random((size, 2)) < 0.3, np.nan, rng.integers(2, size=(size, 2)))
+    targets = {'depth': depth, 'normal': normal, 'words': words, 'tags': tags}
+    tasks = {
+        'depth': objectives.pixel_regression(),
+        'normal': objectives.pixel_regression(3),
+        'words': objectives.tokens(5),
+        'tags': objectives.multilabel(2),
+    }
+    dataset = data.from_arrays(np.zeros((size, 8, 8, 1)), targets, tasks)
+    order = np.random.default_rng(0).permutation(size)[:12]
+    for task, shape in {'depth': (12, 4, 4), 'normal': (12, 4, 4), 'words': (12, 6)}.items():
+        assert dataset.train.mask[task].shape == shape
+    known = ~np.isnan(targets['words'][order])
+    np.testing.assert_array_equal(dataset.train.mask['words'], known)
+    np.testing.assert_array_equal(
+        dataset.train.targets['words'][known], targets['words'][order][known]
+    )
+    assert dataset.train.targets['words'].dtype.kind == 'i'
+    np.testing.assert_array_equal(dataset.train.mask['tags'], ~np.isnan(tags[order]))
+    np.testing.assert_array_equal(dataset.train.mask['normal'], ~np.isnan(normal[order][..., 0]))
+    for split in dataset[2:5]:
+        assert not any(np.isnan(target).any() for target in split.targets.values())
+
+
+@pytest.mark.parametrize(
+    ('inputs', 'changes', 'sentence'),
+    [
+        (np.arange(30.0), {}, r'give inputs\[:, None\]'),
+        (np.full((30, 2), 'x'), {}, 'give text as columns of a DataFrame'),
+        (np.zeros((30, 2)), {}, 'no input has two different values'),
+        (np.arange(60.0).reshape(30, 2), {'fractions': (1, 0, 1)}, 'three positive numbers'),
+        (np.arange(60.0).reshape(30, 2), {'fractions': (1, 1)}, 'three positive numbers'),
+        (np.arange(60.0).reshape(30, 2), {'fractions': (1, 1, 1e-9)}, 'the test split of 30'),
+        (np.arange(58.0).reshape(29, 2), {}, r"29 examples, but targets \[30\] for 'a'"),
+        ((np.zeros((30, 2)), np.zeros((29, 2))), {}, 'arrays of one length'),
+        (np.arange(60.0).reshape(30, 2), {'tasks': {'b': objectives.regression()}}, "task 'b'"),
+        (np.arange(60.0).reshape(30, 2), {'tasks': {'a': 'regression'}}, 'must be an objective'),
+    ],
+)
+def test_arrays_that_are_no_dataset_are_refused(inputs, changes, sentence):
+    options = {'tasks': {'a': objectives.classification(2)}} | changes
+    with pytest.raises(ValueError, match=sentence):
+        data.from_arrays(inputs, {'a': np.resize([0, 1], 30)}, **options)
