@@ -26,13 +26,14 @@ from concurrent import futures
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import tqdm
 
 from tag_jax import affinity, evaluation, examples, gradients, optim, parallel, progress, slots
 from tag_jax.data import Source, Split
-from tag_jax.problem import MultiTaskProblem, split_frozen, with_frozen
+from tag_jax.problem import MultiTaskProblem, names_of, split_frozen, with_frozen
 
 # Slots are limited in number, and by the memory of their parameters, moments and best copies.
 MAX_SLOTS = 16
@@ -379,6 +380,30 @@ def check_optimizer(
             "affinity_step='optimizer' cannot be measured behind optax.MultiSteps, whose steps in "
             "between move nothing: take affinity_step='sgd', or a larger batch_size"
         )
+
+
+def still_parameters(problem: MultiTaskProblem, config: TrainingConfig) -> tuple[str, ...]:
+    """Names the parameters of the encoder that the optimizer leaves in place, while others move.
+
+    `optax.partition` with `optax.set_to_zero` does so. Affinities of plain gradient steps
+    (`affinity_step='sgd'`) move these parameters all the same.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      config: a `TrainingConfig`.
+
+    Returns:
+      Their names, such as 'dense/kernel'.
+    """
+    ones = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), problem.shapes[0])
+    transform = optax.with_extra_args_support(config.optimizer(config.learning_rate))
+    updates, _ = transform.update(ones, transform.init(ones), ones, value=jnp.ones(()))
+    moves = {
+        '/'.join(names_of(path)): bool(jnp.any(update != 0))
+        for path, update in jax.tree_util.tree_leaves_with_path(updates['shared'])
+        if update.size
+    }
+    return tuple(name for name, on in moves.items() if not on) if any(moves.values()) else ()
 
 
 def check_devices(

@@ -1,5 +1,7 @@
 """Frozen parameters of an encoder: no part of `params`, once for all networks, and never moved."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -278,7 +280,7 @@ def test_frozen_parameters_never_move_and_the_others_do(problem, dataset):
 def test_networks_side_by_side_are_those_one_at_a_time(dataset):
     problem = linen()
     together = train(problem, dataset)
-    alone = train(problem, dataset, CONFIG.__class__(**{**vars(CONFIG), 'slots': 1}))
+    alone = train(problem, dataset, dataclasses.replace(CONFIG, slots=1))
     for mine, theirs in zip(together, alone, strict=True):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
@@ -345,7 +347,7 @@ def test_checkpoints_bring_networks_back_bit_for_bit(dataset, tmp_path):
             raise KeyboardInterrupt
 
     folder = lambda plan: tmp_path / plan.name
-    config = CONFIG.__class__(**{**vars(CONFIG), 'checkpoint_seconds': 0.0})
+    config = dataclasses.replace(CONFIG, checkpoint_seconds=0.0)
     with pytest.raises(KeyboardInterrupt):
         train(problem, dataset, config, checkpoints=folder, on_record=interrupt)
     again = train(problem, dataset, config, checkpoints=folder)
@@ -392,21 +394,39 @@ def test_what_is_sown_to_look_at_is_left_alone():
         from_linen(Sowing('metrics'), TASKS, EXAMPLE)
 
 
+def first_stands_still(rate):
+    def labels(params):
+        del params
+        return {'shared': {'first': 'still', 'last': 'moves'}, 'heads': 'moves'}
+
+    return optax.partition({'moves': optax.adam(rate), 'still': optax.set_to_zero()}, labels)
+
+
 def test_a_mask_of_optax_behind_a_weighting_still_works(dataset):
     """The optimizer moves what it is told to; `trainable=` says it once for everything."""
-
-    def optimizer(rate):
-        def labels(params):
-            return {'shared': {'first': 'still', 'last': 'moves'}, 'heads': 'moves'}
-
-        still = {'moves': optax.adam(rate), 'still': optax.set_to_zero()}
-        return optax.partition(still, labels)
-
     problem = from_linen(Encoder(), TASKS, EXAMPLE)
-    config = CONFIG.__class__(**{**vars(CONFIG), 'optimizer': optimizer})
+    config = dataclasses.replace(CONFIG, optimizer=first_stands_still)
     (network, *_) = train(problem, dataset, config)
     start, _ = problem.init(jax.random.split(jax.random.key(0))[0])
     jax.tree.map(
         np.testing.assert_array_equal, network.params['shared']['first'], start['shared']['first']
     )
     assert np.any(network.params['shared']['last']['kernel'] != start['shared']['last']['kernel'])
+
+
+def late(rate):
+    return optax.sgd(optax.linear_schedule(0.0, rate, 10))
+
+
+def test_a_lookahead_that_moves_what_the_optimizer_does_not_is_named(dataset):
+    problem = from_linen(Encoder(), TASKS, EXAMPLE)
+    masked = dataclasses.replace(CONFIG, optimizer=first_stands_still)
+    assert training.still_parameters(problem, masked) == ('first/bias', 'first/kernel')
+    result = grouping.tag(problem, dataset, 2, masked)
+    assert 'does not move first/bias, first/kernel, and the steps that' in result.remarks[0]
+    along = dataclasses.replace(masked, affinity_step='optimizer')
+    result = grouping.tag(problem, dataset, 2, along)
+    assert not any('does not move' in remark for remark in result.remarks)
+    for optimizer in (optax.adam, optax.lion, late):
+        own = dataclasses.replace(CONFIG, optimizer=optimizer)
+        assert training.still_parameters(problem, own) == ()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tag_jax import affinity as affinities
-from tag_jax import checkpoint, selection, trust
+from tag_jax import checkpoint, selection, training, trust
 from tag_jax import workdir as workdirs
 from tag_jax.data import Dataset
 from tag_jax.grouping.result import Result
@@ -129,6 +129,7 @@ def _by_affinity(method, problem, dataset, budget, config, workdir, affinity, re
         bound=selected.bound,
         confidence=confidence,
         remarks=(
+            *_remarks_on_still_parameters(run),
             *trust.remarks(summary, other, confidence, selected),
             *trust.dominance(summary, budget, selected, on_validation),
         ),
@@ -136,6 +137,19 @@ def _by_affinity(method, problem, dataset, budget, config, workdir, affinity, re
         cost={**cost, 'selection_seconds': seconds},
     )
     return finish(run, choice, trained)
+
+
+def _remarks_on_still_parameters(run):
+    """A sentence, if lookahead steps move parameters that the optimizer does not."""
+    if run.config.affinity_step != 'sgd':
+        return
+    if still := training.still_parameters(run.problem, run.config):
+        some = ', '.join(still[:4]) + ', ...' * (len(still) > 4)
+        yield (
+            f'The optimizer does not move {some}, and the steps that affinities measure do: they '
+            'are of another network. Say what trains with trainable=, or take '
+            "affinity_step='optimizer'."
+        )
 
 
 def measured(run):

@@ -23,7 +23,7 @@ from tag_jax.problem.functions import from_functions
 from tag_jax.problem.linen_modules import from_linen
 from tag_jax.problem.nnx_modules import from_nnx
 from tag_jax.problem.problem import MultiTaskProblem, task_key
-from tag_jax.problem.trainable import split_frozen, with_frozen
+from tag_jax.problem.trainable import names_of, split_frozen, with_frozen
 
 __all__ = [
     'Batch',
@@ -31,6 +31,7 @@ __all__ = [
     'from_functions',
     'from_linen',
     'from_nnx',
+    'names_of',
     'split_frozen',
     'task_key',
     'with_frozen',
