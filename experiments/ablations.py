@@ -23,7 +23,7 @@ Networks that a study trains are kept in --store, for other studies and comparis
 from absl import flags
 
 from experiments import common, launch
-from tag_jax import comparison, report, studies, workdir
+from tag_jax import comparison, grouping, report, studies, workdir
 
 STUDIES = {
     study.__name__: study
@@ -57,7 +57,7 @@ def main():
         raise ValueError('--smaller is for --study=relations')
     config = common.training_config(dataset)
     problem = common.make_problem(dataset)
-    comparison.check(problem, dataset, ['tag'], budgets, config, FLAGS.seeds)
+    comparison.check(problem, dataset, [grouping.tag()], budgets, config, FLAGS.seeds)
     studies.check(study, problem)
     options = {} if FLAGS.smaller is None else {'smaller': common.smaller_problem(dataset)}
     settings = {'study': FLAGS.study, **common.comparison_settings(dataset, budgets, config)}
@@ -65,8 +65,8 @@ def main():
     folder = workdir.open_run(folder, settings, FLAGS.resume)
     common.tell_columns(dataset, folder)
     with launch.resumable(folder):
-        store = FLAGS.store or folder / 'networks'
-        found = study(problem, dataset, config, budgets, FLAGS.seeds, store, **options)
+        scores = FLAGS.scores or folder / 'networks'
+        found = study(problem, dataset, config, budgets, FLAGS.seeds, scores, **options)
         launch.record_command(folder)
         print(report.write_study(folder, FLAGS.study, found, settings))
 

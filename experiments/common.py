@@ -13,7 +13,8 @@ from experiments.launch import choose
 from experiments.recipes import DATASETS, DTYPES, NETWORKS, TABLE_FLAGS
 from tag_jax import examples, models, optim, parallel, workdir
 from tag_jax.data import encoding
-from tag_jax.grouping.run import settings
+from tag_jax.grouping import cost_of_encoder
+from tag_jax.grouping.identity import settings
 from tag_jax.problem import from_nnx
 from tag_jax.training import TrainingConfig
 
@@ -195,7 +196,7 @@ COMPARISON_FLAGS = (
     *('dataset', *TABLE_FLAGS, 'seed', 'steps'),
     *('batch_size', 'learning_rate', 'eval_every', 'patience', 'widths', 'weighting'),
     *('data_dir', 'image_size', 'num_validation', 'network', 'width', 'size', 'dtype'),
-    *('loss_reduction', 'affinity_every', 'resume', 'budgets', 'seeds', 'store'),
+    *('loss_reduction', 'affinity_every', 'resume', 'budgets', 'seeds', 'scores'),
     *('mesh', 'if_not_finite', 'checkpoint_seconds', 'pretrained', 'compilation_cache'),
 )
 
@@ -215,9 +216,7 @@ def define_comparison_flags():
         'Numbers of networks at inference; by default 2, 3 and 4, up to the tasks.',
     )
     flags.DEFINE_integer('seeds', 3, 'Searches and networks for each budget.')
-    flags.DEFINE_string(
-        'store', None, 'Folder of the trained networks; by default one in the workdir.'
-    )
+    flags.DEFINE_string('scores', None, 'Folder of the score table; by default one in the workdir.')
 
 
 def budget():
@@ -413,6 +412,17 @@ def problem_of_cost(dataset, cost):
         for width in (_width(shape), 1.0)
     )
     return make_problem(dataset, width=models.width_for(encoder, shape, cost * now / whole))
+
+
+def sizes(dataset, problem):
+    """(`{cost: problem}` of the encoder that --smaller asks for, its cost); ({}, None) of none."""
+    smaller = smaller_problem(dataset)
+    if smaller is None:
+        return {}, None
+    cost = cost_of_encoder(smaller, problem, dataset)
+    if not 0 < cost < 1:
+        raise ValueError(f'--smaller must be cheaper than the encoder, and it costs {cost:g} of it')
+    return {cost: smaller}, cost
 
 
 def smaller_problem(dataset):

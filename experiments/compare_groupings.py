@@ -11,7 +11,7 @@ groups gain, cost of the search. It took 18 minutes on two CPU cores that had ot
 
 leaves the exhaustive search out, and trains only what these methods ask for; with --dry_run it says
 how many networks that is, and how long it takes. An interrupted command goes on with
---workdir=FOLDER --resume; several commands with one --store share the work.
+--workdir=FOLDER --resume; several commands with one --scores share the work.
 
     python -m experiments.compare_groupings --smaller=0.5 --budgets=1,1.5,2,2.5,3
 
@@ -24,16 +24,23 @@ does it for the columns of a table.
 
 from absl import flags
 
-from experiments import common, launch
-from tag_jax import comparison, report, workdir
+from experiments import common, launch, methods
+from tag_jax import comparison, grouping, report, workdir
 
 # How the encoder of wide_all_in_one follows from the budget.
 WIDER = {'channels': common.wider_problem, 'cost': common.problem_of_cost}
+# Methods on other encoders, by names of their own.
+WIDE, SMALL = 'wide_all_in_one', 'small_single_task'
+NAMES = [
+    *('all_in_one', WIDE, 'random_even', 'single_task', SMALL, 'tag', 'cosine_similarity'),
+    *('verify', 'hoa', 'esa', 'subsets', 'exhaustive', 'pessimal'),
+]
 
 flags.DEFINE_list(
     'methods',
     'all_in_one,tag,cosine_similarity,hoa,esa,subsets,exhaustive',
-    f'Ways to group, beside random ones, or all: {", ".join(comparison.METHODS)}.',
+    f'Ways to group, beside random ones, or all: {", ".join(NAMES)}; options follow a name, as in '
+    'subsets:count=30.',
 )
 flags.DEFINE_string(
     'wider',
@@ -53,25 +60,43 @@ FLAGS = flags.FLAGS
 
 
 def main():
-    methods = FLAGS.methods
-    if methods == ['all']:
-        methods = [name for name in comparison.METHODS if FLAGS.smaller or name != comparison.SMALL]
+    names = FLAGS.methods
+    if names == ['all']:
+        names = [name for name in NAMES if FLAGS.smaller or name != SMALL]
+    for name in names:
+        if name not in (WIDE, SMALL):
+            methods.make(name)
+    if SMALL in names and FLAGS.smaller is None:
+        raise ValueError(f'{SMALL} needs a smaller encoder: give --smaller, or leave it out')
+    wide = launch.choose('way to widen', FLAGS.wider, WIDER)
     dataset = common.load_dataset()
     budgets = common.budgets(dataset)
-    config = common.training_config(dataset)
-    problem, smaller = common.make_problem(dataset), common.smaller_problem(dataset)
-    wide = launch.choose('way to widen', FLAGS.wider, WIDER)
+    config, problem = common.training_config(dataset), common.make_problem(dataset)
+    sizes, smaller = common.sizes(dataset, problem)
     wider = {}
-    if comparison.WIDE in methods:
-        wider = {budget: wide(dataset, budget) for budget in budgets}
-    comparison.check(problem, dataset, methods, budgets, config, FLAGS.seeds, smaller, wider)
-    options = {'seeds': FLAGS.seeds, 'smaller': smaller, 'wider': wider}
+    if WIDE in names:
+        for budget in budgets:
+            other = wide(dataset, budget)
+            wider[budget] = grouping.cost_of_encoder(other, problem, dataset)
+            sizes = {**sizes, wider[budget]: other}
+    own = {WIDE: lambda: grouping.all_in_one(wider), SMALL: lambda: grouping.single_task(smaller)}
+    chosen = [
+        own[name]()._replace(name=name, options={}) if name in own else methods.make(name, smaller)
+        for name in names
+    ]
+    # What every method has, since the encoder is there, is no part of their names.
+    chosen = [
+        one._replace(options={k: v for k, v in one.options.items() if k != 'smaller'})
+        for one in chosen
+    ]
+    comparison.check(problem, dataset, chosen, budgets, config, FLAGS.seeds, sizes)
+    options = {'seeds': FLAGS.seeds, 'sizes': sizes}
     if FLAGS.dry_run:
-        asked = problem, dataset, methods, budgets, config
-        print(report.foresight_text(comparison.foresee(*asked, **options)))
+        asked = problem, dataset, chosen, budgets, config
+        print(report.dry_run_text(comparison.dry_run(*asked, **options)))
         return
     settings = {
-        'methods': methods,
+        'methods': names,
         'wider': FLAGS.wider if wider else None,
         **common.comparison_settings(dataset, budgets, config),
     }
@@ -79,19 +104,18 @@ def main():
     folder = workdir.open_run(folder, settings, FLAGS.resume)
     common.tell_columns(dataset, folder)
     workdir.write_records(folder / workdir.METRICS, [])
-    store = FLAGS.store or folder / 'networks'
 
     def on_outcome(outcome):
         workdir.append_record(folder / workdir.METRICS, outcome._asdict())
 
     with launch.resumable(folder):
-        found = comparison.compare(
+        found = comparison.compare_groupings(
             problem,
             dataset,
-            methods,
+            chosen,
             budgets,
             config,
-            store=store,
+            scores=FLAGS.scores or folder / 'networks',
             on_outcome=on_outcome,
             **options,
         )

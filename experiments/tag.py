@@ -10,47 +10,28 @@ cores and finds that the tasks of the left digit and those of the right digit sh
 
 selects for another budget without measuring again.
 
-    python -m experiments.tag --method=exhaustive --store=runs/networks
+    python -m experiments.tag --method=exhaustive --scores=runs/networks
 
-finds groups in another way: here by training a network for every set of tasks. What is in the store
-is not trained again, and several such commands share the work.
+finds groups in another way: here by training a network for every set of tasks. What is in that
+folder is not trained again, and several such commands share the work.
 """
-
-import functools
 
 from absl import flags
 
-from experiments import common, launch, processes
+from experiments import common, launch, methods, processes
 from tag_jax import grouping, parallel, report
 
-METHODS = {
-    'tag': grouping.tag,
-    'cosine_similarity': grouping.cosine_similarity,
-    'verify': grouping.verify,
-    'hoa': grouping.hoa,
-    'esa': grouping.esa,
-    'subsets': grouping.subsets,
-    'exhaustive': grouping.exhaustive,
-    'pessimal': functools.partial(grouping.exhaustive, pessimal=True),
-    'random': grouping.random,
-    'random_even': grouping.random_even,
-    'single_task': grouping.single_task,
-    'all_in_one': grouping.all_in_one,
-}
-
-# Flags that some methods take.
-OPTIONS = {
-    'affinity': ('tag',),
-    'store': ('verify', 'hoa', 'esa', 'subsets', 'exhaustive', 'pessimal'),
-    'smaller': ('hoa', 'esa', 'exhaustive', 'pessimal'),
-}
-
-flags.DEFINE_string('method', 'tag', f'How groups are found, one of: {", ".join(METHODS)}.')
 flags.DEFINE_string(
-    'store',
+    'method',
+    'tag',
+    f'How groups are found, one of: {", ".join(methods.METHODS)}; options follow it, as in '
+    'subsets:count=30.',
+)
+flags.DEFINE_string(
+    'scores',
     None,
-    'Folder of the networks that a search trains, for several runs and processes; by default one '
-    'in the workdir.',
+    'Folder of the score table: the networks that searches train, for several runs and processes; '
+    'by default one in the workdir.',
 )
 flags.DEFINE_bool(
     'dry_run', False, 'Say what the command would train, and how long that takes, and stop.'
@@ -62,40 +43,27 @@ FLAGS = flags.FLAGS
 
 
 def main():
-    method = launch.choose('method', FLAGS.method, METHODS)
-    options = {name: FLAGS[name].value for name in OPTIONS if FLAGS[name].value is not None}
-    for name in options:
-        if FLAGS.method not in OPTIONS[name]:
-            raise ValueError(f'--{name} is for --method={" or ".join(OPTIONS[name])}')
+    name = FLAGS.method.partition(':')[0]
+    methods.make(FLAGS.method)
+    if FLAGS.affinity is not None and FLAGS.method != 'tag':
+        raise ValueError('--affinity is for --method=tag')
+    if FLAGS.smaller is not None and name not in methods.WITH_SMALLER:
+        raise ValueError(f'--smaller is for --method={" or ".join(methods.WITH_SMALLER)}')
     processes.join()
     dataset = common.load_dataset()
-    config = common.training_config(dataset)
-    if 'smaller' in options:
-        options['smaller'] = common.smaller_problem(dataset)
+    config, problem = common.training_config(dataset), common.make_problem(dataset)
+    sizes, smaller = common.sizes(dataset, problem)
+    method = methods.make(FLAGS.method, smaller)
+    if FLAGS.affinity is not None:
+        method = grouping.from_affinities(FLAGS.affinity)
+    asked = problem, dataset, common.budget(), method, config
     if FLAGS.dry_run:
-        options.pop('store', None)
-        found = grouping.foresee(
-            FLAGS.method,
-            common.make_problem(dataset),
-            dataset,
-            common.budget(),
-            config,
-            **options,
-        )
-        print(report.foresight_text(found))
+        print(report.dry_run_text(grouping.dry_run(*asked, sizes=sizes)))
         return
     common.tell_columns(dataset)
-    folder = common.run_folder(f'{FLAGS.method}_{FLAGS.dataset}')
+    folder = common.run_folder(f'{name}_{FLAGS.dataset}')
     with processes.together(), launch.resumable(folder):
-        method(
-            common.make_problem(dataset),
-            dataset,
-            common.budget(),
-            config,
-            folder,
-            resume=FLAGS.resume,
-            **options,
-        )
+        grouping.group_tasks(*asked, folder, FLAGS.resume, scores=FLAGS.scores, sizes=sizes)
         if parallel.is_first():
             launch.record_command(folder)
             print(report.write(folder))

@@ -20,7 +20,7 @@ _SUBMODULES = (
     'examples',
     'gradients',
     'grouping',
-    'ledger',
+    'score_table',
     'min_norm',
     'models',
     'multi_objective',

@@ -18,7 +18,7 @@ FLOORS = {
     'studies': 9,
     'comparison': 8,
     'grouping': 7,
-    'ledger': 1,
+    'score_table': 4,
     'multi_objective': 6,
     'store': 6,
     'training': 5,

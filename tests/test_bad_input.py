@@ -143,13 +143,15 @@ def test_a_loss_that_is_a_mean_is_refused():
 
 def test_one_class_only_can_be_trained():
     one = SPLIT._replace(targets={**SPLIT.targets, 'sign': np.zeros(12, np.int32)})
-    found = grouping.all_in_one(PROBLEM, GOOD._replace(train=one, validation=one), 1, CONFIG)
+    found = grouping.group_tasks(
+        PROBLEM, GOOD._replace(train=one, validation=one), 1, grouping.all_in_one(), CONFIG
+    )
     assert np.isfinite(found.total_test_error)
 
 
 @settings(max_examples=60)
 @given(
-    st.sampled_from([grouping.tag, grouping.hoa, grouping.verify, grouping.random]),
+    st.sampled_from([grouping.tag(), grouping.hoa(), grouping.verify(), grouping.random()]),
     st.sampled_from(['budget', 'affinity', 'train', 'resume']),
     ANYTHING | ARRAYS,
 )
@@ -159,16 +161,20 @@ def test_methods_leave_nothing_behind_that_they_refuse(tmp_path_factory, method,
     if what == 'train':
         arguments['dataset'] = GOOD._replace(train=value)
     elif what == 'affinity':
-        method = grouping.tag
-        arguments[what] = value
+        method = value
     elif what == 'budget':
         arguments[what] = value
     else:
         arguments |= {'budget': 0, 'resume': bool(np.size(value))}
+
+    def run():
+        way = grouping.from_affinities(method) if what == 'affinity' else method
+        return grouping.group_tasks(method=way, workdir=folder, **arguments)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, 'train_networks', _begin)
         try:
-            sentence = refused(method, workdir=folder, **arguments)
+            sentence = refused(run)
         except OSError as error:
             sentence = str(error)
     if sentence is not None:
@@ -189,7 +195,9 @@ def _clear(folder):
 
 def test_devices_that_are_not_there_are_missed_before_a_folder_is_made(tmp_path):
     config = TrainingConfig(steps=4, mesh=(64, 64))
-    sentence = refused(grouping.tag, PROBLEM, GOOD, 2, config, tmp_path / 'run')
+    sentence = refused(
+        grouping.group_tasks, PROBLEM, GOOD, 2, grouping.tag(), config, tmp_path / 'run'
+    )
     assert 'needs 4096 devices' in sentence
     assert not list(tmp_path.iterdir())
 

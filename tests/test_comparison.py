@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from small import TASKS, make_problem
 
-from tag_jax import comparison, grouping, ledger, selection
-from tag_jax.grouping import run
+from tag_jax import comparison, grouping, score_table, selection
+from tag_jax.grouping import Searcher
 from tag_jax.training import TrainingConfig
 
 CONFIG = TrainingConfig(
@@ -16,11 +16,15 @@ ALL = tuple(TASKS)
 METHODS = ('all_in_one', 'single_task', 'tag', 'cosine_similarity', 'hoa', 'esa', 'exhaustive')
 
 
+def made(*names):
+    return [getattr(grouping, name)() for name in names]
+
+
 @pytest.fixture(scope='module')
 def compared(problem, dataset):
     seen = []
-    found = comparison.compare(
-        problem, dataset, METHODS, (2,), CONFIG, seeds=2, on_outcome=seen.append
+    found = comparison.compare_groupings(
+        problem, dataset, made(*METHODS), (2,), CONFIG, seeds=2, on_outcome=seen.append
     )
     assert tuple(seen) == found.outcomes
     return found
@@ -41,14 +45,14 @@ def test_every_method_and_seed_has_an_outcome(compared):
 
 @pytest.mark.parametrize('methods', [('tag', 'hoa', 'subsets'), ('exhaustive', 'subsets')])
 def test_what_it_takes_is_foreseen(methods, problem, dataset, tmp_path):
-    """Against the networks that it trains for its ledger; the others are trained for their time."""
+    """Against the networks of its score table; the others are trained for their time."""
     config = dataclasses.replace(CONFIG, eval_every=1, patience=0)
-    asked = problem, dataset, methods, (2,), config
-    foreseen = comparison.foresee(*asked, seeds=2)
+    asked = problem, dataset, made(*methods), (2,), config
+    foreseen = comparison.dry_run(*asked, seeds=2)
     (reference,) = [stage for stage in foreseen.stages if stage.what.endswith('the time of')]
     assert (reference.networks, reference.steps) == (2, config.steps + 1)
-    comparison.compare(*asked, seeds=2, store=tmp_path)
-    with ledger.Ledger(tmp_path, {}) as book:
+    comparison.compare_groupings(*asked, seeds=2, scores=tmp_path)
+    with score_table.ScoreTable(tmp_path, {}) as book:
         steps = sum(row['steps_taken'] for row in book.rows())
     known = [stage for stage in foreseen.stages if not stage.measures and stage != reference]
     assert 0 < steps <= sum(stage.networks * stage.steps for stage in known)
@@ -68,7 +72,7 @@ def test_searches_cost_what_they_would_have_trained(compared):
 
 def test_a_method_chooses_what_its_grouping_function_chooses(compared, problem, dataset):
     for method in ('tag', 'hoa', 'exhaustive'):
-        alone = getattr(grouping, method)(problem, dataset, 2, CONFIG)
+        alone = grouping.group_tasks(problem, dataset, 2, getattr(grouping, method)(), CONFIG)
         assert {group.tasks for group in alone.groups} == set(outcome(compared, method).groups)
 
 
@@ -92,8 +96,8 @@ def test_nothing_is_better_on_its_own_validation_than_the_exhaustive_choice(comp
 def test_without_the_exhaustive_search_only_what_is_asked_for_is_trained(
     problem, dataset, tmp_path
 ):
-    found = comparison.compare(
-        problem, dataset, ('tag',), (2,), CONFIG, seeds=1, store=tmp_path / 'store'
+    found = comparison.compare_groupings(
+        problem, dataset, made('tag'), (2,), CONFIG, seeds=1, scores=tmp_path / 'store'
     )
     assert found.optima == {}
     assert found.correlations == {}
@@ -105,26 +109,35 @@ def test_without_the_exhaustive_search_only_what_is_asked_for_is_trained(
 def test_encoders_of_other_sizes_take_part(problem, dataset):
     """Single tasks on a smaller encoder, all tasks on a wider one; budgets in their costs."""
     small, wide = make_problem(widths=(8, 8)), make_problem(widths=(32, 16))
-    cost = run.cost_of_encoder(small, problem, dataset)
-    methods = ('all_in_one', 'wide_all_in_one', 'small_single_task', 'tag', 'hoa', 'exhaustive')
-    found = comparison.compare(
-        problem, dataset, methods, (1.6,), CONFIG, seeds=1, smaller=small, wider={1.6: wide}
+    cost, high = (grouping.cost_of_encoder(one, problem, dataset) for one in (small, wide))
+    small_single_task = grouping.single_task(smaller=cost)._replace(name='small_single_task')
+    methods = [
+        *made('all_in_one', 'tag'),
+        grouping.all_in_one(wider={1.6: high})._replace(name='wide_all_in_one', options={}),
+        small_single_task._replace(options={}),
+        grouping.hoa(smaller=cost),
+        grouping.exhaustive(smaller=cost),
+    ]
+    found = comparison.compare_groupings(
+        problem, dataset, methods, (1.6,), CONFIG, seeds=1, sizes={cost: small, high: wide}
     )
+    hoa, exhaustive = (method.displayed for method in methods[-2:])
+    assert exhaustive == f'exhaustive(smaller={cost:g})'
     costs = {one.method: one.cost for one in found.outcomes}
     assert costs['all_in_one'] == costs['tag'] == 1
     assert costs['small_single_task'] == pytest.approx(3 * cost)
-    assert costs['wide_all_in_one'] == run.cost_of_encoder(wide, problem, dataset) > 2
-    assert all(costs[method] <= 1.6 for method in ('random', 'hoa', 'exhaustive'))
-    (best,) = (one for one in found.outcomes if one.method == 'exhaustive')
+    assert costs['wide_all_in_one'] == high > 2
+    assert all(costs[method] <= 1.6 for method in ('random', hoa, exhaustive))
+    (best,) = (one for one in found.outcomes if one.method == exhaustive)
     assert best.steps == 7 + 3
-    alone = grouping.exhaustive(problem, dataset, 1.6, CONFIG, smaller=small)
+    alone = grouping.group_tasks(problem, dataset, 1.6, methods[-1], CONFIG, sizes={cost: small})
     assert {group.tasks for group in alone.groups} == set(best.groups)
     assert sum(group.cost for group in alone.groups) == pytest.approx(best.cost)
 
 
 def test_a_network_is_measured_with_other_settings(problem, dataset):
     """As if they were those of the comparison."""
-    with comparison.searching(problem, dataset, CONFIG, 1) as (found,):
+    with comparison.training_seeds(problem, dataset, CONFIG, 1) as (found,):
         changed = found.measured(learning_rate=0.1, batch_size=32)[0].history
         again = found.changed(learning_rate=0.1, batch_size=32).measured()[0].history
         np.testing.assert_array_equal(changed, again)
@@ -180,10 +193,10 @@ def test_correlations_are_within_tasks():
 
 
 def test_affinities_predict_the_mean_over_the_other_members(problem, dataset):
-    with comparison.searching(problem, dataset, CONFIG, 1) as (found,):
-        predicted = comparison.PREDICTIONS['tag'](found)
+    with comparison.training_seeds(problem, dataset, CONFIG, 1) as (found,):
+        predicted = grouping.tag().predict(Searcher(found))
         affinity = found.measured()[0].mean
-        chosen = comparison.METHODS['tag'](found, 2)
+        chosen = grouping.tag().propose(Searcher(found), 2)
     (together,) = np.flatnonzero(predicted.members.all(axis=1))
     assert predicted.scores[together, 0] == pytest.approx(-affinity[[1, 2], 0].mean())
     assert predicted.members.sum(axis=1).min() == 2
@@ -193,21 +206,27 @@ def test_affinities_predict_the_mean_over_the_other_members(problem, dataset):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'methods': ('tagg',)}, "there is no method 'tagg': choose all_in_one, wide_all_in_one"),
+        ({'methods': ['tag']}, "must be a value such as grouping.tag\\(\\), not the name 'tag'"),
+        ({'methods': [grouping.tag]}, r'this is a function: call it, as tag\(\)'),
+        ({'methods': [grouping.tag(), grouping.tag()]}, "two methods .* are called 'tag'"),
         ({'methods': ()}, 'needs at least one method, one budget and one seed'),
         ({'budgets': (2, 9)}, 'budget must be an integer between 1 and the number of tasks, 3'),
         ({'seeds': 0}, 'needs at least one method, one budget and one seed'),
-        ({'methods': ('wide_all_in_one',)}, 'needs a wider encoder for the budget 2'),
-        ({'methods': ('small_single_task',)}, 'small_single_task needs a smaller encoder'),
+        (
+            {'methods': [grouping.all_in_one(wider=2.0)]},
+            'networks of cost 2 are asked for: give their problem with sizes={2: problem}',
+        ),
+        ({'methods': [grouping.all_in_one(wider={3: 2.0})]}, 'no wider encoder for the budget 2'),
+        ({'methods': [grouping.single_task(smaller=0.5)]}, 'networks of cost 0.5 are asked for'),
     ],
 )
 def test_what_cannot_be_compared_is_refused(problem, dataset, change, message):
-    asked = {'methods': ('tag',), 'budgets': (2,), 'config': CONFIG, 'seeds': 1} | change
+    asked = {'methods': made('tag'), 'budgets': (2,), 'config': CONFIG, 'seeds': 1} | change
     with pytest.raises(ValueError, match=message):
-        comparison.compare(problem, dataset, **asked)
+        comparison.compare_groupings(problem, dataset, **asked)
 
 
 def test_seeds_begin_with_that_of_the_config(problem, dataset):
     config = dataclasses.replace(CONFIG, seed=7)
-    found = comparison.compare(problem, dataset, ['all_in_one'], [2], config, seeds=1)
+    found = comparison.compare_groupings(problem, dataset, made('all_in_one'), [2], config, seeds=1)
     assert {one.seed for one in found.outcomes} == {7}

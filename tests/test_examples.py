@@ -103,15 +103,19 @@ def test_the_main_job_on_examples_that_are_read(problem, dataset, tmp_path):
         validation=read_from(dataset.validation),
         test=read_from(dataset.test),
     )
-    result = grouping.tag(problem, read, 2, CONFIG, tmp_path / 'run')
-    held = grouping.tag(problem, dataset, 2, CONFIG)
+    result = grouping.group_tasks(problem, read, 2, grouping.tag(), CONFIG, tmp_path / 'run')
+    held = grouping.group_tasks(problem, dataset, 2, grouping.tag(), CONFIG)
     assert result.groups == held.groups
     assert result.test_error == pytest.approx(held.test_error, rel=1e-4)
-    again = grouping.tag(problem, read, 2, CONFIG, tmp_path / 'run', resume=True)
+    again = grouping.group_tasks(
+        problem, read, 2, grouping.tag(), CONFIG, tmp_path / 'run', resume=True
+    )
     assert again.test_error == result.test_error
     other = read._replace(train=examples.first(read.train, 100))
     with pytest.raises(ValueError, match='train_data'):
-        grouping.tag(problem, other, 2, CONFIG, tmp_path / 'run', resume=True)
+        grouping.group_tasks(
+            problem, other, 2, grouping.tag(), CONFIG, tmp_path / 'run', resume=True
+        )
 
 
 def test_a_source_is_looked_at_before_training(problem, splits):

@@ -29,7 +29,7 @@ def study(problem, dataset, tmp_path_factory):
 def rows(study, problem, dataset, tmp_path_factory):
     """`{seed: {tasks: row}}` of all networks."""
     sets = [s for k in (1, 2, 3) for s in itertools.combinations(ALL, k)]
-    with comparison.searching(problem, dataset, CONFIG, 2) as searches:
+    with comparison.training_seeds(problem, dataset, CONFIG, 2) as searches:
         return [dict(zip(sets, one.rows(sets), strict=True)) for one in searches]
 
 
@@ -51,7 +51,7 @@ def test_frequency(study):
 def test_validation_by_hand(study, problem, dataset):
     correlations, groups = study(studies.validation).tables
     different = ~np.eye(3, dtype=bool)
-    with comparison.searching(problem, dataset, CONFIG, 2) as searches:
+    with comparison.training_seeds(problem, dataset, CONFIG, 2) as searches:
         pairs = [
             [one.measured(affinity_split=split)[0].mean for split in ('train', 'validation')]
             for one in searches
@@ -95,8 +95,8 @@ def test_hyperparameters_by_hand(study, problem, dataset):
     chosen = {
         one.method: set(one.groups) for one in found.comparison.outcomes if one.seed == CONFIG.seed
     }
-    for way, method in (('exhaustive', grouping.exhaustive), ('TAG', grouping.tag)):
-        alone = method(problem, dataset, 2, config)
+    for way, method in (('exhaustive', grouping.exhaustive()), ('TAG', grouping.tag())):
+        alone = grouping.group_tasks(problem, dataset, 2, method, config)
         assert chosen[f'{way}, half the batch'] == {group.tasks for group in alone.groups}
 
 
@@ -109,7 +109,7 @@ def test_partners_by_hand(study, rows, problem, dataset):
         ]
         for source, target in itertools.permutations(ALL, 2)
     }
-    with comparison.searching(problem, dataset, CONFIG, 2) as searches:
+    with comparison.training_seeds(problem, dataset, CONFIG, 2) as searches:
         affinities = [one.measured()[0].mean for one in searches]
     for n, (target, chosen, best, worst, _) in enumerate(table.rows):
         others = [task for task in ALL if task != target]

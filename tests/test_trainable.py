@@ -356,7 +356,7 @@ def test_checkpoints_bring_networks_back_bit_for_bit(dataset, tmp_path):
 
 
 def test_a_whole_run_with_adapters(dataset, tmp_path):
-    result = grouping.tag(adapters(), dataset, 2, CONFIG, tmp_path / 'run')
+    result = grouping.group_tasks(adapters(), dataset, 2, grouping.tag(), CONFIG, tmp_path / 'run')
     loaded = grouping.load(tmp_path / 'run')
     found, expected = (r.outputs(dataset.test.inputs[:5]) for r in (loaded, result))
     for task in TASKS:
@@ -422,10 +422,10 @@ def test_a_lookahead_that_moves_what_the_optimizer_does_not_is_named(dataset):
     problem = from_linen(Encoder(), TASKS, EXAMPLE)
     masked = dataclasses.replace(CONFIG, optimizer=first_stands_still)
     assert training.still_parameters(problem, masked) == ('first/bias', 'first/kernel')
-    result = grouping.tag(problem, dataset, 2, masked)
+    result = grouping.group_tasks(problem, dataset, 2, grouping.tag(), masked)
     assert 'does not move first/bias, first/kernel, and the steps that' in result.remarks[0]
     along = dataclasses.replace(masked, affinity_step='optimizer')
-    result = grouping.tag(problem, dataset, 2, along)
+    result = grouping.group_tasks(problem, dataset, 2, grouping.tag(), along)
     assert not any('does not move' in remark for remark in result.remarks)
     for optimizer in (optax.adam, optax.lion, late):
         own = dataclasses.replace(CONFIG, optimizer=optimizer)

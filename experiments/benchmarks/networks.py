@@ -21,7 +21,7 @@ from absl import flags
 
 from experiments import common, launch
 from tag_jax import data, gradients, training
-from tag_jax.grouping import search
+from tag_jax.grouping.task_sets import all_sets
 from tag_jax.problem import Batch
 
 flags.DEFINE_integer('networks', 32, 'Networks of the engine; an eighth of them in the others.')
@@ -35,7 +35,7 @@ def main():
     problem = common.make_problem(dataset)
     steps = FLAGS.steps or 500
     config = training.TrainingConfig(steps=steps, patience=0)
-    sets = search.all_sets(problem.task_names)
+    sets = all_sets(problem.task_names)
     plans = [
         training.NetworkPlan(str(n), sets[n], n, config.learning_rate)
         for n in np.random.default_rng(0).choice(len(sets), FLAGS.networks, replace=False)

@@ -6,7 +6,7 @@ Examples:
   >>> import jax.numpy as jnp
   >>> import numpy as np
   >>> import optax
-  >>> from tag_jax import comparison, data, objectives
+  >>> from tag_jax import comparison, data, grouping, objectives
   >>> from tag_jax.problem import from_functions
   >>> from tag_jax.training import TrainingConfig
   >>> slopes = {'up': 1, 'higher': 2, 'down': -1, 'lower': -2}
@@ -21,8 +21,8 @@ Examples:
   >>> split = data.Split(x[:, None], {task: slope * x for task, slope in slopes.items()})
   >>> dataset = data.Dataset('lines', tasks, train=split, validation=split, test=split)
   >>> config = TrainingConfig(steps=20, learning_rate=0.3, optimizer=optax.sgd)
-  >>> methods, budgets = ['all_in_one', 'tag'], [2]
-  >>> found = comparison.compare(problem, dataset, methods, budgets, config, seeds=1)
+  >>> methods = [grouping.all_in_one(), grouping.tag()]
+  >>> found = comparison.compare_groupings(problem, dataset, methods, [2], config, seeds=1)
   >>> for line in comparison.summary(found):
   ...     print(f'{line.method}: {line.error[0]:.1f} for {line.steps:g} networks of search')
   all_in_one: 400.0 for 0 networks of search
@@ -30,52 +30,37 @@ Examples:
   random: ...
 """
 
-from tag_jax.comparison.foresight import foresee
-from tag_jax.comparison.methods import (
+from tag_jax.comparison.dry_run import dry_run
+from tag_jax.comparison.groupings import (
     ALL_IN_ONE,
-    EXHAUSTIVE,
-    METHODS,
     RANDOM,
-    SMALL,
-    WIDE,
-    Proposal,
-    Search,
-)
-from tag_jax.comparison.outcomes import (
     Comparison,
     CrossFitted,
     Outcome,
     check,
-    compare,
+    compare_groupings,
     cross_fitted_optimum,
     propose,
-    searching,
+    training_seeds,
 )
-from tag_jax.comparison.predictions import PREDICTIONS, correlation, within_task_correlations
+from tag_jax.comparison.predictions import correlation, within_task_correlations
 from tag_jax.comparison.statistics import Line, differences, summary
 
 __all__ = [
     'ALL_IN_ONE',
-    'EXHAUSTIVE',
-    'METHODS',
-    'PREDICTIONS',
     'RANDOM',
-    'SMALL',
-    'WIDE',
     'Comparison',
     'CrossFitted',
     'Line',
     'Outcome',
-    'Proposal',
-    'Search',
     'check',
-    'compare',
+    'compare_groupings',
     'correlation',
     'cross_fitted_optimum',
     'differences',
-    'foresee',
+    'dry_run',
     'propose',
-    'searching',
     'summary',
+    'training_seeds',
     'within_task_correlations',
 ]

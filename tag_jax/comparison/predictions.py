@@ -1,20 +1,19 @@
 """How well ways to group predict in which groups a task does well."""
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tag_jax import ledger, selection
-from tag_jax.comparison.methods import WHOLE, Search
-from tag_jax.grouping.search import SEARCHES
+from tag_jax import score_table
+from tag_jax.grouping import Method, Searcher
+from tag_jax.grouping.trainer import Trainer
 
 
 def within_task_correlations(
-    searches: Sequence[Search],
+    trainers: Sequence[Trainer],
     rows_of_seeds: Sequence[Sequence[Mapping[str, Any]]],
-    methods: Sequence[str],
+    methods: Sequence[Method],
 ) -> dict[str, np.ndarray]:
     """How well methods predict, of one task, in which groups it does well.
 
@@ -23,22 +22,22 @@ def within_task_correlations(
     Tasks are never pooled: that some tasks have higher errors than others anybody can predict.
 
     Args:
-      searches: a `Search` for each seed.
+      trainers: a `Trainer` for each seed.
       rows_of_seeds: for each of them the rows of an exhaustive search.
-      methods: their names; those that predict nothing, or have trained these networks, are left
-        out, and all of them where tasks are in too few groups to tell.
+      methods: those that predict nothing are left out, and all of them where tasks are in too few
+        groups to tell.
 
     Returns:
       `{method: [T]}`.
     """
     found = {}
-    for name in methods:
-        if name not in PREDICTIONS:
+    for method in methods:
+        if method.predict is None:
             continue
         of_seeds = []
-        for one, rows in zip(searches, rows_of_seeds, strict=True):
-            members, errors = _by_set(ledger.candidates(rows, one.names, 'test'))
-            known, predicted = _by_set(PREDICTIONS[name](one))
+        for one, rows in zip(trainers, rows_of_seeds, strict=True):
+            members, errors = _by_set(score_table.candidates(rows, one.names, 'test'))
+            known, predicted = _by_set(method.predict(Searcher(one)))
             large = members.sum(axis=1) >= 3
             places = {tuple(row): n for n, row in enumerate(known.tolist())}
             predicted = predicted[[places[tuple(row)] for row in members[large].tolist()]]
@@ -47,7 +46,7 @@ def within_task_correlations(
             )
         correlations = np.mean(of_seeds, axis=0)
         if np.isfinite(correlations).any():
-            found[name] = correlations
+            found[method.displayed] = correlations
     return found
 
 
@@ -55,12 +54,6 @@ def _by_set(candidates):
     """(members, scores), bool `[N, T]` and `[N, T]`, of standard networks."""
     standard = candidates.costs == 1
     return candidates.members[standard], candidates.scores[standard]
-
-
-def _affinities_of_sets(found, kind):
-    """What affinities predict, as candidates; their negative, as an error."""
-    candidates = selection.affinity_candidates(found.measured(affinity_kind=kind)[0].mean)
-    return candidates.replace(scores=-candidates.scores)
 
 
 def correlation(left: np.ndarray, right: np.ndarray) -> float:
@@ -74,18 +67,6 @@ def correlation(left: np.ndarray, right: np.ndarray) -> float:
     if len(left) < 3 or left.std() == 0 or right.std() == 0:
         return np.nan
     return float(np.corrcoef(left, right)[0, 1])
-
-
-# What methods predict, as candidates with errors for scores.
-PREDICTIONS: Mapping[str, Callable[[Search], selection.Candidates]] = {
-    'tag': functools.partial(_affinities_of_sets, kind='exact'),
-    'cosine_similarity': functools.partial(_affinities_of_sets, kind='cosine'),
-    **{
-        name: lambda found, method=method: found.searched(method)[1]
-        for name, method in SEARCHES.items()
-        if method not in WHOLE
-    },
-}
 
 
 def errors_of(rows_of_seeds, task_names, split):

@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tag_jax.comparison.methods import ALL_IN_ONE, RANDOM
-from tag_jax.comparison.outcomes import Comparison
+from tag_jax.comparison.groupings import ALL_IN_ONE, RANDOM, Comparison
 
 
 class Line(NamedTuple):
@@ -46,7 +45,7 @@ def summary(comparison: Comparison) -> list[Line]:
     (`Outcome.fresh_errors`), else of the networks of the seed of the search.
 
     Args:
-      comparison: from `compare`.
+      comparison: from `compare_groupings`.
     """
     outcomes = comparison.outcomes
     methods = list(dict.fromkeys(outcome.method for outcome in outcomes))
@@ -105,7 +104,7 @@ def differences(comparison: Comparison) -> dict[tuple[str, str], tuple[float, fl
     than that of two independent means: it is by the jackknife as well, see `summary`.
 
     Args:
-      comparison: from `compare`.
+      comparison: from `compare_groupings`.
 
     Returns:
       `{(method, other): (difference in points of percent, standard error)}` of all pairs.

@@ -1,4 +1,7 @@
-"""Which tasks should train together: measure, select, train, evaluate. One function a method.
+"""Which tasks should train together: measure, select, train, evaluate.
+
+`group_tasks` does all of it. How groups are found is a value, such as `tag()` or `hoa()`, or a
+`Method` of one's own.
 
 Examples:
   Each task is a line through the origin, and a network has one slope for all that it serves:
@@ -23,7 +26,9 @@ Examples:
   >>> dataset = data.Dataset('lines', tasks, train=split, validation=split, test=split)
   >>> config = TrainingConfig(steps=20, learning_rate=0.3, optimizer=optax.sgd)
   >>> with tempfile.TemporaryDirectory() as folder:
-  ...     result = grouping.tag(problem, dataset, 2, config, workdir=f'{folder}/mine')
+  ...     result = grouping.group_tasks(
+  ...         problem, dataset, 2, grouping.tag(), config, workdir=f'{folder}/mine'
+  ...     )
   ...     result = grouping.load(f'{folder}/mine')  # the same, at any later time
   >>> [group.tasks for group in result.groups]
   [('up', 'higher'), ('down', 'lower')]
@@ -34,35 +39,52 @@ Examples:
   [1.5] [-1.5]
 """
 
-from tag_jax.grouping.by_affinity import cosine_similarity, tag
-from tag_jax.grouping.by_networks import (
+from tag_jax.grouping.dry_run import DryRun, dry_run
+from tag_jax.grouping.group import group_tasks
+from tag_jax.grouping.method import Method, Proposal, Stage
+from tag_jax.grouping.methods import (
     all_in_one,
+    cosine_similarity,
     esa,
     exhaustive,
+    from_affinities,
+    given,
     hoa,
+    pessimal,
     random,
     random_even,
     single_task,
     subsets,
+    tag,
+    verify,
 )
-from tag_jax.grouping.foresight import Foresight, Stage, foresee
 from tag_jax.grouping.result import Errors, Group, Network, Result, load
-from tag_jax.grouping.verification import verify
+from tag_jax.grouping.run import cost_of_encoder
+from tag_jax.grouping.searcher import NetworkScores, Searcher
 
 __all__ = [
+    'DryRun',
     'Errors',
-    'Foresight',
     'Group',
+    'Method',
     'Network',
+    'NetworkScores',
+    'Proposal',
     'Result',
+    'Searcher',
     'Stage',
     'all_in_one',
     'cosine_similarity',
+    'cost_of_encoder',
+    'dry_run',
     'esa',
     'exhaustive',
-    'foresee',
+    'from_affinities',
+    'given',
+    'group_tasks',
     'hoa',
     'load',
+    'pessimal',
     'random',
     'random_even',
     'single_task',

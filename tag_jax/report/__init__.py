@@ -50,7 +50,7 @@ from tag_jax.report.trade_off import (
     write_trade_off,
 )
 from tag_jax.report.words import (
-    foresight_text,
+    dry_run_text,
     gain_sentence,
     group_lines,
     measured_sentence,
@@ -79,7 +79,7 @@ __all__ = [
     'costs_figure',
     'counterexample_figure',
     'curves_figure',
-    'foresight_text',
+    'dry_run_text',
     'gain_sentence',
     'group_lines',
     'groups_figure',

@@ -14,7 +14,6 @@ from matplotlib.ticker import FuncFormatter
 from tag_jax import workdir as workdirs
 from tag_jax.comparison import (
     ALL_IN_ONE,
-    EXHAUSTIVE,
     RANDOM,
     Comparison,
     Line,
@@ -277,7 +276,7 @@ def _cells(lines):
 def _styles(lines):
     colours = iter(colormaps['tab10'].colors * 3)
     for line in lines:
-        plain = {RANDOM: '0.6', ALL_IN_ONE: '0.35', EXHAUSTIVE: 'black'}
+        plain = {RANDOM: '0.6', ALL_IN_ONE: '0.35', 'exhaustive': 'black'}
         yield {
             'label': line.method,
             'color': plain.get(line.method) or next(colours),

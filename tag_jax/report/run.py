@@ -128,7 +128,7 @@ def write_report(run):
     if run.affinity is not None:
         figures[HEAT_MAP] = affinity_figure(
             *(run.affinity['mean'], run.affinity['task_names'], run.affinity.get('stderr')),
-            None if run.config.get('affinity') else run.config.get('affinity_kind', 'exact'),
+            words.affinity_kind(run.config),
             with_diagonal=words.on_validation(run.config),
         )
     if run.pictures:
@@ -200,7 +200,7 @@ def _affinities(run):
     """The heat map, and what it shows."""
     if run.affinity is None:
         return ''
-    kind = None if run.config.get('affinity') else run.config.get('affinity_kind', 'exact')
+    kind = words.affinity_kind(run.config)
     measured = {None: 'affinity', 'cosine': 'cosine of gradients'}
     return (
         f'<p>{html.escape(words.measured_sentence(run.config))} Blue helps, red harms.</p>\n'

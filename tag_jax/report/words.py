@@ -1,12 +1,11 @@
 """What a finished run came to, in words."""
 
-import inspect
 import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from tag_jax import grouping
-from tag_jax.grouping.run import settings
+from tag_jax.grouping.identity import settings
 from tag_jax.report import page
 from tag_jax.training import TrainingConfig
 
@@ -160,15 +159,15 @@ def command(config) -> str:
     """
     if 'command' in config:
         return config['command']
-    method = config.get('method', 'tag')
-    name = 'exhaustive' if method == 'pessimal' else method
-    taken = inspect.signature(getattr(grouping, name)).parameters.values()
-    asked = ['pessimal=True'] if method == 'pessimal' else []
-    asked += [
-        f'{one.name}={config[one.name]!r}'
-        for one in taken
-        if one.name not in _NOT_IN_CONFIG and config.get(one.name, one.default) != one.default
-    ]
+    asked = (
+        ['problem', 'dataset', f'budget={config["budget"]}']
+        if 'budget' in config
+        else [
+            'problem',
+            'dataset',
+        ]
+    )
+    asked.append(f'method={_method(config)}')
     changed = [
         # Functions are known by their names.
         f'{key}={config[key] if key in ("weighting", "optimizer") else repr(config[key])}'
@@ -177,11 +176,16 @@ def command(config) -> str:
     ]
     if changed:
         asked.append(f'config=TrainingConfig({", ".join(changed)})')
-    return f'grouping.{name}({", ".join(["problem", "dataset", *asked, "workdir=..."])})'
+    return f'grouping.group_tasks({", ".join([*asked, "workdir=..."])})'
 
 
-# Arguments that config.json tells by checksums, or not at all.
-_NOT_IN_CONFIG = ('problem', 'dataset', 'config', 'smaller', 'workdir', 'store', 'resume')
+def _method(config):
+    """The call that makes the method of a run."""
+    name, _, _ = config.get('method', 'tag').partition('(')
+    given = [f'{key}={value!r}' for key, value in config.get('options', {}).items()]
+    if name == 'from_affinities':
+        given = ['...']
+    return f'grouping.{name}({", ".join(given)})'
 
 
 def measured_sentence(config: Mapping[str, Any]) -> str:
@@ -190,10 +194,11 @@ def measured_sentence(config: Mapping[str, Any]) -> str:
     Args:
       config: what config.json holds.
     """
-    if config.get('affinity'):
-        return f'Measured elsewhere: {config["affinity"]}.'
-    sentence = _AFFINITY_KINDS[config.get('affinity_kind', 'exact')]
-    if config.get('affinity_step') == 'optimizer' and config['affinity_kind'] != 'cosine':
+    kind = affinity_kind(config)
+    if kind is None:
+        return f'Measured elsewhere: {config["options"]["affinity"]}.'
+    sentence = _AFFINITY_KINDS[kind]
+    if config.get('affinity_step') == 'optimizer' and kind != 'cosine':
         sentence += ', with the step of the optimizer'
     if on_validation(config):
         sentence += ', compared on batches of the validation split'
@@ -203,6 +208,15 @@ def measured_sentence(config: Mapping[str, Any]) -> str:
         sentence += f', between {100 * start:g} and {100 * stop:g} % of its largest number of steps'
     every = config.get('affinity_every', 1)
     return sentence + (', at every step.' if every == 1 else f', every {every} steps.')
+
+
+def affinity_kind(config) -> str | None:
+    """The kind of the affinities of a run, of `affinity.KINDS`; None if they are from elsewhere."""
+    if config.get('options', {}).get('affinity'):
+        return None
+    if config.get('method') == 'cosine_similarity':
+        return 'cosine'
+    return config.get('affinity_kind', 'exact')
 
 
 def on_validation(config) -> bool:
@@ -260,23 +274,23 @@ def compared_rows(results):
     return [*header, 'change'], [[*row, change] for row, change in zip(rows, changes, strict=True)]
 
 
-def foresight_text(foresight: grouping.Foresight) -> str:
+def dry_run_text(found: grouping.DryRun) -> str:
     """What a method will train, and what that takes, as text.
 
     Args:
-      foresight: from `grouping.foresee`.
+      found: from `grouping.dry_run` or `comparison.dry_run`.
     """
     lines = [
         f'{stage.networks:6} network{"s" if stage.networks > 1 else " "} of {stage.steps:,} steps: '
         f'{stage.what}'
-        for stage in foresight.stages
+        for stage in found.stages
     ]
-    steps = sum(stage.networks * stage.steps for stage in foresight.stages)
+    steps = sum(stage.networks * stage.steps for stage in found.stages)
     return '\n'.join(
         [
             'This command would train, at most:',
             *lines,
-            f'{steps:,} steps in all, about {duration(foresight.seconds)} beside compiling, by a '
-            f'short trial, which had {foresight.bytes / 2**30:.1f} GiB in memory.',
+            f'{steps:,} steps in all, about {duration(found.seconds)} beside compiling, by a '
+            f'short trial, which had {found.bytes / 2**30:.1f} GiB in memory.',
         ]
     )

@@ -1,6 +1,5 @@
 """What inter-task affinities depend on: the ablations of Fifty et al. 2021, Section 5.2."""
 
-import functools
 import itertools
 import os
 from collections.abc import Sequence
@@ -10,9 +9,9 @@ import numpy as np
 from tag_jax import comparison
 from tag_jax.affinity import margin
 from tag_jax.comparison import correlation
-from tag_jax.comparison.methods import by_affinity, by_networks
 from tag_jax.data import Dataset
-from tag_jax.grouping import search
+from tag_jax.grouping import Method, exhaustive
+from tag_jax.grouping.methods import by_affinities
 from tag_jax.problem import MultiTaskProblem
 from tag_jax.studies.result import (
     Study,
@@ -36,7 +35,7 @@ def frequency(
     config: TrainingConfig,
     budgets: Sequence[float],
     seeds: int,
-    store: str | os.PathLike | None = None,
+    scores: str | os.PathLike | None = None,
 ) -> Study:
     """Must affinities be measured at every step, and throughout training? (Table 2.)
 
@@ -49,10 +48,10 @@ def frequency(
       config: a `TrainingConfig`; its seed is the first of `seeds` seeds.
       budgets: numbers of networks.
       seeds: how many.
-      store: the folder of a `ledger.Ledger`, shared with comparisons; None to keep it in memory.
+      scores: the folder of a score table, shared with comparisons; None to keep it in memory.
 
     Raises:
-      ValueError, OSError, FloatingPointError: see `comparison.compare`.
+      ValueError, OSError, FloatingPointError: see `comparison.compare_groupings`.
     """
     options = {
         'every step' if period == 1 else f'every {period} steps': {'affinity_every': period}
@@ -63,9 +62,9 @@ def frequency(
         for name, window in QUARTERS.items()
     }
     options = {name: {**changes, 'patience': 0} for name, changes in options.items()}
-    methods = {name: functools.partial(by_affinity, **changes) for name, changes in options.items()}
+    methods = [by_affinities(name, **changes) for name, changes in options.items()]
     first, *_ = options
-    with comparison.searching(problem, dataset, config, seeds, store) as searches:
+    with comparison.training_seeds(problem, dataset, config, seeds, scores) as searches:
         found = _compared(searches, methods, budgets)
         measured = {
             name: [one.measured(**changes) for one in searches] for name, changes in options.items()
@@ -96,18 +95,19 @@ def validation(
     config: TrainingConfig,
     budgets: Sequence[float],
     seeds: int,
-    store: str | os.PathLike | None = None,
+    scores: str | os.PathLike | None = None,
 ) -> Study:
     """Are losses to be compared on training or on validation batches? (Section 5.2.)
 
     Args:
-      problem, dataset, config, budgets, seeds, store: see `frequency`.
+      problem, dataset, config, budgets, seeds, scores: see `frequency`.
     """
-    methods = {
-        'training batches': by_affinity,
-        'validation batches': functools.partial(by_affinity, affinity_split='validation'),
-    }
-    with comparison.searching(problem, dataset, config, seeds, store) as searches:
+    # Groups are chosen alike, so the diagonal does not count.
+    methods = [
+        by_affinities('training batches'),
+        by_affinities('validation batches', affinity_split='validation'),
+    ]
+    with comparison.training_seeds(problem, dataset, config, seeds, scores) as searches:
         found = _compared(searches, methods, budgets)
         pairs = [
             [one.measured(**changes)[0].mean for changes in ({}, {'affinity_split': 'validation'})]
@@ -127,7 +127,7 @@ def validation(
         Table(
             'The groups that they choose',
             ('losses on', 'total test error (%)', 'below random (%)'),
-            tuple((name, lines[name].error, lines[name].over_random) for name in methods),
+            tuple((m.name, lines[m.name].error, lines[m.name].over_random) for m in methods),
         ),
     )
     return Study(tables, found)
@@ -140,7 +140,7 @@ def task_sets(
     config: TrainingConfig,
     budgets: Sequence[float],
     seeds: int,
-    store: str | os.PathLike | None = None,
+    scores: str | os.PathLike | None = None,
     count: int = 8,
 ) -> Study:
     """Do affinities between two tasks depend on what else trains with them? (Appendix, Figure 7.)
@@ -149,7 +149,7 @@ def task_sets(
     network for all of them.
 
     Args:
-      problem, dataset, config, budgets, seeds, store: see `frequency`; budgets are not used.
+      problem, dataset, config, budgets, seeds, scores: see `frequency`; budgets are not used.
       count: sets of T / 2 + 1 tasks, rounded down.
     """
     del budgets
@@ -158,7 +158,7 @@ def task_sets(
     sets = list(itertools.combinations(range(len(names)), size))
     drawn = np.random.default_rng(config.seed).permutation(len(sets))[:count]
     sets = [sets[n] for n in sorted(drawn)]
-    with comparison.searching(problem, dataset, config, seeds, store) as searches:
+    with comparison.training_seeds(problem, dataset, config, seeds, scores) as searches:
         wholes = [one.measured()[0].mean for one in searches]
         parts = [one.measured_in([_named(s, names) for s in sets]) for one in searches]
     rows, agree = [], []
@@ -196,7 +196,7 @@ def hyperparameters(
     config: TrainingConfig,
     budgets: Sequence[float],
     seeds: int,
-    store: str | os.PathLike | None = None,
+    scores: str | os.PathLike | None = None,
 ) -> Study:
     """Do groups that are best with other settings of training serve these settings? (Table 3.)
 
@@ -204,18 +204,18 @@ def hyperparameters(
     paper's are chosen on the test split); beside them stand the groups of TAG.
 
     Args:
-      problem, dataset, config, budgets, seeds, store: see `frequency`.
+      problem, dataset, config, budgets, seeds, scores: see `frequency`.
     """
     settings = {
         'typical': {},
         'half the batch': {'batch_size': max(1, config.batch_size // 2)},
         'twice the learning rate': {'learning_rate': 2 * config.learning_rate},
     }
-    methods = {}
+    methods = []
     for name, changes in settings.items():
-        methods[f'exhaustive, {name}'] = functools.partial(_searched_elsewhere, changes)
-        methods[f'TAG, {name}'] = functools.partial(by_affinity, **changes)
-    with comparison.searching(problem, dataset, config, seeds, store) as searches:
+        methods.append(_searched_elsewhere(f'exhaustive, {name}', changes))
+        methods.append(by_affinities(f'TAG, {name}', **changes))
+    with comparison.training_seeds(problem, dataset, config, seeds, scores) as searches:
         found = _compared(searches, methods, budgets)
     lines = {(line.method, line.budget): line for line in comparison.summary(found)}
     budgets = sorted(set(budgets))
@@ -249,7 +249,7 @@ def partner(
     config: TrainingConfig,
     budgets: Sequence[float],
     seeds: int,
-    store: str | os.PathLike | None = None,
+    scores: str | os.PathLike | None = None,
 ) -> Study:
     """Does a task do well beside the task that has the highest affinity onto it? (Table 1.)
 
@@ -258,12 +258,12 @@ def partner(
     same errors, so they are flattered by noise, as in the paper.
 
     Args:
-      problem, dataset, config, budgets, seeds, store: see `frequency`; budgets are not used.
+      problem, dataset, config, budgets, seeds, scores: see `frequency`; budgets are not used.
     """
     del budgets
     names = problem.task_names
     pairs = list(itertools.combinations(names, 2))
-    with comparison.searching(problem, dataset, config, seeds, store) as searches:
+    with comparison.training_seeds(problem, dataset, config, seeds, scores) as searches:
         errors = np.array([_errors_in_pairs(names, pairs, one.rows(pairs)) for one in searches])
         affinities = [one.measured()[0].mean for one in searches]
     rows, correlations = [], []
@@ -318,9 +318,15 @@ def _lines_of_means(found, budgets):
     return {line.method: line for line in comparison.summary(found) if line.budget == wanted}
 
 
-def _searched_elsewhere(changes, found, budget):
+def _searched_elsewhere(name, changes):
     """The exhaustive choice with other settings of training, for networks of these settings."""
-    return by_networks(search.EXHAUSTIVE, found.changed(**changes), budget)
+
+    def propose(searcher, budget):
+        elsewhere = searcher.changed(**changes)
+        found = exhaustive().propose(elsewhere, budget)
+        return found._replace(steps=elsewhere.steps, seconds=elsewhere.seconds, networks=None)
+
+    return Method(name, propose, exhaustive().stages)
 
 
 def _named(tasks, names):

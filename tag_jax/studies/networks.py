@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tag_jax import comparison, examples, ledger, selection
+from tag_jax import comparison, examples, score_table, selection
 from tag_jax.data import Dataset
-from tag_jax.grouping import search
+from tag_jax.grouping import cost_of_encoder
+from tag_jax.grouping.methods import EARLY
+from tag_jax.grouping.task_sets import all_sets
 from tag_jax.problem import MultiTaskProblem
 from tag_jax.studies.result import Study, Table, mean_and_error, needs
 from tag_jax.training import TrainingConfig
@@ -24,7 +26,7 @@ def relations(
     config: TrainingConfig,
     budgets: Sequence[float],
     seeds: int,
-    store: str | os.PathLike | None = None,
+    scores: str | os.PathLike | None = None,
     smaller: MultiTaskProblem | None = None,
 ) -> Study:
     """What two tasks do for each other (Tables 2 and 3).
@@ -35,16 +37,16 @@ def relations(
       config: a `TrainingConfig`; its seed is the first of `seeds` seeds.
       budgets: not used.
       seeds: how many networks the test errors of a pair are averaged over.
-      store: the folder of a `ledger.Ledger`, shared with comparisons; None to keep it in memory.
+      scores: the folder of a score table, shared with comparisons; None to keep it in memory.
       smaller: the same tasks on a cheaper encoder: a task alone is then trained on that, as in the
         paper, where a pair is compared with two networks of half its cost.
 
     Raises:
-      ValueError, OSError, FloatingPointError: see `comparison.compare`.
+      ValueError, OSError, FloatingPointError: see `comparison.compare_groupings`.
     """
     del budgets
     names = problem.task_names
-    gains = _pair_gains(problem, dataset, config, seeds, store, smaller)
+    gains = _pair_gains(problem, dataset, config, seeds, scores, smaller)
     mean = gains.mean(axis=0)
     average = lambda values: mean_and_error(np.nanmean(values, axis=1))
     rows = [(source, *map(_known, mean[n]), average(gains[:, n])) for n, source in enumerate(names)]
@@ -70,15 +72,15 @@ def low_data(
     config: TrainingConfig,
     budgets: Sequence[float],
     seeds: int,
-    store: str | os.PathLike | None = None,
+    scores: str | os.PathLike | None = None,
 ) -> Study:
     """Do relations between tasks change with the number of training examples? (Appendix A.3.)
 
     Args:
       problem, dataset, config, budgets, seeds: see `relations`.
-      store: not used: networks on fewer examples are another matter for a ledger.
+      store: not used: networks on fewer examples are another matter for a table.
     """
-    del budgets, store
+    del budgets, scores
     gains = {}
     for portion in PORTIONS:
         size = max(2, round(portion * examples.count(dataset.train)))
@@ -95,25 +97,25 @@ def early(
     config: TrainingConfig,
     budgets: Sequence[float],
     seeds: int,
-    store: str | os.PathLike | None = None,
+    scores: str | os.PathLike | None = None,
 ) -> Study:
     """How well early validation errors predict final test errors (Section 3.3.1).
 
     Args:
-      problem, dataset, config, budgets, seeds, store: see `relations`.
+      problem, dataset, config, budgets, seeds, scores: see `relations`.
     """
     del budgets
     names = problem.task_names
     rows = []
-    with comparison.searching(problem, dataset, config, seeds, store) as searches:
-        sets = search.all_sets(names)
+    with comparison.training_seeds(problem, dataset, config, seeds, scores) as searches:
+        sets = all_sets(names)
         for one in searches:
             one.rows(sets)
         for fraction in (*FRACTIONS, 1.0):
             pooled, within = [], []
             for one in searches:
-                before = ledger.candidates(one.brief(sets, fraction), names)
-                final = ledger.candidates(one.rows(sets), names, 'test')
+                before = score_table.candidates(one.rows(sets, fraction), names)
+                final = score_table.candidates(one.rows(sets), names, 'test')
                 pooled.append(selection.correlation(before, final))
                 of_tasks = [
                     comparison.correlation(before.scores[:, n], final.scores[:, n])
@@ -138,28 +140,30 @@ def smaller_task_sets(
     config: TrainingConfig,
     budgets: Sequence[float],
     seeds: int,
-    store: str | os.PathLike | None = None,
+    scores: str | os.PathLike | None = None,
 ) -> Study:
     """Ways to select networks for all but one of the tasks, averaged (Appendix A.2, Figure 6).
 
     Args:
-      problem, dataset, config, seeds, store: see `relations`.
+      problem, dataset, config, seeds, scores: see `relations`.
       budgets: what networks may cost.
     """
     names = problem.task_names
     totals = {}
-    with comparison.searching(problem, dataset, config, seeds, store) as searches:
+    with comparison.training_seeds(problem, dataset, config, seeds, scores) as searches:
         for one, tasks in itertools.product(
             searches, itertools.combinations(names, len(names) - 1)
         ):
-            sets = search.all_sets(tasks)
-            rows, briefly = one.rows(sets), one.brief(sets, search.ESA.fraction)
-            final, test = (ledger.candidates(rows, tasks, split) for split in ledger.SPLITS)
+            sets = all_sets(tasks)
+            rows, briefly = one.rows(sets), one.rows(sets, EARLY)
+            final, test = (
+                score_table.candidates(rows, tasks, split) for split in score_table.SPLITS
+            )
             choices = selection.trade_off(
                 final,
                 [budget for budget in budgets if budget <= len(tasks)],
                 test,
-                early=ledger.candidates(briefly, tasks),
+                early=score_table.candidates(briefly, tasks),
             )
             for choice in choices:
                 of_seeds = totals.setdefault(choice.method, {}).setdefault(choice.budget, {})
@@ -185,16 +189,19 @@ def smaller_task_sets(
     return Study((table,))
 
 
-def _pair_gains(problem, dataset, config, seeds, store=None, smaller=None):
+def _pair_gains(problem, dataset, config, seeds, scores=None, smaller=None):
     """`selection.pair_gains` of test errors for every seed, `[S, T, T]`."""
     names = problem.task_names
     singles = [(task,) for task in names]
     pairs = list(itertools.combinations(names, 2))
-    gains = []
-    with comparison.searching(problem, dataset, config, seeds, store, smaller) as searches:
+    gains, cost, sizes = [], 1.0, {}
+    if smaller is not None:
+        cost = cost_of_encoder(smaller, problem, dataset)
+        sizes = {cost: smaller}
+    with comparison.training_seeds(problem, dataset, config, seeds, scores, sizes) as searches:
         for one in searches:
-            rows = one.rows(pairs) + one.rows(singles, one.run.smaller or 1.0)
-            gains.append(selection.pair_gains(ledger.candidates(rows, names, 'test')))
+            rows = one.rows(pairs) + one.rows(singles, cost=cost)
+            gains.append(selection.pair_gains(score_table.candidates(rows, names, 'test')))
     return np.array(gains)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tag_jax import comparison, multi_objective
+from tag_jax import comparison, grouping, multi_objective
 from tag_jax.comparison import Comparison, correlation
 from tag_jax.problem import MultiTaskProblem
 
@@ -46,7 +46,7 @@ def needs(least: int) -> Callable:
         @functools.wraps(study)
         def checked(problem, dataset, config, budgets, seeds, *arguments, **options):
             check(checked, problem)
-            comparison.check(problem, dataset, ['tag'], budgets, config, seeds)
+            comparison.check(problem, dataset, [grouping.tag()], budgets, config, seeds)
             return study(problem, dataset, config, budgets, seeds, *arguments, **options)
 
         checked.least_tasks = least

@@ -39,7 +39,7 @@ def test_a_run_tells_of_them_and_its_files_hold_none(problem, dataset, tmp_path)
     own = problem.tasks['radius']._replace(loss=loss)
     faulty = dataclasses.replace(problem, tasks={**problem.tasks, 'radius': own})
     faulty = with_metric(faulty, 'sign', odds=np.inf)
-    result = grouping.tag(faulty, dataset, 2, CONFIG, tmp_path / 'run')
+    result = grouping.group_tasks(faulty, dataset, 2, grouping.tag(), CONFIG, tmp_path / 'run')
     assert any('were not finite: radius in' in remark for remark in result.remarks)
     assert np.isfinite(result.affinity[~np.eye(3, dtype=bool)]).all()
     assert result.metrics['sign']['odds'] == np.inf
@@ -59,4 +59,4 @@ def test_a_test_error_that_is_not_finite_ends_the_run(problem, dataset):
     targets = {**dataset.test.targets, 'radius': dataset.test.targets['radius'] * 1e30}
     strange = dataset._replace(test=dataset.test._replace(targets=targets))
     with pytest.raises(FloatingPointError, match=r"the test error of 'radius' in .* is not finite"):
-        grouping.random(problem, strange, 2, CONFIG)
+        grouping.group_tasks(problem, strange, 2, grouping.random(), CONFIG)

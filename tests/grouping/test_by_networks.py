@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import TASKS
 
-from tag_jax import grouping, ledger, selection, workdir
-from tag_jax.grouping import search
-from tag_jax.grouping.by_networks import even_groups, random_groups
+from tag_jax import grouping, score_table, selection, workdir
+from tag_jax.grouping import task_sets, trainer
+from tag_jax.grouping.task_sets import even_groups, random_groups
 from tag_jax.training import TrainingConfig
 
 CONFIG = TrainingConfig(steps=20, batch_size=64, learning_rate=1e-2, eval_every=10, slots=2)
@@ -30,8 +30,8 @@ SETS = [s for k in (1, 2, 3) for s in itertools.combinations(ALL, k)]
 def searched(problem, dataset, tmp_path_factory):
     """An exhaustive search, and the rows of its networks."""
     path = tmp_path_factory.mktemp('runs') / 'run'
-    result = grouping.exhaustive(problem, dataset, 2, CONFIG, path)
-    with ledger.Ledger(path / 'networks', {}) as book:
+    result = grouping.group_tasks(problem, dataset, 2, grouping.exhaustive(), CONFIG, path)
+    with score_table.ScoreTable(path / 'networks', {}) as book:
         return path, result, {tuple(row['tasks']): row for row in book.rows()}
 
 
@@ -83,40 +83,49 @@ def test_what_is_in_the_store_is_not_trained_again(searched, problem, dataset, m
     path, _, rows = searched
     store = path / 'networks'
     trained = []
-    train = search.training.train_networks
+    train = trainer.training.train_networks
     monkeypatch.setattr(
-        search.training,
+        trainer.training,
         'train_networks',
         lambda *arguments, **more: trained.append(arguments[3]) or train(*arguments, **more),
     )
-    worst = grouping.exhaustive(problem, dataset, 2, CONFIG, store=store, pessimal=True)
+    worst = grouping.group_tasks(problem, dataset, 2, grouping.pessimal(), CONFIG, scores=store)
     highest = max(total(rows, 'validation', g) for n in (1, 2) for g in covers(n))
     assert worst.objective == pytest.approx(highest)
-    hoa = grouping.hoa(problem, dataset, 2, CONFIG, store=store)
-    brief = grouping.esa(problem, dataset, 2, CONFIG, store=store, fraction=0.5)
+    hoa = grouping.group_tasks(problem, dataset, 2, grouping.hoa(), CONFIG, scores=store)
+    brief = grouping.group_tasks(
+        problem, dataset, 2, grouping.esa(fraction=0.5), CONFIG, scores=store
+    )
     assert not [plans for plans in trained if len(plans) > 3], 'only chosen networks'
     assert hoa.method == 'hoa'
     assert hoa.cost['search_steps'] == 20 * 6
     assert brief.cost['search_steps'] == 10 * len(SETS)
-    again = grouping.esa(problem, dataset, 2, dataclasses.replace(CONFIG, steps=10), fraction=1)
+    again = grouping.group_tasks(
+        problem, dataset, 2, grouping.esa(fraction=1), dataclasses.replace(CONFIG, steps=10)
+    )
     assert brief.objective == pytest.approx(again.objective)
 
 
 def test_plain_ways(problem, dataset, tmp_path):
-    alone = grouping.single_task(problem, dataset, 3, CONFIG, tmp_path / 'alone')
+    alone = grouping.group_tasks(
+        problem, dataset, 3, grouping.single_task(), CONFIG, tmp_path / 'alone'
+    )
     assert [group.tasks for group in alone.groups] == [(task,) for task in ALL]
     assert alone.objective is None
-    together = grouping.all_in_one(problem, dataset, 2, CONFIG)
+    together = grouping.group_tasks(problem, dataset, 2, grouping.all_in_one(), CONFIG)
     assert [group.tasks for group in together.groups] == [ALL]
     assert together.test_error == together.baselines['mtl'].test_error
     with pytest.raises(ValueError, match='single_task trains 3 networks: ask for a budget of 3'):
-        grouping.single_task(problem, dataset, 2, CONFIG)
-    drawn = grouping.random(problem, dataset, 2, CONFIG)
+        grouping.group_tasks(problem, dataset, 2, grouping.single_task(), CONFIG)
+    drawn = grouping.group_tasks(problem, dataset, 2, grouping.random(), CONFIG)
     assert sorted(task for group in drawn.groups for task in group.serves) == sorted(ALL)
-    assert drawn.groups == grouping.random(problem, dataset, 2, CONFIG).groups
-    similar = grouping.cosine_similarity(problem, dataset, 2, CONFIG, tmp_path / 'similar')
+    assert (
+        drawn.groups == grouping.group_tasks(problem, dataset, 2, grouping.random(), CONFIG).groups
+    )
+    similar = grouping.group_tasks(
+        problem, dataset, 2, grouping.cosine_similarity(), CONFIG, tmp_path / 'similar'
+    )
     np.testing.assert_allclose(np.diagonal(similar.affinity), 1, rtol=1e-5)
-    assert workdir.read_json(tmp_path / 'similar' / 'config.json')['affinity_kind'] == 'cosine'
 
 
 def test_random_groups_are_equally_likely():
@@ -135,7 +144,7 @@ def test_random_groups_are_equally_likely():
 
 
 def test_random_groups_of_equal_size(problem, dataset):
-    drawn = grouping.random_even(problem, dataset, 2, CONFIG)
+    drawn = grouping.group_tasks(problem, dataset, 2, grouping.random_even(), CONFIG)
     assert sorted(len(group.tasks) for group in drawn.groups) == [1, 2]
     assert all(group.serves == group.tasks for group in drawn.groups)
     rng = np.random.default_rng(0)
@@ -149,7 +158,7 @@ def test_random_groups_of_equal_size(problem, dataset):
 def test_random_sets_are_of_all_sizes(num_tasks, data):
     names = tuple(f't{n}' for n in range(num_tasks))
     count = data.draw(st.integers(1, 2**num_tasks))
-    sets = search.random_sets(names, count, data.draw(st.integers(0, 2**32 - 1)))
+    sets = task_sets.random_sets(names, count, data.draw(st.integers(0, 2**32 - 1)))
     assert len(sets) == len(set(sets)) == min(count, 2**num_tasks - 1)
     assert names in sets
     assert all(sorted(tasks, key=names.index) == list(tasks) for tasks in sets)
@@ -162,10 +171,10 @@ def test_random_sets_are_of_all_sizes(num_tasks, data):
 
 def test_random_sets_follow_from_their_seed():
     names = tuple('abcdefghi')
-    sizes = collections.Counter(len(tasks) for tasks in search.random_sets(names, 50, 0))
+    sizes = collections.Counter(len(tasks) for tasks in task_sets.random_sets(names, 50, 0))
     assert min(sizes[1], sizes[8]) >= 2  # Of 50 drawn from all 511, less than one is expected.
-    assert search.random_sets(names, 50, 0) == search.random_sets(names, 50, 0)
-    assert search.random_sets(names, 50, 0) != search.random_sets(names, 50, 1)
+    assert task_sets.random_sets(names, 50, 0) == task_sets.random_sets(names, 50, 0)
+    assert task_sets.random_sets(names, 50, 0) != task_sets.random_sets(names, 50, 1)
 
 
 def test_networks_of_another_precision_are_other_networks(problem, dataset, tmp_path):
@@ -178,21 +187,21 @@ def test_networks_of_another_precision_are_other_networks(problem, dataset, tmp_
     )
     store = tmp_path / 'store'
     for one, count in ((problem, 6), (half, 12)):
-        grouping.hoa(one, dataset, 2, CONFIG, store=store)
+        grouping.group_tasks(one, dataset, 2, grouping.hoa(), CONFIG, scores=store)
         assert (store / 'networks.jsonl').read_text().count('\n') == count
 
 
 def test_functions_without_a_name_cannot_tell_networks_apart(problem, dataset, tmp_path):
     config = dataclasses.replace(CONFIG, optimizer=lambda rate: optax.sgd(rate))
-    with pytest.raises(ValueError, match='optimizer is .*<lambda>: networks in a store are known'):
-        grouping.hoa(problem, dataset, 2, config, store=tmp_path / 'store')
+    with pytest.raises(ValueError, match='optimizer is .*<lambda>: networks in a score table'):
+        grouping.group_tasks(problem, dataset, 2, grouping.hoa(), config, scores=tmp_path / 'store')
 
 
 def test_too_many_sets_are_refused_before_training(problem):
     names = tuple(f'task_{n}' for n in range(20))
     with pytest.raises(ValueError, match='20 tasks have 1048575 sets'):
-        search.all_sets(names)
-    assert len(search.all_sets(names, (1, 2))) == 210
+        task_sets.all_sets(names)
+    assert len(task_sets.all_sets(names, (1, 2))) == 210
 
 
 SEARCH = """
@@ -208,14 +217,16 @@ SEARCH = """
         config = TrainingConfig(
             steps=20, batch_size=64, learning_rate=1e-2, eval_every=10, slots=1, workers=1
         )
-        grouping.exhaustive(make_problem(), points, 2, config, {path!r}, resume=True)
+        grouping.group_tasks(
+                make_problem(), points, 2, grouping.exhaustive(), config, {path!r}, resume=True
+        )
 """
 
 
 def test_a_search_that_is_killed_goes_on(problem, dataset, tmp_path):
     """Its store is that of an unbroken one, but for times; what had finished is not repeated."""
     config = dataclasses.replace(CONFIG, slots=1, workers=1)
-    grouping.exhaustive(problem, dataset, 2, config, tmp_path / 'unbroken')
+    grouping.group_tasks(problem, dataset, 2, grouping.exhaustive(), config, tmp_path / 'unbroken')
     path = tmp_path / 'broken'
     rows = path / 'networks' / 'networks.jsonl'
     code = textwrap.dedent(
@@ -228,7 +239,7 @@ def test_a_search_that_is_killed_goes_on(problem, dataset, tmp_path):
                 time.sleep(0.002)
             process.send_signal(signal.SIGKILL)
     kept = rows.read_text()
-    grouping.exhaustive(problem, dataset, 2, config, path, resume=True)
+    grouping.group_tasks(problem, dataset, 2, grouping.exhaustive(), config, path, resume=True)
     assert rows.read_text().startswith(kept[: kept.rfind('\n') + 1])
     lines = {}
     for run in ('unbroken', 'broken'):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from small import TASKS
 
-from tag_jax import grouping, ledger, workdir
-from tag_jax.grouping import verification
+from tag_jax import grouping, score_table, workdir
+from tag_jax.grouping.methods import preferred, proposed
 from tag_jax.training import TrainingConfig
 
 CONFIG = TrainingConfig(
@@ -24,22 +24,24 @@ def test_the_lowest_mean_over_seeds_is_preferred():
         [row('a', 'b', a=5.0, b=1.0), row('b', 'c', b=3.0, c=2.0), row('a', a=4.0)],
         [row('a', 'b', a=5.0, b=2.0), row('b', 'c', b=3.0, c=2.0), row('a', a=5.0)],
     ]
-    found, total = verification.preferred(groupings, rows[:1], 'abc')
+    of_seeds = [score_table.candidates(one, 'abc') for one in rows]
+    found, total = preferred(groupings, of_seeds[:1])
     assert (found, total) == (groupings[0], 5 + 1 + 2)
     rows[0][2] = row('a', a=1.0)
-    found, total = verification.preferred(groupings, rows, 'abc')
+    of_seeds = [score_table.candidates(one, 'abc') for one in rows]
+    found, total = preferred(groupings, of_seeds)
     assert (found, total) == (groupings[1], 3 + 3 + 2)
 
 
 def test_verification_by_trying_all(problem, dataset, tmp_path):
     """Where every grouping is proposed, the choice is the best of all by its brief networks."""
     path = tmp_path / 'run'
-    result = grouping.verify(
-        problem, dataset, 2, CONFIG, path, proposals=100, fraction=0.2, seeds=2
+    result = grouping.group_tasks(
+        problem, dataset, 2, grouping.verify(proposals=100, fraction=0.2, seeds=2), CONFIG, path
     )
-    with ledger.Ledger(path / 'networks', {}) as book:
+    with score_table.ScoreTable(path / 'networks', {}) as book:
         rows = book.rows()
-    tried = verification.proposed(result.affinity, 2, 100)
+    tried = proposed(result.affinity, 2, 100)
     assert len(tried) == len(set(tried)) > 3
     errors = {
         tuple(ALL.index(task) for task in tasks): np.mean(
@@ -60,10 +62,11 @@ def test_verification_by_trying_all(problem, dataset, tmp_path):
     }
     assert {(one['seed'], one['steps_taken']) for one in rows} == {(0, 4), (1, 4)}
     assert result.cost['search_steps'] == 20 + 4 * len(rows)
-    assert workdir.read_json(path / 'config.json')['proposals'] == 100
-    first = grouping.verify(problem, dataset, 2, CONFIG, proposals=1)
+    assert workdir.read_json(path / 'config.json')['options']['proposals'] == 100
+    first = grouping.group_tasks(problem, dataset, 2, grouping.verify(proposals=1), CONFIG)
     assert {group.tasks for group in first.groups} == {
-        group.tasks for group in grouping.tag(problem, dataset, 2, CONFIG).groups
+        group.tasks
+        for group in grouping.group_tasks(problem, dataset, 2, grouping.tag(), CONFIG).groups
     }
 
 
@@ -75,6 +78,6 @@ def test_verification_by_trying_all(problem, dataset, tmp_path):
         ({'fraction': 1.5}, 'fraction must be above 0 and at most 1, not 1.5'),
     ],
 )
-def test_what_cannot_be_asked_for(problem, dataset, asked, message):
+def test_what_cannot_be_asked_for(asked, message):
     with pytest.raises(ValueError, match=message):
-        grouping.verify(problem, dataset, 2, CONFIG, **asked)
+        grouping.verify(**asked)

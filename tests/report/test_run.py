@@ -228,18 +228,25 @@ def test_the_page_of_many_tasks_and_networks_stays_small(tmp_path):
         ({'command': 'python -m experiments.tag --seed=3'}, 'python -m experiments.tag --seed=3'),
         (
             {'method': 'hoa', 'budget': 3, 'steps': 20, 'seed': 0, 'weighting': 'mgda_ub'},
-            'grouping.hoa(problem, dataset, budget=3, config=TrainingConfig(steps=20, '
-            'weighting=mgda_ub), workdir=...)',
+            'grouping.group_tasks(problem, dataset, budget=3, method=grouping.hoa(), '
+            'config=TrainingConfig(steps=20, weighting=mgda_ub), workdir=...)',
         ),
         (
             {'method': 'pessimal', 'budget': 2},
-            'grouping.exhaustive(problem, dataset, pessimal=True, budget=2, workdir=...)',
+            'grouping.group_tasks(problem, dataset, budget=2, method=grouping.pessimal(), '
+            'workdir=...)',
         ),
         (
-            {'method': 'esa', 'budget': 2, 'fraction': 0.5, 'affinity_window': [0.0, 1.0]},
-            'grouping.esa(problem, dataset, budget=2, fraction=0.5, workdir=...)',
+            {
+                'method': 'esa(fraction=0.5)',
+                'options': {'fraction': 0.5},
+                'budget': 2,
+                'affinity_window': [0.0, 1.0],
+            },
+            'grouping.group_tasks(problem, dataset, budget=2, method=grouping.esa(fraction=0.5), '
+            'workdir=...)',
         ),
-        ({}, 'grouping.tag(problem, dataset, workdir=...)'),
+        ({}, 'grouping.group_tasks(problem, dataset, method=grouping.tag(), workdir=...)'),
     ],
 )
 def test_what_repeats_a_run(config, found):

@@ -23,20 +23,22 @@ CONFIG = TrainingConfig(
 def test_steps_are_those_that_the_method_takes_at_most(
     problem, dataset, method, budget, searched, trained
 ):
-    foreseen = grouping.foresee(method, problem, dataset, budget, CONFIG)
+    way = getattr(grouping, method)()
+    foreseen = grouping.dry_run(problem, dataset, budget, way, CONFIG)
     steps = sum(stage.networks * stage.steps for stage in foreseen.stages)
     assert steps == searched + trained
     assert foreseen.seconds > 0
     assert foreseen.bytes > 2**20
-    cost = getattr(grouping, method)(problem, dataset, budget, CONFIG).cost
+    cost = grouping.group_tasks(problem, dataset, budget, way, CONFIG).cost
     assert cost['search_steps'] == searched
     assert cost['training_steps'] <= trained
-    assert f'{steps:,} steps in all' in report.foresight_text(foreseen)
+    assert f'{steps:,} steps in all' in report.dry_run_text(foreseen)
 
 
 def test_what_is_given_is_not_trained(problem, dataset):
     given = [[0.0] * len(TASKS)] * len(TASKS)
-    foreseen = grouping.foresee('tag', problem, dataset, 2, CONFIG, affinity=given)
+    way = grouping.from_affinities(given)
+    foreseen = grouping.dry_run(problem, dataset, 2, way, CONFIG)
     assert not any(stage.measures for stage in foreseen.stages)
     with pytest.raises(ValueError, match='budget must be an integer between 1 and'):
-        grouping.foresee('tag', problem, dataset, 9, CONFIG)
+        grouping.dry_run(problem, dataset, 9, way, CONFIG)

@@ -3,17 +3,19 @@
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from tag_jax import evaluation, examples, gradients, training
-from tag_jax.grouping import search
+from tag_jax.data import Dataset
+from tag_jax.grouping.group import DEFAULTS, TAG
+from tag_jax.grouping.method import Method, Stage
 from tag_jax.grouping.run import begin
-from tag_jax.grouping.verification import PROPOSALS
-from tag_jax.problem import split_frozen
+from tag_jax.problem import MultiTaskProblem, split_frozen
 from tag_jax.training import NetworkPlan, TrainingConfig
 
 try:
@@ -24,26 +26,8 @@ except ImportError:  # Not on Windows: there memory in RAM is not told.
 # Steps of a trial, and of one that follows where that took less than so many seconds.
 SHORT_TRIAL, LONG_TRIAL, LONG_ENOUGH = 20, 100, 2.0
 
-_BASELINE = 'all tasks, the baseline'
 
-
-class Stage(NamedTuple):
-    """Networks that a method trains.
-
-    Attributes:
-      what: they are for.
-      networks: how many, at most.
-      steps: of each, at most.
-      measures: whether affinities are measured while they train.
-    """
-
-    what: str
-    networks: int
-    steps: int
-    measures: bool = False
-
-
-class Foresight(NamedTuple):
+class DryRun(NamedTuple):
     """What a method will take, at most.
 
     Attributes:
@@ -58,50 +42,39 @@ class Foresight(NamedTuple):
     bytes: int
 
 
-def foresee(
-    method: str,
-    problem: Any,
-    dataset: Any,
+def dry_run(
+    problem: MultiTaskProblem,
+    dataset: Dataset,
     budget: float,
-    config: TrainingConfig,
-    affinity: Any = None,
-    smaller: Any = None,
-) -> Foresight:
-    """What a method will take at most, by training a few networks for a few steps.
+    method: Method = TAG,
+    config: TrainingConfig = DEFAULTS,
+    *,
+    sizes: Mapping[float, MultiTaskProblem] = MappingProxyType({}),
+) -> DryRun:
+    """What `group_tasks` will take at most, by training a few networks for a few steps.
 
-    Early stopping may end networks before, and a store may hold some of them already.
+    Early stopping may end networks before, and a score table may hold some of them already.
+    Networks on other encoders count as much as others.
 
     Args:
-      method: its name, such as 'tag' or 'exhaustive'.
-      problem: a `MultiTaskProblem`.
-      dataset: a `tag_jax.data.Dataset`.
-      budget: the number of networks allowed at inference.
-      config: a `TrainingConfig`.
-      affinity, smaller: of the method; single tasks on the smaller encoder count as much as others.
+      problem, dataset, budget, method, config, sizes: see `group_tasks`.
+
+    Returns:
+      A `DryRun`.
 
     Raises:
-      ValueError: see `grouping.tag`.
+      ValueError: see `group_tasks`.
     """
-    begin(problem, dataset, budget, config, method, None, False, smaller)
-    found = stages(method, problem.task_names, budget, config)
-    if affinity is not None:
-        found = tuple(
-            stage._replace(what=_BASELINE, measures=False) if stage.measures else stage
-            for stage in found
-        )
-    if smaller is not None:
-        found = (
-            Stage('single tasks on the smaller encoder', len(problem.task_names), config.steps),
-            *found,
-        )
+    run = begin(problem, dataset, budget, config, method, sizes=sizes)
+    found = method.stages(problem.task_names, run.budget, config)
     return tried(problem, dataset, config, found)
 
 
-def tried(problem: Any, dataset: Any, config: TrainingConfig, stages: Sequence[Stage]) -> Foresight:
+def tried(problem: Any, dataset: Any, config: TrainingConfig, stages: Sequence[Stage]) -> DryRun:
     """What some stages take, by training a few networks of each for a few steps.
 
     Args:
-      problem, dataset, config: see `foresee`.
+      problem, dataset, config: see `dry_run`.
       stages: one after another.
     """
     trials, seconds = {}, 0.0
@@ -113,45 +86,7 @@ def tried(problem: Any, dataset: Any, config: TrainingConfig, stages: Sequence[S
         if alike not in trials:
             trials[alike] = _seconds_a_step(problem, dataset, config, stage, slots, size)
         seconds += stage.networks * stage.steps * trials[alike]
-    return Foresight(tuple(stages), seconds, _bytes_in_use())
-
-
-def stages(
-    method: str, task_names: tuple[str, ...], budget: float, config: TrainingConfig
-) -> tuple[Stage, ...]:
-    """The networks that a method trains.
-
-    Args:
-      method: its name, such as 'tag' or 'exhaustive'.
-      task_names: T names.
-      budget: the number of networks allowed at inference.
-      config: a `TrainingConfig`.
-    """
-    measuring = Stage('all tasks, measuring affinities', 1, config.steps, True)
-    chosen = Stage('the chosen groups', int(budget), config.steps)
-    brief = search.steps_of(search.BRIEF, config)
-    if method in ('tag', 'cosine_similarity'):
-        return measuring, chosen
-    if method == 'verify':
-        groups = most_tried(task_names, budget)
-        return measuring, Stage('groups that are tried', groups, brief), chosen
-    baseline = Stage(_BASELINE, 1, config.steps)
-    if method in search.SEARCHES:
-        one = search.SEARCHES[method]
-        steps = search.steps_of(one.fraction, config)
-        sets = len(one.sets(task_names, config.seed))
-        return Stage('the search', sets, steps), chosen, baseline
-    return (baseline,) if method == 'all_in_one' else (chosen, baseline)
-
-
-def most_tried(task_names: tuple[str, ...], networks: float) -> int:
-    """How many groups `verify` tries at most.
-
-    Args:
-      task_names: T names.
-      networks: in all budgets together.
-    """
-    return min(PROPOSALS * int(networks), 2 ** len(task_names) - 1)
+    return DryRun(tuple(stages), seconds, _bytes_in_use())
 
 
 def _at_once(problem, dataset, config, stage):

@@ -1,7 +1,7 @@
 """Ways to group tasks side by side: what a grouping costs to find, and what it gains.
 
-All methods of a comparison share a ledger, so that a network that two of them ask for is trained
-once. What a method is charged for is what its own search would have trained.
+All methods of a comparison share a score table, so that a network that two of them ask for is
+trained once. What a method is charged for is what its own search would have trained.
 """
 
 import contextlib
@@ -15,26 +15,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tag_jax import ledger, selection, training
-from tag_jax.comparison.methods import (
-    METHODS,
-    RANDOM,
-    SMALL,
-    WHOLE,
-    WIDE,
-    Proposal,
-    Search,
-    standard_networks,
-)
+from tag_jax import score_table, selection, training
 from tag_jax.comparison.predictions import errors_of, within_task_correlations
 from tag_jax.data import Dataset
-from tag_jax.grouping import search
-from tag_jax.grouping.by_networks import random_groups
-from tag_jax.grouping.run import Run, begin, cost_of_encoder
+from tag_jax.grouping import Method, Searcher, all_in_one, random
+from tag_jax.grouping import run as runs
+from tag_jax.grouping.method import Proposal, check_method, whole_networks
+from tag_jax.grouping.task_sets import all_sets, draws, random_groups
+from tag_jax.grouping.trainer import Trainer, open_table
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.training import TrainingConfig
 
+# What one network for all tasks, and random groupings, are called: every method stands beside them.
+ALL_IN_ONE, RANDOM = all_in_one().name, random().name
 DRAWS = 200  # Random groupings of a seed and budget, where all networks exist.
 DRAWS_TO_TRAIN = 5  # The same, where their networks have to be trained.
+DEFAULTS = TrainingConfig()
 MOST_HALVINGS = 20  # Of the seeds, into those that choose an optimum and those that judge it.
 
 
@@ -94,18 +90,19 @@ class Comparison(NamedTuple):
     correlations: Mapping[str, np.ndarray]
 
 
-def compare(
+def compare_groupings(
     problem: MultiTaskProblem,
     dataset: Dataset,
-    methods: Sequence[str],
-    budgets: Sequence[float],
-    config: training.TrainingConfig,
+    methods: Sequence[Method],
+    budgets: Sequence[float] = (2, 3),
+    config: TrainingConfig = DEFAULTS,
     *,
     seeds: int = 3,
-    store: str | os.PathLike | None = None,
-    smaller: MultiTaskProblem | None = None,
-    wider: Mapping[float, MultiTaskProblem] = MappingProxyType({}),
+    scores: str | os.PathLike | None = None,
+    sizes: Mapping[float, MultiTaskProblem] = MappingProxyType({}),
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+    on_record: Callable = lambda record: None,
+    on_finish: Callable = lambda network: None,
 ) -> Comparison:
     """Finds groups in every way for every budget and seed, trains their networks, evaluates them.
 
@@ -114,33 +111,33 @@ def compare(
     Args:
       problem: a `MultiTaskProblem` with T tasks.
       dataset: a `tag_jax.data.Dataset`.
-      methods: names among `METHODS`.
+      methods: such as `[grouping.tag(), grouping.subsets(count=30)]`, with different names.
       budgets: what networks may cost at inference, in standard networks: their number, unless
         there is a smaller encoder.
       config: a `TrainingConfig`; its seed is the first of `seeds` seeds.
       seeds: how many.
-      store: the folder of the ledger; None to keep it in memory.
-      smaller: the same tasks on a cheaper encoder, see `grouping.hoa`; None for none.
-      wider: `{budget: problem}`, the same tasks on an encoder for 'wide_all_in_one'.
+      scores: the folder of a score table; None to keep it in memory.
+      sizes: `{cost: problem}`, the same tasks on other encoders, see `grouping.group_tasks`.
       on_outcome: called with each outcome as it is known.
+      on_record, on_finish: see `grouping.group_tasks`.
 
     Returns:
       A `Comparison`.
 
     Raises:
-      ValueError: before any training, if a method is unknown, a number is out of its range, or the
-        data does not fit the problem.
-      OSError: if the ledger cannot be written to.
+      ValueError: before any training, if a method cannot work, two have one name, a number is out
+        of its range, or the data does not fit the problem.
+      OSError: if the score table cannot be written to.
       FloatingPointError: if a loss is not finite.
     """
-    check(problem, dataset, methods, budgets, config, seeds, smaller, wider)
-    with searching(problem, dataset, config, seeds, store, smaller, wider) as searches:
-        complete = any(method.name in methods for method in WHOLE)
-        whole = [found.searched(search.EXHAUSTIVE)[0] for found in searches if complete]
-        chosen = {name: METHODS[name] for name in methods}
-        outcomes = propose(
-            searches, chosen, budgets, complete, DRAWS if complete else DRAWS_TO_TRAIN, on_outcome
-        )
+    methods = [one for one in methods if not isinstance(one, Method) or one.name != RANDOM]
+    run = check(problem, dataset, methods, budgets, config, seeds, sizes)
+    complete = trains_every_set(methods, run, budgets)
+    run = run._replace(on_record=on_record, on_finish=on_finish)
+    with _trainers(run, seeds, scores) as trainers:
+        whole = [_every_row(trainer) for trainer in trainers if complete]
+        count = DRAWS if complete else DRAWS_TO_TRAIN
+        outcomes = propose(trainers, methods, budgets, complete, count, on_outcome)
         if not complete:
             return Comparison(outcomes, {}, {})
         optima = {
@@ -148,110 +145,131 @@ def compare(
             for budget in budgets
             if seeds > 1
         }
-        correlations = within_task_correlations(searches, whole, methods)
+        correlations = within_task_correlations(trainers, whole, methods)
     return Comparison(outcomes, optima, correlations)
 
 
 @contextlib.contextmanager
-def searching(
+def training_seeds(
     problem: MultiTaskProblem,
     dataset: Dataset,
-    config: training.TrainingConfig,
+    config: TrainingConfig,
     seeds: int,
-    store: str | os.PathLike | None = None,
-    smaller: MultiTaskProblem | None = None,
-    wider: Mapping[float, MultiTaskProblem] = MappingProxyType({}),
-) -> Iterator[list[Search]]:
-    """A `Search` for each seed, all with one ledger, which is closed at the end.
+    scores: str | os.PathLike | None = None,
+    sizes: Mapping[float, MultiTaskProblem] = MappingProxyType({}),
+) -> Iterator[list[Trainer]]:
+    """A `Trainer` for each seed, all with one score table, which is closed at the end.
 
     Args:
-      problem, dataset, config, seeds, store, smaller, wider: see `compare`.
+      problem, dataset, config, seeds, scores, sizes: see `compare_groupings`.
 
     Raises:
-      ValueError, OSError: see `compare`.
+      ValueError, OSError: see `compare_groupings`.
     """
     training.check_seeds(config, seeds)
-    run = begin(problem, dataset, 1, config, 'comparison', None, False, smaller)
-    costs = {budget: cost_of_encoder(wide, problem, dataset) for budget, wide in wider.items()}
-    run = run._replace(sizes={**run.sizes, **{costs[b]: wide for b, wide in wider.items()}})
-    with search.open_ledger(run, store) as book:
+    run = runs.check(problem, dataset, 1, config, [random()], sizes)
+    with _trainers(run, seeds, scores) as trainers:
+        yield trainers
+
+
+@contextlib.contextmanager
+def _trainers(run, seeds, scores):
+    with open_table(run, scores) as table:
+        first = run.config.seed
         yield [
-            Search(
-                run._replace(config=dataclasses.replace(config, seed=config.seed + n)), book, costs
-            )
+            Trainer(run._replace(config=dataclasses.replace(run.config, seed=first + n)), table)
             for n in range(seeds)
         ]
 
 
+def _every_row(trainer):
+    """The rows of an exhaustive search: every set, and single tasks on cheaper encoders."""
+    rows = trainer.rows(all_sets(trainer.names))
+    for cost in trainer.run.sizes:
+        if cost < 1:
+            rows = rows + trainer.rows([(task,) for task in trainer.names], cost=cost)
+    return rows
+
+
 def propose(
-    searches: Sequence[Search],
-    methods: Mapping[str, Callable[[Search, float], Proposal]],
+    trainers: Sequence[Trainer],
+    methods: Sequence[Method],
     budgets: Sequence[float],
     afresh: bool,
-    draws: int,
+    count: int,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> tuple[Outcome, ...]:
     """What methods come to, and random groupings beside them, for every budget and seed.
 
     Args:
-      searches: a `Search` for each seed.
-      methods: `{name: method}`.
+      trainers: a `Trainer` for each seed.
+      methods: `Method`s.
       budgets: what networks may cost.
       afresh: whether the networks of all other seeds judge the groups as well.
-      draws: how many random groupings stand for all.
+      count: how many random groupings stand for all.
       on_outcome: called with each outcome as it is known.
     """
     outcomes = []
-    for found in searches:
-        others = [other for other in searches if afresh and other is not found]
+    for trainer in trainers:
+        others = [other for other in trainers if afresh and other is not trainer]
         for budget in budgets:
-            proposals = {name: [method(found, budget)] for name, method in methods.items()}
-            proposals[RANDOM] = _random_proposals(found, budget, draws)
-            for name, own in proposals.items():
-                outcomes.append(_outcome(name, budget, found, others, own))
+            for method in methods:
+                searcher = Searcher(trainer)
+                proposal = method.propose(searcher, budget)
+                took = searcher.steps + proposal.steps, searcher.seconds + proposal.seconds
+                name = method.displayed
+                outcomes.append(_outcome(name, budget, trainer, others, [proposal], took))
                 on_outcome(outcomes[-1])
+            drawn = _random_proposals(trainer, budget, count)
+            outcomes.append(_outcome(RANDOM, budget, trainer, others, drawn, (0, 0)))
+            on_outcome(outcomes[-1])
     return tuple(outcomes)
 
 
 def check(
     problem: MultiTaskProblem,
     dataset: Dataset,
-    methods: Sequence[str],
+    methods: Sequence[Method],
     budgets: Sequence[float],
-    config: training.TrainingConfig,
+    config: TrainingConfig,
     seeds: int,
-    smaller: MultiTaskProblem | None = None,
-    wider: Mapping[float, MultiTaskProblem] = MappingProxyType({}),
-) -> Run:
-    """A run of the first seed, if everything that `compare` is given can be used.
+    sizes: Mapping[float, MultiTaskProblem] = MappingProxyType({}),
+) -> runs.Run:
+    """A run of the first seed, if everything that `compare_groupings` is given can be used.
 
     Args:
-      problem, dataset, methods, budgets, config, seeds, smaller, wider: see `compare`.
+      problem, dataset, methods, budgets, config, seeds, sizes: see `compare_groupings`.
 
     Raises:
-      ValueError: see `compare`.
+      ValueError: see `compare_groupings`.
     """
-    if unknown := [name for name in methods if name not in METHODS]:
-        raise ValueError(f'there is no method {unknown[0]!r}: choose {", ".join(METHODS)}')
     if seeds == 0 or not methods or not budgets:
         raise ValueError('a comparison needs at least one method, one budget and one seed')
     training.check_seeds(config, seeds)
-    if config.affinity_split != 'train':
-        raise ValueError(
-            "a comparison measures affinities on the training split: leave it at 'train'"
-        )
-    if SMALL in methods and smaller is None:
-        raise ValueError(f'{SMALL} needs a smaller encoder: give one, or leave the method out')
+    for method in methods:
+        check_method(method)
+    names = [method.displayed for method in methods]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f'two methods of a comparison are called {twice[0]!r}: leave one out')
     for budget in budgets:
-        run = begin(problem, dataset, budget, config, 'comparison', None, False, smaller)
-        if WIDE in methods and budget not in wider:
-            raise ValueError(f'{WIDE} needs a wider encoder for the budget {budget}: give one')
-    for wide in wider.values():
-        cost_of_encoder(wide, problem, dataset)
-    for name in methods:
-        if name in search.SEARCHES:
-            search.SEARCHES[name].sets(problem.task_names, config.seed)
+        run = runs.check(problem, dataset, budget, config, methods, sizes, strict=False)
     return run
+
+
+def trains_every_set(methods: Sequence[Method], run: runs.Run, budgets: Sequence[float]) -> bool:
+    """Whether one of the methods trains a network for every set of tasks to the end.
+
+    Args:
+      methods: `Method`s.
+      run: a `Run`.
+      budgets: what networks may cost.
+    """
+    names, config = run.problem.task_names, run.config
+    return any(
+        stage.networks >= 2 ** len(names) - 1 and stage.steps == config.steps and stage.cost == 1
+        for method in methods
+        for stage in method.stages(names, budgets[0], config)
+    )
 
 
 def cross_fitted_optimum(
@@ -269,7 +287,7 @@ def cross_fitted_optimum(
     """
     if len(rows_of_seeds) < 2:
         return None
-    errors = {split: errors_of(rows_of_seeds, task_names, split) for split in ledger.SPLITS}
+    errors = {split: errors_of(rows_of_seeds, task_names, split) for split in score_table.SPLITS}
     costs = [row['cost'] for row in rows_of_seeds[0]]
     totals, chosen = [], []
     for half in _halvings(len(rows_of_seeds)):
@@ -297,59 +315,61 @@ def _halvings(size):
 
 def _served_totals(errors, seeds, networks):
     """Total test errors `[S]`, every task served by what is best on validation for each seed."""
-    validation, test = (errors[split][seeds][:, networks] for split in ledger.SPLITS)
+    validation, test = (errors[split][seeds][:, networks] for split in score_table.SPLITS)
     served = np.nan_to_num(validation, nan=np.inf).argmin(axis=1)
     return np.take_along_axis(test, served[:, None], axis=1).sum(axis=(1, 2))
 
 
-def _random_proposals(found, budget, count):
-    networks = standard_networks(budget)
-    rng = np.random.default_rng((found.run.config.seed, networks))
-    return [Proposal(random_groups(rng, len(found.names), networks), None) for _ in range(count)]
+def _random_proposals(trainer, budget, count):
+    networks = whole_networks(budget)
+    rng = draws(trainer.run.config.seed, networks)
+    return [Proposal(random_groups(rng, len(trainer.names), networks)) for _ in range(count)]
 
 
-def _outcome(method, budget, found, others, proposals) -> Outcome:
+def _outcome(method, budget, trainer, others, proposals, took) -> Outcome:
     """The mean over proposals, which are several for random groupings only."""
-    own = np.mean([_total_errors(found, proposal) for proposal in proposals], axis=0)
+    own = np.mean([_total_errors(trainer, proposal) for proposal in proposals], axis=0)
     again = [proposal._replace(serves=None) for proposal in proposals]
     fresh = {
         other.run.config.seed: float(np.mean([_total_errors(other, one)[1] for one in again]))
         for other in others
     }
-    steps, seconds = found.reference
+    steps, seconds = trainer.reference
     return Outcome(
         method=method,
         budget=budget,
-        seed=found.run.config.seed,
-        groups=_named(proposals[0].groups, found.names) if len(proposals) == 1 else (),
+        seed=trainer.run.config.seed,
+        groups=_named(proposals[0].groups, trainer.names) if len(proposals) == 1 else (),
         cost=math.fsum(_costs(proposals[0])),
-        steps=proposals[0].steps / steps,
-        seconds=proposals[0].seconds / seconds,
+        steps=took[0] / steps,
+        seconds=took[1] / seconds,
         validation_error=float(own[0]),
         test_error=float(own[1]),
         fresh_errors=fresh,
     )
 
 
-def _total_errors(found, proposal):
+def _total_errors(trainer, proposal):
     """(validation, test) total error of the networks for a proposal, of one seed."""
-    groups = _named(proposal.groups, found.names)
-    rows = found.networks(groups, _costs(proposal))
-    if proposal.serves is None:
-        candidates = ledger.candidates(rows, found.names)
-        served = selection.serve(candidates, list(range(len(rows))))
-        pairs = [
-            (rows[n], found.names[task])
-            for n, tasks in zip(served.networks, served.serves, strict=True)
-            for task in tasks
-        ]
-    else:
-        pairs = [
-            (row, found.names[task])
-            for row, tasks in zip(rows, proposal.serves, strict=True)
-            for task in tasks
-        ]
-    return [math.fsum(row[split][task]['error'] for row, task in pairs) for split in ledger.SPLITS]
+    groups, costs = _named(proposal.groups, trainer.names), _costs(proposal)
+    rows = {}
+    for cost in dict.fromkeys(costs):
+        of_cost = [tasks for tasks, own in zip(groups, costs, strict=True) if own == cost]
+        rows |= {(tuple(row['tasks']), cost): row for row in trainer.rows(of_cost, cost=cost)}
+    chosen = [rows[network] for network in zip(groups, costs, strict=True)]
+    serves = proposal.serves
+    if serves is None:
+        candidates = score_table.candidates(chosen, trainer.names)
+        served = selection.serve(candidates, list(range(len(chosen))))
+        chosen, serves = [chosen[n] for n in served.networks], served.serves
+    pairs = [
+        (row, trainer.names[task])
+        for row, tasks in zip(chosen, serves, strict=True)
+        for task in tasks
+    ]
+    return [
+        math.fsum(row[split][task]['error'] for row, task in pairs) for split in score_table.SPLITS
+    ]
 
 
 def _costs(proposal):

@@ -1,13 +1,14 @@
-"""Trained networks as rows of a table: what each was trained as, and how it did.
+"""Trained networks and measured affinities as rows of a table: what each was, and how it did.
 
 A search trains many networks of which it needs the scores only. Each is a row as soon as it has
 finished, so that an interrupted search goes on where it was, several processes can share the work,
-and a later question trains nothing again.
+and a later question trains nothing again. So is each measurement of affinities.
 
-    ledger.json      the problem and the data that all rows are about
-    networks.jsonl   a line a network
-    lock             a process holds a byte of it for each network that it is training
-    running/         checkpoints of networks in training, a folder each
+    score_table.json    the problem and the data that all rows are about
+    networks.jsonl      a line a network
+    measurements/       affinities, a file for each measurement
+    lock                a process holds a byte of it for each network that it is training
+    running/            checkpoints of networks in training, a folder each
 
 row = {'tasks': [...], 'seed': 0, ..., 'cost': 1.0, 'validation': {task: {'error': 3.1, ...}},
        'test': {...}, 'best_step': 900, 'steps': 1200, 'seconds': 1.3}
@@ -24,20 +25,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tag_jax import workdir
+from tag_jax.affinity import AffinitySummary
 from tag_jax.selection import Candidates
 
 try:
     import fcntl
-except ImportError:  # Not on Windows: there a ledger is for one process.
+except ImportError:  # Not on Windows: there a table is for one process.
     fcntl = None
 
-SUBJECT, ROWS, LOCK = 'ledger.json', 'networks.jsonl', 'lock'
+SUBJECT, ROWS, LOCK = 'score_table.json', 'networks.jsonl', 'lock'
+MEASUREMENTS = 'measurements'
 SPLITS = ('validation', 'test')
 
 _WRITING = 2**40  # The byte that is held while a file is written; networks hold lower ones.
 
 
-class Ledger:
+class ScoreTable:
     """The rows of one problem, in a folder or in memory. A process opens a folder once at a time.
 
     A row is found by its specification: what the network was trained as, a dict of JSON types with
@@ -48,14 +51,14 @@ class Ledger:
       subject: what all rows are about, as JSON types: task names and data.
 
     Raises:
-      ValueError: if the folder holds a ledger about something else.
+      ValueError: if the folder holds a table about something else.
       OSError: if it cannot be written to.
     """
 
     def __init__(
         self, path: str | os.PathLike | None = None, subject: dict[str, Any] | None = None
     ):
-        self._rows, self._read, self._lock = {}, 0, None
+        self._rows, self._read, self._lock, self._measured = {}, 0, None, {}
         self.path = None if path is None else pathlib.Path(path)
         if self.path is None:
             return
@@ -64,7 +67,8 @@ class Ledger:
             self._lock = open(self.path / LOCK, 'ab')  # noqa: SIM115
         except OSError as error:
             raise OSError(
-                f'cannot write to the ledger {self.path} ({error.strerror}): choose another folder'
+                f'cannot write to the score table {self.path} ({error.strerror}): choose another '
+                'folder'
             ) from error
         self._hold(_WRITING, wait=True)
         try:
@@ -76,7 +80,7 @@ class Ledger:
         if different := [name for name in subject if before.get(name) != subject[name]]:
             self.close()
             raise ValueError(
-                f'the ledger {self.path} is about another {different[0]} '
+                f'the score table {self.path} is about another {different[0]} '
                 f'({before.get(different[0])}, and not {subject[different[0]]}): '
                 'choose another folder'
             )
@@ -100,7 +104,16 @@ class Ledger:
           specification: of the network.
         """
         self._refresh()
-        return self._rows.get(_key(specification))
+        return self._rows.get(key_of(specification))
+
+    def row(self, key: str) -> dict[str, Any] | None:
+        """The row of a network by its name, or None if there is none.
+
+        Args:
+          key: what `key_of` makes of its specification.
+        """
+        self._refresh()
+        return self._rows.get(key)
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows, in the order in which they were written."""
@@ -118,10 +131,10 @@ class Ledger:
         Raises:
           OSError: if the folder is on a filesystem that cannot lock files.
         """
-        if not self._hold(_key(specification), wait=False):
+        if not self._hold(key_of(specification), wait=False):
             return False
         if self.find(specification) is not None:
-            self._release(_key(specification))
+            self._release(key_of(specification))
             return False
         return True
 
@@ -135,12 +148,12 @@ class Ledger:
         Raises:
           OSError: if it cannot be written.
         """
-        row = {**specification, **result}
-        key = _key(specification)
+        key = key_of(specification)
+        row = {'key': key, **specification, **result}
         if self.path is None:
             self._rows[key] = row
             return
-        line = json.dumps({'key': key, **row}, allow_nan=False) + '\n'
+        line = json.dumps(row, allow_nan=False) + '\n'
         self._hold(_WRITING, wait=True)
         try:
             with open(self.path / ROWS, 'ab+') as file:
@@ -152,6 +165,44 @@ class Ledger:
             self._release(_WRITING)
         self._release(key)
 
+    def measurement(self, specification: dict[str, Any]) -> tuple[AffinitySummary, dict] | None:
+        """Affinities that were measured while a network trained, and the row of that network.
+
+        Args:
+          specification: of the network and of how it was measured.
+
+        Returns:
+          An `AffinitySummary`, and what `add_measurement` was given beside it; or None.
+        """
+        key = key_of(specification)
+        if key not in self._measured and self.path is not None:
+            folder = self.path / MEASUREMENTS
+            if (folder / f'{key}.json').exists():  # Written last.
+                summary = AffinitySummary(**workdir.read_affinity(folder / f'{key}.npz'))
+                self._measured[key] = summary, workdir.read_json(folder / f'{key}.json')
+        return self._measured.get(key)
+
+    def add_measurement(
+        self, specification: dict[str, Any], summary: AffinitySummary, result: Mapping[str, Any]
+    ) -> None:
+        """Keeps affinities that were measured.
+
+        Args:
+          specification: of the network and of how it was measured.
+          summary: an `AffinitySummary`.
+          result: what else there is to know, JSON types.
+
+        Raises:
+          OSError: if it cannot be written.
+        """
+        key = key_of(specification)
+        self._measured[key] = summary, {**specification, **result}
+        if self.path is not None:
+            folder = self.path / MEASUREMENTS
+            folder.mkdir(exist_ok=True)
+            workdir.write_affinity(folder / f'{key}.npz', summary)
+            workdir.write_json(folder / f'{key}.json', {**specification, **result})
+
     def running(self, specification: dict[str, Any]) -> pathlib.Path | None:
         """The folder for the checkpoints of a network in training; None in memory.
 
@@ -160,7 +211,7 @@ class Ledger:
         """
         if self.path is None:
             return None
-        return self.path / workdir.RUNNING / _key(specification)
+        return self.path / workdir.RUNNING / key_of(specification)
 
     def _refresh(self):
         """Reads the rows that were written since the last time."""
@@ -176,7 +227,7 @@ class Ledger:
                 row = json.loads(line)
             except ValueError:
                 continue
-            self._rows.setdefault(row.pop('key'), row)
+            self._rows.setdefault(row['key'], row)
 
     def _hold(self, byte, wait):
         if self._lock is None or fcntl is None:
@@ -187,8 +238,8 @@ class Ledger:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 return False
             raise OSError(
-                f'the ledger {self.path} cannot be locked ({error.strerror}): choose a folder on '
-                'another filesystem'
+                f'the score table {self.path} cannot be locked ({error.strerror}): choose a folder '
+                'on another filesystem'
             ) from error
         return True
 
@@ -203,7 +254,7 @@ def candidates(
     """Rows as candidates for a selection, scored by errors in percent.
 
     Args:
-      rows: of a ledger; several networks of the same tasks stay several candidates.
+      rows: of a table; several networks of the same tasks stay several candidates.
       task_names: T names.
       split: 'validation' or 'test'.
     """
@@ -228,7 +279,7 @@ def write_csv(
 
     Args:
       path: the file.
-      rows: of a ledger.
+      rows: of a table.
       task_names: T names, a column each.
     """
     text = io.StringIO(newline='')
@@ -243,7 +294,8 @@ def write_csv(
     workdir.write_bytes(path, text.getvalue().encode())
 
 
-def _key(specification):
+def key_of(specification: Mapping[str, Any]) -> str:
+    """The name of a row, from what its network was trained as."""
     text = json.dumps(specification, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

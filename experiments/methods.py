@@ -1,0 +1,60 @@
+"""Methods as flags name them: `--method=subsets:count=30`."""
+
+import inspect
+import json
+
+from tag_jax import grouping
+
+# What makes the methods of each name.
+METHODS = {
+    'tag': grouping.tag,
+    'cosine_similarity': grouping.cosine_similarity,
+    'verify': grouping.verify,
+    'hoa': grouping.hoa,
+    'esa': grouping.esa,
+    'subsets': grouping.subsets,
+    'exhaustive': grouping.exhaustive,
+    'pessimal': grouping.pessimal,
+    'random': grouping.random,
+    'random_even': grouping.random_even,
+    'single_task': grouping.single_task,
+    'all_in_one': grouping.all_in_one,
+}
+# Searches that train single tasks on a smaller encoder as well, where there is one.
+WITH_SMALLER = ('hoa', 'esa', 'exhaustive', 'pessimal')
+
+
+def make(text, smaller=None):
+    """The method that a flag names.
+
+    Args:
+      text: a name, with options behind it: 'subsets:count=30:fraction=0.2'.
+      smaller: the cost of a smaller encoder, which searches that can use it take; or None.
+
+    Raises:
+      ValueError: if there is no such method or option, or a value is out of its range.
+    """
+    name, *parts = text.split(':')
+    if name not in METHODS:
+        raise ValueError(f'there is no method called {name!r}: choose {" or ".join(METHODS)}')
+    taken = inspect.signature(METHODS[name]).parameters
+    options = {}
+    for part in parts:
+        option, equals, value = part.partition('=')
+        if option not in taken or not equals:
+            named = ' or '.join(f'{name}:{one}=...' for one in taken) or f'{name} alone'
+            raise ValueError(f'{name} has no option {part!r}: give {named}')
+        options[option] = make(value) if option == 'base' else _value(text, value)
+    if smaller is not None and name in WITH_SMALLER:
+        options.setdefault('smaller', smaller)
+    return METHODS[name](**options)
+
+
+def _value(text, value):
+    try:
+        found = json.loads(value)
+    except ValueError:
+        found = None
+    if not isinstance(found, int | float) or isinstance(found, bool):
+        raise ValueError(f'--method={text} needs a number, not {value!r}')
+    return found

@@ -1,0 +1,307 @@
+"""Finds groups of tasks, trains a network for each of them, and evaluates them."""
+
+import functools
+import math
+import os
+import shutil
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tag_jax import evaluation, parallel, score_table, selection, training
+from tag_jax import workdir as workdirs
+from tag_jax.data import Dataset
+from tag_jax.grouping import run as runs
+from tag_jax.grouping.answers import served_outputs
+from tag_jax.grouping.method import Method, Proposal
+from tag_jax.grouping.methods import tag
+from tag_jax.grouping.pictures import NUM_EXAMPLES, pictures
+from tag_jax.grouping.result import Group, Network, Result, errors_of, load, to_json
+from tag_jax.grouping.run import ALL_IN_ONE
+from tag_jax.grouping.searcher import Searcher
+from tag_jax.grouping.trainer import TABLE, Trainer, open_table
+from tag_jax.problem import MultiTaskProblem
+from tag_jax.training import TrainingConfig
+
+DEFAULTS = TrainingConfig()
+TAG = tag()
+
+
+def _ignore(_):
+    return None
+
+
+def group_tasks(
+    problem: MultiTaskProblem,
+    dataset: Dataset,
+    budget: float,
+    method: Method = TAG,
+    config: TrainingConfig = DEFAULTS,
+    workdir: str | os.PathLike | None = None,
+    resume: bool = False,
+    *,
+    scores: str | os.PathLike | None = None,
+    sizes: Mapping[float, MultiTaskProblem] = types.MappingProxyType({}),
+    on_record: Callable = _ignore,
+    on_finish: Callable = _ignore,
+) -> Result:
+    """Finds groups of tasks, trains a network for each of them, and evaluates them.
+
+    Every network is kept at its lowest total validation error. The network for all tasks is the
+    baseline 'mtl'. The test split is used once, at the end.
+
+    Args:
+      problem: a `MultiTaskProblem` with T tasks.
+      dataset: a `tag_jax.data.Dataset`, or anything with its name, train, validation and test.
+      budget: what the networks may cost at inference, in standard networks: their number, 1 to T,
+        or any such number where there is a cheaper encoder among `sizes`.
+      method: how groups are found, such as `grouping.tag()`.
+      config: a `TrainingConfig`.
+      workdir: a folder for everything that the run leaves behind; None to leave nothing. The
+        pictures and the report are drawn from it by `tag_jax.report.write`.
+      resume: go on with the run that the workdir holds. Networks that had finished are kept, those
+        that had not start again; the result is that of an unbroken run. A finished run is loaded.
+      scores: the folder of a `score_table.ScoreTable`, which may hold networks already and be
+        shared by processes; None for one in the workdir.
+      sizes: `{cost: problem}`, the same tasks on other encoders, by what a network costs at
+        inference in networks of the problem (`grouping.cost_of_encoder` counts multiply-adds).
+      on_record: called after every evaluation of a network with its record, see
+        `training.train_networks`; training stops where it returns True.
+      on_finish: called with each `training.TrainedNetwork` as soon as it has finished.
+
+    Returns:
+      A `Result`.
+
+    Raises:
+      ValueError: before any training, if the budget is out of range, a split does not fit the
+        problem, a task has no label in a split, the method cannot work or the workdir holds
+        another run; and after the search if a pair of tasks ended without an affinity.
+      OSError: if files cannot be written.
+      FloatingPointError: if a loss is not finite.
+    """
+    run = runs.begin(problem, dataset, budget, config, method, workdir, resume, sizes)
+    run = run._replace(on_record=on_record, on_finish=on_finish)
+    if result := _finished(run):
+        return result
+    trained = {}
+    with open_table(run, scores) as table:
+        train = functools.partial(_train_all_in_one, run, trained)
+        trainer = Trainer(run, table, train, always=scores is None)
+        searcher = Searcher(trainer)
+        proposal = method.propose(searcher, run.budget)
+        _check_proposal(run, method, proposal)
+        if run.writes and searcher.asked:
+            score_table.write_csv(run.path / TABLE, searcher.asked, problem.task_names)
+        if run.writes and proposal.affinities is not None:
+            workdirs.write_affinity(run.path / workdirs.AFFINITY, proposal.affinities)
+        slots = _slots_of(table, proposal)
+    seconds = 0.0 if proposal.selection is None else proposal.selection.elapsed
+    cost = {
+        'search_steps': searcher.steps + proposal.steps,
+        'search_seconds': searcher.seconds + proposal.seconds,
+        'selection_seconds': seconds,
+    }
+    return _finish(run, proposal, trained, cost, slots)
+
+
+def _finished(run) -> Result | None:
+    """The result of a run that is being resumed and had finished; else None."""
+    if run.path is None:
+        return None
+    if not parallel.first_says((run.path / workdirs.RESULTS).exists):
+        return None
+    return load(run.path, run.problem)
+
+
+def _train_all_in_one(run, trained, own, measures):
+    """Trains the network for all tasks, which is the baseline as well, and keeps it.
+
+    Args:
+      run: the `Run` of the method.
+      trained: `{name: TrainedNetwork}`, to which it is added.
+      own: the `Run` with the settings that the method asks for.
+      measures: whether affinities are measured.
+    """
+    plan = runs.all_in_one_plan(own)._replace(measures_affinity=measures)
+    own = own._replace(on_record=run.on_record, on_finish=run.on_finish)
+    found = runs.train(own, [plan])
+    trained |= found
+    if run.writes and measures:  # Kept, whatever becomes of the search.
+        workdirs.write_affinity(run.path / workdirs.AFFINITY, found[ALL_IN_ONE].affinities)
+    return found[ALL_IN_ONE]
+
+
+def _check_proposal(run, method, proposal: Proposal):
+    """Raises ValueError unless a method proposes groups of all tasks within the budget."""
+    names = run.problem.task_names
+    groups = proposal.groups
+    valid = all(isinstance(n, int) and 0 <= n < len(names) for group in groups for n in group)
+    if not groups or not all(groups) or not valid:
+        raise ValueError(
+            f'{method.displayed} proposes {groups!r}: groups must be tuples of task indices, 0 to '
+            f'{len(names) - 1}'
+        )
+    if missing := set(range(len(names))) - {n for group in groups for n in group}:
+        raise ValueError(f'{method.displayed} proposes no group for {names[min(missing)]!r}')
+    costs = proposal.costs or (1.0,) * len(groups)
+    for cost in costs:
+        run.sized(cost)
+    if math.fsum(costs) > run.budget + 1e-9 and method.name != 'all_in_one':
+        raise ValueError(
+            f'{method.displayed} proposes networks that cost {math.fsum(costs):g}, and the budget '
+            f'is {run.budget:g}'
+        )
+
+
+def _slots_of(table, proposal) -> dict[float, int]:
+    """`{cost: slots}` of the networks that are to be kept as the search had them."""
+    if proposal.networks is None:
+        return {}
+    slots = {}
+    for key in proposal.networks:
+        row = parallel.first_says(lambda key=key: table.row(key))
+        if row is not None:
+            slots.setdefault(row['cost'], set()).add(row['slots'])
+    return {cost: found.pop() for cost, found in slots.items() if len(found) == 1}
+
+
+def _finish(run, proposal, trained, cost, slots) -> Result:
+    """Trains the chosen networks and the all-in-one baseline, and evaluates them on the test split.
+
+    Args:
+      run: a `Run`.
+      proposal: a `Proposal`.
+      trained: `{name: TrainedNetwork}` that exist already.
+      cost: `{name: number}` of the search.
+      slots: see `run.train`.
+    """
+    names = run.problem.task_names
+    baseline = runs.all_in_one_plan(run)
+    chosen = []
+    for n, group in enumerate(proposal.groups):
+        own = run if proposal.costs is None else run.sized(proposal.costs[n])
+        one = runs.plan(own, f'network_{n + 1}', tuple(names[task] for task in group))
+        chosen.append(baseline if one._replace(name=ALL_IN_ONE) == baseline else one)
+    if ALL_IN_ONE not in trained:  # A run that goes on may have measured with it before.
+        trained = trained | runs.kept(run, [baseline._replace(measures_affinity=True)])
+    missing = [plan for plan in dict.fromkeys([*chosen, baseline]) if plan.name not in trained]
+    trained = trained | runs.train(run, missing, slots)
+    new = [trained[plan.name] for plan in missing if plan in chosen]
+    if proposal.serves is None:
+        chosen, serves = _served_on_validation(names, chosen, trained)
+    else:
+        serves = [tuple(names[n] for n in served) for served in proposal.serves]
+
+    test = evaluation.prepare(run.problem, run.dataset.test, parallel.make_mesh(run.config.mesh))
+    scores = {
+        plan.name: _scores(run, trained[plan.name], test)
+        for plan in dict.fromkeys([*chosen, baseline])
+    }
+    served_by = {
+        task: plan.name for plan, served in zip(chosen, serves, strict=True) for task in served
+    }
+    metrics = {task: scores[served_by[task]][task] for task in names}
+    found = proposal.selection
+    result = Result(
+        dataset=run.dataset.name,
+        method=run.method,
+        budget=run.budget,
+        seed=run.config.seed,
+        task_names=names,
+        groups=tuple(
+            Group(plan.tasks, served, plan.name, plan.cost)
+            for plan, served in zip(chosen, serves, strict=True)
+        ),
+        **errors_of(metrics)._asdict(),
+        metrics=metrics,
+        baselines={ALL_IN_ONE: errors_of(scores[ALL_IN_ONE])},
+        affinities=proposal.affinities,
+        cost={
+            **cost,
+            'training_steps': sum(network.steps for network in new),
+            'training_seconds': math.fsum(network.seconds for network in new),
+            'slots': runs.num_slots(run, [plan for plan in missing if plan.cost == run.cost]),
+        },
+        objective=None if found is None else found.objective,
+        bound=None if found is None or not found.optimal else found.bound,
+        confidence=proposal.confidence,
+        remarks=(
+            *_remarks_on_still_parameters(run, proposal),
+            *proposal.remarks,
+            *_remarks_on_numbers(chosen, trained),
+        ),
+        networks=tuple(_network(run, trained[plan.name], run.config.batch_size) for plan in chosen),
+        tasks=run.problem.tasks,
+        encoding=getattr(run.dataset, 'encoding', None),
+    )
+    if run.writes:
+        workdirs.write_json(run.path / workdirs.RESULTS, to_json(result))
+        few = [_network(run, trained[plan.name], NUM_EXAMPLES).predict for plan in chosen]
+        predict = functools.partial(served_outputs, result.groups, few)
+        if shown := pictures(run.problem, run.dataset.test, predict):
+            workdirs.write_arrays(run.path / workdirs.PICTURES, shown)
+        shutil.rmtree(run.path / workdirs.RUNNING, ignore_errors=True)
+    return result
+
+
+def _served_on_validation(names, plans, trained):
+    """The plans of networks that serve a task, and what each serves: what it does best."""
+    table = [
+        {
+            'name': plan.name,
+            'tasks': plan.tasks,
+            'cost': plan.cost,
+            'scores': {
+                task: score['error'] for task, score in trained[plan.name].validation.items()
+            },
+        }
+        for plan in plans
+    ]
+    found = selection.serve(selection.Candidates.from_table(table, names), list(range(len(plans))))
+    kept = [plans[n] for n in found.networks]
+    return kept, [tuple(names[n] for n in served) for served in found.serves]
+
+
+def _scores(run, network, split):
+    problem = run.sized(network.plan.cost).problem
+    arrays = network.params, network.model_state
+    found = evaluation.evaluate(problem, *arrays, split, run.config.batch_size)
+    for task in network.plan.tasks:
+        if not math.isfinite(found[task]['error']):
+            raise FloatingPointError(
+                f'the test error of {task!r} in {network.plan.name} is not finite: look for bad '
+                'values in the test split'
+            )
+    return found
+
+
+def _remarks_on_still_parameters(run, proposal):
+    """A sentence, if lookahead steps move parameters that the optimizer does not."""
+    measured = proposal.affinities is not None and len(proposal.affinities.steps)
+    if not measured or run.config.affinity_step != 'sgd':
+        return
+    if still := training.still_parameters(run.problem, run.config):
+        some = ', '.join(still[:4]) + ', ...' * (len(still) > 4)
+        yield (
+            f'The optimizer does not move {some}, and the steps that affinities measure do: they '
+            'are of another network. Say what trains with trainable=, or take '
+            "affinity_step='optimizer'."
+        )
+
+
+def _remarks_on_numbers(plans, trained):
+    """A sentence for each chosen network that met numbers that were not finite."""
+    for plan in plans:
+        found = trained[plan.name].not_finite
+        if found:
+            steps = ', '.join(f'{name} in {count}' for name, count in found.items())
+            yield (
+                f'Of the {trained[plan.name].steps} steps of {plan.name} some had numbers that '
+                f'were not finite: {steps}.'
+            )
+
+
+def _network(run, trained, batch_size):
+    problem = run.sized(trained.plan.cost).problem
+    arrays: Any = trained.params, trained.model_state
+    return Network(*arrays, evaluation.predictor(problem, *arrays, batch_size))

@@ -1,0 +1,103 @@
+"""What a run is known by: checksums of its data and its model, its settings, its versions."""
+
+import functools
+import os
+import platform
+import zlib
+
+import flax
+import jax
+import numpy as np
+import optax
+
+import tag_jax
+from tag_jax import checkpoint, examples
+
+
+def subject(run):
+    """The data that a run is about, as checksums."""
+    return {
+        f'{name}_data': _fingerprint(run.problem, getattr(run.dataset, name))
+        for name in ('train', 'validation', 'test')
+    }
+
+
+def model(run):
+    """A checksum of the shapes and dtypes of parameters, representation and outputs.
+
+    With another one of the weights that all networks begin with, if there are any.
+    """
+    params, model_state = run.problem.shapes
+    one = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype),
+        examples.input_shapes(run.dataset.train),
+    )
+    computed = jax.eval_shape(
+        lambda params, state, inputs: (
+            run.problem.represent(params, state, inputs, False, None)[0],
+            run.problem.predict(params, state, inputs),
+        ),
+        *(params, model_state, one),
+    )
+    known = f'{zlib.crc32(str((params, model_state, computed)).encode()):08x}'
+    # Weights that networks begin with, whatever the key, are constants of the initialisation.
+    begun = jax.make_jaxpr(run.problem.init)(jax.random.key(0)).consts
+    return f'{known} from {checkpoint.checksum(begun)}' if begun else known
+
+
+def settings(config):
+    """A `TrainingConfig` as JSON types."""
+    return {name: _as_json(value) for name, value in vars(config).items()}
+
+
+def description(run):
+    """What a run was asked for, as JSON types, for config.json.
+
+    Data and model are in it by checksums, so that a run is not continued with others.
+    """
+    splits = {name: getattr(run.dataset, name) for name in ('train', 'validation', 'test')}
+    shapes = run.problem.shapes
+    return {
+        'method': run.method,
+        'dataset': run.dataset.name,
+        'task_names': list(run.problem.task_names),
+        'examples': {name: examples.count(split) for name, split in splits.items()},
+        'budget': run.budget,
+        **settings(run.config),
+        'parameters': sum(x.size for x in jax.tree.leaves(shapes[0])),
+        **subject(run),
+        'model': model(run),
+        'versions': {
+            'tag_jax': tag_jax.__version__,
+            'jax': jax.__version__,
+            'flax': flax.__version__,
+            'optax': optax.__version__,
+            'numpy': np.__version__,
+            'python': platform.python_version(),
+            'system': f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores',
+            'backend': jax.default_backend(),
+            'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
+        },
+    }
+
+
+def _fingerprint(problem, split):
+    """A checksum of a split; of one that is read, of some of its examples and their number."""
+    if examples.in_memory(split):
+        return checkpoint.checksum(examples.as_batch(problem, split))
+    size = len(split)
+    some = split.read(sorted({0, size // 2, size - 1}))
+    return checkpoint.checksum((examples.as_batch(problem, some), np.array(size)))
+
+
+def _as_json(value):
+    """A setting as a JSON type: functions by their names and arguments."""
+    if isinstance(value, int | float | None):
+        return value
+    if isinstance(value, tuple):
+        return [_as_json(one) for one in value]
+    if isinstance(value, functools.partial):
+        arguments = [*map(_as_json, value.args)]
+        arguments += [f'{name}={_as_json(one)}' for name, one in value.keywords.items()]
+        return f'{_as_json(value.func)}({", ".join(map(str, arguments))})'
+    return getattr(value, '__qualname__', str(value))

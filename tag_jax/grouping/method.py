@@ -1,0 +1,139 @@
+"""What a way to find groups is: a small value, as an optax transform is one."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from tag_jax.affinity import AffinitySummary
+from tag_jax.selection import Candidates, Selection
+from tag_jax.training import TrainingConfig
+
+# What stages of a dry run are for, where more than one method has them.
+MEASURING = 'all tasks, measuring affinities'
+CHOSEN = 'the chosen groups'
+BASELINE = 'all tasks, the baseline'
+
+
+class Stage(NamedTuple):
+    """Networks that a method trains.
+
+    Attributes:
+      what: they are for.
+      networks: how many, at most.
+      steps: of each, at most.
+      measures: whether affinities are measured while they train.
+      cost: of each at inference, in standard networks.
+    """
+
+    what: str
+    networks: int
+    steps: int
+    measures: bool = False
+    cost: float = 1.0
+
+
+class Proposal(NamedTuple):
+    """Groups that a method proposes.
+
+    Attributes:
+      groups: tuples of task indices, a network each.
+      serves: the task indices that each network answers; None to let each task be served by the
+        network with its lowest validation error.
+      steps: network-steps of work outside the searcher, which counts what it was asked for.
+      seconds: of that work.
+      costs: of each network, in standard networks; None where all are standard.
+      selection: the `Selection` behind the groups, or None.
+      affinities: the `AffinitySummary` that they follow, or None.
+      confidence: how probable it is that the groups score higher than the runner-up, or None.
+      remarks: what else there is to say of the choice, a sentence each.
+      networks: keys of the rows whose networks are the chosen ones, to be kept as they are; None to
+        train them as any other.
+    """
+
+    groups: tuple[tuple[int, ...], ...]
+    serves: tuple[tuple[int, ...], ...] | None = None
+    steps: float = 0.0
+    seconds: float = 0.0
+    costs: tuple[float, ...] | None = None
+    selection: Selection | None = None
+    affinities: AffinitySummary | None = None
+    confidence: float | None = None
+    remarks: tuple[str, ...] = ()
+    networks: tuple[str, ...] | None = None
+
+
+class Method(NamedTuple):
+    """A way to find groups.
+
+    Attributes:
+      name: of the method.
+      propose: `(Searcher, budget) -> Proposal`, the one place that says how groups are found.
+      stages: `(task_names, budget, config) -> tuple[Stage, ...]`, what it trains at most, for dry
+        runs; () where that is not known. It raises ValueError where the method cannot work.
+      predict: `Searcher -> Candidates`, groups with their predicted scores (lower is better), for
+        correlations with their errors; None if it predicts nothing.
+      options: JSON types that tell it from others of its name, such as `{'count': 30}`.
+    """
+
+    name: str
+    propose: Callable[[Any, float], Proposal]
+    stages: Callable[[tuple[str, ...], float, TrainingConfig], tuple[Stage, ...]]
+    predict: Callable[[Any], Candidates] | None = None
+    options: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def displayed(self) -> str:
+        """The name with its options: `'subsets(count=30)'`."""
+        if not self.options:
+            return self.name
+        return f'{self.name}({", ".join(f"{key}={_plain(v)}" for key, v in self.options.items())})'
+
+    def __repr__(self):
+        return f'grouping.{self.displayed}'
+
+
+def check_method(method: Any) -> None:
+    """Raises ValueError unless this is a `Method`.
+
+    Args:
+      method: what was given.
+    """
+    if isinstance(method, Method):
+        return
+    if isinstance(method, str):
+        raise ValueError(f'method must be a value such as grouping.tag(), not the name {method!r}')
+    if callable(method):
+        name = getattr(method, '__name__', 'tag')
+        raise ValueError(f'method must be a value, and this is a function: call it, as {name}()')
+    raise ValueError(f'method must be a grouping.Method, not {method!r}: grouping.tag() is one')
+
+
+def whole_networks(budget: float) -> int:
+    """How many standard networks a budget pays for.
+
+    Args:
+      budget: in standard networks, at least 1 or at least what is cheaper.
+    """
+    return max(1, int(budget))
+
+
+def standard_stages(budget: float, config: TrainingConfig, *search: Stage) -> tuple[Stage, ...]:
+    """The stages of a method that searches, then trains groups and the baseline.
+
+    Args:
+      budget: what networks may cost.
+      config: a `TrainingConfig`.
+      *search: what it trains before.
+    """
+    chosen = Stage(CHOSEN, whole_networks(budget), config.steps)
+    measured = any(stage.what == MEASURING for stage in search)
+    baseline = () if measured else (Stage(BASELINE, 1, config.steps),)
+    return (*search, chosen, *baseline)
+
+
+def _plain(value):
+    if isinstance(value, list | tuple):
+        return '+'.join(map(_plain, value)) if value else 'none'
+    if isinstance(value, Mapping):
+        return ','.join(f'{key}:{_plain(one)}' for key, one in value.items())
+    return f'{value:g}' if isinstance(value, float) else str(value)

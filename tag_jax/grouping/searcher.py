@@ -1,0 +1,178 @@
+"""What a method may ask for: affinities, and validation scores of networks."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tag_jax.affinity import AffinitySummary
+from tag_jax.grouping.trainer import Trainer
+from tag_jax.selection import Candidates
+from tag_jax.training import TrainingConfig
+
+
+class NetworkScores(NamedTuple):
+    """What a search may know of a network.
+
+    Attributes:
+      tasks: names of the tasks that it trains.
+      seed: of its training.
+      cost: at inference, in standard networks.
+      steps: that it trained.
+      seconds: that it took.
+      validation: `{task: error in percent}`, at its best evaluation.
+      key: of its row in the score table.
+    """
+
+    tasks: tuple[str, ...]
+    seed: int
+    cost: float
+    steps: int
+    seconds: float
+    validation: Mapping[str, float]
+    key: str
+
+
+class Searcher:
+    """What a method may ask for, for one seed. Test scores are not among it.
+
+    Whatever was trained or measured once is not trained again, by another method, budget or run.
+    A method is charged all the same for all that it asks for, as if it had trained alone.
+
+    Args:
+      trainer: a `Trainer`, which trains what is not known.
+
+    Attributes:
+      task_names: T names.
+      seed: of the run.
+      config: the `TrainingConfig` of the run.
+    """
+
+    def __init__(self, trainer: Trainer):
+        self._trainer, self._charged, self._networks = trainer, {}, {}
+        self.task_names: tuple[str, ...] = trainer.names
+        self.config: TrainingConfig = trainer.run.config
+        self.seed: int = self.config.seed
+
+    @property
+    def steps(self) -> int:
+        """The network-steps of all that was asked for."""
+        return sum(steps for steps, _ in self._charged.values())
+
+    @property
+    def seconds(self) -> float:
+        """The seconds of all that was asked for, whenever they were spent."""
+        return math.fsum(seconds for _, seconds in self._charged.values())
+
+    @property
+    def asked(self) -> list[dict[str, Any]]:
+        """The rows of all networks that were asked for, in that order."""
+        return list(self._networks.values())
+
+    def affinities(self, **changes: Any) -> AffinitySummary:
+        """Inter-task affinities, measured while one network trains on all tasks.
+
+        Args:
+          **changes: of the config, such as `affinity_kind='cosine'`.
+
+        Returns:
+          An `AffinitySummary`.
+
+        Raises:
+          ValueError: if a change is no setting, or nothing is measured.
+          FloatingPointError: if a loss is not finite.
+        """
+        summary, steps, seconds = self._trainer.measured(**changes)
+        self._charged['measured', str(sorted(changes.items()))] = steps, seconds
+        return summary
+
+    def networks(
+        self,
+        sets: Sequence[Sequence],
+        fraction: float = 1.0,
+        cost: float = 1.0,
+        seed: int | None = None,
+    ) -> list[NetworkScores]:
+        """Networks for sets of tasks.
+
+        Args:
+          sets: of task names or task indices.
+          fraction: of the steps that the network for all tasks takes, above 0 and at most 1.
+          cost: of their encoder, in standard networks: 1, or one of `sizes=`.
+          seed: of their training; None for that of the run.
+
+        Returns:
+          A `NetworkScores` for each set, in their order.
+
+        Raises:
+          ValueError: if there is no such task or cost, or the fraction is out of range.
+          FloatingPointError: if a loss is not finite.
+        """
+        trainer = self._trainer if seed is None else self._trainer.changed(seed=seed)
+        named = [self._named(tasks) for tasks in sets]
+        found = []
+        for row in trainer.rows(named, fraction, cost):
+            self._networks[row['key']] = row
+            self._charged[row['key']] = row['steps_taken'], row['seconds']
+            found.append(
+                NetworkScores(
+                    tuple(row['tasks']),
+                    row['seed'],
+                    row['cost'],
+                    row['steps_taken'],
+                    row['seconds'],
+                    {task: scores['error'] for task, scores in row['validation'].items()},
+                    row['key'],
+                )
+            )
+        return found
+
+    def candidates(
+        self, sets: Sequence[Sequence], fraction: float = 1.0, cost: float = 1.0
+    ) -> Candidates:
+        """Networks for sets of tasks as candidates, scored by validation errors in percent.
+
+        Args:
+          sets, fraction, cost: see `networks`.
+
+        Raises:
+          ValueError, FloatingPointError: see `networks`.
+        """
+        return candidates_of(self.networks(sets, fraction, cost), self.task_names)
+
+    def changed(self, **changes: Any) -> 'Searcher':
+        """A searcher with other settings of training, which is charged by itself.
+
+        Args:
+          **changes: of the config.
+        """
+        return Searcher(self._trainer.changed(**changes))
+
+    def _named(self, tasks):
+        """A set of tasks by their names, in the order of the problem."""
+        names = [self.task_names[task] if isinstance(task, int) else task for task in tasks]
+        if unknown := [name for name in names if name not in self.task_names]:
+            raise ValueError(
+                f'there is no task {unknown[0]!r}: choose from {", ".join(self.task_names)}'
+            )
+        return tuple(name for name in self.task_names if name in names)
+
+
+def candidates_of(networks: Sequence[NetworkScores], task_names: Sequence[str]) -> Candidates:
+    """Networks as candidates, scored by validation errors in percent.
+
+    Args:
+      networks: `NetworkScores`; several of the same tasks stay several candidates.
+      task_names: T names.
+    """
+    return Candidates.from_table(
+        [
+            {
+                'name': f'{" + ".join(one.tasks)} #{n}',
+                'tasks': one.tasks,
+                'cost': one.cost,
+                'scores': one.validation,
+            }
+            for n, one in enumerate(networks)
+        ],
+        task_names,
+    )

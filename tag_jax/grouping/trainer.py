@@ -1,0 +1,352 @@
+"""Trains what searches ask for, one seed of a problem, unless the score table has it already."""
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tag_jax import affinity, evaluation, parallel, training, workdir
+from tag_jax.affinity import AffinitySummary
+from tag_jax.grouping.identity import model, settings, subject
+from tag_jax.grouping.run import Run, all_in_one_plan, num_slots, plan
+from tag_jax.score_table import ScoreTable, candidates
+from tag_jax.selection import Candidates
+
+FOLDER, TABLE = 'networks', 'networks.csv'
+
+# What a row is known by, of the settings of training, and of those of measuring.
+_SETTINGS = (
+    'steps', 'batch_size', 'eval_every', 'patience', 'weighting', 'optimizer',
+)  # fmt: skip
+_MEASURING = (
+    'affinity_every', 'affinity_kind', 'affinity_step', 'affinity_window', 'affinity_examples',
+    'affinity_split',
+)  # fmt: skip
+
+
+def open_table(run: Run, path=None) -> ScoreTable:
+    """The score table of a run: in a given folder, in its own folder, or in memory.
+
+    Raises:
+      ValueError: if the folder holds a table about other data.
+      OSError: if it cannot be written to.
+    """
+    if path is None and run.path is not None:
+        path = run.path / FOLDER
+    elif path is not None:
+        for name in ('weighting', 'optimizer'):
+            if '<lambda>' in (found := str(settings(run.config)[name])):
+                raise ValueError(
+                    f'{name} is {found}: networks in a score table are known by the names of their '
+                    'functions, so give it one'
+                )
+    opened = []  # By the first process, which speaks for all.
+
+    def open_folder():
+        about = {'task_names': list(run.problem.task_names), **subject(run)}
+        opened.append(ScoreTable(path, about))
+
+    parallel.first_says(open_folder)
+    return opened[0] if opened else ScoreTable()
+
+
+class Trainer:
+    """One seed of a problem: rows of networks and measurements, trained when they are asked for.
+
+    Args:
+      run: a `Run` with the config of this seed.
+      table: the `ScoreTable`.
+      train_all_in_one: `(run, measures) -> TrainedNetwork`, which keeps the first network for all
+        tasks; None to train it for its scores only.
+      always: whether that is asked even where the table knows what it would measure.
+
+    Attributes:
+      run, table: as they were given.
+      names: T task names.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        table: ScoreTable,
+        train_all_in_one: Callable | None = None,
+        always: bool = False,
+    ):
+        self.run, self.table, self.names = run, table, run.problem.task_names
+        self._train_all_in_one, self._always = train_all_in_one, always
+        self._others, self._known, self._models = {}, {}, {}
+
+    def rows(
+        self, sets: Sequence[tuple[str, ...]], fraction: float = 1.0, cost: float = 1.0
+    ) -> list[dict[str, Any]]:
+        """Rows of networks, in the order of the sets.
+
+        Where the table has a network that went on to the end, its beginning is the brief one.
+
+        Args:
+          sets: tuples of task names.
+          fraction: of the steps that the network for all tasks takes, above 0 and at most 1.
+          cost: of the encoder that they are on, in standard networks.
+        """
+        check_fraction(fraction)
+        run, unique = self.run.sized(cost), list(dict.fromkeys(sets))
+        known = self._known.setdefault((cost, fraction), {})
+        if any(tasks not in known for tasks in unique):
+            # As many slots whatever is there already, so that a search that goes on is the same.
+            config = dataclasses.replace(run.config, slots=num_slots(run, unique))
+            missing = [tasks for tasks in unique if tasks not in known]
+            find = self._whole_rows if fraction == 1 else self._brief_rows
+            known |= find(run._replace(config=config), missing, fraction)
+        return [known[tasks] for tasks in sets]
+
+    def _whole_rows(self, run, sets, fraction=1.0):
+        """`{tasks: row}` of networks that train to the end."""
+        del fraction
+        specifications = _specifications(run, _plans(run, sets).values(), self._model(run))
+        return _trained_rows(run, specifications, self.table)
+
+    def _brief_rows(self, run, sets, fraction):
+        """`{tasks: row}` of networks that train for a fraction of the steps."""
+        steps, rows = self.steps_of(fraction), {}
+        if steps % run.config.eval_every == 0:
+            wholes = _specifications(run, _plans(run, sets).values(), self._model(run))
+            found = parallel.first_says(lambda: [self.table.find(one) for one in wholes.values()])
+            rows = {
+                tasks: _beginning(row, steps)
+                for tasks, row in zip(wholes, found, strict=True)
+                if row is not None
+            }
+        missing = [tasks for tasks in sets if tasks not in rows]
+        brief = dataclasses.replace(run.config, steps=steps, affinity_window=(0, 1))
+        return rows | (self._whole_rows(run._replace(config=brief), missing) if missing else {})
+
+    def _model(self, run):
+        """What the encoder of a run is known by."""
+        if run.cost not in self._models:
+            self._models[run.cost] = model(run)
+        return self._models[run.cost]
+
+    def steps_of(self, fraction: float) -> int:
+        """How many steps a fraction of training is: of those that the all-in-one network takes.
+
+        Early stopping ends that network after some of the steps allowed, so a fraction of these
+        would be more than its share.
+
+        Args:
+          fraction: above 0 and at most 1.
+        """
+        taken = self.run.config.steps
+        if self.run.config.patience:
+            taken, _ = self.reference
+        return max(1, round(fraction * taken))
+
+    def measured(self, **changes: Any) -> tuple[AffinitySummary, int, float]:
+        """(`AffinitySummary`, steps, seconds) of an all-in-one network.
+
+        Args:
+          **changes: of the config, such as `affinity_kind='cosine'`.
+        """
+        run = self.run._replace(config=dataclasses.replace(self.run.config, **changes))
+        return self._all_in_one(run, True)
+
+    def measured_in(self, sets: Sequence[tuple[str, ...]]) -> list[AffinitySummary]:
+        """An `AffinitySummary` for each of some sets of task names, of a network for them.
+
+        What it says of other tasks is NaN.
+
+        Args:
+          sets: tuples of task names.
+        """
+        plans = [plan(self.run, '+'.join(s), s)._replace(measures_affinity=True) for s in sets]
+        data = self.run.dataset
+        networks = training.train_networks(
+            self.run.problem, data.train, data.validation, plans, self.run.config
+        )
+        return [network.affinities for network in networks]
+
+    @functools.cached_property
+    def reference(self) -> tuple[int, float]:
+        """(steps, seconds) of an all-in-one network that trains alone."""
+        _, steps, seconds = self._all_in_one(self.run, False)
+        return steps, seconds
+
+    def changed(self, **changes: Any) -> 'Trainer':
+        """The same with other settings of training, another seed among them.
+
+        Args:
+          **changes: of the config.
+        """
+        name = tuple(sorted(changes.items()))
+        if name not in self._others:
+            run = self.run._replace(config=dataclasses.replace(self.run.config, **changes))
+            self._others[name] = Trainer(run, self.table)
+            self._others[name]._models = self._models
+        return self._others[name]
+
+    def _all_in_one(self, run, measures):
+        """(affinities, steps, seconds) of an all-in-one network, measured once for all."""
+        own = all_in_one_plan(run)
+        (specification,) = _specifications(run, [own], self._model(run)).values()
+        found = settings(run.config)
+        measuring = {name: found[name] for name in _MEASURING} if measures else None
+        specification['measuring'] = measuring
+        has = parallel.each_says(lambda: self.table.measurement(specification) is not None)
+        if not all(has) or (self._always and self._train_all_in_one):
+            train, self._train_all_in_one = self._train_all_in_one or _train_alone, None
+            network = train(run, measures)
+            summary = network.affinities
+            if summary is None:
+                summary = affinity.summary(affinity.init(run.problem))
+            result = {'steps_taken': network.steps, 'seconds': network.seconds}
+            self.table.add_measurement(specification, summary, result)
+        summary, row = self.table.measurement(specification)
+        return summary, row['steps_taken'], row['seconds']
+
+
+def _train_alone(run, measures):
+    """An all-in-one network; the seconds that compilation takes are not counted."""
+    own = all_in_one_plan(run)._replace(measures_affinity=measures)
+    data, config = run.dataset, run.config
+    train = functools.partial(
+        training.train_networks, run.problem, data.train, data.validation, [own]
+    )
+    if config.steps % config.eval_every == 0:  # Else another program would be compiled.
+        train(dataclasses.replace(config, steps=config.eval_every, affinity_window=(0, 1)))
+    return train(config)[0]
+
+
+def candidates_of(trainer: Trainer, rows: Sequence[Any], split: str = 'validation') -> Candidates:
+    """Rows as candidates, scored by errors in percent.
+
+    Args:
+      trainer: that gave them.
+      rows: of networks.
+      split: 'validation' or 'test'.
+    """
+    return candidates(rows, trainer.names, split)
+
+
+def check_fraction(fraction):
+    """Raises ValueError unless a number is a share of training."""
+    if not 0 < fraction <= 1:
+        raise ValueError(f'fraction must be above 0 and at most 1, not {fraction}')
+
+
+def cost_of(rows) -> dict[str, float]:
+    """What training the networks of some rows took, whenever that was."""
+    return {
+        'search_steps': sum(row['steps_taken'] for row in rows),
+        'search_seconds': math.fsum(row['seconds'] for row in rows),
+    }
+
+
+def _trained_rows(run, known, table) -> dict[tuple[str, ...], dict]:
+    """`{tasks: row}` of networks; those that the table lacks are trained.
+
+    Networks that another process is training are waited for.
+
+    Args:
+      run: a `Run`.
+      known: `{tasks: specification}`.
+      table: the `ScoreTable`.
+    """
+    sets = list(known)
+    plans = _plans(run, sets)
+    folders = parallel.first_says(lambda: [_text(table.running(known[tasks])) for tasks in sets])
+    folder_of = dict(zip(sets, folders, strict=True))
+    test = evaluation.prepare(run.problem, run.dataset.test, parallel.make_mesh(run.config.mesh))
+    config = dataclasses.replace(run.config, slots=num_slots(run, plans))
+    curves = {}
+
+    def on_record(record):
+        steps, errors = curves.setdefault(record['network'], ([], {}))
+        steps.append(record['step'])
+        for task, error in record['validation_error'].items():
+            errors.setdefault(task, []).append(error)
+        return run.on_record(record)
+
+    def on_finish(network):
+        steps, errors = curves.pop(network.plan.name)
+        scores = evaluation.evaluate(
+            run.problem, network.params, network.model_state, test, config.batch_size
+        )
+        row = {
+            'cost': run.cost,
+            'slots': config.slots,
+            'validation': workdir.finite(network.validation),
+            'test': workdir.finite({task: scores[task] for task in network.plan.tasks}),
+            'curve': {'step': steps, 'validation_error': errors},
+            'best_step': network.best_step,
+            'steps_taken': network.steps,
+            'seconds': network.seconds,
+        }
+        if parallel.is_first():
+            table.add(known[network.plan.tasks], row)
+        run.on_finish(network)
+
+    def found():
+        return parallel.first_says(lambda: [table.find(known[tasks]) for tasks in sets])
+
+    def claim(plan):
+        return parallel.first_says(lambda: table.claim(known[plan.tasks]))
+
+    rows = found()
+    while None in rows:
+        training.train_networks(
+            run.problem,
+            run.dataset.train,
+            run.dataset.validation,
+            [plans[tasks] for tasks, row in zip(sets, rows, strict=True) if row is None],
+            config,
+            on_record,
+            on_finish,
+            claim=claim,
+            keep=False,
+            checkpoints=(lambda plan: folder_of[plan.tasks]) if any(folders) else None,
+        )
+        rows = found()
+        if None in rows:
+            time.sleep(1)  # Another search trains the rest.
+    return dict(zip(sets, rows, strict=True))
+
+
+def _beginning(row, steps):
+    """What is known of a network after its first steps: no test errors."""
+    curve = row['curve']
+    seen = [n for n, step in enumerate(curve['step']) if step <= steps]
+    errors = {task: [found[n] for n in seen] for task, found in curve['validation_error'].items()}
+    totals = [math.fsum(errors[task][n] for task in errors) for n in seen]
+    best = totals.index(min(totals))
+    return {
+        **{name: row[name] for name in ('tasks', 'seed', 'cost', 'slots')},
+        'key': f'{row["key"]}:{steps}',
+        'validation': {task: {'error': found[best]} for task, found in errors.items()},
+        'best_step': curve['step'][best],
+        'steps_taken': curve['step'][seen[-1]],
+        'seconds': row['seconds'] * curve['step'][seen[-1]] / row['steps_taken'],
+    }
+
+
+def _plans(run, sets):
+    return {tasks: plan(run, '+'.join(tasks), tasks) for tasks in sets}
+
+
+def _text(path):
+    return None if path is None else str(path)
+
+
+def _specifications(run, plans, shapes):
+    """`{tasks: specification}`: what the rows of planned networks are known by."""
+    chosen = settings(run.config)
+    return {
+        one.tasks: {
+            'tasks': list(one.tasks),
+            'seed': one.seed,
+            'learning_rate': one.learning_rate,
+            **{name: chosen[name] for name in _SETTINGS},
+            'model': shapes,
+        }
+        for one in plans
+    }
