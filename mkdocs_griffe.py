@@ -11,8 +11,8 @@ SEVERAL = re.compile(r'^  (\w+(?:, \w+)+): (.*\n?(?:   .*\n?)*)', re.MULTILINE)
 class House(griffe.Extension):
     """Three things that Griffe would take otherwise than they are meant.
 
-    `tag_jax.optim.mgda` is a function, and the module that it comes from has the same path: Python
-    lets the import win, Griffe the module. In 'A vector: ...' under Returns, Griffe takes
+    `tag_jax.weighting.mgda` is a function, and the module that it comes from has the same path:
+    Python lets the import win, Griffe the module. In 'A vector: ...' under Returns, Griffe takes
     'A vector' for a type. And 'mean, error: ...' describes two things, each of a type of its own.
     """
 

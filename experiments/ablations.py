@@ -17,7 +17,7 @@ and of networks:
     --study=smaller_task_sets  selections for all but one of the tasks (Appendix A.2)
     --study=low_data           relations by the number of training examples (Appendix A.3)
 
-Networks that a study trains are kept in --store, for other studies and comparisons.
+Networks that a study trains are kept in --scores, for other studies and comparisons.
 """
 
 from absl import flags

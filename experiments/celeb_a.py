@@ -13,9 +13,9 @@ errors, in percent (Figure 2 left; Tables 4 to 7):
     CS         49.86  50.63  49.51
     optimal    49.37  48.92  48.57      MTL 50.00, STL 49.99 (the errors of its tasks sum to 50.96)
 
-Several budgets and seeds side by side, with all networks of the exhaustive search in one store:
+Several budgets and seeds side by side, with the networks of the exhaustive search in one folder:
 
-    python -m experiments.compare_groupings --dataset=celeb_a_9 --data_dir=DIR --store=DIR/networks
+    python -m experiments.compare_groupings --dataset=celeb_a_9 --data_dir=DIR --scores=DIR/networks
 
 (docs/papers.md has the command for GradNorm, whose alpha the paper searched.)
 

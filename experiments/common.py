@@ -11,7 +11,7 @@ from flax import nnx
 from experiments import compiled, launch
 from experiments.launch import choose
 from experiments.recipes import DATASETS, DTYPES, NETWORKS, TABLE_FLAGS
-from tag_jax import examples, models, optim, parallel, workdir
+from tag_jax import examples, models, parallel, weighting, workdir
 from tag_jax.data import encoding
 from tag_jax.grouping import cost_of_encoder
 from tag_jax.grouping.identity import settings
@@ -21,23 +21,23 @@ from tag_jax.training import TrainingConfig
 # Named once each: what is compiled is kept by their identity. An epoch of dwa is 100 steps, and the
 # norm of nash_mtl is limited to 1, as in its authors' code.
 WEIGHTINGS = {
-    'equal': optim.equal,
-    'mgda_ub': optim.mgda_ub,
-    'mgda_ub_loss+': functools.partial(optim.mgda_ub, 'loss+'),
-    'mgda': optim.mgda,
-    'uncertainty': optim.uncertainty,
-    'gradnorm': optim.gradnorm,
-    'pcgrad': optim.pcgrad,
-    'cagrad': optim.cagrad,
-    'upgrad': optim.upgrad,
-    'imtl_g': optim.imtl_g,
-    'aligned_mtl': optim.aligned_mtl,
-    'nash_mtl': functools.partial(optim.nash_mtl, max_norm=1.0),
-    'dwa': functools.partial(optim.dwa, 100),
-    'rlw': optim.rlw,
-    'famo': optim.famo,
+    'equal': weighting.equal,
+    'mgda_ub': weighting.mgda_ub,
+    'mgda_ub_loss+': functools.partial(weighting.mgda_ub, 'loss+'),
+    'mgda': weighting.mgda,
+    'uncertainty': weighting.uncertainty,
+    'gradnorm': weighting.gradnorm,
+    'pcgrad': weighting.pcgrad,
+    'cagrad': weighting.cagrad,
+    'upgrad': weighting.upgrad,
+    'imtl_g': weighting.imtl_g,
+    'aligned_mtl': weighting.aligned_mtl,
+    'nash_mtl': functools.partial(weighting.nash_mtl, max_norm=1.0),
+    'dwa': functools.partial(weighting.dwa, 100),
+    'rlw': weighting.rlw,
+    'famo': weighting.famo,
 }
-_MEAN = functools.partial(optim.equal, mean=True)
+_MEAN = functools.partial(weighting.equal, mean=True)
 
 flags.adopt_module_key_flags(launch)
 flags.adopt_module_key_flags(compiled)
@@ -256,7 +256,7 @@ def training_config(dataset):
         affinity_window=tuple(launch.numbers('affinity_window', FLAGS.affinity_window)),
         affinity_examples=FLAGS.affinity_examples,
         affinity_split=FLAGS.affinity_split,
-        weighting=weighting(FLAGS.weighting),
+        weighting=make_weighting(FLAGS.weighting),
         mesh=mesh(),
         if_not_finite=FLAGS.if_not_finite,
         checkpoint_seconds=FLAGS.checkpoint_seconds,
@@ -271,7 +271,7 @@ def takes_mean():
     return choose('loss reduction', reduction, {'sum': False, 'mean': True})
 
 
-def weighting(name):
+def make_weighting(name):
     """The task weighting of that name, with the loss that the flags ask for."""
     mean = takes_mean()
     base, _, alpha = name.partition(':')
@@ -293,7 +293,7 @@ def _gradnorm(name, alpha):
             f'there is no weighting {name!r}: only gradnorm takes a number, its alpha of at least '
             '0, as gradnorm:0.5'
         )
-    return functools.partial(optim.gradnorm, number)
+    return functools.partial(weighting.gradnorm, number)
 
 
 def mesh():

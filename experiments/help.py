@@ -7,7 +7,7 @@ from absl import flags
 
 GROUPS = {
     'The run': (
-        *('workdir', 'resume', 'dry_run', 'seed', 'seeds', 'store', 'checkpoint_seconds'),
+        *('workdir', 'resume', 'dry_run', 'seed', 'seeds', 'scores', 'checkpoint_seconds'),
         *('if_not_finite', 'out', 'compilation_cache'),
     ),
     'What is asked': (

@@ -54,7 +54,7 @@ def take_settings_of_paper(learning_rates):
 
 def main():
     methods = list(common.WEIGHTINGS) if FLAGS.methods == ['all'] else FLAGS.methods
-    weightings = {name: common.weighting(name) for name in methods}
+    weightings = {name: common.make_weighting(name) for name in methods}
     rates = FLAGS.learning_rates and launch.numbers('learning_rates', FLAGS.learning_rates)
     dataset = common.load_dataset()
     config = common.training_config(dataset)

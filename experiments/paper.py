@@ -15,7 +15,7 @@ flags.adopt_module_key_flags(multi_objective)
 FLAGS = flags.FLAGS
 
 _GROUPING = (
-    *('method', 'budget', 'resume', 'store', 'affinity', 'smaller', 'weighting', 'coordinator'),
+    *('method', 'budget', 'resume', 'scores', 'affinity', 'smaller', 'weighting', 'coordinator'),
     *('num_processes', 'process_id', 'dry_run'),
 )
 _WEIGHTING = ('methods', 'seeds', 'grid', 'learning_rates', 'tasks')

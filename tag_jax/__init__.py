@@ -10,7 +10,6 @@ import importlib
 __version__ = '0.1.0'
 
 _SUBMODULES = (
-    'active_set',
     'affinity',
     'cells',
     'checkpoint',
@@ -21,11 +20,10 @@ _SUBMODULES = (
     'gradients',
     'grouping',
     'score_table',
-    'min_norm',
     'models',
     'multi_objective',
     'objectives',
-    'optim',
+    'weighting',
     'parallel',
     'prediction',
     'problem',

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tag_jax import evaluation, optim, parallel
+from tag_jax import evaluation, parallel, weighting
 from tag_jax.data import Dataset
 from tag_jax.problem import MultiTaskProblem
 from tag_jax.training import (
@@ -76,7 +76,7 @@ def compare(
     Args:
       problem: a `MultiTaskProblem` with T tasks.
       dataset: a `tag_jax.data.Dataset` with these tasks.
-      weightings: `{name: () -> transform}`, such as `tag_jax.optim.mgda_ub`.
+      weightings: `{name: () -> transform}`, such as `tag_jax.weighting.mgda_ub`.
       config: a `TrainingConfig`; its seed is the first of `seeds` seeds.
       seeds: networks for each weighting and learning rate.
       learning_rates: to choose from for each way; None for that of the config.
@@ -92,7 +92,7 @@ def compare(
     rates = check(problem, dataset, weightings, config, seeds, learning_rates)
     test = evaluation.prepare(problem, dataset.test, parallel.make_mesh(config.mesh))
     alone = [(task,) for task in problem.task_names]
-    ways = {SINGLE_TASK: (optim.equal, alone)}
+    ways = {SINGLE_TASK: (weighting.equal, alone)}
     ways |= {name: (make, [problem.task_names]) for name, make in weightings.items()}
     outcomes = []
     for name, (make, groups) in ways.items():
@@ -162,7 +162,7 @@ def static_weights(
     shares = np.arange(1, points + 1) / (points + 1)
     return {
         f'{STATIC} {share:.2f}': (
-            lambda share=share: optim.fixed(
+            lambda share=share: weighting.fixed(
                 dict(zip(task_names, (total * share, total * (1 - share)), strict=True))
             )
         )

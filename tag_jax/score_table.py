@@ -295,7 +295,11 @@ def write_csv(
 
 
 def key_of(specification: Mapping[str, Any]) -> str:
-    """The name of a row, from what its network was trained as."""
+    """The name of a row.
+
+    Args:
+      specification: what its network was trained as, JSON types.
+    """
     text = json.dumps(specification, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -31,7 +31,7 @@ import numpy as np
 import optax
 import tqdm
 
-from tag_jax import affinity, evaluation, examples, gradients, optim, parallel, progress, slots
+from tag_jax import affinity, evaluation, examples, gradients, parallel, progress, slots, weighting
 from tag_jax.data import Source, Split
 from tag_jax.problem import MultiTaskProblem, names_of, split_frozen, with_frozen
 
@@ -68,7 +68,7 @@ class TrainingConfig:
       affinity_split: where losses are compared, 'train', on the batch of the step (the paper), or
         'validation', on a batch of that split. There a task's affinity onto itself can be compared
         with the others', so that `grouping.tag` may leave a task alone.
-      weighting: makes the optax transform that weighs the tasks, from `tag_jax.optim`.
+      weighting: makes the optax transform that weighs the tasks, from `tag_jax.weighting`.
       optimizer: learning rate -> optax transform, such as `optax.adam`, or a schedule in one:
         `lambda rate: optax.adamw(optax.warmup_cosine_decay_schedule(0.0, rate, 100, steps))`. The
         rate is a traced number, so that networks of different rates share a program, unless the
@@ -101,7 +101,7 @@ class TrainingConfig:
     affinity_window: tuple[float, float] = (0.0, 1.0)
     affinity_examples: int | None = None
     affinity_split: str = 'train'
-    weighting: Callable[[], optax.GradientTransformation] = optim.equal
+    weighting: Callable[[], optax.GradientTransformation] = weighting.equal
     optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
     slots: int | None = None
     workers: int | None = None
@@ -160,7 +160,7 @@ class TrainingConfig:
                 f'checkpoint_seconds must be a finite number of at least 0, not {seconds!r}'
             )
         for name, example in (
-            ('weighting', 'tag_jax.optim.equal, or lambda: optim.mgda_ub(safeguard=2)'),
+            ('weighting', 'tag_jax.weighting.equal, or lambda: weighting.mgda_ub(safeguard=2)'),
             ('optimizer', 'optax.adam, or lambda rate: optax.sgd(rate, momentum=0.9)'),
         ):
             if not callable(getattr(self, name)):

@@ -9,7 +9,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from small import TASKS, make_problem, make_split
 
-from tag_jax import gradients, multi_objective, optim, report
+from tag_jax import gradients, multi_objective, report, weighting
 from tag_jax.problem import Batch
 from tag_jax.training import TrainingConfig
 
@@ -18,7 +18,7 @@ CONFIG = TrainingConfig(steps=40, batch_size=64, eval_every=20, learning_rate=1e
 
 @pytest.fixture(scope='module')
 def outcomes(problem, dataset):
-    weightings = {'equal': optim.equal, 'mgda_ub': optim.mgda_ub}
+    weightings = {'equal': weighting.equal, 'mgda_ub': weighting.mgda_ub}
     return multi_objective.compare(problem, dataset, weightings, CONFIG, seeds=3)
 
 
@@ -38,7 +38,7 @@ def test_weightings_differ(outcomes):
 
 
 def test_the_learning_rate_is_chosen_on_validation(problem, dataset):
-    arguments = problem, dataset, {'equal': optim.equal}
+    arguments = problem, dataset, {'equal': weighting.equal}
     rates = (1e-6, 1e-2)
     chosen = multi_objective.compare(*arguments, CONFIG, 1, rates)[1]
     alone = [
@@ -50,7 +50,9 @@ def test_the_learning_rate_is_chosen_on_validation(problem, dataset):
     np.testing.assert_allclose(chosen.test_error, best.test_error, atol=1e-3)
 
 
-@pytest.mark.parametrize(('total', 'middle'), [(2, optim.equal()), (1, optim.equal(mean=True))])
+@pytest.mark.parametrize(
+    ('total', 'middle'), [(2, weighting.equal()), (1, weighting.equal(mean=True))]
+)
 def test_static_weights_meet_in_the_plain_sum_or_mean(total, middle):
     names = ('sign', 'octant')
     grid = multi_objective.static_weights(names, 3, total)
@@ -76,7 +78,7 @@ def test_static_weights_meet_in_the_plain_sum_or_mean(total, middle):
     ('weightings', 'seeds', 'rates', 'sentence'),
     [
         ({}, 0, None, 'seeds must be at least 1'),
-        ({'single task': optim.equal}, 1, None, "no weighting may be called 'single task'"),
+        ({'single task': weighting.equal}, 1, None, "no weighting may be called 'single task'"),
         ({}, 1, (), 'learning_rates is empty'),
     ],
 )

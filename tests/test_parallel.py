@@ -14,7 +14,7 @@ import pytest
 import several_processes
 from launching import ENVIRONMENT, free_port
 
-from tag_jax import affinity, evaluation, optim, parallel, training
+from tag_jax import affinity, evaluation, parallel, training, weighting
 from tag_jax.data import Source
 from tag_jax.problem import Batch
 from tag_jax.training import NetworkPlan, TrainingConfig
@@ -26,7 +26,7 @@ CONFIG = TrainingConfig(
     eval_every=10,
     affinity_every=10,
     patience=0,
-    weighting=optim.mgda_ub,
+    weighting=weighting.mgda_ub,
     checkpoint_seconds=0,
 )
 

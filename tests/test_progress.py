@@ -11,7 +11,7 @@ import optax
 import pytest
 from small import TASKS
 
-from tag_jax import gradients, models, objectives, optim, slots, training
+from tag_jax import gradients, models, objectives, slots, training, weighting
 from tag_jax.problem import Batch, from_nnx
 from tag_jax.training import NetworkPlan, TrainingConfig
 
@@ -55,18 +55,18 @@ def momentum(rate):
     return optax.sgd(rate, momentum=0.9)
 
 
-EPOCHS_OF_TEN = functools.partial(optim.dwa, 10)
+EPOCHS_OF_TEN = functools.partial(weighting.dwa, 10)
 
 
 @pytest.mark.parametrize(
     ('fixture', 'changes'),
     [
         ('problem', {'slots': 2}),
-        ('problem', {'slots': 1, 'workers': 2, 'weighting': optim.gradnorm}),
-        ('problem', {'patience': 2, 'weighting': optim.rlw, 'steps': 65}),
+        ('problem', {'slots': 1, 'workers': 2, 'weighting': weighting.gradnorm}),
+        ('problem', {'patience': 2, 'weighting': weighting.rlw, 'steps': 65}),
         (
             'normalised_problem',
-            {'optimizer': momentum, 'weighting': functools.partial(optim.dwa, 10)},
+            {'optimizer': momentum, 'weighting': functools.partial(weighting.dwa, 10)},
         ),
         ('nnx_convolutional_problem', {'steps': 20, 'eval_every': 4}),
     ],
@@ -190,7 +190,7 @@ def by_hand(problem, dataset, config, policy, last):
     """(params at a step, steps with faults in all)."""
     key, _ = jax.random.split(jax.random.key(0))
     params, state = problem.init(key)
-    tx = optax.chain(optim.equal(), momentum(1e-2))
+    tx = optax.chain(weighting.equal(), momentum(1e-2))
     opt_state = tx.init(params)
 
     @jax.jit
@@ -262,7 +262,7 @@ def test_watching_costs_at_most_a_hundredth(policy):
         kinds,
         jax.ShapeDtypeStruct((1, 144), jnp.float32),
     )
-    program = slots.Program(found, optim.equal, optax.adam, 'vmap', False, None, policy)
+    program = slots.Program(found, weighting.equal, optax.adam, 'vmap', False, None, policy)
     batch = Batch(
         jax.ShapeDtypeStruct((256, 144), jnp.float32),
         {task: jax.ShapeDtypeStruct((256,), jnp.int32) for task in kinds},

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 from small import TASKS, make_split
 
-from tag_jax import affinity, gradients, grouping, optim, store, training
+from tag_jax import affinity, gradients, grouping, store, training, weighting
 from tag_jax.data import Dataset
 from tag_jax.problem import Batch, from_functions, from_linen, from_nnx, split_frozen
 from tag_jax.training import NetworkPlan, TrainingConfig
@@ -244,9 +244,9 @@ def test_weightings_see_the_gradients_of_what_trains():
 
     def weights(problem, params, state):
         by_task, _ = gradients.task_gradients(problem, params, state, batch)
-        transform = optim.mgda()
+        transform = weighting.mgda()
         _, opt_state = transform.update(by_task, transform.init(params), params)
-        return np.asarray(optim.diagnostics(opt_state)['weights'])
+        return np.asarray(weighting.diagnostics(opt_state)['weights'])
 
     mine, theirs = (
         weights(problem, params, state),

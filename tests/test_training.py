@@ -491,7 +491,9 @@ def test_functions_must_be_functions():
         ValueError, match='optimizer must be a function .* as optax.adam.*; Gradient'
     ):
         TrainingConfig(optimizer=optax.sgd(0.1))
-    with pytest.raises(ValueError, match='weighting must be a function .* as tag_jax.optim.equal'):
+    with pytest.raises(
+        ValueError, match='weighting must be a function .* as tag_jax.weighting.equal'
+    ):
         TrainingConfig(weighting=None)
 
 

@@ -5,7 +5,7 @@
 Trains the MLP of the main job with Adam behind each weighting, on the two digits and on all eight
 tasks, and looks at every step's combined gradient d in the space of the shared parameters: the
 share of steps at which cos(g_t, d) < -0.001 for some task t, and the mean number of such tasks a
-step. What the safeguard costs is for benchmarks.optim.
+step. What the safeguard costs is for benchmarks.weighting.
 """
 
 import functools
@@ -17,7 +17,7 @@ import optax
 from absl import flags
 
 from experiments import common, launch
-from tag_jax import data, gradients, optim, training
+from tag_jax import data, gradients, training, weighting
 from tag_jax.problem import Batch
 
 flags.DEFINE_integer('seeds', 3, 'Networks for each weighting.')
@@ -26,12 +26,12 @@ flags.adopt_module_key_flags(common)
 FLAGS = flags.FLAGS
 
 WEIGHTINGS = {
-    'equal': optim.equal,
-    'mgda_ub': optim.mgda_ub,
-    'mgda_ub, safeguard=1': functools.partial(optim.mgda_ub, safeguard=1),
-    'mgda_ub, safeguard=2': functools.partial(optim.mgda_ub, safeguard=2),
+    'equal': weighting.equal,
+    'mgda_ub': weighting.mgda_ub,
+    'mgda_ub, safeguard=1': functools.partial(weighting.mgda_ub, safeguard=1),
+    'mgda_ub, safeguard=2': functools.partial(weighting.mgda_ub, safeguard=2),
     'mgda_ub, safeguard=T': None,
-    'mgda': optim.mgda,
+    'mgda': weighting.mgda,
 }
 
 
@@ -45,7 +45,7 @@ def main():
         print(f'\n{size} tasks, {config.steps} steps, {FLAGS.seeds} seeds')
         print(f'{"weighting":24} {"steps that raise a loss":>24} {"tasks a step":>13}')
         for name, make in WEIGHTINGS.items():
-            make = make or functools.partial(optim.mgda_ub, safeguard=size)
+            make = make or functools.partial(weighting.mgda_ub, safeguard=size)
             transform = optax.chain(make(), optax.adam(config.learning_rate))
             cosines = np.concatenate(
                 [

@@ -4,7 +4,7 @@
 
 trains the networks of an exhaustive search on MultiDigits, 255 of them with few steps each, from
 the start of the command to its end: in one process, as `python -m experiments.tag` does it; in two
-that share the work by its store; and in two that hold half of the slots each, over a mesh. The
+that share the work by a score table; and in two that hold half of the slots each, over a mesh. The
 ratios are of wall times, medians over the repeats.
 """
 
@@ -29,8 +29,8 @@ FLAGS = flags.FLAGS
 def main():
     ways = {
         'one process': lambda folder: [[f'--workdir={folder}']],
-        'two with one store': lambda folder: [
-            [f'--workdir={folder}/{n}', f'--store={folder}/store'] for n in range(2)
+        'two with one score table': lambda folder: [
+            [f'--workdir={folder}/{n}', f'--scores={folder}/scores'] for n in range(2)
         ],
         'two over a mesh': over_a_mesh,
     }

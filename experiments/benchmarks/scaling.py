@@ -27,7 +27,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from experiments import launch
 from experiments.benchmarks import encoders, timing
-from tag_jax import affinity, gradients, optim, parallel
+from tag_jax import affinity, gradients, parallel, weighting
 
 flags.DEFINE_list('encoders', ['mlp', 'celeba'], f'Of {", ".join(encoders.ENCODERS)}.')
 flags.DEFINE_integer('num_tasks', 9, 'Number of tasks.')
@@ -70,15 +70,15 @@ def main():
 def steps(problem):
     """`{name: (params, model_state, batch) -> arrays}`."""
 
-    def train(weighting, params, state, batch):
-        transform = optax.chain(weighting, optax.adam(1e-3))
+    def train(weigh, params, state, batch):
+        transform = optax.chain(weigh, optax.adam(1e-3))
         by_task, state = gradients.task_gradients(problem, params, state, batch)
         updates, _ = transform.update(by_task, transform.init(params), params)
         return optax.apply_updates(params, updates), state
 
     return {
-        'equal weights': functools.partial(train, optim.equal()),
-        'MGDA-UB': functools.partial(train, optim.mgda_ub()),
+        'equal weights': functools.partial(train, weighting.equal()),
+        'MGDA-UB': functools.partial(train, weighting.mgda_ub()),
         'exact affinities': lambda params, state, batch: affinity.inter_task_affinity(
             problem, params, state, batch, 1e-3
         ),

@@ -94,6 +94,9 @@ def hoa(smaller: float | None = None) -> Method:
     Args:
       smaller: the cost of a cheaper encoder, one of `sizes=`, on which every single task is trained
         as well (Section 4); None for none.
+
+    Raises:
+      ValueError: when the method begins, if there are too many tasks.
     """
 
     def sets(names, seed):
@@ -161,6 +164,8 @@ def exhaustive(smaller: float | None = None) -> Method:
 
 def pessimal(smaller: float | None = None) -> Method:
     """Trains a network for every set of tasks, and takes the worst groups by validation errors.
+
+    ("Pessimal" in Standley et al. 2020, Section 5.)
 
     Args:
       smaller: see `hoa`.
@@ -281,6 +286,9 @@ def all_in_one(wider: float | Mapping[float, float] | None = None) -> Method:
       wider: the cost of a wider encoder, one of `sizes=`: capacity in place of more networks (the
         high-capacity networks of Fifty et al. 2021, Table 8, and of Standley et al. 2020, Table 7);
         or `{budget: cost}`. None for a standard network.
+
+    Raises:
+      ValueError: when the method begins, if there is no cost for a budget.
     """
 
     def cost_for(budget):

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 from tag_jax import evaluation, examples, parallel, store, training
 from tag_jax import workdir as workdirs
-from tag_jax.data import encoding
+from tag_jax.data import Dataset, encoding
 from tag_jax.grouping.identity import description, model
 from tag_jax.grouping.method import CHOSEN, Method, check_method
 from tag_jax.grouping.result import folder_of
+from tag_jax.problem import MultiTaskProblem
 from tag_jax.training import NetworkPlan, TrainedNetwork, TrainingConfig
 
 ALL_IN_ONE = 'mtl'
@@ -265,7 +266,7 @@ def _on_one_line(value):
     return ' '.join(repr(value).split())
 
 
-def cost_of_encoder(other, problem, dataset):
+def cost_of_encoder(other: MultiTaskProblem, problem: MultiTaskProblem, dataset: Dataset) -> float:
     """What another encoder costs, in units of the problem's, to a hundredth.
 
     The ratio of the multiply-adds of the encoders, for one example.

@@ -35,7 +35,7 @@ def write_comparison(
 
     Args:
       path: the folder, which exists.
-      comparison: from `comparison.compare`.
+      comparison: from `comparison.compare_groupings`.
       task_names: T names.
       settings: what was asked for.
 
@@ -109,7 +109,7 @@ def optimum_sentence(comparison: Comparison) -> str:
     """What the best groups are worth, by budget.
 
     Args:
-      comparison: from `comparison.compare`.
+      comparison: from `comparison.compare_groupings`.
     """
     values = ', '.join(
         f'{optimum.error:.2f} % at {budget:g}' for budget, optimum in comparison.optima.items()
@@ -124,7 +124,7 @@ def correlations_table(comparison: Comparison, task_names: Sequence[str]) -> str
     """Correlations of predicted with real errors within tasks, as text.
 
     Args:
-      comparison: from `comparison.compare`.
+      comparison: from `comparison.compare_groupings`.
       task_names: T names.
     """
     width = max(map(len, task_names))

@@ -78,7 +78,7 @@ def low_data(
 
     Args:
       problem, dataset, config, budgets, seeds: see `relations`.
-      store: not used: networks on fewer examples are another matter for a table.
+      scores: not used: networks on fewer examples are another matter for a table.
     """
     del budgets, scores
     gains = {}
@@ -103,6 +103,9 @@ def early(
 
     Args:
       problem, dataset, config, budgets, seeds, scores: see `relations`.
+
+    Raises:
+      ValueError: if there are too many tasks; see also `relations`.
     """
     del budgets
     names = problem.task_names
@@ -147,6 +150,9 @@ def smaller_task_sets(
     Args:
       problem, dataset, config, seeds, scores: see `relations`.
       budgets: what networks may cost.
+
+    Raises:
+      ValueError: if there are too many tasks; see also `relations`.
     """
     names = problem.task_names
     totals = {}

@@ -50,7 +50,7 @@ def test_a_table_goes_through_the_whole_comparison(table):
     again = launch(
         'compare_groupings',
         *('--dataset=table', '--table=patients.csv', '--inputs=Ward,Patient ID', *QUICK),
-        *('--targets=Age (years),Blood pressure,Outcome', f'--store={run}/networks'),
+        *('--targets=Age (years),Blood pressure,Outcome', f'--scores={run}/networks'),
         *('--methods=exhaustive', '--workdir=again'),
         cwd=table,
     )

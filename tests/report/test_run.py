@@ -181,7 +181,10 @@ def test_the_heat_map_shows_effects_of_tasks_on_themselves_where_they_count():
         ),
         ({'affinity_split': 'validation'}, ['compared on batches of the validation split']),
         ({'affinity_window': [0.25, 0.5]}, ['between 25 and 50 % of its largest number of']),
-        ({'affinity': 'other.csv (1a)', 'affinity_kind': 'cosine'}, ['Measured elsewhere: other']),
+        (
+            {'options': {'affinity': 'other.csv (1a)'}, 'affinity_kind': 'cosine'},
+            ['Measured elsewhere: other'],
+        ),
     ],
 )
 def test_the_report_says_what_was_measured(config, parts):

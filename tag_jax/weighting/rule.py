@@ -22,8 +22,9 @@ import optax
 from jax.typing import DTypeLike
 from numpy.typing import ArrayLike
 
-from tag_jax import active_set, gradients, min_norm
+from tag_jax import gradients
 from tag_jax.gradients import TaskGradients
+from tag_jax.weighting import active_set, min_norm
 
 SPACES = ('representation', 'shared')
 

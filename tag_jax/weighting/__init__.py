@@ -3,32 +3,32 @@
 Examples:
   >>> import jax.numpy as jnp
   >>> import optax
-  >>> from tag_jax import optim
+  >>> from tag_jax import weighting
   >>> params = jnp.zeros(2)
-  >>> tx = optax.chain(optim.mgda(num_tasks=2), optax.sgd(1.0))
+  >>> tx = optax.chain(weighting.mgda(num_tasks=2), optax.sgd(1.0))
   >>> gradients = jnp.array([[1.0, 0.0], [0.0, 3.0]])  # stacked over tasks; or TaskGradients
   >>> updates, opt_state = tx.update(gradients, tx.init(params), params)
-  >>> print(optim.diagnostics(opt_state)['weights'].round(2))
+  >>> print(weighting.diagnostics(opt_state)['weights'].round(2))
   [0.9 0.1]
 
 A method is a rule from the losses, the Gram matrix of the task gradients and a state of its own to
 task weights; `weighting` makes a transform of any rule, and `diagnostics` reads what it last did.
 """
 
-from tag_jax.optim.aligned_mtl import aligned_mtl
-from tag_jax.optim.cagrad import cagrad
-from tag_jax.optim.dwa import dwa
-from tag_jax.optim.equal import equal, fixed
-from tag_jax.optim.famo import famo
-from tag_jax.optim.gradnorm import gradnorm
-from tag_jax.optim.imtl_g import imtl_g
-from tag_jax.optim.mgda import mgda, mgda_ub
-from tag_jax.optim.nash_mtl import nash_mtl
-from tag_jax.optim.pcgrad import pcgrad
-from tag_jax.optim.rlw import rlw
-from tag_jax.optim.uncertainty import uncertainty
-from tag_jax.optim.upgrad import upgrad
-from tag_jax.optim.weighting import Rule, Tasks, WeightingState, diagnostics, weighting
+from tag_jax.weighting.aligned_mtl import aligned_mtl
+from tag_jax.weighting.cagrad import cagrad
+from tag_jax.weighting.dwa import dwa
+from tag_jax.weighting.equal import equal, fixed
+from tag_jax.weighting.famo import famo
+from tag_jax.weighting.gradnorm import gradnorm
+from tag_jax.weighting.imtl_g import imtl_g
+from tag_jax.weighting.mgda import mgda, mgda_ub
+from tag_jax.weighting.nash_mtl import nash_mtl
+from tag_jax.weighting.pcgrad import pcgrad
+from tag_jax.weighting.rlw import rlw
+from tag_jax.weighting.rule import Rule, Tasks, WeightingState, diagnostics, weighting
+from tag_jax.weighting.uncertainty import uncertainty
+from tag_jax.weighting.upgrad import upgrad
 
 __all__ = [
     'Rule',

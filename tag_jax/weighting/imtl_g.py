@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import optax
 
-from tag_jax.active_set import norms_and_cosines
-from tag_jax.optim.weighting import stateless, weighting
+from tag_jax.weighting.active_set import norms_and_cosines
+from tag_jax.weighting.rule import stateless, weighting
 
 
 def imtl_g(

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
-from tag_jax import active_set, min_norm
+from tag_jax.weighting import active_set, min_norm
 
 MOST = 40
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 from numpy.typing import ArrayLike
 
-from tag_jax.optim.weighting import by_task_array, stateless, weighting
+from tag_jax.weighting.rule import by_task_array, stateless, weighting
 
 
 def aligned_mtl(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tag_jax.optim.weighting import Rule, by_task_array, check_number, weighting
+from tag_jax.weighting.rule import Rule, by_task_array, check_number, weighting
 
 # Added to losses before their logarithm, as in the authors' code.
 SMALL = 1e-8

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from optim.stacked import TASKS, Step, first_update, first_updates
 from scipy.optimize import minimize
+from weighting.stacked import TASKS, Step, first_update, first_updates
 
-from tag_jax import gradients, min_norm, optim
+from tag_jax import gradients, weighting
+from tag_jax.weighting import min_norm
 
 PINNED = [[-4.0, 1, 1], [6, 1, 1]]
 
@@ -89,7 +90,7 @@ def test_values_of_torchjd(name):
     options, tolerance = AS_TORCHJD[name]
     known = {matrix: values[name] for matrix, values in TORCHJD.items() if name in values}
     steps = [Step(torchjd_matrix(matrix)) for matrix in known]
-    updates = first_updates(getattr(optim, name)(num_tasks=TASKS, **options), steps)
+    updates = first_updates(getattr(weighting, name)(num_tasks=TASKS, **options), steps)
     for step, update, expected in zip(steps, updates, known.values(), strict=True):
         # Its preference is for the mean of the tasks, and ours here for their sum.
         divided = len(step.gradients) if name == 'aligned_mtl' else 1
@@ -99,7 +100,7 @@ def test_values_of_torchjd(name):
 def test_min_norm_beats_a_hundred_frank_wolfe_steps():
     """The norms of MGDA's directions, ours and TorchJD's, on the random matrices."""
     for matrix, known in list(TORCHJD.items())[1:]:
-        combined, state = combine(optim.mgda, torchjd_matrix(matrix))
+        combined, state = combine(weighting.mgda, torchjd_matrix(matrix))
         assert np.linalg.norm(combined) < np.linalg.norm(known['mgda'])
         assert abs(state.gap) < 1e-5
 
@@ -113,25 +114,25 @@ def test_normalizations_are_those_of_the_authors(normalization):
     scales = {'l2': norms, 'loss': losses, 'loss+': losses * norms}[normalization]
     divided = found / scales[:, None]
     weights = min_norm.min_norm_weights(jnp.asarray(divided @ divided.T, jnp.float32))
-    make = lambda num_tasks: optim.mgda(normalization, num_tasks=num_tasks)
+    make = lambda num_tasks: weighting.mgda(normalization, num_tasks=num_tasks)
     combined, state = combine(make, found, losses=losses)
     np.testing.assert_allclose(state.weights, weights, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(combined, weights @ found, rtol=1e-4, atol=1e-5)
-    rescaled = lambda num_tasks: optim.mgda(normalization, rescale=True, num_tasks=num_tasks)
+    rescaled = lambda num_tasks: weighting.mgda(normalization, rescale=True, num_tasks=num_tasks)
     combined, _ = combine(rescaled, found, losses=losses)
     np.testing.assert_allclose(combined, weights @ divided, rtol=1e-4, atol=1e-5)
     assert (found @ combined >= -1e-5).all()
 
 
 def test_a_loss_of_zero_is_no_division_by_zero():
-    make = lambda num_tasks: optim.mgda('loss+', num_tasks=num_tasks)
+    make = lambda num_tasks: weighting.mgda('loss+', num_tasks=num_tasks)
     combined, state = combine(make, [[1.0, 2], [0, 0]], losses=jnp.array([1.0, 0]))
     assert np.isfinite(combined).all()
     np.testing.assert_array_equal(state.weights, [0, 1])
 
 
 def test_the_frank_wolfe_of_the_paper_on_request():
-    make = lambda num_tasks: optim.mgda(solver='frank_wolfe', num_tasks=num_tasks)
+    make = lambda num_tasks: weighting.mgda(solver='frank_wolfe', num_tasks=num_tasks)
     _, state = combine(make, np.random.default_rng(1).normal(size=(5, 8)))
     assert 0 <= state.gap < 0.1
 
@@ -139,7 +140,7 @@ def test_the_frank_wolfe_of_the_paper_on_request():
 def test_uncertainty_settles_at_the_inverse_loss():
     losses = [[2.0, 0.25, 1.0]] * 2000
     for factor in (1.0, 0.5):
-        weights, state = run(optim.uncertainty(factor, num_tasks=3), losses)
+        weights, state = run(weighting.uncertainty(factor, num_tasks=3), losses)
         np.testing.assert_allclose(weights[0], factor)
         np.testing.assert_allclose(weights[-1], [0.25, 2, 0.5], rtol=2e-2)
     assert state.rule.log_variances.shape == (3,)
@@ -149,7 +150,7 @@ def test_uncertainty_follows_its_gradient():
     """d/ds (f exp(-s) L + s / 2), against jax.grad, through the first step of Adam's sign."""
     losses = jnp.array([3.0, 0.1])
     objective = lambda s: jnp.sum(jnp.exp(-s) * losses + s / 2)
-    transform = optim.uncertainty(learning_rate=0.1, num_tasks=2)
+    transform = weighting.uncertainty(learning_rate=0.1, num_tasks=2)
     _, state = run(transform, [losses])
     step = -0.1 * np.sign(jax.grad(objective)(jnp.zeros(2)))
     np.testing.assert_allclose(state.rule.log_variances, step, rtol=1e-4)
@@ -164,7 +165,7 @@ def test_gradnorm_follows_its_gradient():
     weights = jnp.ones(3)
     targets = jnp.mean(weights * norms) * (ratios / ratios.mean()) ** 1.5
     slope = jax.grad(lambda w: jnp.sum(jnp.abs(w * norms - targets)))(weights)
-    transform = optim.gradnorm(learning_rate=0.1, space='shared', num_tasks=3)
+    transform = weighting.gradnorm(learning_rate=0.1, space='shared', num_tasks=3)
     _, before = run(transform, [first], found)
     state = before._replace(rule=before.rule._replace(weights=weights))
     fresh = transform.init(jnp.zeros(5)).rule.optimizer
@@ -177,7 +178,7 @@ def test_gradnorm_follows_its_gradient():
 def test_gradnorm_equalises_weighted_norms():
     """With equal rates, the weighted norms become equal."""
     found = np.diag([1.0, 4, 0.5])
-    weights, _ = run(optim.gradnorm(space='shared', num_tasks=3), [[1.0, 1, 1]] * 3000, found)
+    weights, _ = run(weighting.gradnorm(space='shared', num_tasks=3), [[1.0, 1, 1]] * 3000, found)
     products = weights[-200:].mean(axis=0) * [1, 4, 0.5]
     np.testing.assert_allclose(products / products.mean(), 1, atol=0.05)
     np.testing.assert_allclose(weights.sum(axis=1), 3, rtol=1e-4)
@@ -186,7 +187,7 @@ def test_gradnorm_equalises_weighted_norms():
 def test_pcgrad_is_the_loop_of_its_paper():
     """Algorithm 1 by hand: the result is that of one of the orders."""
     found = np.random.default_rng(3).normal(size=(3, 3))
-    combined, _ = combine(lambda num_tasks: optim.pcgrad(seed=5, num_tasks=num_tasks), found)
+    combined, _ = combine(lambda num_tasks: weighting.pcgrad(seed=5, num_tasks=num_tasks), found)
     results = []
     orders = [list(itertools.permutations([j for j in range(3) if j != i])) for i in range(3)]
     for choice in itertools.product(*orders):
@@ -203,7 +204,7 @@ def test_pcgrad_is_the_loop_of_its_paper():
 @pytest.mark.parametrize('c', [0.2, 0.5, 0.9, 2.0])
 def test_cagrad_solves_its_problem(c):
     """max_d min_t g_t . d over the ball, by a general solver in float64."""
-    transform = optim.cagrad(c, num_tasks=4)
+    transform = weighting.cagrad(c, num_tasks=4)
     for seed in range(5):
         found = np.random.default_rng(seed).normal(size=(4, 6))
         mean = found.mean(axis=0)
@@ -228,18 +229,18 @@ def test_cagrad_solves_its_problem(c):
 
 def test_cagrad_with_c_zero_is_the_mean():
     found = np.random.default_rng(4).normal(size=(4, 6))
-    combined, _ = combine(lambda num_tasks: optim.cagrad(0.0, num_tasks=num_tasks), found)
+    combined, _ = combine(lambda num_tasks: weighting.cagrad(0.0, num_tasks=num_tasks), found)
     np.testing.assert_allclose(combined, found.mean(axis=0), atol=1e-5)
 
 
 def test_cagrad_rescaled_is_divided_by_one_plus_c_squared():
-    plain, _ = combine(lambda num_tasks: optim.cagrad(0.5, num_tasks=num_tasks), PINNED)
-    make = lambda num_tasks: optim.cagrad(0.5, rescale=True, num_tasks=num_tasks)
+    plain, _ = combine(lambda num_tasks: weighting.cagrad(0.5, num_tasks=num_tasks), PINNED)
+    make = lambda num_tasks: weighting.cagrad(0.5, rescale=True, num_tasks=num_tasks)
     np.testing.assert_allclose(1.25 * combine(make, PINNED)[0], plain, rtol=1e-5)
 
 
 def test_imtl_g_projects_equally():
-    transform = optim.imtl_g(num_tasks=4)
+    transform = weighting.imtl_g(num_tasks=4)
     for seed in range(5):
         found = np.random.default_rng(seed).normal(size=(4, 6)) * [[1], [10], [0.1], [2]]
         combined, state = first_update(transform, found)
@@ -250,14 +251,14 @@ def test_imtl_g_projects_equally():
 
 def test_aligned_gradients_are_orthogonal_and_equally_long():
     found = np.random.default_rng(5).normal(size=(4, 6))
-    make = lambda p: lambda num_tasks: optim.aligned_mtl(p, num_tasks=num_tasks)
+    make = lambda p: lambda num_tasks: weighting.aligned_mtl(p, num_tasks=num_tasks)
     aligned = np.stack([combine(make(np.eye(4)[t]), found)[0] for t in range(4)])
     least = np.linalg.svd(found, compute_uv=False)[-1]
     np.testing.assert_allclose(aligned @ aligned.T, least**2 * np.eye(4), atol=1e-4)
 
 
 def test_nash_weights_solve_their_equation():
-    transform = optim.nash_mtl(num_tasks=4)
+    transform = weighting.nash_mtl(num_tasks=4)
     for seed in range(5):
         found = np.random.default_rng(seed).normal(size=(4, 6)) * [[1], [10], [0.1], [2]]
         combined, state = first_update(transform, found)
@@ -268,7 +269,7 @@ def test_nash_weights_solve_their_equation():
 def test_dwa_is_a_softmax_of_rates():
     """Equation 7 over epochs of two steps."""
     losses = [[4.0, 1], [2, 1], [1, 1], [2, 0], [3, 3], [3, 3]]
-    weights, _ = run(optim.dwa(2, temperature=0.5, num_tasks=2), losses)
+    weights, _ = run(weighting.dwa(2, temperature=0.5, num_tasks=2), losses)
     np.testing.assert_allclose(weights[:4], 1)
     rates = np.array([1.5 / 3, 0.5 / 1])
     expected = 2 * np.exp(rates / 0.5) / np.exp(rates / 0.5).sum()
@@ -276,7 +277,7 @@ def test_dwa_is_a_softmax_of_rates():
 
 
 def test_random_weights_have_the_mean_of_equal_ones():
-    weights, _ = run(optim.rlw(num_tasks=4), [[1.0] * 4] * 4000)
+    weights, _ = run(weighting.rlw(num_tasks=4), [[1.0] * 4] * 4000)
     np.testing.assert_allclose(weights.mean(axis=0), 0.25, atol=0.02)
     assert weights.std(axis=0).min() > 0.1
 
@@ -285,7 +286,7 @@ def test_famo_by_hand():
     """Two steps of Algorithm 1, with the losses after the first step given and not given."""
     first, after, second = np.array([2.0, 0.5]), np.array([1.0, 0.45]), np.array([1.1, 0.4])
     for given in (None, after):
-        transform = optim.famo(learning_rate=0.1, decay=0.0, num_tasks=2)
+        transform = weighting.famo(learning_rate=0.1, decay=0.0, num_tasks=2)
         _, state = run(transform, [first])
         np.testing.assert_allclose(state.weights, [0.2, 0.8], rtol=1e-5)
         found, params = jnp.eye(2), jnp.zeros(2)
@@ -300,7 +301,7 @@ def test_famo_by_hand():
 
 
 def test_weights_learned_stay_where_a_task_is_inactive():
-    transform = optim.uncertainty(num_tasks=2)
+    transform = weighting.uncertainty(num_tasks=2)
     params, found = jnp.zeros(2), jnp.eye(2)
     state = transform.init(params)
     active = jnp.array([True, False])
@@ -316,19 +317,22 @@ def test_weights_learned_stay_where_a_task_is_inactive():
     ('make', 'sentence'),
     [
         (
-            lambda: optim.mgda('l3'),
+            lambda: weighting.mgda('l3'),
             "normalization must be one of none, l2, loss, loss\\+, not 'l3'",
         ),
-        (lambda: optim.pcgrad(space='head'), "space must be 'representation' or 'shared'"),
-        (lambda: optim.cagrad(-1.0), 'c must be a number at least 0'),
-        (lambda: optim.fixed([1.0, -1.0]), 'weights must be finite and at least 0, not -1'),
-        (lambda: optim.dwa(0), 'steps_per_epoch must be an integer of at least 1, not 0'),
-        (lambda: optim.mgda_ub(report_every=0), 'report_every must be an integer of at least 1'),
-        (lambda: optim.mgda(solver='newton'), 'solver must be one of exact, frank_wolfe, not'),
-        (lambda: optim.mgda(num_tasks=0), 'num_tasks must be an integer of at least 1, not 0'),
-        (lambda: optim.upgrad([1.0, -1.0]), 'preference must be finite and at least 0, not -1'),
-        (lambda: optim.mgda_ub(safeguard=1, scale_heads=True), 'leave out scale_heads'),
-        (lambda: optim.nash_mtl(max_norm='a'), 'max_norm must be a number'),
+        (lambda: weighting.pcgrad(space='head'), "space must be 'representation' or 'shared'"),
+        (lambda: weighting.cagrad(-1.0), 'c must be a number at least 0'),
+        (lambda: weighting.fixed([1.0, -1.0]), 'weights must be finite and at least 0, not -1'),
+        (lambda: weighting.dwa(0), 'steps_per_epoch must be an integer of at least 1, not 0'),
+        (
+            lambda: weighting.mgda_ub(report_every=0),
+            'report_every must be an integer of at least 1',
+        ),
+        (lambda: weighting.mgda(solver='newton'), 'solver must be one of exact, frank_wolfe, not'),
+        (lambda: weighting.mgda(num_tasks=0), 'num_tasks must be an integer of at least 1, not 0'),
+        (lambda: weighting.upgrad([1.0, -1.0]), 'preference must be finite and at least 0, not -1'),
+        (lambda: weighting.mgda_ub(safeguard=1, scale_heads=True), 'leave out scale_heads'),
+        (lambda: weighting.nash_mtl(max_norm='a'), 'max_norm must be a number'),
     ],
 )
 def test_bad_options(make, sentence):
@@ -378,7 +382,7 @@ def shared_descent(transform, by_representation, jacobian):
 
 def test_theorem_1b_does_not_hold_as_printed():
     """Two tasks, Jacobians of full rank: the MGDA-UB direction raises a loss, 2 x 2 most often."""
-    shares, transform = {}, optim.mgda_ub()
+    shares, transform = {}, weighting.mgda_ub()
     for shape in ((2, 2), (5, 5), (20, 30)):
         rng = np.random.default_rng(0)
         found = [
@@ -392,7 +396,7 @@ def test_theorem_1b_does_not_hold_as_printed():
 
 
 def test_theorem_1b_holds_for_orthogonal_rows_of_equal_norm():
-    transform = optim.mgda_ub()
+    transform = weighting.mgda_ub()
     for seed in range(30):
         rng = np.random.default_rng(seed)
         by_representation, _ = random_case(rng, 3, 5, 8)
@@ -407,14 +411,14 @@ def test_theorem_1a_a_zero_direction_is_pareto_stationary():
     by_representation[2] = -(by_representation[0] + 2 * by_representation[1])
     by_task = linear_gradients(by_representation, jacobian)
     params = {'shared': jnp.zeros(8), 'heads': by_task.heads}
-    transform = optim.mgda_ub()
+    transform = weighting.mgda_ub()
     updates, state = transform.update(by_task, transform.init(params), params)
     assert np.abs(updates['shared']).max() < 1e-5
     np.testing.assert_allclose(state.weights @ (by_representation @ jacobian), 0, atol=1e-5)
 
 
 def test_mgda_is_a_common_descent_direction_where_mgda_ub_is_none():
-    rng, transform = np.random.default_rng(2), optim.mgda()
+    rng, transform = np.random.default_rng(2), weighting.mgda()
     for _ in range(30):
         case = random_case(rng, 3, 3, 3)
         assert shared_descent(transform, *case)[0].min() >= -1e-3
@@ -423,7 +427,7 @@ def test_mgda_is_a_common_descent_direction_where_mgda_ub_is_none():
 @pytest.mark.parametrize('size', [2, 4])
 def test_the_safeguard_restores_common_descent(size):
     rng = np.random.default_rng(3)
-    plain, safe = optim.mgda_ub(), optim.mgda_ub(safeguard=size)
+    plain, safe = weighting.mgda_ub(), weighting.mgda_ub(safeguard=size)
     repaired = 0
     for _ in range(40):
         case = random_case(rng, size, 6, 6, scales=10 ** rng.uniform(-1, 1, size=6))
@@ -440,7 +444,7 @@ def test_reports_of_mgda_ub_are_true():
     by_representation, jacobian = random_case(rng, 3, 4, 4)
     by_task = linear_gradients(by_representation, jacobian)
     params = {'shared': jnp.zeros(4), 'heads': by_task.heads}
-    transform = optim.mgda_ub(report_every=2)
+    transform = weighting.mgda_ub(report_every=2)
     state = transform.init(params)
     updates, state = transform.update(by_task, state, params)
     expected = by_representation @ jacobian @ np.asarray(updates['shared'], np.float64)
@@ -455,13 +459,15 @@ def test_reports_of_mgda_ub_are_true():
 @pytest.mark.parametrize('name', ['pcgrad', 'mgda', 'upgrad', 'cagrad', 'nash_mtl', 'imtl_g'])
 def test_float32_params_where_float64_is_enabled(name):
     with jax.enable_x64(True):
-        combined, _ = combine(getattr(optim, name), np.random.default_rng(6).normal(size=(3, 4)))
+        combined, _ = combine(
+            getattr(weighting, name), np.random.default_rng(6).normal(size=(3, 4))
+        )
         assert combined.dtype == jnp.float32
         assert np.isfinite(combined).all()
 
 
 def test_uncertainty_of_a_loss_of_zero_stays_finite():
-    weights, _ = run(optim.uncertainty(learning_rate=1.0, num_tasks=2), [[0.0, 1.0]] * 200)
+    weights, _ = run(weighting.uncertainty(learning_rate=1.0, num_tasks=2), [[0.0, 1.0]] * 200)
     assert np.isfinite(weights).all()
 
 
@@ -469,7 +475,7 @@ def test_uncertainty_of_a_loss_of_zero_stays_finite():
 def test_normalizations_by_tiny_losses_stay_finite(losses):
     found = np.random.default_rng(7).normal(size=(3, 5))
     for normalization in ('loss', 'loss+'):
-        make = lambda num_tasks, n=normalization: optim.mgda(n, num_tasks=num_tasks)
+        make = lambda num_tasks, n=normalization: weighting.mgda(n, num_tasks=num_tasks)
         _, state = combine(make, found, losses=jnp.array(losses))
         assert np.isfinite(state.weights).all()
 
@@ -481,7 +487,7 @@ def test_nash_mtl_is_finite_near_stationary_points():
     shares = rng.dirichlet(np.full(3, 3), size=2000)
     combined = np.einsum('nt,ntp->np', shares[:, :-1], found[:, :-1])
     found[:, -1] = 1e-4 * rng.normal(size=(2000, 5)) - combined / shares[:, -1:]
-    transform, params = optim.nash_mtl(num_tasks=3), jnp.zeros(5)
+    transform, params = weighting.nash_mtl(num_tasks=3), jnp.zeros(5)
     update = lambda stack: transform.update(stack, transform.init(params), params)[0]
     updates = jax.jit(functools.partial(jax.lax.map, update))(jnp.asarray(found, jnp.float32))
     assert np.isfinite(updates).all()

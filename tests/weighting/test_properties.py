@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from optim.properties import METHODS, PROPERTIES, having
-from optim.stacked import PARAMETERS, TASKS, Step, first_update, first_updates
+from weighting.properties import METHODS, PROPERTIES, having
+from weighting.stacked import PARAMETERS, TASKS, Step, first_update, first_updates
 
-from tag_jax import optim
+from tag_jax import weighting
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
@@ -166,7 +166,7 @@ def test_a_task_masked_for_pcgrad_is_no_task_in_distribution():
 
         @jax.vmap
         def draw(seed):
-            transform = optim.pcgrad(seed=seed, num_tasks=size)
+            transform = weighting.pcgrad(seed=seed, num_tasks=size)
             stack = jnp.asarray(gradients, jnp.float32)
             return transform.update(stack, transform.init(params), params, **arguments)[0]
 
@@ -281,7 +281,7 @@ def test_float32_is_close_to_float64(name):
 def test_pcgrad_is_upgrad_of_the_sum_for_two_tasks():
     rng = np.random.default_rng(10)
     steps = [Step(rng.normal(size=(2, 3))) for _ in range(20)]
-    summed = first_updates(optim.upgrad(preference=1.0, num_tasks=TASKS), steps)
+    summed = first_updates(weighting.upgrad(preference=1.0, num_tasks=TASKS), steps)
     for expected, found in zip(summed, combine_all('pcgrad', steps), strict=True):
         assert_close(found.combined, expected.combined)
 

@@ -1,6 +1,6 @@
 """What task weighting costs: time and compiled FLOPs of a training step, beside the plain sum.
 
-    python -m experiments.benchmarks.optim [--tasks=2,9,40] [--rounds=31]
+    python -m experiments.benchmarks.weighting [--tasks=2,9,40] [--rounds=31]
 
 One process; a small convolutional encoder, batches of 64 pictures of 32 x 32 x 3, a classifier of
 ten classes for each task, Adam. The plain step is `jax.grad` of the summed losses. A
@@ -21,7 +21,7 @@ from absl import flags
 
 from experiments import launch
 from experiments.benchmarks import encoders, timing
-from tag_jax import gradients, optim
+from tag_jax import gradients, weighting
 
 flags.DEFINE_list('tasks', ['2', '9', '40'], 'Numbers of tasks.')
 flags.DEFINE_integer('rounds', 31, 'Steps timed for each method.')
@@ -31,22 +31,22 @@ flags.DEFINE_list('only', [], 'Methods to measure; all if empty.')
 FLAGS = flags.FLAGS
 
 IN_ONE_PASS = {
-    'equal': optim.equal,
-    'mgda_ub': optim.mgda_ub,
-    'mgda_ub, Frank-Wolfe': functools.partial(optim.mgda_ub, solver='frank_wolfe'),
-    'mgda_ub, reported every 10': functools.partial(optim.mgda_ub, report_every=10),
-    'mgda_ub, safeguard of 1': functools.partial(optim.mgda_ub, safeguard=1),
-    'uncertainty': optim.uncertainty,
-    'gradnorm': optim.gradnorm,
-    'dwa': functools.partial(optim.dwa, 100),
-    'rlw': optim.rlw,
-    'famo': optim.famo,
+    'equal': weighting.equal,
+    'mgda_ub': weighting.mgda_ub,
+    'mgda_ub, Frank-Wolfe': functools.partial(weighting.mgda_ub, solver='frank_wolfe'),
+    'mgda_ub, reported every 10': functools.partial(weighting.mgda_ub, report_every=10),
+    'mgda_ub, safeguard of 1': functools.partial(weighting.mgda_ub, safeguard=1),
+    'uncertainty': weighting.uncertainty,
+    'gradnorm': weighting.gradnorm,
+    'dwa': functools.partial(weighting.dwa, 100),
+    'rlw': weighting.rlw,
+    'famo': weighting.famo,
     **{
-        name: functools.partial(getattr(optim, name), space='representation')
+        name: functools.partial(getattr(weighting, name), space='representation')
         for name in ('pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'aligned_mtl', 'nash_mtl')
     },
 }
-SHARED = {'mgda': optim.mgda}
+SHARED = {'mgda': weighting.mgda}
 
 
 def main():
@@ -100,9 +100,9 @@ def plain_step(problem, model_state):
     return adam, step
 
 
-def weighted_step(problem, model_state, weighting):
+def weighted_step(problem, model_state, weigh):
     """Adam behind a task weighting."""
-    transform = optax.chain(weighting, optax.adam(1e-3))
+    transform = optax.chain(weigh, optax.adam(1e-3))
 
     def step(params, state, batch):
         by_task, _ = gradients.task_gradients(problem, params, model_state, batch)

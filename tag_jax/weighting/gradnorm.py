@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tag_jax.optim.weighting import Rule, check_number, mean_over, weighting
+from tag_jax.weighting.rule import Rule, check_number, mean_over, weighting
 
 # The least weight of a task: Adam may step across zero.
 LEAST = 1e-3

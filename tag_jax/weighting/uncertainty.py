@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from numpy.typing import ArrayLike
 
-from tag_jax.optim.weighting import Rule, by_task_array, check_number, weighting
+from tag_jax.weighting.rule import Rule, by_task_array, check_number, weighting
 
 # log sigma^2 stays within this of 0, so that a loss of zero cannot drive its weight to infinity.
 LARGEST = 10.0

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tag_jax.active_set import norms_and_cosines
-from tag_jax.optim.weighting import check_number, stateless, weighting
+from tag_jax.weighting.active_set import norms_and_cosines
+from tag_jax.weighting.rule import check_number, stateless, weighting
 
 # Newton steps per sqrt(T): far away each lowers the objective by a constant, nearby digits double.
 MAX_STEPS = 50

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tag_jax.optim.weighting import Rule, check_number, static_integer, weighting
+from tag_jax.weighting.rule import Rule, check_number, static_integer, weighting
 
 
 class DWAState(NamedTuple):

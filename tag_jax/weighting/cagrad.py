@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tag_jax import active_set
-from tag_jax.active_set import norms_and_cosines
-from tag_jax.min_norm import equal_shares
-from tag_jax.optim.weighting import check_number, stateless, weighting
+from tag_jax.weighting import active_set
+from tag_jax.weighting.active_set import norms_and_cosines
+from tag_jax.weighting.min_norm import equal_shares
+from tag_jax.weighting.rule import check_number, stateless, weighting
 
 # A combined gradient counts for at least so many times the rounding error of its length.
 SIGNIFICANT = 4

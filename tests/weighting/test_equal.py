@@ -4,13 +4,13 @@ import numpy as np
 import optax
 import pytest
 
-from tag_jax import gradients, optim
+from tag_jax import gradients, weighting
 
 
 def test_equal_weights_are_the_gradient_of_the_sum(problem, point, batch):
     params, state = point
     found, _ = gradients.task_gradients(problem, params, state, batch)
-    transform = optim.equal()
+    transform = weighting.equal()
     updates, _ = transform.update(found, transform.init(params), params)
     expected = jax.grad(lambda p: gradients.task_losses(problem, p, state, batch)[0].sum())(params)
     assert jax.tree.structure(updates) == jax.tree.structure(params)
@@ -20,7 +20,7 @@ def test_equal_weights_are_the_gradient_of_the_sum(problem, point, batch):
 
 
 def test_a_chain_trains(problem, point, batch):
-    transform = optax.chain(optim.equal(), optax.clip_by_global_norm(1.0), optax.adamw(1e-2))
+    transform = optax.chain(weighting.equal(), optax.clip_by_global_norm(1.0), optax.adamw(1e-2))
 
     @jax.jit
     def step(params, state, opt_state):
@@ -43,12 +43,12 @@ def test_transforms_before_it_are_refused(problem, point, batch, before):
     """They would scale or clip the gradients that the vjp holds, and so the result."""
     params, state = point
     found, _ = gradients.task_gradients(problem, params, state, batch)
-    chain = optax.chain(before, optim.equal())
+    chain = optax.chain(before, weighting.equal())
     with pytest.raises(TypeError, match='let it stand first in the chain'):
         chain.update(found, chain.init(params), params)
 
 
 def test_anything_else_than_task_gradients_is_refused(problem, point):
-    transform = optim.equal()
+    transform = weighting.equal()
     with pytest.raises(TypeError, match='let it stand first in the chain'):
         transform.update(jax.tree.map(jnp.ones_like, point[0]), transform.init(point[0]))

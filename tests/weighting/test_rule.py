@@ -10,26 +10,27 @@ import pytest
 from flax import nnx
 from flax.training.train_state import TrainState
 from jax.sharding import NamedSharding, PartitionSpec
-from optim.properties import METHODS
 from small import TASKS, make_split
+from weighting.properties import METHODS
 
-from tag_jax import gradients, min_norm, optim
+from tag_jax import gradients, weighting
 from tag_jax.problem import Batch, from_functions
+from tag_jax.weighting import min_norm
 
 # Every method in the representation space where it has one, as launchers use it.
 IN_ONE_PASS = {
-    'equal': optim.equal,
-    'fixed': functools.partial(optim.fixed, {'sign': 1.0, 'octant': 0.5, 'radius': 2.0}),
-    'mgda_ub': optim.mgda_ub,
-    'mgda_ub, loss+': functools.partial(optim.mgda_ub, 'loss+'),
-    'mgda_ub, safe': functools.partial(optim.mgda_ub, safeguard=2),
-    'uncertainty': optim.uncertainty,
-    'gradnorm': optim.gradnorm,
-    'dwa': functools.partial(optim.dwa, 5),
-    'rlw': optim.rlw,
-    'famo': optim.famo,
+    'equal': weighting.equal,
+    'fixed': functools.partial(weighting.fixed, {'sign': 1.0, 'octant': 0.5, 'radius': 2.0}),
+    'mgda_ub': weighting.mgda_ub,
+    'mgda_ub, loss+': functools.partial(weighting.mgda_ub, 'loss+'),
+    'mgda_ub, safe': functools.partial(weighting.mgda_ub, safeguard=2),
+    'uncertainty': weighting.uncertainty,
+    'gradnorm': weighting.gradnorm,
+    'dwa': functools.partial(weighting.dwa, 5),
+    'rlw': weighting.rlw,
+    'famo': weighting.famo,
     **{
-        name: functools.partial(getattr(optim, name), space='representation')
+        name: functools.partial(getattr(weighting, name), space='representation')
         for name in ('pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'aligned_mtl', 'nash_mtl')
     },
 }
@@ -95,7 +96,7 @@ def test_a_chain_trains(problem, point, batch, name):
         losses.append(now.sum())
     assert np.isfinite(losses).all()
     assert losses[-1] < 0.8 * losses[0]
-    found = optim.diagnostics(opt_state)
+    found = weighting.diagnostics(opt_state)
     assert found['weights'].shape == (3,)
     assert found['active'].all()
 
@@ -128,16 +129,16 @@ def test_representation_space_needs_one_backward_pass(convolutional_problem, bat
         compiled = jax.jit(step).lower(params, transform.init(params)).compile()
         return compiled.cost_analysis()['flops']
 
-    plain = flops(optim.equal())
-    assert flops(optim.mgda_ub()) < 1.2 * plain
-    assert flops(optim.mgda()) > 1.5 * plain
+    plain = flops(weighting.equal())
+    assert flops(weighting.mgda_ub()) < 1.2 * plain
+    assert flops(weighting.mgda()) > 1.5 * plain
 
 
 def test_heads_are_plain_or_scaled(problem, point, batch):
     params, state = point
     by_task, _ = gradients.task_gradients(problem, params, state, batch)
-    plain, opt_state = one_step(problem, point, batch, optim.mgda_ub())
-    scaled, _ = one_step(problem, point, batch, optim.mgda_ub(scale_heads=True))
+    plain, opt_state = one_step(problem, point, batch, weighting.mgda_ub())
+    scaled, _ = one_step(problem, point, batch, weighting.mgda_ub(scale_heads=True))
     assert_trees_close(plain['heads'], by_task.heads)
     assert_trees_close(plain['shared'], scaled['shared'])
     for weight, task in zip(opt_state.weights, by_task.task_names, strict=True):
@@ -149,11 +150,11 @@ def test_diagnostics_of_a_step(problem, point, batch):
     params, state = point
     by_task, _ = gradients.task_gradients(problem, params, state, batch)
     for transform, stack in (
-        (optim.mgda_ub(), by_task.representation),
-        (optim.mgda(), by_task.shared()),
+        (weighting.mgda_ub(), by_task.representation),
+        (weighting.mgda(), by_task.shared()),
     ):
         _, opt_state = one_step(problem, point, batch, optax.chain(transform, optax.sgd(0.1)))
-        found = optim.diagnostics(opt_state)
+        found = weighting.diagnostics(opt_state)
         gram = np.asarray(gradients.products(stack, stack))
         np.testing.assert_allclose(found['gram'], gram, rtol=1e-3, atol=1e-7)
         np.testing.assert_allclose(found['cosines'], gradients.cosines(stack, stack), atol=1e-4)
@@ -166,13 +167,13 @@ def test_diagnostics_of_a_step(problem, point, batch):
 def test_diagnostics_are_found_wherever_they_are(problem, point, batch):
     params, _ = point
     for transform in (
-        optim.mgda_ub(),
-        optax.chain(optim.mgda_ub(), optax.adam(1e-3)),
-        optax.inject_hyperparams(optim.cagrad)(c=0.3),
+        weighting.mgda_ub(),
+        optax.chain(weighting.mgda_ub(), optax.adam(1e-3)),
+        optax.inject_hyperparams(weighting.cagrad)(c=0.3),
     ):
-        assert optim.diagnostics(transform.init(params))['weights'].shape == (3,)
+        assert weighting.diagnostics(transform.init(params))['weights'].shape == (3,)
     with pytest.raises(ValueError, match='holds 0 task weightings, not one'):
-        optim.diagnostics(optax.adam(1e-3).init(params))
+        weighting.diagnostics(optax.adam(1e-3).init(params))
 
 
 def test_a_masked_task_is_no_task(problem, point, batch):
@@ -180,34 +181,34 @@ def test_a_masked_task_is_no_task(problem, point, batch):
     params, state = point
     hidden = batch._replace(mask={'octant': jnp.zeros(32, bool)})
     two = make_functions(('sign', 'radius'))
-    _, opt_state = one_step(problem, point, hidden, optim.mgda_ub())
+    _, opt_state = one_step(problem, point, hidden, weighting.mgda_ub())
     fewer = (
         {**params, 'heads': {t: params['heads'][t] for t in two.task_names}},
         {**state, 'heads': {t: state['heads'][t] for t in two.task_names}},
     )
-    _, expected = one_step(two, fewer, batch, optim.mgda_ub())
+    _, expected = one_step(two, fewer, batch, weighting.mgda_ub())
     assert opt_state.weights[1] == 0
     np.testing.assert_allclose(opt_state.weights[jnp.array([0, 2])], expected.weights, atol=1e-5)
 
 
 def test_inject_hyperparams(problem, point, batch):
     """Numbers may be injected, and scheduled; what must be static says so."""
-    transform = optax.inject_hyperparams(optim.cagrad)(c=optax.linear_schedule(0.0, 0.8, 2))
+    transform = optax.inject_hyperparams(weighting.cagrad)(c=optax.linear_schedule(0.0, 0.8, 2))
     _, state = one_step(problem, point, batch, transform)
     again, state = one_step(problem, point, batch, transform, state)
     assert float(state.hyperparams['c']) == pytest.approx(0.4)
-    expected, _ = one_step(problem, point, batch, optim.cagrad(c=0.4))
+    expected, _ = one_step(problem, point, batch, weighting.cagrad(c=0.4))
     assert_trees_close(again, expected, 1e-3, 1e-5)
-    chain = lambda rate: optax.chain(optim.mgda_ub(), optax.sgd(rate))
+    chain = lambda rate: optax.chain(weighting.mgda_ub(), optax.sgd(rate))
     whole = optax.inject_hyperparams(chain)(0.1)
     updates, _ = one_step(problem, point, batch, whole)
-    direction, _ = one_step(problem, point, batch, optim.mgda_ub())
+    direction, _ = one_step(problem, point, batch, weighting.mgda_ub())
     assert_trees_close(updates, jax.tree.map(lambda g: -0.1 * g, direction))
-    updates, _ = one_step(problem, point, batch, optax.inject_hyperparams(optim.mgda_ub)())
+    updates, _ = one_step(problem, point, batch, optax.inject_hyperparams(weighting.mgda_ub)())
     assert_trees_close(updates, direction)
     with pytest.raises(ValueError, match="safeguard must be static: .* static_args='safeguard'"):
-        optax.inject_hyperparams(optim.mgda_ub)(safeguard=1).init(point[0])
-    static = optax.inject_hyperparams(optim.mgda_ub, static_args='safeguard')(safeguard=1)
+        optax.inject_hyperparams(weighting.mgda_ub)(safeguard=1).init(point[0])
+    static = optax.inject_hyperparams(weighting.mgda_ub, static_args='safeguard')(safeguard=1)
     one_step(problem, point, batch, static)
 
 
@@ -215,17 +216,17 @@ def test_multi_steps_inside_the_chain(problem, point):
     """Accumulation after the weighting: the mean of the combined gradients of two batches."""
     batches = [Batch(*make_split(32, seed)) for seed in (1, 2)]
     accumulate = optax.MultiSteps(optax.sgd(1.0), every_k_schedule=2)
-    transform = optax.chain(optim.mgda_ub(), accumulate.gradient_transformation())
+    transform = optax.chain(weighting.mgda_ub(), accumulate.gradient_transformation())
     first, state = one_step(problem, point, batches[0], transform)
     second, _ = one_step(problem, point, batches[1], transform, state)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(first))
-    singles = [one_step(problem, point, batch, optim.mgda_ub())[0] for batch in batches]
+    singles = [one_step(problem, point, batch, weighting.mgda_ub())[0] for batch in batches]
     expected = jax.tree.map(lambda a, b: -(a + b) / 2, *singles)
     assert_trees_close(second, expected)
 
 
 def test_apply_if_finite_after_it(problem, point, batch):
-    transform = optax.chain(optim.mgda_ub(), optax.apply_if_finite(optax.adam(1e-2), 3))
+    transform = optax.chain(weighting.mgda_ub(), optax.apply_if_finite(optax.adam(1e-2), 3))
     updates, state = one_step(problem, point, batch, transform)
     assert any(np.any(leaf) for leaf in jax.tree.leaves(updates))
     bad = batch._replace(targets={**batch.targets, 'radius': jnp.full(32, jnp.nan)})
@@ -254,7 +255,7 @@ def test_one_broken_batch_changes_nothing_learned(problem, point, batch, name):
         if n == 2:
             assert_trees_close(state[0].rule, before)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
-    assert np.isfinite(optim.diagnostics(state)['weights']).all()
+    assert np.isfinite(weighting.diagnostics(state)['weights']).all()
 
 
 @pytest.mark.parametrize(
@@ -286,7 +287,7 @@ def test_one_broken_batch_changes_nothing_learned(problem, point, batch, name):
 )
 def test_nothing_in_front_or_around_it_passes_silently(problem, point, batch, wrap):
     """Some fail in our words, some in optax's."""
-    transform = wrap(optim.mgda_ub())
+    transform = wrap(weighting.mgda_ub())
     with pytest.raises((TypeError, ValueError, AttributeError)):
         one_step(problem, point, batch, transform)
 
@@ -306,12 +307,12 @@ def test_networks_side_by_side(problem, batch):
         for k, key in enumerate(keys):
             alone, state = jax.jit(step)(key)
             assert_trees_close(jax.tree.map(lambda x, k=k: x[k], together), alone, 1e-3, 1e-5)
-            found = optim.diagnostics(states)['weights'][k]
-            np.testing.assert_allclose(found, optim.diagnostics(state)['weights'], atol=1e-4)
+            found = weighting.diagnostics(states)['weights'][k]
+            np.testing.assert_allclose(found, weighting.diagnostics(state)['weights'], atol=1e-4)
 
 
 @pytest.mark.parametrize(
-    'make', [optim.mgda_ub, optim.mgda, optim.upgrad], ids=['ub', 'mgda', 'up']
+    'make', [weighting.mgda_ub, weighting.mgda, weighting.upgrad], ids=['ub', 'mgda', 'up']
 )
 def test_sharded_over_the_batch(problem, point, batch, make):
     """The Gram matrix is reduced over devices before it is used."""
@@ -326,7 +327,7 @@ def test_sharded_over_the_batch(problem, point, batch, make):
     found, states = one_step(problem, copied, spread, transform)
     expected, state = one_step(problem, point, batch, transform)
     assert_trees_close(found, expected, 1e-5, 1e-6)
-    weights = [optim.diagnostics(s)['weights'] for s in (states, state)]
+    weights = [weighting.diagnostics(s)['weights'] for s in (states, state)]
     np.testing.assert_allclose(*weights, atol=1e-5)
 
 
@@ -339,7 +340,7 @@ def test_meshes_with_explicit_axes_are_refused(problem, point, batch):
 
 def test_the_train_state_of_flax(problem, point, batch):
     params, model_state = point
-    transform = optax.chain(optim.mgda_ub(), optax.adam(1e-2))
+    transform = optax.chain(weighting.mgda_ub(), optax.adam(1e-2))
     state = TrainState.create(apply_fn=problem.predict, params=params, tx=transform)
     by_task, _ = gradients.task_gradients(problem, params, model_state, batch)
     updates, _ = transform.update(by_task, transform.init(params), params)
@@ -388,15 +389,17 @@ def test_what_does_not_fit_the_tasks_is_named(problem, point, batch):
     misspelt = batch._replace(mask={'radios': jnp.ones(32, bool)})
     with pytest.raises(ValueError, match="a mask for 'radios', and no targets of that name"):
         gradients.task_losses(problem, *point, misspelt)
-    transform = optim.pcgrad(num_tasks=3)
+    transform = weighting.pcgrad(num_tasks=3)
     with pytest.raises(ValueError, match='pcgrad.. has no shared parameters to work on'):
         transform.update({}, transform.init({}), {}, losses=jnp.ones(3))
     with pytest.raises(TypeError, match='stacked gradients are for methods with space="shared"'):
-        optim.gradnorm(num_tasks=3).update(jnp.ones((3, 2)), optim.gradnorm(num_tasks=3).init(None))
+        weighting.gradnorm(num_tasks=3).update(
+            jnp.ones((3, 2)), weighting.gradnorm(num_tasks=3).init(None)
+        )
 
 
 def test_losses_after_a_step_that_are_not_finite_teach_nothing():
-    transform, params = optim.famo(num_tasks=2), jnp.zeros(2)
+    transform, params = weighting.famo(num_tasks=2), jnp.zeros(2)
     state = transform.init(params)
     for losses, after in (([1.0, 1], [0.9, 0.9]), ([0.9, 0.9], [0.5, jnp.nan]), ([0.5, 0.9], None)):
         extra = {} if after is None else {'losses_after': jnp.array(after)}
@@ -415,7 +418,7 @@ def test_task_gradients_as_an_extra_argument_for_nnx_optimizers(problem, batch):
 
     params, state = problem.init(jax.random.key(0))
     by_task, _ = gradients.task_gradients(problem, params, state, batch)
-    transform = optax.chain(optim.mgda_ub(), optax.adam(1e-2))
+    transform = optax.chain(weighting.mgda_ub(), optax.adam(1e-2))
     updates, _ = transform.update(by_task, transform.init(params), params)
     expected = optax.apply_updates(params, updates)
 
@@ -428,14 +431,14 @@ def test_task_gradients_as_an_extra_argument_for_nnx_optimizers(problem, batch):
 
 def test_the_number_of_tasks_must_be_known(problem, point, batch):
     with pytest.raises(ValueError, match=r'mgda\(\) cannot count the tasks: .* pass num_tasks='):
-        optim.mgda().init({'w': jnp.zeros(3)})
+        weighting.mgda().init({'w': jnp.zeros(3)})
     with pytest.raises(
         ValueError, match=r'mgda_ub\(\) cannot count .* TaskGradients .*: gradients st'
     ):
-        optim.mgda_ub().init({'w': jnp.zeros(3)})
+        weighting.mgda_ub().init({'w': jnp.zeros(3)})
     params, state = point
     by_task, _ = gradients.task_gradients(problem, params, state, batch)
-    other = optim.mgda_ub(num_tasks=2)
+    other = weighting.mgda_ub(num_tasks=2)
     with pytest.raises(ValueError, match='initialised for 2 tasks, and .* gradients of 3'):
         other.update(by_task, other.init(params), params)
 
@@ -452,23 +455,23 @@ def test_the_number_of_tasks_must_be_known(problem, point, batch):
     ],
 )
 def test_stacked_gradients_are_checked_against_the_params(stack, sentence):
-    params, transform = {'w': jnp.zeros(4)}, optim.mgda(num_tasks=2)
+    params, transform = {'w': jnp.zeros(4)}, weighting.mgda(num_tasks=2)
     with pytest.raises(TypeError, match=sentence):
         transform.update(stack, transform.init(params), params)
 
 
 def test_stacked_gradients_say_what_they_lack():
     params, stack = {'w': jnp.zeros(4)}, {'w': jnp.ones((2, 4))}
-    needs = optim.mgda('loss', num_tasks=2)
+    needs = weighting.mgda('loss', num_tasks=2)
     with pytest.raises(ValueError, match=r'mgda\(\) needs losses: pass losses= to update'):
         needs.update(stack, needs.init(params), params)
-    wrong = optim.mgda(num_tasks=2)
+    wrong = weighting.mgda(num_tasks=2)
     with pytest.raises(ValueError, match='active= needs one entry for each of the 2 tasks'):
         wrong.update(stack, wrong.init(params), params, active=jnp.ones(3, bool))
-    named = optim.fixed({'a': 1.0, 'b': 2.0}, num_tasks=2)
+    named = weighting.fixed({'a': 1.0, 'b': 2.0}, num_tasks=2)
     with pytest.raises(ValueError, match='stacked gradients have no task names'):
         named.update(stack, named.init(params), params)
-    by_representation, uncounted = optim.mgda_ub(num_tasks=2), optim.mgda()
+    by_representation, uncounted = weighting.mgda_ub(num_tasks=2), weighting.mgda()
     state = wrong.init(params)
     with pytest.raises(TypeError, match=r'mgda_ub\(\) takes TaskGradients .* first in the chain'):
         by_representation.update(stack, state, params)
@@ -478,23 +481,23 @@ def test_stacked_gradients_say_what_they_lack():
 
 def test_fixed_weights_by_name(problem, point, batch):
     _, state = one_step(
-        problem, point, batch, optim.fixed({'radius': 3.0, 'sign': 1.0, 'octant': 2.0})
+        problem, point, batch, weighting.fixed({'radius': 3.0, 'sign': 1.0, 'octant': 2.0})
     )
     np.testing.assert_array_equal(state.weights, [1, 2, 3])
     with pytest.raises(ValueError, match='weights needs an entry for each of the tasks sign'):
-        one_step(problem, point, batch, optim.fixed({'radius': 3.0}))
+        one_step(problem, point, batch, weighting.fixed({'radius': 3.0}))
     with pytest.raises(ValueError, match='weights needs one number for each of the 3 tasks'):
-        one_step(problem, point, batch, optim.fixed([1.0, 2.0]))
+        one_step(problem, point, batch, weighting.fixed([1.0, 2.0]))
 
 
 def test_a_rule_of_ones_own(problem, point, batch):
     """Inverse losses in four lines."""
-    rule = optim.Rule(
+    rule = weighting.Rule(
         init=lambda size: (),
         weigh=lambda tasks, state, step: (1 / (tasks.losses + 1e-8), state),
         needs_losses=True,
     )
-    updates, state = one_step(problem, point, batch, optim.weighting('inverse', rule))
+    updates, state = one_step(problem, point, batch, weighting.weighting('inverse', rule))
     params, model_state = point
     by_task, _ = gradients.task_gradients(problem, params, model_state, batch)
     np.testing.assert_allclose(state.weights, 1 / by_task.losses, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""What is true of each method, stated once; tests/optim checks it and docs/methods.md shows it.
+"""What is true of each method, stated once; tests/weighting checks it and docs/methods.md shows it.
 
 permutation   reordering the tasks changes nothing
 homogeneous   gradients times c > 0 give the result times c
@@ -13,26 +13,26 @@ one pass      needs no Gram matrix, hence one backward pass in any case
 
 import functools
 
-from tag_jax import optim
+from tag_jax import weighting
 
 METHODS = {
-    'equal': optim.equal,
-    'fixed': functools.partial(optim.fixed, 2.0),
-    'mgda': optim.mgda,
-    'mgda, l2': functools.partial(optim.mgda, normalization='l2'),
-    'mgda, l2, rescaled': functools.partial(optim.mgda, normalization='l2', rescale=True),
-    'uncertainty': optim.uncertainty,
-    'gradnorm': functools.partial(optim.gradnorm, space='shared'),
-    'pcgrad': optim.pcgrad,
-    'cagrad': optim.cagrad,
-    'cagrad, c = 1.5': functools.partial(optim.cagrad, c=1.5),
-    'upgrad': optim.upgrad,
-    'imtl_g': optim.imtl_g,
-    'aligned_mtl': optim.aligned_mtl,
-    'nash_mtl': optim.nash_mtl,
-    'dwa': functools.partial(optim.dwa, 10),
-    'rlw': optim.rlw,
-    'famo': optim.famo,
+    'equal': weighting.equal,
+    'fixed': functools.partial(weighting.fixed, 2.0),
+    'mgda': weighting.mgda,
+    'mgda, l2': functools.partial(weighting.mgda, normalization='l2'),
+    'mgda, l2, rescaled': functools.partial(weighting.mgda, normalization='l2', rescale=True),
+    'uncertainty': weighting.uncertainty,
+    'gradnorm': functools.partial(weighting.gradnorm, space='shared'),
+    'pcgrad': weighting.pcgrad,
+    'cagrad': weighting.cagrad,
+    'cagrad, c = 1.5': functools.partial(weighting.cagrad, c=1.5),
+    'upgrad': weighting.upgrad,
+    'imtl_g': weighting.imtl_g,
+    'aligned_mtl': weighting.aligned_mtl,
+    'nash_mtl': weighting.nash_mtl,
+    'dwa': functools.partial(weighting.dwa, 10),
+    'rlw': weighting.rlw,
+    'famo': weighting.famo,
 }
 
 PROPERTIES = {

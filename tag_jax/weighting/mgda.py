@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tag_jax import gradients, min_norm
-from tag_jax.optim.weighting import stateless, static_integer, weighting
+from tag_jax import gradients
+from tag_jax.weighting import min_norm
+from tag_jax.weighting.rule import stateless, static_integer, weighting
 
 NORMALIZATIONS = ('none', 'l2', 'loss', 'loss+')
 SOLVERS = {'exact': min_norm.min_norm_weights, 'frank_wolfe': min_norm.frank_wolfe_weights}

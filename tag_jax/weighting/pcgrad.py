@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tag_jax.active_set import norms_and_cosines
-from tag_jax.optim.weighting import Rule, weighting
+from tag_jax.weighting.active_set import norms_and_cosines
+from tag_jax.weighting.rule import Rule, weighting
 
 
 def pcgrad(

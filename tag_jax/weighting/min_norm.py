@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from numpy.typing import ArrayLike
 
-from tag_jax import active_set
+from tag_jax.weighting import active_set
 
 
 @jax.jit
@@ -33,7 +33,7 @@ def min_norm_weights(gram: ArrayLike, active: ArrayLike | None = None) -> jax.Ar
       ValueError: if the matrix is not square, or active is not `[T]`.
 
     Examples:
-      >>> from tag_jax import min_norm
+      >>> from tag_jax.weighting import min_norm
       >>> gram = [[1.0, 0.0], [0.0, 3.0]]
       >>> weights = min_norm.min_norm_weights(gram)
       >>> weights.tolist(), float(min_norm.duality_gap(gram, weights))

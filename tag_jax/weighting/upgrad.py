@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import optax
 from numpy.typing import ArrayLike
 
-from tag_jax import active_set
-from tag_jax.min_norm import equal_shares
-from tag_jax.optim.weighting import by_task_array, check_weights, stateless, weighting
+from tag_jax.weighting import active_set
+from tag_jax.weighting.min_norm import equal_shares
+from tag_jax.weighting.rule import by_task_array, check_weights, stateless, weighting
 
 
 def upgrad(

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tag_jax.optim.weighting import Rule, weighting
+from tag_jax.weighting.rule import Rule, weighting
 
 
 def rlw(seed: int = 0, num_tasks: int | None = None) -> optax.GradientTransformationExtraArgs:
