@@ -47,7 +47,7 @@ def test_the_example_of_grouping_runs(problem, dataset, tmp_path, monkeypatch):
     names = {'grouping': grouping, 'problem': problem, 'dataset': dataset, 'config': config}
     (snippet,) = PYTHON.findall(GROUPING)
     exec(compile(snippet, 'docs/grouping.md', 'exec'), names)
-    assert names['result'].method == 'subsets'
+    assert names['result'].method == 'subsets(count=40)'
 
 
 def test_bringing_a_model_takes_under_thirty_lines():

@@ -133,7 +133,8 @@ def standard_stages(budget: float, config: TrainingConfig, *search: Stage) -> tu
 
 def _plain(value):
     if isinstance(value, list | tuple):
-        return '+'.join(map(_plain, value)) if value else 'none'
+        nested = any(isinstance(one, list | tuple) for one in value)
+        return (' | ' if nested else ' + ').join(map(_plain, value)) if value else 'none'
     if isinstance(value, Mapping):
         return ','.join(f'{key}:{_plain(one)}' for key, one in value.items())
     return f'{value:g}' if isinstance(value, float) else str(value)

@@ -132,7 +132,7 @@ class Trainer:
         """How many steps a fraction of training is: of those that the all-in-one network takes.
 
         Early stopping ends that network after some of the steps allowed, so a fraction of these
-        would be more than its share.
+        would be more than its share. Where there is an evaluation, it is a step that has one.
 
         Args:
           fraction: above 0 and at most 1.
@@ -140,7 +140,8 @@ class Trainer:
         taken = self.run.config.steps
         if self.run.config.patience:
             taken, _ = self.reference
-        return max(1, round(fraction * taken))
+        every, steps = self.run.config.eval_every, fraction * taken
+        return max(1, round(steps) if steps < every else every * round(steps / every))
 
     def measured(self, **changes: Any) -> tuple[AffinitySummary, int, float]:
         """(`AffinitySummary`, steps, seconds) of an all-in-one network.

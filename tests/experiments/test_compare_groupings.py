@@ -68,7 +68,7 @@ def test_bad_input_ends_with_a_sentence(table):
     check_sentences(
         'compare_groupings',
         [
-            (['--methods=best'], "there is no method 'best'"),
+            (['--methods=best'], "there is no method called 'best'"),
             (['--budgets=2.5'], 'the number of tasks, 8, not 2.5'),
             (['--budgets=9'], 'budget must be an integer between 1 and the number of tasks, 8'),
             (['--budgets=inf'], '--budgets must be finite, not inf'),

@@ -41,7 +41,7 @@ def test_the_main_job(finished):
     assert done.stderr == '', 'no progress bar and no noise where output is not a terminal'
     assert {file.name for file in run.iterdir()} == {
         'config.json', 'metrics.jsonl', 'affinity.npz', 'results.json', 'checkpoints',
-        'affinity.png', 'groups.png', 'curves.png', 'report.html',
+        'affinity.png', 'groups.png', 'curves.png', 'report.html', 'networks',
     }  # fmt: skip
     results = workdir.read_json(run / 'results.json')
     assert len(results['task_names']) == 8
