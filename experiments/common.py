@@ -1,4 +1,4 @@
-"""What launchers that train share: flags, and the way from a dataset to a problem."""
+"""Flags of the launchers that train, and the way from a dataset to a problem."""
 
 import dataclasses
 import functools
@@ -233,7 +233,7 @@ def budgets(dataset):
 
 
 def comparison_settings(dataset, budgets, config):
-    """What config.json of a launcher that compares ways to group says, as JSON types."""
+    """The settings of a comparison for config.json, as JSON types."""
     return {
         'dataset': dataset.name,
         'budgets': budgets,
@@ -343,7 +343,7 @@ def units(default=None):
 
 
 def settings_of_network(default_units=None):
-    """What the flags say of the networks, as JSON types."""
+    """The settings of the networks that the flags ask for, as JSON types."""
     found = {name: FLAGS[name].value for name in _NETWORK}
     found['network'] = _network_name()
     return found | ({'widths': list(units(default_units))} if found['network'] == 'mlp' else {})
@@ -440,7 +440,7 @@ def _encoder(shape, dense_units):
 
 
 def _width(shape, default_units=None):
-    """What multiplies the channels: --width, or as --size asks."""
+    """The factor of the channels: --width, or the one that --size asks for."""
     if FLAGS.size is not None:
         if FLAGS['width'].present:
             raise ValueError('--size sets the width: leave --width out')

@@ -1,4 +1,4 @@
-"""What a grouping costs to find, and what it gains: ways to group tasks side by side.
+"""Compares ways to group tasks: what each grouping costs to find, and what it gains.
 
     python -m experiments.compare_groupings --budgets=2,3,4 --seeds=3
 

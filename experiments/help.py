@@ -1,4 +1,4 @@
-"""What --help says: what the command does, and its flags, those that belong together in groups."""
+"""The text of --help: what the command does, and its flags, in groups that belong together."""
 
 import sys
 import textwrap

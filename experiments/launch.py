@@ -159,7 +159,7 @@ def resumable(folder):
 
 
 def _sentence(error):
-    """What an error says, and of one of the system which file it is about."""
+    """The text of an error; an error of the system names its file."""
     if isinstance(error, OSError) and error.filename is not None:
         return f'cannot read or write {error.filename} ({error.strerror}): choose another one'
     return str(error)

@@ -1,4 +1,4 @@
-"""What the launchers of the papers' experiments share: grouping, or with --compare weighting.
+"""The common part of the launchers of papers' experiments: grouping, or weighting with --compare.
 
 Every one of them is the main job on its dataset, with all grouping methods; with --compare it is
 the comparison of ways of weighting instead.

@@ -1,4 +1,4 @@
-"""What each dataset is trained with unless flags say otherwise, and the networks to choose from.
+"""The settings that each dataset is trained with by default, and the networks to choose from.
 
 Settings of the papers' datasets are the papers' own, in steps of the batch size that is asked for.
 """

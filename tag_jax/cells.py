@@ -14,7 +14,7 @@ NUMBER = r'^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$'
 INFINITE = r'^[+-]?[iI][nN][fF]([iI][nN][iI][tT][yY])?$'
 
 
-def decoded(path: str | os.PathLike, content: bytes, encoding: str = 'utf-8') -> str:
+def decode(path: str | os.PathLike, content: bytes, encoding: str = 'utf-8') -> str:
     """The text of a file.
 
     Args:

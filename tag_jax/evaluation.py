@@ -53,7 +53,7 @@ def evaluate(
     """
     prepared = split if isinstance(split, PreparedSplit) else prepare(problem, split)
     model_state, frozen = split_frozen(model_state)
-    network, frozen = parallel.placed(prepared.examples.mesh, ((params, model_state), frozen))
+    network, frozen = parallel.place(prepared.examples.mesh, ((params, model_state), frozen))
     networks = jax.tree.map(lambda x: x[None], network)
     return scores(problem, networks, prepared, batch_size, 'unroll', frozen)[0]
 
@@ -316,7 +316,7 @@ def _only(problem, task):
 
 
 def _first_line(error):
-    """What an error says, without the address that Flax adds."""
+    """The first line of an error, without the address that Flax adds."""
     return (str(error) or type(error).__name__).splitlines()[0].split(' (https://')[0]
 
 
@@ -336,14 +336,14 @@ def _finished(metric, totals, reference):
 @functools.partial(jax.jit, static_argnames=('problem', 'batching', 'mesh'))
 def _metric_sums(problem, networks, frozen, split, rows, counts, batching, mesh):
     """`{task: sums [S, ...]}` over the rows of a split that count."""
-    batch = parallel.constrained(mesh, jax.tree.map(lambda x: x[rows], split), parallel.BATCH)
+    batch = parallel.constrain(mesh, jax.tree.map(lambda x: x[rows], split), parallel.BATCH)
 
     def sums_of(network):
         params, model_state = network
         return _sums(problem, (params, with_frozen(model_state, frozen)), batch, counts)
 
     sums = gradients.map_stacked(sums_of, networks, batching)
-    return parallel.constrained(mesh, sums)
+    return parallel.constrain(mesh, sums)
 
 
 def _sums(problem, network, batch, counts):

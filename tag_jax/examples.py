@@ -54,7 +54,7 @@ def examples(
       mesh: the devices on which it is to be, see `parallel`; None for one.
     """
     if in_memory(split):
-        batch = parallel.placed(mesh, as_batch(problem, split))
+        batch = parallel.place(mesh, as_batch(problem, split))
         return Examples(problem, count(split), batch, None, mesh)
     return Examples(problem, len(split), None, split, mesh)
 
@@ -87,7 +87,7 @@ def windows(
     read = found.source.batches(shares)
     for needed, rows in compact:
         share = _next_share(found, read)
-        yield parallel.gathered(found.mesh, share, len(needed)), rows
+        yield parallel.gather(found.mesh, share, len(needed)), rows
 
 
 def steps_of_windows(found: Examples, steps: int, rows_a_step: int) -> int:

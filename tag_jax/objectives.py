@@ -45,7 +45,7 @@ class Metric(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """What a task is trained for.
+    """The goal of a task: its loss, its metric, and how its answers are read.
 
     Attributes:
       width: the number of outputs that the head needs.

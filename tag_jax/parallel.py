@@ -62,7 +62,7 @@ def size(mesh: Mesh | None, axis: str) -> int:
     return 1 if mesh is None else mesh.shape[axis]
 
 
-def constrained(mesh: Mesh | None, tree: Any, *axes: str | None) -> Any:
+def constrain(mesh: Mesh | None, tree: Any, *axes: str | None) -> Any:
     """A pytree under jit whose leading axes lie along those of the mesh; replicated along others.
 
     Args:
@@ -75,7 +75,7 @@ def constrained(mesh: Mesh | None, tree: Any, *axes: str | None) -> Any:
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec(*axes)))
 
 
-def placed(mesh: Mesh | None, tree: Any) -> Any:
+def place(mesh: Mesh | None, tree: Any) -> Any:
     """A pytree of host arrays on the device, or whole on every device of the mesh.
 
     Args:
@@ -107,7 +107,7 @@ def spans_processes(mesh: Mesh | None) -> bool:
 
 
 def share(mesh: Mesh | None, size: int) -> np.ndarray:
-    """Which of several entries this process brings to `gathered`.
+    """Which of several entries this process brings to `gather`.
 
     Entries lie evenly over all devices; the last one fills up what is left.
 
@@ -126,7 +126,7 @@ def share(mesh: Mesh | None, size: int) -> np.ndarray:
     return np.concatenate([entries[piece] for piece in pieces])
 
 
-def gathered(mesh: Mesh | None, tree: Any, size: int) -> Any:
+def gather(mesh: Mesh | None, tree: Any, size: int) -> Any:
     """Entries that the processes have their shares of, whole on every device of the mesh.
 
     Args:
@@ -138,7 +138,7 @@ def gathered(mesh: Mesh | None, tree: Any, size: int) -> Any:
       Pytree of arrays `[N, ...]`.
     """
     if not spans_processes(mesh):
-        return placed(mesh, tree)
+        return place(mesh, tree)
     sharding = _evenly(mesh)
     devices = tuple(sharding.addressable_devices_indices_map((mesh.size,)))
 
@@ -158,7 +158,7 @@ def _evenly(mesh):
 
 @functools.partial(jax.jit, static_argnames=('mesh', 'size'))
 def _whole(tree, mesh, size):
-    return constrained(mesh, jax.tree.map(lambda x: x[:size], tree))
+    return constrain(mesh, jax.tree.map(lambda x: x[:size], tree))
 
 
 def is_first() -> bool:
@@ -167,7 +167,7 @@ def is_first() -> bool:
 
 
 def first_says(make: Callable[[], Any]) -> Any:
-    """What `make()` comes to on the first process, on all of them.
+    """Shares the value of `make()` on the first process with all of them.
 
     Args:
       make: returns JSON types; called on the first process only.
@@ -179,7 +179,7 @@ def first_says(make: Callable[[], Any]) -> Any:
 
 
 def each_says(make: Callable[[], Any]) -> list[Any]:
-    """What `make()` comes to on every process, in their order; the same on all of them.
+    """Shares the value of `make()` on every process with all of them, in their order.
 
     Args:
       make: returns JSON types.
@@ -209,7 +209,7 @@ def each_says(make: Callable[[], Any]) -> list[Any]:
 
 
 def on_all(make: Callable[[], Any]) -> Any:
-    """What `make()` comes to on this process, once it has come to something on all of them.
+    """Returns the value of `make()` once it has one on every process.
 
     Args:
       make: called on every process.

@@ -42,7 +42,7 @@ def in_batches(function: Callable, inputs: Any, batch_size: int) -> Any:
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:size], *results)
 
 
-def exported(predict: Callable, params: Any, inputs: Any) -> bytes:
+def export_function(predict: Callable, params: Any, inputs: Any) -> bytes:
     """A prediction function as bytes that JAX can run without the code that defined it.
 
     The format is StableHLO (`jax.export`), for CPU, GPU and TPU. JAX promises to read it for six
@@ -64,8 +64,8 @@ def exported(predict: Callable, params: Any, inputs: Any) -> bytes:
     return bytes(export.export(jax.jit(of_names), platforms=PLATFORMS)(*arguments).serialize())
 
 
-def imported(data: bytes, params: Any) -> Callable:
-    """The function `inputs [B, ...] -> {task: output}` from the bytes that `exported` gave.
+def import_function(data: bytes, params: Any) -> Callable:
+    """The function `inputs [B, ...] -> {task: output}` from the bytes that `export_function` gave.
 
     Args:
       data: the bytes.

@@ -22,7 +22,7 @@ SHARED = 'the shared parameters'
 
 
 class Progress(NamedTuple):
-    """What the host knows of a network in training.
+    """The state of a network in training, as the host knows it.
 
     Attributes:
       plan: the `training.NetworkPlan` that it is trained as.
@@ -56,7 +56,7 @@ _WORDS = (
 )
 
 
-def begun(problem: MultiTaskProblem, plan: Any) -> Progress:
+def start(problem: MultiTaskProblem, plan: Any) -> Progress:
     """A network that has taken no step.
 
     Args:
@@ -66,7 +66,7 @@ def begun(problem: MultiTaskProblem, plan: Any) -> Progress:
     return Progress(plan, affinity.init(problem))
 
 
-def observed(
+def observe(
     problem: MultiTaskProblem,
     before: Progress,
     outputs: Any,
@@ -161,7 +161,7 @@ def save(series: str | os.PathLike, progress: Progress, slot: Any) -> None:
     checkpoint.add(series, progress.step, {'slot': slot, 'history': history}, record)
 
 
-def restored(
+def restore(
     series: str | os.PathLike, problem: MultiTaskProblem, plan: Any, slot: Any
 ) -> tuple[Progress, Any] | None:
     """A network as its newest whole checkpoint has it, or None if there is none of this plan.
@@ -247,7 +247,7 @@ _REMEDIES = {'skip': 'such steps are not taken', 'drop': 'such tasks sit out the
 
 
 def _sentence(names, before, outputs, step, which):
-    """What is not finite, in which network, and when."""
+    """Says what is not finite, in which network, and when."""
     place = f'in {before.plan.name} is not finite at step {before.step + step}'
     if names[which] == SHARED:
         return f'the update of {SHARED} {place}'

@@ -42,7 +42,7 @@ class Measurement(NamedTuple):
 
 
 class Program(NamedTuple):
-    """What is compiled; hashable, static under jit.
+    """The program that is compiled; hashable, static under jit.
 
     Attributes:
       problem: a `MultiTaskProblem` with T tasks.
@@ -67,7 +67,7 @@ class Program(NamedTuple):
 
     @property
     def alone(self) -> 'Program':
-        """What one network's first state and single steps depend on: the same for all networks."""
+        """The program of the first state and of single steps, the same for all networks."""
         return self._replace(measurement=None, ragged=False)
 
     def transform(self, learning_rate: ArrayLike) -> optax.GradientTransformationExtraArgs:
@@ -102,7 +102,7 @@ class Slot(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """What the slots do in C steps, as NumPy arrays.
+    """The plan of C steps of all slots, as NumPy arrays.
 
     Attributes:
       rows: int `[C, S, B]`, the rows of the training split in each batch.
@@ -120,7 +120,7 @@ class Schedule(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What C steps report.
+    """The reports of C steps.
 
     Attributes:
       losses: `[C, S, T]`, before each step.
@@ -167,13 +167,13 @@ def _initial(program, seed, task_mask, learning_rate):
         opt_state=program.transform(learning_rate).init(params),
         best=(params, model_state),
     )
-    return parallel.constrained(program.mesh, slot)
+    return parallel.constrain(program.mesh, slot)
 
 
 _initial_compiled = jax.jit(_initial, static_argnames='program')
 
 
-def repeated(program: Program, slot: Slot, size: int) -> Slot:
+def repeat(program: Program, slot: Slot, size: int) -> Slot:
     """Slots that hold the same network.
 
     Args:
@@ -189,7 +189,7 @@ def repeated(program: Program, slot: Slot, size: int) -> Slot:
 @functools.partial(jax.jit, static_argnames=('size', 'mesh'))
 def _repeated(slot, size, mesh):
     repeated = jax.tree.map(lambda x: jnp.repeat(x[None], size, axis=0), slot)
-    return parallel.constrained(mesh, repeated, parallel.NETWORKS)
+    return parallel.constrain(mesh, repeated, parallel.NETWORKS)
 
 
 @functools.partial(jax.jit, donate_argnames='slots')
@@ -216,8 +216,8 @@ def keep_best(slots: Slot, improved: ArrayLike) -> Slot:
     return slots._replace(best=jax.tree.map(_where(improved), now, slots.best))
 
 
-def one(program: Program, tree: Any, index: int) -> Any:
-    """What one slot holds, of a tree of all of them; whole on every device of a mesh.
+def take_slot(program: Program, tree: Any, index: int) -> Any:
+    """Takes one slot out of a tree of all of them; it is whole on every device of a mesh.
 
     Args:
       program: a `Program`.
@@ -231,11 +231,11 @@ def one(program: Program, tree: Any, index: int) -> Any:
 
 @functools.partial(jax.jit, static_argnames='mesh')
 def _one(tree, index, mesh):
-    return parallel.constrained(mesh, jax.tree.map(lambda x: x[index], tree))
+    return parallel.constrain(mesh, jax.tree.map(lambda x: x[index], tree))
 
 
-def taken(outputs: Outputs, schedule: Schedule, index: int) -> Outputs:
-    """What one network reports, `[C, ...]`, for the C steps that it took; NumPy arrays.
+def reports_of(outputs: Outputs, schedule: Schedule, index: int) -> Outputs:
+    """The reports of one network, `[C, ...]`, for the C steps that it took; NumPy arrays.
 
     Args:
       outputs: of all slots, NumPy arrays.
@@ -297,7 +297,7 @@ def _scan(program, slots, data, schedule, frozen):
 
     def examples_of(split, rows):
         found = _examples(split, rows)
-        return parallel.constrained(program.mesh, found, *parallel.AXES)
+        return parallel.constrain(program.mesh, found, *parallel.AXES)
 
     def step(slots, now):
         batches = examples_of(data[0], now.rows)
@@ -312,18 +312,18 @@ def _scan(program, slots, data, schedule, frozen):
         stepped, *report = jax.vmap(functools.partial(_step, program, frozen))(slots, batches)
         if program.ragged:
             stepped = jax.tree.map(_where(now.live), stepped, slots)
-        stepped = parallel.constrained(program.mesh, stepped, parallel.NETWORKS)
+        stepped = parallel.constrain(program.mesh, stepped, parallel.NETWORKS)
         return stepped, Outputs(*report, matrices)
 
     slots, outputs = jax.lax.scan(step, slots, schedule)
-    return slots, parallel.constrained(program.mesh, outputs)
+    return slots, parallel.constrain(program.mesh, outputs)
 
 
 @functools.partial(jax.jit, static_argnames='program', donate_argnames='slot')
 def _step_alone(program, slot, train, rows, frozen):
     """One step of one network: (slot, losses [T], active [T], finite [T + 1])."""
-    batch = parallel.constrained(program.mesh, _examples(train, rows), parallel.BATCH)
-    return parallel.constrained(program.mesh, _step(program, frozen, slot, batch))
+    batch = parallel.constrain(program.mesh, _examples(train, rows), parallel.BATCH)
+    return parallel.constrain(program.mesh, _step(program, frozen, slot, batch))
 
 
 def _measured_alone(program, slot, data, rows, frozen):
@@ -359,10 +359,10 @@ def in_pieces(
 @functools.partial(jax.jit, static_argnames='program')
 def _measure_alone(program, slot, data, rows, frozen, sources=None):
     batches = (
-        parallel.constrained(program.mesh, _examples(split, some), parallel.BATCH)
+        parallel.constrain(program.mesh, _examples(split, some), parallel.BATCH)
         for split, some in zip(data, rows, strict=True)
     )
-    return parallel.constrained(program.mesh, _measure(program, frozen, slot, *batches, sources))
+    return parallel.constrain(program.mesh, _measure(program, frozen, slot, *batches, sources))
 
 
 def _step(program, frozen, slot, batch):

@@ -25,7 +25,7 @@ from tag_jax.training import NetworkPlan, TrainedNetwork
 _PARAMETERS, _FUNCTION, _RECORD = 'parameters', 'predict.stablehlo', 'network.json'
 
 
-def keep(
+def save(
     folder: str | os.PathLike,
     problem: MultiTaskProblem,
     network: TrainedNetwork,
@@ -57,7 +57,7 @@ def keep(
     )
     predict = lambda tree, inputs: problem.predict(tree['params'], tree['model_state'], inputs)
     try:
-        function = prediction.exported(predict, _tree(*arrays), example)
+        function = prediction.export_function(predict, _tree(*arrays), example)
     except Exception as error:  # The network is trained and kept, whatever its code does here.
         logging.warning('predicting from %s will need the problem: %s', folder, error)
     else:
@@ -86,13 +86,13 @@ def _keep_frozen(parent, frozen):
     return name
 
 
-def kept(
+def load(
     folder: str | os.PathLike, problem: MultiTaskProblem, plan: NetworkPlan
 ) -> TrainedNetwork | None:
     """The network of a plan, or None if the folder does not hold just that network whole.
 
     Args:
-      folder: where `keep` may have written it.
+      folder: where `save` may have written it.
       problem: the `MultiTaskProblem` that was trained.
       plan: a `NetworkPlan`.
     """
@@ -122,7 +122,7 @@ def arrays(folder: str | os.PathLike, problem: MultiTaskProblem | None = None) -
     """The params and the model state of a kept network.
 
     Args:
-      folder: where `keep` wrote it.
+      folder: where `save` wrote it.
       problem: the `MultiTaskProblem` that was trained, for the structure that it gives them; None
         for nested dicts with string keys.
     """
@@ -141,8 +141,8 @@ def predictor(folder: str | os.PathLike, batch_size: int) -> Callable[[Any], dic
     """The exported function of a kept network: `inputs [N, ...] -> {task: output [N, ...]}`.
 
     Args:
-      folder: where `keep` wrote it.
-      batch_size: examples a pass, as it was given to `keep`.
+      folder: where `save` wrote it.
+      batch_size: examples a pass, as it was given to `save`.
 
     Raises:
       ValueError: from the function, if the model could not be exported.
@@ -154,7 +154,7 @@ def predictor(folder: str | os.PathLike, batch_size: int) -> Callable[[Any], dic
             raise ValueError(f'{folder} holds no exported function: give the problem to predict')
 
         return refuse
-    function = prediction.imported(file.read_bytes(), _tree(*arrays(folder)))
+    function = prediction.import_function(file.read_bytes(), _tree(*arrays(folder)))
     return lambda inputs: prediction.in_batches(function, inputs, batch_size)
 
 

@@ -320,7 +320,7 @@ def train_networks(
         validation=validation,
         checkpoints=checkpoints,
         frozen=frozen,
-        frozen_on_device=parallel.placed(mesh, frozen),
+        frozen_on_device=parallel.place(mesh, frozen),
     )
     with tqdm.tqdm(
         total=len(plans) * config.steps,
@@ -494,7 +494,7 @@ def _splits_of_steps(config, train, validation):
 
 
 class _Work(NamedTuple):
-    """What all workers train.
+    """The work that all workers share.
 
     Attributes:
       program: a `slots.Program`.
@@ -525,7 +525,7 @@ class _Work(NamedTuple):
 
 
 class _Desk:
-    """Where workers take plans and hand in what came out, one at a time."""
+    """The desk where workers take plans and hand in results, one at a time."""
 
     def __init__(self, plans, claim, on_record, on_finish, bar, keep):
         self.finished, self._keep = {}, keep
@@ -609,7 +609,7 @@ def _train_in_slots(work, desk):
                 for record in runs[n].records:
                     desk.hand_in_record(record, chunk)
                 if state is None or num_slots == 1:
-                    state = slots.repeated(program, slot, num_slots)
+                    state = slots.repeat(program, slot, num_slots)
                 else:
                     state = slots.place(state, slot, n)
         occupied = [n for n in range(num_slots) if runs[n] is not None]
@@ -634,8 +634,8 @@ def _train_in_slots(work, desk):
 
         improved = np.zeros(num_slots, bool)
         for n in occupied:
-            taken = slots.taken(outputs, schedule, n)
-            runs[n] = progress.observed(problem, runs[n], taken, scores[n], seconds, config)
+            taken = slots.reports_of(outputs, schedule, n)
+            runs[n] = progress.observe(problem, runs[n], taken, scores[n], seconds, config)
             improved[n] = runs[n].best_step == runs[n].step
             desk.hand_in_record(runs[n].records[-1], len(taken.losses))
         if improved.any():
@@ -646,7 +646,7 @@ def _train_in_slots(work, desk):
         stopped, *due = parallel.any_process(desk.stopped, *due)
         for n in occupied:
             if progress.is_done(runs[n], config):
-                best = slots.one(program, state.best, n)
+                best = slots.take_slot(program, state.best, n)
                 if program.mesh is not None:
                     best = jax.tree.map(np.asarray, best)
                 params, model_state = best
@@ -655,7 +655,7 @@ def _train_in_slots(work, desk):
                 _forget(work, runs[n].plan)
                 runs[n] = None
             elif work.checkpoints and (stopped or due[n]):
-                slot = slots.one(program, state, n)
+                slot = slots.take_slot(program, state, n)
                 progress.save(work.checkpoints(runs[n].plan), runs[n], slot)
                 written[n] = now
     if not desk.stopped:
@@ -672,10 +672,10 @@ def _begun(work, plan):
         np.float32(plan.learning_rate),
     )
     if work.checkpoints is not None:
-        found = progress.restored(work.checkpoints(plan), problem, plan, slot)
+        found = progress.restore(work.checkpoints(plan), problem, plan, slot)
         if found is not None:
             return found
-    return progress.begun(problem, plan), slot
+    return progress.start(problem, plan), slot
 
 
 def _forget(work, plan):
@@ -750,7 +750,7 @@ def _permutation(seed, epoch, num_examples):
 
 
 def _activity(plans):
-    """What the progress bar says is going on once everything is compiled."""
+    """The text of the progress bar once everything is compiled."""
     count = f'{len(plans)} network{"s" * (len(plans) > 1)}'
     measuring = any(plan.measures_affinity for plan in plans)
     return f'training {count}' + ', measuring affinities' * measuring
@@ -764,7 +764,7 @@ def _measurement(plans, config):
 
 
 def _schedule(runs, chunk, batch_size, sizes, config):
-    """What all slots do in the next chunk; empty slots look at the batches of one that is not.
+    """The plan of all slots for the next chunk; empty slots look at the batches of one that is not.
 
     Args:
       sizes: the numbers of examples in the training split, and in the validation split where

@@ -62,7 +62,7 @@ def remarks(
     confident: float | None,
     chosen: selection.Selection | None = None,
 ) -> tuple[str, ...]:
-    """What a reader of the result should know, a sentence each.
+    """Sentences that a reader of the result should know.
 
     Args:
       summary: the `affinity.AffinitySummary` that was selected from.

@@ -27,7 +27,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from tag_jax.cells import decoded, number
+from tag_jax.cells import decode, number
 
 try:
     import fcntl
@@ -152,7 +152,7 @@ def command_of(path: str | os.PathLike) -> str | None:
 
 
 def read_results(path: str | os.PathLike) -> Any:
-    """What results.json of a finished run holds.
+    """The contents of results.json of a finished run.
 
     Args:
       path: the folder of the run.
@@ -353,7 +353,7 @@ def _read_npz(path):
 
 
 def _read_csv(path):
-    lines = decoded(path, path.read_bytes()).splitlines(keepends=True)
+    lines = decode(path, path.read_bytes()).splitlines(keepends=True)
     rows = [[cell.strip() for cell in row] for row in csv.reader(lines) if row]
     if not rows or len(rows[0]) < 2:
         raise ValueError('its first row must be the names of the target tasks, after a comma each')
@@ -372,7 +372,7 @@ def _read_csv(path):
 
 
 def _order(names, wanted):
-    """Where each wanted task stands among the names."""
+    """The place of each wanted task among the names."""
     if missing := [task for task in wanted if task not in names]:
         raise ValueError(f'the task {missing[0]!r} is missing')
     if unknown := [name for name in names if name not in wanted]:

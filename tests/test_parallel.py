@@ -136,7 +136,7 @@ def test_affinities_over_sharded_examples(problem, dataset):
 
     @functools.partial(jax.jit, static_argnames='mesh')
     def measured(batch, mesh):
-        batch = parallel.constrained(mesh, batch, parallel.BATCH)
+        batch = parallel.constrain(mesh, batch, parallel.BATCH)
         return affinity.inter_task_affinity(problem, params, state, batch, 0.05)
 
     found, expected = measured(batch, mesh), measured(batch, None)

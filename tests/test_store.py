@@ -35,9 +35,9 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
 def test_a_network_comes_back_as_it_was(tmp_path, noisy_problem, dataset):
     network = trained(noisy_problem, dataset)
     folder = tmp_path / 'networks' / 'all'
-    assert store.kept(folder, noisy_problem, PLAN) is None
-    store.keep(folder, noisy_problem, network, dataset.train.inputs, 64)
-    found = store.kept(folder, noisy_problem, PLAN)
+    assert store.load(folder, noisy_problem, PLAN) is None
+    store.save(folder, noisy_problem, network, dataset.train.inputs, 64)
+    found = store.load(folder, noisy_problem, PLAN)
     for field in ('plan', 'validation', 'best_step', 'steps', 'seconds'):
         assert getattr(found, field) == getattr(network, field)
     for field in ('params', 'model_state'):
@@ -48,20 +48,20 @@ def test_a_network_comes_back_as_it_was(tmp_path, noisy_problem, dataset):
 
 def test_a_network_that_was_not_written_whole_is_not_there(tmp_path, problem, dataset):
     network = trained(problem, dataset)
-    store.keep(tmp_path / 'all', problem, network, dataset.train.inputs, 64)
+    store.save(tmp_path / 'all', problem, network, dataset.train.inputs, 64)
     (tmp_path / 'all' / 'network.json').unlink()
-    assert store.kept(tmp_path / 'all', problem, PLAN) is None
-    store.keep(tmp_path / 'all', problem, network, dataset.train.inputs, 64)
-    assert store.kept(tmp_path / 'all', problem, PLAN) is not None
+    assert store.load(tmp_path / 'all', problem, PLAN) is None
+    store.save(tmp_path / 'all', problem, network, dataset.train.inputs, 64)
+    assert store.load(tmp_path / 'all', problem, PLAN) is not None
 
 
 @pytest.mark.parametrize(
     'change', [{'tasks': ('sign',)}, {'seed': 1}, {'learning_rate': 0.5}, {'name': 'other'}]
 )
 def test_a_network_of_another_plan_is_not_taken_for_it(tmp_path, problem, dataset, change):
-    store.keep(tmp_path / 'all', problem, trained(problem, dataset), dataset.train.inputs, 64)
-    assert store.kept(tmp_path / 'all', problem, PLAN) is not None
-    assert store.kept(tmp_path / 'all', problem, PLAN._replace(**change)) is None
+    store.save(tmp_path / 'all', problem, trained(problem, dataset), dataset.train.inputs, 64)
+    assert store.load(tmp_path / 'all', problem, PLAN) is not None
+    assert store.load(tmp_path / 'all', problem, PLAN._replace(**change)) is None
 
 
 def test_a_full_disk_is_not_taken_for_a_model_that_cannot_be_exported(
@@ -73,12 +73,12 @@ def test_a_full_disk_is_not_taken_for_a_model_that_cannot_be_exported(
     network = trained(problem, dataset)
     monkeypatch.setattr(workdir, 'write_bytes', full)
     with pytest.raises(OSError, match='No space left'):
-        store.keep(tmp_path / 'all', problem, network, dataset.train.inputs, 64)
+        store.save(tmp_path / 'all', problem, network, dataset.train.inputs, 64)
 
 
 def test_the_exported_function_needs_no_model_code(tmp_path, noisy_problem, dataset):
     network = trained(noisy_problem, dataset)
-    store.keep(tmp_path / 'all', noisy_problem, network, dataset.train.inputs, 64)
+    store.save(tmp_path / 'all', noisy_problem, network, dataset.train.inputs, 64)
     inputs = dataset.test.inputs[:100]
     expected = noisy_problem.predict(network.params, network.model_state, inputs)
     found = store.predictor(tmp_path / 'all', 64)(inputs)
@@ -110,24 +110,26 @@ def test_parameters_are_matched_by_name():
         return {'a': inputs}
 
     inputs = jnp.ones((3, 2))
-    data = prediction.exported(predict, params, inputs)
+    data = prediction.export_function(predict, params, inputs)
     renamed = {'layers': {str(n): leaf for n, leaf in params['layers'].items()}}
-    found = prediction.imported(data, renamed)(inputs)
+    found = prediction.import_function(data, renamed)(inputs)
     np.testing.assert_allclose(found['a'], predict(params, inputs)['a'], rtol=1e-6)
 
 
 def test_names_with_separators_do_not_collide():
     params = {'a/b': jnp.ones(2), 'a': {'b': 2 * jnp.ones(2)}}
     predict = lambda params, inputs: {'a/b': inputs * params['a/b'] - params['a']['b']}
-    data = prediction.exported(predict, params, jnp.ones(2))
-    np.testing.assert_array_equal(prediction.imported(data, params)(jnp.ones(2))['a/b'], [-1, -1])
+    data = prediction.export_function(predict, params, jnp.ones(2))
+    np.testing.assert_array_equal(
+        prediction.import_function(data, params)(jnp.ones(2))['a/b'], [-1, -1]
+    )
 
 
 def test_the_exported_function_takes_inputs_of_any_number_type():
-    data = prediction.exported(
+    data = prediction.export_function(
         lambda p, x: {'a': x * p['w']}, {'w': jnp.ones(())}, jnp.ones((4, 3))
     )
-    function = prediction.imported(data, {'w': jnp.float32(2)})
+    function = prediction.import_function(data, {'w': jnp.float32(2)})
     for inputs in (np.ones((4, 3), int), np.ones((4, 3)), np.ones((4, 3), bool)):
         np.testing.assert_array_equal(function(inputs)['a'], np.full((4, 3), 2.0))
     with pytest.raises(ValueError, match=r'inputs are of shape \[N, 3\], not \[3\]'):
@@ -149,8 +151,8 @@ def test_a_model_that_cannot_be_exported_is_kept_all_the_same(tmp_path, dataset,
         {'radius': regression},
     )
     network = trained(problem, dataset, NetworkPlan('one', ('radius',), 0, 1e-2))
-    store.keep(tmp_path / 'one', problem, network, dataset.train.inputs, 64)
+    store.save(tmp_path / 'one', problem, network, dataset.train.inputs, 64)
     assert 'will need the problem' in caplog.text
-    assert store.kept(tmp_path / 'one', problem, network.plan) is not None
+    assert store.load(tmp_path / 'one', problem, network.plan) is not None
     with pytest.raises(ValueError, match='give the problem to predict'):
         store.predictor(tmp_path / 'one', 64)(dataset.test.inputs)

@@ -321,8 +321,8 @@ def test_kept_networks_share_their_frozen_parameters(problem, dataset, tmp_path)
     networks = train(problem, dataset)
     for network in networks:
         folder = tmp_path / network.plan.name
-        store.keep(folder, problem, network, dataset.train.inputs, 16)
-        back = store.kept(folder, problem, network.plan)
+        store.save(folder, problem, network, dataset.train.inputs, 16)
+        back = store.load(folder, problem, network.plan)
         for mine, theirs in zip(
             jax.tree.leaves((back.params, back.model_state)),
             jax.tree.leaves((network.params, network.model_state)),

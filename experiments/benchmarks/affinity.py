@@ -1,4 +1,4 @@
-"""What inter-task affinities cost: time, compiled FLOPs and memory, beside a plain training step.
+"""The cost of inter-task affinities: time, compiled FLOPs and memory, beside a plain training step.
 
     python -m experiments.benchmarks.affinity [--tasks=2,5,9,20,40] [--encoders=mlp,small,celeba]
 

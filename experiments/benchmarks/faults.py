@@ -163,7 +163,7 @@ def killed_at(folder, asked, seconds):
 
 
 def outcome(folder):
-    """What a run came to, without times."""
+    """The result of a run, without times."""
     with np.load(folder / workdir.AFFINITY) as file:
         affinities = {name: file[name].tobytes() for name in file}
     return results(folder), affinities, sorted_records(folder)

@@ -120,7 +120,7 @@ def prepare(folder, jpegs):
 
 @contextlib.contextmanager
 def opened(path):
-    """What the builder does through TensorFlow otherwise: opens an archive."""
+    """Opens an archive, as the builder otherwise does through TensorFlow."""
     yield path if hasattr(path, 'read') else io.BytesIO(pathlib.Path(path).read_bytes())
 
 

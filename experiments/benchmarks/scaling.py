@@ -1,4 +1,4 @@
-"""What a step moves between devices, and what follows for up to 64 of them, on paper.
+"""The bytes that a step moves between devices, and what follows for up to 64 of them, on paper.
 
     python -m experiments.benchmarks.scaling [--encoders=mlp,celeba] [--num_tasks=9]
 

@@ -14,7 +14,7 @@ RATE = 1e-3
 
 
 def calls(name, batch):
-    """What to time for one encoder, on one batch of two-way classifications.
+    """The calls to time for one encoder, on one batch of two-way classifications.
 
     Args:
       name: of the encoder.

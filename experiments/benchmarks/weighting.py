@@ -1,4 +1,4 @@
-"""What task weighting costs: time and compiled FLOPs of a training step, beside the plain sum.
+"""The cost of task weighting: time and compiled FLOPs of a training step, beside the plain sum.
 
     python -m experiments.benchmarks.weighting [--tasks=2,9,40] [--rounds=31]
 

@@ -256,7 +256,7 @@ def dominant(
 
 
 def without(found: AffinitySummary, steps: Iterable[int]) -> AffinitySummary:
-    """What the measurements at all other steps come to.
+    """The summary of the measurements at all other steps.
 
     Args:
       found: from `summary`.

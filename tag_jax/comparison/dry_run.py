@@ -1,4 +1,4 @@
-"""What a comparison will take: its networks, and time and memory by a short trial."""
+"""Estimates what a comparison takes: its networks, and time and memory by a short trial."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -22,7 +22,7 @@ def dry_run(
     seeds: int = 3,
     sizes: Mapping[float, MultiTaskProblem] = MappingProxyType({}),
 ) -> DryRun:
-    """What `compare_groupings` will take at most, by training a few networks for a few steps.
+    """Estimates what `compare_groupings` takes at most: it trains a few networks for a few steps.
 
     Methods may ask for the same networks, early stopping may end some before, and a score table may
     hold some of them already. Networks on other encoders count as much as others.

@@ -35,7 +35,7 @@ MOST_HALVINGS = 20  # Of the seeds, into those that choose an optimum and those 
 
 
 class Outcome(NamedTuple):
-    """What a method came to, for one budget and seed.
+    """The result of a method, for one budget and seed.
 
     Attributes:
       method, budget, seed: of the search.
@@ -63,7 +63,7 @@ class Outcome(NamedTuple):
 
 
 class CrossFitted(NamedTuple):
-    """What the best groups are worth, without the luck of having been chosen.
+    """The value of the best groups, without the luck of having been chosen.
 
     Attributes:
       error: total test error, percent: chosen on the mean validation errors of half the seeds,
@@ -77,7 +77,7 @@ class CrossFitted(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What came out of a comparison.
+    """The results of a comparison.
 
     Attributes:
       outcomes: an `Outcome` for each method, budget and seed.
@@ -199,7 +199,7 @@ def propose(
     count: int,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> tuple[Outcome, ...]:
-    """What methods come to, and random groupings beside them, for every budget and seed.
+    """Evaluates methods, and random groupings beside them, for every budget and seed.
 
     Args:
       trainers: a `Trainer` for each seed.
@@ -275,7 +275,7 @@ def trains_every_set(methods: Sequence[Method], run: runs.Run, budgets: Sequence
 def cross_fitted_optimum(
     rows_of_seeds: Sequence[Sequence[Mapping[str, Any]]], task_names: Sequence[str], budget: float
 ) -> CrossFitted | None:
-    """What the exhaustive choice is worth on networks that had no part in it.
+    """Evaluates the exhaustive choice on networks that had no part in it.
 
     Args:
       rows_of_seeds: for each seed the rows of an exhaustive search, in one order.

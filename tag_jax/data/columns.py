@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tag_jax.cells import INFINITE, MISSING, NUMBER, decoded
+from tag_jax.cells import INFINITE, MISSING, NUMBER, decode
 
 KINDS = ('number', 'boolean', 'text', 'date')
 
@@ -226,7 +226,7 @@ def _content(path, encoding):
         if path.suffix == '.bz2' and error.errno is None:
             raise ValueError(f'{path} is no .bz2 file: {_first_line(error)}') from error
         raise
-    return decoded(path, content, encoding)
+    return decode(path, content, encoding)
 
 
 def _open_parquet(path, form):

@@ -77,7 +77,7 @@ class Encoding(NamedTuple):
         return self._replace(targets={task: self.targets[task] for task in tasks})
 
     def describe(self) -> str:
-        """What each column was taken for, a line each."""
+        """Says what each column was taken for, a line each."""
         lines = ['inputs: as they are']
         if self.inputs is not None:
             lines = [f'{input_.name}: {_what(input_)}' for input_ in self.inputs]
@@ -119,7 +119,7 @@ def fit_input(name: str, column: Column, train: np.ndarray) -> Input:
 
 
 def mean_and_scale(values: np.ndarray) -> tuple[float, float]:
-    """What standardises some numbers; a scale of 0 where all of them are equal, or there is none.
+    """The mean and the scale that standardise some numbers; the scale is 0 where all are equal.
 
     Args:
       values: float64 `[N]`, all known.

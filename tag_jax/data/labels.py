@@ -14,7 +14,7 @@ _CLASSES = ('classification', 'binary')
 def fit_labels(
     task: str, objective: Any, array: np.ndarray, train: np.ndarray
 ) -> tuple[Target, np.ndarray, np.ndarray]:
-    """What the labels of a task become.
+    """Encodes the labels of a task.
 
     Args:
       task: its name.

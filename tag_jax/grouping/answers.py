@@ -1,4 +1,4 @@
-"""What networks say, in the words of those who ask: class names and natural units."""
+"""Answers of networks in class names and natural units."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -48,7 +48,7 @@ def probabilities(tasks: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[
 
 
 def served_outputs(groups: Any, predictors: Any, inputs: Any) -> dict[str, Any]:
-    """What the heads give, each task from the network that serves it.
+    """The outputs of the heads, each task from the network that serves it.
 
     Args:
       groups: a `Group` for each network.

@@ -1,4 +1,4 @@
-"""What a method will take: its networks, and time and memory by a short trial."""
+"""Estimates what a method takes: its networks, and time and memory by a short trial."""
 
 import dataclasses
 import sys
@@ -28,7 +28,7 @@ SHORT_TRIAL, LONG_TRIAL, LONG_ENOUGH = 20, 100, 2.0
 
 
 class DryRun(NamedTuple):
-    """What a method will take, at most.
+    """The most that a method takes.
 
     Attributes:
       stages: one after another.
@@ -51,7 +51,7 @@ def dry_run(
     *,
     sizes: Mapping[float, MultiTaskProblem] = MappingProxyType({}),
 ) -> DryRun:
-    """What `group_tasks` will take at most, by training a few networks for a few steps.
+    """Estimates what `group_tasks` takes at most: it trains a few networks for a few steps.
 
     Early stopping may end networks before, and a score table may hold some of them already.
     Networks on other encoders count as much as others.
@@ -71,7 +71,7 @@ def dry_run(
 
 
 def tried(problem: Any, dataset: Any, config: TrainingConfig, stages: Sequence[Stage]) -> DryRun:
-    """What some stages take, by training a few networks of each for a few steps.
+    """Estimates what stages take: it trains a few networks of each for a few steps.
 
     Args:
       problem, dataset, config: see `dry_run`.

@@ -1,4 +1,4 @@
-"""What a run is known by: checksums of its data and its model, its settings, its versions."""
+"""The identity of a run: checksums of its data and its model, its settings, its versions."""
 
 import functools
 import os
@@ -51,7 +51,7 @@ def settings(config):
 
 
 def description(run):
-    """What a run was asked for, as JSON types, for config.json.
+    """The contents of config.json, as JSON types: what a run was asked for.
 
     Data and model are in it by checksums, so that a run is not continued with others.
     """

@@ -1,4 +1,4 @@
-"""What a way to find groups is: a small value, as an optax transform is one."""
+"""A way to find groups is a small value, as an optax transform is."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType

@@ -541,7 +541,7 @@ def _pair_without_affinity(names, matrix, with_itself=False):
 
 
 def _predicted(summary):
-    """What affinities predict, as candidates; their negative, as an error."""
+    """Scores that affinities predict, as candidates: their negative, since lower is better."""
     found = selection.affinity_candidates(summary.mean)
     return found.replace(scores=-found.scores)
 

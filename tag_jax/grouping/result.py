@@ -1,4 +1,4 @@
-"""What a grouping method found, and the way to and from results.json."""
+"""The result of a grouping method, and the way to and from results.json."""
 
 import dataclasses
 import math
@@ -65,7 +65,7 @@ class Errors(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Result:
-    """What a grouping method found, and the networks it trained.
+    """The groups that a method found, and the networks it trained.
 
     Attributes:
       dataset, method: names.
@@ -163,7 +163,7 @@ class Result:
         return answers.probabilities(self.tasks, self.outputs(inputs))
 
     def outputs(self, inputs: Any) -> dict[str, np.ndarray]:
-        """What the heads give, each task from the network that serves it.
+        """The outputs of the heads, each task from the network that serves it.
 
         Args:
           inputs: see `predict`.
@@ -269,7 +269,7 @@ def _load_network(folder, problem, batch_size):
 
 
 def to_json(result):
-    """What results.json says of a result. Metrics that are not finite are null there."""
+    """A result as results.json holds it. Metrics that are not finite are null there."""
     found = {
         name: value
         for name, value in vars(result).items()

@@ -24,7 +24,7 @@ def _ignore(_):
 
 
 class Run(NamedTuple):
-    """What every stage of a method works on.
+    """The problem, the data, the settings and the folder that a method works on.
 
     Attributes:
       problem, dataset: what is trained.
@@ -159,7 +159,7 @@ def _train(run, plans):
 
     def on_finish(network):
         if run.writes:
-            store.keep(
+            store.save(
                 folder_of(run.path, network.plan.name),
                 run.problem,
                 network,
@@ -197,7 +197,7 @@ def kept(run, plans):
     """
     if run.path is None:
         return {}
-    find = lambda plan: store.kept(folder_of(run.path, plan.name), run.problem, plan)
+    find = lambda plan: store.load(folder_of(run.path, plan.name), run.problem, plan)
     names = parallel.first_says(lambda: [plan.name for plan in plans if find(plan) is not None])
     return {plan.name: find(plan) for plan in plans if plan.name in names}
 
@@ -267,7 +267,7 @@ def _on_one_line(value):
 
 
 def cost_of_encoder(other: MultiTaskProblem, problem: MultiTaskProblem, dataset: Dataset) -> float:
-    """What another encoder costs, in units of the problem's, to a hundredth.
+    """The cost of another encoder, in units of the problem's, to a hundredth.
 
     The ratio of the multiply-adds of the encoders, for one example.
 

@@ -1,4 +1,4 @@
-"""What a method may ask for: affinities, and validation scores of networks."""
+"""Gives methods what they may ask for: affinities, and validation scores of networks."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from tag_jax.training import TrainingConfig
 
 
 class NetworkScores(NamedTuple):
-    """What a search may know of a network.
+    """The scores of a network that a search may know.
 
     Attributes:
       tasks: names of the tasks that it trains.
@@ -33,7 +33,7 @@ class NetworkScores(NamedTuple):
 
 
 class Searcher:
-    """What a method may ask for, for one seed. Test scores are not among it.
+    """Trains and measures what a method asks for, for one seed. It shows no test scores.
 
     Whatever was trained or measured once is not trained again, by another method, budget or run.
     A method is charged all the same for all that it asks for, as if it had trained alone.

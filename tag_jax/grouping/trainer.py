@@ -123,7 +123,7 @@ class Trainer:
         return rows | (self._whole_rows(run._replace(config=brief), missing) if missing else {})
 
     def _model(self, run):
-        """What the encoder of a run is known by."""
+        """The checksum of the encoder of a run."""
         if run.cost not in self._models:
             self._models[run.cost] = model(run)
         return self._models[run.cost]
@@ -236,7 +236,7 @@ def check_fraction(fraction):
 
 
 def cost_of(rows) -> dict[str, float]:
-    """What training the networks of some rows took, whenever that was."""
+    """The cost of training the networks of some rows, whenever that was."""
     return {
         'search_steps': sum(row['steps_taken'] for row in rows),
         'search_seconds': math.fsum(row['seconds'] for row in rows),
@@ -314,7 +314,7 @@ def _trained_rows(run, known, table) -> dict[tuple[str, ...], dict]:
 
 
 def _beginning(row, steps):
-    """What is known of a network after its first steps: no test errors."""
+    """The row of a network after its first steps, without test errors."""
     curve = row['curve']
     seen = [n for n, step in enumerate(curve['step']) if step <= steps]
     errors = {task: [found[n] for n in seen] for task, found in curve['validation_error'].items()}

@@ -1,4 +1,4 @@
-"""What an encoder costs, and how wide it has to be for a given cost."""
+"""The cost of an encoder, and the width that it needs for a given cost."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What functions and modules call their mode and their key, and what is passed under each name."""
+"""Names that functions and modules have for their mode and their key."""
 
 import inspect
 from collections.abc import Callable

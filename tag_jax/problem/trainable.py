@@ -160,7 +160,7 @@ def names_of(path: tuple) -> tuple[str, ...]:
 
 
 def _layout(shapes):
-    """What some parameters are called, for an error."""
+    """The names of some parameters, for an error."""
     names = ['/'.join(names_of(path)) for path, _ in jax.tree_util.tree_leaves_with_path(shapes)]
     return ', '.join(names[:8]) + ', ...' * (len(names) > 8)
 

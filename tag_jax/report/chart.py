@@ -147,7 +147,7 @@ def group_diagram(results) -> str:
 
 
 def key(entries) -> str:
-    """What the lines of charts mean, as HTML.
+    """The key to the lines of charts, as HTML.
 
     Args:
       entries: (classes of a line, text) pairs.
@@ -196,7 +196,7 @@ def _path(points, line):
 
 
 def _axis(low, high, logarithmic):
-    """Where an axis begins and ends, and its ticks with their labels."""
+    """The ends of an axis, and its ticks with their labels."""
     if logarithmic:
         low, high = (low, high) if high > 1.02 * low else (low / 1.5, high * 1.5)
         decades = math.log10(high / low)

@@ -106,7 +106,7 @@ def best_sentence(lines: Sequence[Line]) -> str:
 
 
 def optimum_sentence(comparison: Comparison) -> str:
-    """What the best groups are worth, by budget.
+    """Says what the best groups are worth, by budget.
 
     Args:
       comparison: from `comparison.compare_groupings`.

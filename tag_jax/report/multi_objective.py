@@ -201,7 +201,7 @@ def _profile(axes, outcomes, pair):
 
 
 def _performance(outcome, task):
-    """What is the higher the better for a task, and its values `[S]`."""
+    """The name of a number that is better the higher it is, and its values `[S]`."""
     measures = outcome.metrics[task]
     for name, words in (('accuracy', 'accuracy (%)'), ('miou', 'mIoU (%)')):
         if name in measures:

@@ -37,7 +37,7 @@ _BLOCKS = 30
 
 
 class FinishedRun(NamedTuple):
-    """What a finished run left in its workdir.
+    """The files that a finished run left in its workdir.
 
     Attributes:
       path: the workdir.
@@ -180,7 +180,7 @@ def _titled(title, body):
 
 
 def _decision(results):
-    """What is to be done, what it gains, how sure that is, and what it cost to find."""
+    """Says which tasks to train together, what that gains, how sure it is, and what it cost."""
     many = ' many' if len(results['task_names']) > _MANY_TASKS else ''
     items = ''.join(f'<li>{html.escape(line)}</li>' for line in words.group_lines(results))
     total = html.escape(words.total_words(results))
@@ -353,7 +353,7 @@ def _settings(config):
 
 
 def _environment(config):
-    """What it ran with."""
+    """The versions and devices of a run."""
     found = config.get('versions')
     return page.table(None, [_setting(pair) for pair in found.items()]) if found else ''
 

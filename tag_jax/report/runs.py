@@ -95,7 +95,7 @@ def runs_page(runs: Sequence[FinishedRun]) -> str:
 
 
 def warnings_of(runs) -> list[str]:
-    """What stands in the way of comparing runs, a sentence each.
+    """Sentences on what stands in the way of comparing runs.
 
     Args:
       runs: `FinishedRun`s.

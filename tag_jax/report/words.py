@@ -1,4 +1,4 @@
-"""What a finished run came to, in words."""
+"""The result of a finished run in words."""
 
 import textwrap
 from collections.abc import Mapping
@@ -103,7 +103,7 @@ def gain_sentence(results: Mapping[str, Any]) -> str:
 
 
 def sure_sentences(results) -> str:
-    """What is known of the error of a gain, and of the choice of groups.
+    """Says how sure a gain is, and the choice of groups.
 
     A run has one seed, so there is no standard error over seeds: that is said, and nothing made up.
 
@@ -124,7 +124,7 @@ def sure_sentences(results) -> str:
 
 
 def cost_sentence(results) -> str:
-    """What the groups cost to find, and what their networks cost to train.
+    """Says what the groups cost to find, and what their networks cost to train.
 
     Args:
       results: what results.json holds.
@@ -152,7 +152,7 @@ def duration(seconds) -> str:
 
 
 def command(config) -> str:
-    """What repeats a run: its command, or a call in Python where it was started from there.
+    """The command that repeats a run, or a call in Python where it was started from there.
 
     Args:
       config: what config.json holds.
@@ -189,7 +189,7 @@ def _method(config):
 
 
 def measured_sentence(config: Mapping[str, Any]) -> str:
-    """What the affinities of a run are, and where they come from.
+    """Says what the affinities of a run are, and where they come from.
 
     Args:
       config: what config.json holds.
@@ -275,7 +275,7 @@ def compared_rows(results):
 
 
 def dry_run_text(found: grouping.DryRun) -> str:
-    """What a method will train, and what that takes, as text.
+    """The text of a dry run: what would be trained, and what that takes.
 
     Args:
       found: from `grouping.dry_run` or `comparison.dry_run`.

@@ -1,4 +1,4 @@
-"""What a selection is to be compared with (Standley et al. 2020, Section 4.1).
+"""Baselines of a selection (Standley et al. 2020, Section 4.1).
 
 Examples:
   >>> from tag_jax import selection

@@ -1,4 +1,4 @@
-"""What no selection of groups can gain more than: a certificate for many tasks.
+"""An upper bound on what a selection of groups can gain: a certificate for many tasks.
 
 With S(G, t) the score of a group onto a task, any multipliers `[T]` bound every selection of at
 most k groups by
@@ -30,7 +30,7 @@ _ROUNDING, _CLOSED = 1e-10, 1e-9
 
 
 def upper_bound(groups, budget, chosen, pool, effort=_LOOK) -> float:
-    """What no selection can gain more than.
+    """An upper bound on what a selection can gain.
 
     The first multipliers give every chosen group the same p, shared evenly by the tasks that it
     serves. Where some group has a larger one, it joins a pool, and steps on the multipliers lower
@@ -149,7 +149,7 @@ def largest_price(groups, multipliers, floor, max_nodes):
 
 
 class _Prices(NamedTuple):
-    """What nodes are worth.
+    """The prices of nodes.
 
     Attributes:
       prices: `[B]`, p of the tasks inside alone; -inf if the rules forbid that group.

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tag_jax.cells import decoded, number
+from tag_jax.cells import decode, number
 
 # Beyond this, sums of scores could overflow.
 LARGEST = 1e300
@@ -200,7 +200,7 @@ def read_candidates(path: str | os.PathLike) -> dict[str, Candidates]:
         has no row for a split.
       OSError: if the file cannot be read.
     """
-    lines = decoded(path, pathlib.Path(path).read_bytes()).splitlines(keepends=True)
+    lines = decode(path, pathlib.Path(path).read_bytes()).splitlines(keepends=True)
     reader = csv.reader(line for line in lines if not line.startswith('#'))
     header = [name.strip() for name in next(reader, [])]
     rows = [row for row in reader if any(cell.strip() for cell in row)]

@@ -67,7 +67,7 @@ class GroupScores:
         return _scores(sums, sizes, members & fits, self.singleton_scores)
 
     def gain(self, members) -> float:
-        """What a selection of groups `[K, T]` gains, every task served by the best."""
+        """The gain of a selection of groups `[K, T]`, every task served by the best."""
         return float(self.of(members).max(axis=0).sum())
 
     def neighbours(self, members) -> np.ndarray:

@@ -131,7 +131,7 @@ def serve(
     *,
     task_weights: ArrayLike | Mapping[str, float] | None = None,
 ) -> Selection:
-    """What some networks reach together, every task served by the best of them.
+    """The selection of some given networks, every task served by the best of them.
 
     To serve by other scores than those that the networks were chosen by: early stopping
     (Standley et al. 2020, Section 3.3.1) chooses by early losses and serves by final ones.

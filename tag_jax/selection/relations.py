@@ -1,4 +1,4 @@
-"""What trained networks say about the relations between tasks (Standley et al. 2020, Section 6)."""
+"""Relations between tasks, from trained networks (Standley et al. 2020, Section 6)."""
 
 import numpy as np
 

@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Rules(NamedTuple):
-    """What every chosen network has to keep.
+    """Rules that every chosen network has to keep.
 
     Attributes:
       smallest, largest: bounds of the number of tasks that a network trains.

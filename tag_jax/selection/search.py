@@ -90,7 +90,7 @@ def _improve(groups, budget, pool, best, rounds, rng):
 
 
 def _places(selection, pool):
-    """Where the groups of a selection stand in a pool."""
+    """The places of the groups of a selection in a pool."""
     return [
         int(np.flatnonzero((pool == group).all(axis=1))[0]) for group in selection if group.any()
     ]

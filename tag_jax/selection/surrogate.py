@@ -1,4 +1,4 @@
-"""What every group of tasks would come to, from a few groups that were trained.
+"""A model that predicts the scores of every group of tasks from a few groups that were trained.
 
 A model of errors that is additive in who trains with a task, with the size of the group as a
 variable of its own: capacity is what affinities cannot see.

@@ -13,7 +13,7 @@ from tag_jax.selection.result import Infeasible, Selection, checked_budget
 
 
 class Choice(NamedTuple):
-    """What a method selects for a budget, and what comes of it.
+    """The selection of a method for a budget, and its errors.
 
     Attributes:
       method, budget: as asked for.

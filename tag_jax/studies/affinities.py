@@ -1,4 +1,4 @@
-"""What inter-task affinities depend on: the ablations of Fifty et al. 2021, Section 5.2."""
+"""Studies what inter-task affinities depend on: the ablations of Fifty et al. 2021, Section 5.2."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""What trained networks say about tasks: the analyses of Standley et al. 2020."""
+"""Studies what trained networks say about tasks: the analyses of Standley et al. 2020."""
 
 import itertools
 import os
@@ -29,7 +29,7 @@ def relations(
     scores: str | os.PathLike | None = None,
     smaller: MultiTaskProblem | None = None,
 ) -> Study:
-    """What two tasks do for each other (Tables 2 and 3).
+    """Measures what two tasks do for each other (Tables 2 and 3).
 
     Args:
       problem: a `MultiTaskProblem` with T tasks.

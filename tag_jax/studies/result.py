@@ -1,4 +1,4 @@
-"""What a study comes to: tables of numbers."""
+"""The result of a study: tables of numbers."""
 
 import functools
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class Table(NamedTuple):
 
 
 class Study(NamedTuple):
-    """What came out of a study.
+    """The tables of a study, and the groups that were trained for it.
 
     Attributes:
       tables: its `Table`s.

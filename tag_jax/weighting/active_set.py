@@ -90,7 +90,7 @@ def minimize_on_cone(
 def norms_and_cosines(
     gram: ArrayLike, active: ArrayLike | None = None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """What a Gram matrix says of lengths and angles.
+    """The lengths and the cosines of gradients, from their Gram matrix.
 
     Args:
       gram: G, `[T, T]`.
@@ -125,7 +125,7 @@ class _Scaled(NamedTuple):
 
 
 class _Progress(NamedTuple):
-    """Where the method stands; arrays `[T]` in scaled variables.
+    """The state of the method; arrays `[T]` in scaled variables.
 
     Attributes:
       point: feasible.

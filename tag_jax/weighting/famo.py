@@ -13,7 +13,7 @@ SMALL = 1e-8
 
 
 class FAMOState(NamedTuple):
-    """What is learned.
+    """The parameters that are learned.
 
     Attributes:
       logits: xi, `[T]`.

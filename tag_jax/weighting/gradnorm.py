@@ -13,7 +13,7 @@ LEAST = 1e-3
 
 
 class GradNormState(NamedTuple):
-    """What is learned.
+    """The parameters that are learned.
 
     Attributes:
       weights: w, `[T]`, with mean one.

@@ -144,7 +144,7 @@ def _rule(normalization, rescale, solver):
 
 
 def _scales(normalization, tasks):
-    """What each gradient is divided by, `[T]`; the largest where it would be zero."""
+    """The divisor of each gradient, `[T]`; the largest of them where it would be zero."""
     scales = jnp.ones_like(tasks.gram[0])
     if normalization in ('l2', 'loss+'):
         scales = scales * jnp.sqrt(jnp.maximum(jnp.diagonal(tasks.gram), 0))

@@ -30,7 +30,7 @@ SPACES = ('representation', 'shared')
 
 
 class Tasks(NamedTuple):
-    """What a rule sees of the T tasks at one step.
+    """The T tasks at one step, as a rule sees them.
 
     Attributes:
       names: T names, or None for stacked gradients.
@@ -209,7 +209,7 @@ def weighting(
 
 
 def diagnostics(opt_state: Any) -> dict[str, np.ndarray]:
-    """What a weighting knows of its last step, for logging.
+    """The diagnostics of the last step of a weighting, for logging.
 
     Args:
       opt_state: an optax state that holds a `WeightingState` anywhere: that of a chain, inside

@@ -15,7 +15,7 @@ LARGEST = 10.0
 
 
 class UncertaintyState(NamedTuple):
-    """What is learned.
+    """The parameters that are learned.
 
     Attributes:
       log_variances: s_t = log sigma_t^2, `[T]`.

@@ -429,7 +429,7 @@ def test_networks_are_kept_under_their_names(run, problem):
     path, result = run
     for group, network in zip(result.groups, result.networks, strict=True):
         plan = training.NetworkPlan(group.network, group.tasks, 0, 1e-2)
-        kept = store.kept(path / 'checkpoints' / group.network, problem, plan)
+        kept = store.load(path / 'checkpoints' / group.network, problem, plan)
         jax.tree.map(np.testing.assert_array_equal, kept.params, network.params)
 
 
