@@ -11,11 +11,12 @@ from flax import nnx
 from experiments import compiled, launch
 from experiments.launch import choose
 from experiments.recipes import DATASETS, DTYPES, NETWORKS, TABLE_FLAGS
-from tag_jax import examples, models, parallel, weighting, workdir
+from tag_jax import examples, models, parallel, weighting
 from tag_jax.data import encoding
 from tag_jax.grouping import cost_of_encoder
 from tag_jax.grouping.identity import settings
 from tag_jax.problem import from_nnx
+from tag_jax.runs import workdir
 from tag_jax.training import TrainingConfig
 
 # Named once each: what is compiled is kept by their identity. An epoch of dwa is 100 steps, and the

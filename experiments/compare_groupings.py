@@ -25,7 +25,8 @@ does it for the columns of a table.
 from absl import flags
 
 from experiments import common, launch, methods
-from tag_jax import comparison, grouping, report, workdir
+from tag_jax import comparison, grouping, report
+from tag_jax.runs import workdir
 
 # How the encoder of wide_all_in_one follows from the budget.
 WIDER = {'channels': common.wider_problem, 'cost': common.problem_of_cost}

@@ -18,8 +18,9 @@ import numpy as np
 from absl import flags
 
 from experiments import launch
-from tag_jax import affinity, objectives, report, workdir
+from tag_jax import affinity, objectives, report
 from tag_jax.problem import Batch, from_functions
+from tag_jax.runs import workdir
 
 flags.adopt_module_key_flags(launch)
 

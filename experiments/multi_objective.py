@@ -16,7 +16,8 @@ from absl import flags
 
 from experiments import common, launch
 from experiments.recipes import TABLE_FLAGS
-from tag_jax import multi_objective, report, workdir
+from tag_jax import multi_objective, report
+from tag_jax.runs import workdir
 
 flags.DEFINE_list('tasks', 'left_digit,right_digit', 'Tasks of the dataset, or all.')
 flags.DEFINE_list(

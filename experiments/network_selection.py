@@ -17,7 +17,8 @@ import pathlib
 from absl import flags
 
 from experiments import launch
-from tag_jax import report, selection, workdir
+from tag_jax import report, selection
+from tag_jax.runs import workdir
 
 EXAMPLE = pathlib.Path(__file__).parent / 'examples' / 'standley2020_setting1.csv'
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from tag_jax import affinity, workdir
+from tag_jax import affinity
+from tag_jax.runs import workdir
 
 NAMES = ['a', 'b', 'c']
 RESULTS = {

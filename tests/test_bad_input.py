@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from launching import ENVIRONMENT
 from small import TASKS, make_problem, make_split
 
-from tag_jax import data, evaluation, grouping, objectives, selection, training, workdir
+from tag_jax import data, evaluation, grouping, objectives, selection, training
 from tag_jax.data import Dataset
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.runs import workdir
 from tag_jax.training import TrainingConfig
 
 PROBLEM, SPLIT = make_problem(), make_split(12)
@@ -256,7 +257,7 @@ def test_columns_are_lists():
 
 _HELD = """
 import sys
-from tag_jax import workdir
+from tag_jax.runs import workdir
 folder = workdir.open_run(sys.argv[1], {'budget': 2})
 print('open', flush=True)
 sys.stdin.read()

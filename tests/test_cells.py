@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from tag_jax import cells, data, selection, workdir
+from tag_jax import cells, data, selection
+from tag_jax.runs import workdir
 
 AFFINITY = 'source,a,é\na,0,{}\né,0.5,0\n'
 NETWORKS = 'network,cost,a,é\nA,1,0.5,{}\nB,1,0.25,0.75\n'

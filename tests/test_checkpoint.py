@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tag_jax import checkpoint
+from tag_jax.runs import checkpoint
 
 # Files that orbax cannot read or write leave threads of it without the event loop they look for.
 pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from small import TASKS, make_problem
 
-from tag_jax import comparison, grouping, score_table, selection
+from tag_jax import comparison, grouping, selection
 from tag_jax.grouping import Searcher
+from tag_jax.runs import score_table
 from tag_jax.training import TrainingConfig
 
 CONFIG = TrainingConfig(

@@ -11,9 +11,9 @@ import optax
 import pytest
 from small import TASKS
 
-from tag_jax import gradients, models, objectives, slots, training, weighting
+from tag_jax import gradients, models, objectives, training, weighting
 from tag_jax.problem import Batch, from_nnx
-from tag_jax.training import NetworkPlan, TrainingConfig
+from tag_jax.training import NetworkPlan, TrainingConfig, slots
 
 ALL = tuple(TASKS)
 CONFIG = TrainingConfig(

@@ -5,7 +5,8 @@ import textwrap
 import numpy as np
 import pytest
 
-from tag_jax import score_table, selection
+from tag_jax import selection
+from tag_jax.runs import score_table
 
 SUBJECT = {'task_names': ['a', 'b'], 'train_data': '1'}
 
@@ -37,7 +38,7 @@ def test_rows_are_found_by_what_they_were_trained_as(tmp_path, kept):
 
 def in_another_process(path, code):
     begin = f"""
-        from tag_jax import score_table
+        from tag_jax.runs import score_table
         table = score_table.ScoreTable({str(path)!r}, {SUBJECT})
         one = lambda *tasks: {{'tasks': list(tasks), 'seed': 0}}
     """

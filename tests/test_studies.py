@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from small import TASKS, make_problem, make_split
 
-from tag_jax import comparison, grouping, report, studies, workdir
+from tag_jax import comparison, grouping, report, studies
 from tag_jax.data import Dataset
+from tag_jax.runs import workdir
 from tag_jax.studies.result import mean_and_error, within_targets
 from tag_jax.training import TrainingConfig
 

@@ -11,8 +11,9 @@ import pytest
 from flax import nnx
 from small import TASKS, make_split
 
-from tag_jax import affinity, gradients, grouping, store, training, weighting
+from tag_jax import affinity, gradients, grouping, training, weighting
 from tag_jax.data import Dataset
+from tag_jax.grouping import saved_networks
 from tag_jax.problem import Batch, from_functions, from_linen, from_nnx, split_frozen
 from tag_jax.training import NetworkPlan, TrainingConfig
 
@@ -321,15 +322,15 @@ def test_kept_networks_share_their_frozen_parameters(problem, dataset, tmp_path)
     networks = train(problem, dataset)
     for network in networks:
         folder = tmp_path / network.plan.name
-        store.save(folder, problem, network, dataset.train.inputs, 16)
-        back = store.load(folder, problem, network.plan)
+        saved_networks.save(folder, problem, network, dataset.train.inputs, 16)
+        back = saved_networks.load(folder, problem, network.plan)
         for mine, theirs in zip(
             jax.tree.leaves((back.params, back.model_state)),
             jax.tree.leaves((network.params, network.model_state)),
             strict=True,
         ):
             np.testing.assert_array_equal(mine, theirs)
-        found = store.predictor(folder, 16)(dataset.test.inputs)
+        found = saved_networks.predictor(folder, 16)(dataset.test.inputs)
         expected = problem.predict(network.params, network.model_state, dataset.test.inputs)
         for task in TASKS:
             np.testing.assert_allclose(found[task], expected[task], rtol=1e-5, atol=1e-5)

@@ -10,9 +10,10 @@ import pytest
 from flax import nnx
 from small import TASKS, make_split
 
-from tag_jax import affinity, evaluation, gradients, slots, training
+from tag_jax import affinity, evaluation, gradients, training
 from tag_jax.problem import Batch, from_nnx
-from tag_jax.training import NetworkPlan, TrainingConfig
+from tag_jax.training import NetworkPlan, TrainingConfig, slots
+from tag_jax.training import train as train_module
 
 ALL = tuple(TASKS)
 CONFIG = TrainingConfig(
@@ -378,7 +379,7 @@ def test_both_roads_give_the_same_network(noisy_problem, dataset, monkeypatch):
     plans = [plan('a', measures_affinity=True), plan('b', ('sign',), seed=1)]
     config = dataclasses.replace(CONFIG, steps=20, slots=2)
     scanned = train(noisy_problem, dataset, plans, config)
-    monkeypatch.setattr(training, '_batching', lambda *_: 'unroll')
+    monkeypatch.setattr(train_module, 'batching_of', lambda *_: 'unroll')
     unrolled = train(noisy_problem, dataset, plans, config)
     for one, other in zip(scanned, unrolled, strict=True):
         assert_close(

@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from tag_jax import affinity, workdir
+from tag_jax import affinity
+from tag_jax.runs import workdir
 
 NAMES = ('a', 'b', 'c')
 MATRIX = np.array([[0.0, 1.0, -2.0], [3.0, 0.0, 4.0], [5.0, 6.0, 0.0]])

@@ -27,7 +27,8 @@ from absl import flags
 
 from experiments import launch
 from experiments.benchmarks import encoders, timing
-from tag_jax import affinity, gradients, slots
+from tag_jax import affinity, gradients
+from tag_jax.training import slots
 
 flags.DEFINE_list('tasks', ['2', '5', '9', '20', '40'], 'Numbers of tasks.')
 flags.DEFINE_list('encoders', ['mlp', 'small', 'celeba'], 'Encoders: mlp, small, celeba.')

@@ -31,7 +31,7 @@ import numpy as np
 from absl import flags
 
 from experiments import launch
-from tag_jax import workdir
+from tag_jax.runs import workdir
 
 flags.DEFINE_string('job', 'training', 'training, search or soak.')
 flags.DEFINE_integer('kills', 30, 'How often SIGKILL is sent.')

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tag_jax import score_table, selection, training
+from tag_jax import selection, training
 from tag_jax.comparison.predictions import errors_of, within_task_correlations
 from tag_jax.data import Dataset
 from tag_jax.grouping import Method, Searcher, all_in_one, random
@@ -24,6 +24,7 @@ from tag_jax.grouping.method import Proposal, check_method, whole_networks
 from tag_jax.grouping.task_sets import all_sets, draws, random_groups
 from tag_jax.grouping.trainer import Trainer, open_table
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.runs import score_table
 from tag_jax.training import TrainingConfig
 
 # What one network for all tasks, and random groupings, are called: every method stands beside them.

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from tag_jax import score_table
 from tag_jax.grouping import Method, Searcher
 from tag_jax.grouping.trainer import Trainer
+from tag_jax.runs import score_table
 
 
 def within_task_correlations(

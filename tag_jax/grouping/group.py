@@ -8,8 +8,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tag_jax import evaluation, parallel, score_table, selection, training
-from tag_jax import workdir as workdirs
+from tag_jax import evaluation, parallel, selection, training
 from tag_jax.data import Dataset
 from tag_jax.grouping import run as runs
 from tag_jax.grouping.answers import served_outputs
@@ -21,6 +20,8 @@ from tag_jax.grouping.run import ALL_IN_ONE
 from tag_jax.grouping.searcher import Searcher
 from tag_jax.grouping.trainer import TABLE, Trainer, open_table
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.runs import score_table
+from tag_jax.runs import workdir as workdirs
 from tag_jax.training import TrainingConfig
 
 DEFAULTS = TrainingConfig()

@@ -11,7 +11,8 @@ import numpy as np
 import optax
 
 import tag_jax
-from tag_jax import checkpoint, examples
+from tag_jax import examples
+from tag_jax.runs import checkpoint
 
 
 def subject(run):

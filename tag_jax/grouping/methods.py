@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tag_jax import affinity, checkpoint, selection, trust
-from tag_jax import workdir as workdirs
+from tag_jax import affinity, selection
+from tag_jax.grouping import confidence
 from tag_jax.grouping.method import (
     BASELINE,
     CHOSEN,
@@ -27,6 +27,8 @@ from tag_jax.grouping.method import (
 from tag_jax.grouping.searcher import Searcher, candidates_of
 from tag_jax.grouping.task_sets import all_sets, draws, even_groups, random_groups, random_sets
 from tag_jax.grouping.trainer import check_fraction
+from tag_jax.runs import checkpoint
+from tag_jax.runs import workdir as workdirs
 from tag_jax.selection import group_scores
 
 # Random sets of tasks, and the share of the steps that brief networks train.
@@ -58,7 +60,7 @@ def from_affinities(matrix: ArrayLike | str | os.PathLike) -> Method:
     """Groups by affinities that are known already, as `tag` selects them.
 
     Args:
-      matrix: `[T, T]`, source task first; or a file that `tag_jax.workdir.read_affinity` reads
+      matrix: `[T, T]`, source task first; or a file that `tag_jax.runs.workdir.read_affinity` reads
         (.npz of another run, or .csv). Its diagonal counts where `affinity_split` of the config is
         'validation'.
 
@@ -414,19 +416,19 @@ def _follow(searcher, summary, budget, measured=True) -> Proposal:
     on_validation = searcher.config.affinity_split == 'validation'
     alone = np.diagonal(summary.mean) if on_validation else None
     chosen = selection.select_groups(summary.mean, networks, alone)
-    other = confidence = None
+    other = confident = None
     if len(summary.steps) and chosen.optimal:
-        other = trust.runner_up(summary.mean, networks, chosen, alone)
+        other = confidence.runner_up(summary.mean, networks, chosen, alone)
     if other is not None:
-        confidence = trust.confidence(summary, chosen, other)
-    remarks = trust.remarks(summary, other, confidence, chosen)
-    remarks += trust.dominance(summary, networks, chosen, on_validation)
+        confident = confidence.confidence(summary, chosen, other)
+    remarks = confidence.remarks(summary, other, confident, chosen)
+    remarks += confidence.dominance(summary, networks, chosen, on_validation)
     return Proposal(
         chosen.groups,
         chosen.serves,
         selection=chosen._replace(elapsed=chosen.elapsed + (other.elapsed if other else 0.0)),
         affinities=summary,
-        confidence=confidence,
+        confidence=confident,
         remarks=remarks,
     )
 

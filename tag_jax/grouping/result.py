@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from tag_jax import evaluation, objectives, store
-from tag_jax import workdir as workdirs
+from tag_jax import evaluation, objectives
 from tag_jax.affinity import AffinitySummary
 from tag_jax.data import Encoding, encode_rows, encoding
-from tag_jax.grouping import answers
+from tag_jax.grouping import answers, saved_networks
 from tag_jax.objectives import Objective
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.runs import workdir as workdirs
 
 
 class Group(NamedTuple):
@@ -81,7 +81,7 @@ class Result:
       cost: steps and seconds of search and training.
       objective, bound: of the selection; None if nothing was optimised.
       confidence: how probable it is, as far as noise of measuring goes, that the chosen groups
-        score higher than the runner-up (`trust.confidence`); None where there are too few
+        score higher than the runner-up (`confidence.confidence`); None where there are too few
         measurements, no other choice, or a selection that is not proven optimal.
       remarks: what else the measurements say of the choice, a sentence each.
       networks: a `Network` for each group.
@@ -263,8 +263,8 @@ def folder_of(path, network):
 
 def _load_network(folder, problem, batch_size):
     if problem is None:
-        return Network(*store.arrays(folder), store.predictor(folder, batch_size))
-    arrays = store.arrays(folder, problem)
+        return Network(*saved_networks.arrays(folder), saved_networks.predictor(folder, batch_size))
+    arrays = saved_networks.arrays(folder, problem)
     return Network(*arrays, evaluation.predictor(problem, *arrays, batch_size))
 
 

@@ -7,13 +7,14 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from tag_jax import evaluation, examples, parallel, store, training
-from tag_jax import workdir as workdirs
+from tag_jax import evaluation, examples, parallel, training
 from tag_jax.data import Dataset, encoding
+from tag_jax.grouping import saved_networks
 from tag_jax.grouping.identity import description, model
 from tag_jax.grouping.method import CHOSEN, Method, check_method
 from tag_jax.grouping.result import folder_of
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.runs import workdir as workdirs
 from tag_jax.training import NetworkPlan, TrainedNetwork, TrainingConfig
 
 ALL_IN_ONE = 'mtl'
@@ -159,7 +160,7 @@ def _train(run, plans):
 
     def on_finish(network):
         if run.writes:
-            store.save(
+            saved_networks.save(
                 folder_of(run.path, network.plan.name),
                 run.problem,
                 network,
@@ -197,7 +198,7 @@ def kept(run, plans):
     """
     if run.path is None:
         return {}
-    find = lambda plan: store.load(folder_of(run.path, plan.name), run.problem, plan)
+    find = lambda plan: saved_networks.load(folder_of(run.path, plan.name), run.problem, plan)
     names = parallel.first_says(lambda: [plan.name for plan in plans if find(plan) is not None])
     return {plan.name: find(plan) for plan in plans if plan.name in names}
 

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tag_jax import affinity, evaluation, parallel, training, workdir
+from tag_jax import affinity, evaluation, parallel, training
 from tag_jax.affinity import AffinitySummary
 from tag_jax.grouping.identity import model, settings, subject
 from tag_jax.grouping.run import Run, all_in_one_plan, num_slots, plan
-from tag_jax.score_table import ScoreTable, candidates
+from tag_jax.runs import workdir
+from tag_jax.runs.score_table import ScoreTable, candidates
 from tag_jax.selection import Candidates
 
 FOLDER, TABLE = 'networks', 'networks.csv'

@@ -11,7 +11,6 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from tag_jax import workdir as workdirs
 from tag_jax.comparison import (
     ALL_IN_ONE,
     RANDOM,
@@ -21,6 +20,7 @@ from tag_jax.comparison import (
     summary,
 )
 from tag_jax.report import page
+from tag_jax.runs import workdir as workdirs
 
 COSTS, BUDGETS, REPORT = 'costs.png', 'budgets.png', 'report.html'
 

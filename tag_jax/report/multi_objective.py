@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from tag_jax import workdir as workdirs
 from tag_jax.multi_objective import SINGLE_TASK, STATIC, Outcome, mean_and_error
 from tag_jax.report import page
 from tag_jax.report.figures import plain_text
+from tag_jax.runs import workdir as workdirs
 
 SCATTER, RADAR, REPORT = 'accuracies.png', 'errors.png', 'report.html'
 

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tag_jax import workdir as workdirs
 from tag_jax.report import page, words
 from tag_jax.report.chart import Line, charts, colour, group_diagram, key, line_chart
 from tag_jax.report.figures import (
@@ -29,6 +28,7 @@ from tag_jax.report.figures import (
 )
 from tag_jax.report.heat_table import heat_table
 from tag_jax.report.pictures import PREDICTIONS, pictured_tasks, predictions_figure
+from tag_jax.runs import workdir as workdirs
 
 REPORT = 'report.html'
 

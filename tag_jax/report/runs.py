@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tag_jax import workdir as workdirs
 from tag_jax.multi_objective import mean_and_error
 from tag_jax.report import page, words
 from tag_jax.report.chart import Line, charts, colour, key, line_chart
 from tag_jax.report.figures import by_network, sum_of_groups
 from tag_jax.report.run import FinishedRun, read, write_page, write_report
+from tag_jax.runs import workdir as workdirs
 
 _TITLE = 'Runs side by side'
 _MOST_RUNS_IN_A_TABLE = 8

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from tag_jax import workdir as workdirs
 from tag_jax.comparison import summary
 from tag_jax.report import page
 from tag_jax.report.comparison import comparison_table
 from tag_jax.report.run import REPORT
+from tag_jax.runs import workdir as workdirs
 from tag_jax.studies import Study, Table
 
 

@@ -23,7 +23,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from tag_jax import workdir as workdirs
+from tag_jax.runs import workdir as workdirs
 from tag_jax.selection import Candidates, Choice, Selection
 
 TRADE_OFF, CHOICES, TABLE, RESULTS = 'trade_off.png', 'choices.png', 'choices.csv', 'results.json'

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tag_jax import comparison, examples, score_table, selection
+from tag_jax import comparison, examples, selection
 from tag_jax.data import Dataset
 from tag_jax.grouping import cost_of_encoder
 from tag_jax.grouping.methods import EARLY
 from tag_jax.grouping.task_sets import all_sets
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.runs import score_table
 from tag_jax.studies.result import Study, Table, mean_and_error, needs
 from tag_jax.training import TrainingConfig
 

@@ -2,7 +2,7 @@
 
 from launching import check_sentences, launch
 
-from tag_jax import workdir
+from tag_jax.runs import workdir
 
 QUICK = ('--dataset=digit_attributes', '--steps=20', '--eval_every=10', '--seeds=1')
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from launching import ENVIRONMENT, answers_to_all_flags, check_sentences, files
 
-from tag_jax import workdir
+from tag_jax.runs import workdir
 
 TABLE = ['--dataset=table', '--table=t.csv', '--targets=a,b']
 # Those of the papers have all of their flags from one module: with --compare and without.

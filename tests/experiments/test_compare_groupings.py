@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from launching import check_sentences, launch
 
-from tag_jax import workdir
+from tag_jax.runs import workdir
 
 QUICK = ('--steps=100', '--eval_every=10', '--batch_size=64', '--budgets=2', '--seeds=2')
 

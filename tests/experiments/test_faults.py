@@ -13,7 +13,7 @@ import pytest
 from launching import ENVIRONMENT, check_sentences, free_port, launch
 
 from experiments.benchmarks import faults
-from tag_jax import workdir
+from tag_jax.runs import workdir
 
 QUICK = (
     *('--dataset=digit_attributes', '--steps=50', '--eval_every=10', '--patience=0'),

@@ -7,7 +7,9 @@ from flax.traverse_util import flatten_dict
 from launching import answers, check_sentences, launch
 from official import celeb_a, cityscapes, mnist, taskonomy
 
-from tag_jax import grouping, models, report, store, workdir
+from tag_jax import grouping, models, report
+from tag_jax.grouping import saved_networks
+from tag_jax.runs import workdir
 
 QUICK = ('--steps=2', '--eval_every=1', '--batch_size=2', '--width=0.05')
 
@@ -101,7 +103,7 @@ def test_cityscapes(tmp_path):
     flags += ('--pretrained=encoder.npz', '--learning_rate=1e-9')
     _, results = finished('cityscapes', tmp_path, *flags)
     assert results['task_names'] == ['segmentation', 'instance_offset', 'disparity']
-    params, _ = store.arrays(tmp_path / 'run' / 'checkpoints' / 'mtl')
+    params, _ = saved_networks.arrays(tmp_path / 'run' / 'checkpoints' / 'mtl')
     loaded = flatten_dict(weights[0])
     found = {tuple(map(str, path)): x for path, x in flatten_dict(params['shared']).items()}
     for path, array in loaded.items():

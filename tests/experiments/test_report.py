@@ -6,7 +6,8 @@ import pytest
 from finished_runs import NAMES, RESULTS, make_run, results_of
 from launching import answers, check_sentences
 
-from tag_jax import report, workdir
+from tag_jax import report
+from tag_jax.runs import workdir
 
 
 @pytest.fixture(scope='module')

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from launching import ENVIRONMENT, answers, check_sentences, files, launch
 
-from tag_jax import grouping, workdir
+from tag_jax import grouping
+from tag_jax.runs import workdir
 
 QUICK = ('--steps=20', '--eval_every=10', '--affinity_every=10', '--batch_size=64')
 

@@ -9,9 +9,10 @@ import optax
 import pytest
 from small import TASKS, kinds, make_problem, make_split
 
-from tag_jax import affinity, grouping, store, training, workdir
+from tag_jax import affinity, grouping, training
 from tag_jax.data import Dataset
-from tag_jax.grouping import methods
+from tag_jax.grouping import methods, saved_networks
+from tag_jax.runs import workdir
 from tag_jax.training import TrainingConfig
 
 CONFIG = TrainingConfig(
@@ -429,7 +430,7 @@ def test_networks_are_kept_under_their_names(run, problem):
     path, result = run
     for group, network in zip(result.groups, result.networks, strict=True):
         plan = training.NetworkPlan(group.network, group.tasks, 0, 1e-2)
-        kept = store.load(path / 'checkpoints' / group.network, problem, plan)
+        kept = saved_networks.load(path / 'checkpoints' / group.network, problem, plan)
         jax.tree.map(np.testing.assert_array_equal, kept.params, network.params)
 
 

@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import TASKS
 
-from tag_jax import grouping, score_table, selection, workdir
+from tag_jax import grouping, selection
 from tag_jax.grouping import task_sets, trainer
 from tag_jax.grouping.task_sets import even_groups, random_groups
+from tag_jax.runs import score_table, workdir
 from tag_jax.training import TrainingConfig
 
 CONFIG = TrainingConfig(steps=20, batch_size=64, learning_rate=1e-2, eval_every=10, slots=2)

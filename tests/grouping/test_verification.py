@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from small import TASKS
 
-from tag_jax import grouping, score_table, workdir
+from tag_jax import grouping
 from tag_jax.grouping.methods import preferred, proposed
+from tag_jax.runs import score_table, workdir
 from tag_jax.training import TrainingConfig
 
 CONFIG = TrainingConfig(

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from tag_jax import report, workdir
+from tag_jax import report
 from tag_jax.comparison import Comparison, CrossFitted, Outcome, differences, summary
+from tag_jax.runs import workdir
 
 
 def outcomes():

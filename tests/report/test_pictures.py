@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tag_jax import report, workdir
+from tag_jax import report
 from tag_jax.data import Source, Split
 from tag_jax.grouping.pictures import LONGEST, pictures
+from tag_jax.runs import workdir
 
 SHAPE = (5, 200, 330)  # Thinned to every third pixel.
 SIZES = {'classes': 19, 'depth': 1, 'offset': 2, 'normal': 3, 'features': 5}

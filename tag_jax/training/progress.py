@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tag_jax import affinity, checkpoint
+from tag_jax import affinity
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.runs import checkpoint
 
 # What the last entry of `slots.Outputs.finite` is about.
 SHARED = 'the shared parameters'

@@ -17,9 +17,10 @@ from typing import Any
 
 import jax
 
-from tag_jax import checkpoint, prediction, workdir
+from tag_jax import evaluation
 from tag_jax.affinity import AffinitySummary
 from tag_jax.problem import MultiTaskProblem, split_frozen, with_frozen
+from tag_jax.runs import checkpoint, exported, workdir
 from tag_jax.training import NetworkPlan, TrainedNetwork
 
 _PARAMETERS, _FUNCTION, _RECORD = 'parameters', 'predict.stablehlo', 'network.json'
@@ -57,7 +58,7 @@ def save(
     )
     predict = lambda tree, inputs: problem.predict(tree['params'], tree['model_state'], inputs)
     try:
-        function = prediction.export_function(predict, _tree(*arrays), example)
+        function = exported.export_function(predict, _tree(*arrays), example)
     except Exception as error:  # The network is trained and kept, whatever its code does here.
         logging.warning('predicting from %s will need the problem: %s', folder, error)
     else:
@@ -154,8 +155,8 @@ def predictor(folder: str | os.PathLike, batch_size: int) -> Callable[[Any], dic
             raise ValueError(f'{folder} holds no exported function: give the problem to predict')
 
         return refuse
-    function = prediction.import_function(file.read_bytes(), _tree(*arrays(folder)))
-    return lambda inputs: prediction.in_batches(function, inputs, batch_size)
+    function = exported.import_function(file.read_bytes(), _tree(*arrays(folder)))
+    return lambda inputs: evaluation.in_batches(function, inputs, batch_size)
 
 
 def _tree(params, model_state):

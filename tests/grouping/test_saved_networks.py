@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from small import TASKS
 
-from tag_jax import checkpoint, objectives, prediction, store, training, workdir
+from tag_jax import objectives, training
+from tag_jax.grouping import saved_networks
 from tag_jax.problem import from_functions
+from tag_jax.runs import checkpoint, exported, workdir
 from tag_jax.training import NetworkPlan, TrainingConfig
 
 PLAN = NetworkPlan('all', tuple(TASKS), 0, 1e-2, True)
@@ -35,9 +37,9 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
 def test_a_network_comes_back_as_it_was(tmp_path, noisy_problem, dataset):
     network = trained(noisy_problem, dataset)
     folder = tmp_path / 'networks' / 'all'
-    assert store.load(folder, noisy_problem, PLAN) is None
-    store.save(folder, noisy_problem, network, dataset.train.inputs, 64)
-    found = store.load(folder, noisy_problem, PLAN)
+    assert saved_networks.load(folder, noisy_problem, PLAN) is None
+    saved_networks.save(folder, noisy_problem, network, dataset.train.inputs, 64)
+    found = saved_networks.load(folder, noisy_problem, PLAN)
     for field in ('plan', 'validation', 'best_step', 'steps', 'seconds'):
         assert getattr(found, field) == getattr(network, field)
     for field in ('params', 'model_state'):
@@ -48,20 +50,22 @@ def test_a_network_comes_back_as_it_was(tmp_path, noisy_problem, dataset):
 
 def test_a_network_that_was_not_written_whole_is_not_there(tmp_path, problem, dataset):
     network = trained(problem, dataset)
-    store.save(tmp_path / 'all', problem, network, dataset.train.inputs, 64)
+    saved_networks.save(tmp_path / 'all', problem, network, dataset.train.inputs, 64)
     (tmp_path / 'all' / 'network.json').unlink()
-    assert store.load(tmp_path / 'all', problem, PLAN) is None
-    store.save(tmp_path / 'all', problem, network, dataset.train.inputs, 64)
-    assert store.load(tmp_path / 'all', problem, PLAN) is not None
+    assert saved_networks.load(tmp_path / 'all', problem, PLAN) is None
+    saved_networks.save(tmp_path / 'all', problem, network, dataset.train.inputs, 64)
+    assert saved_networks.load(tmp_path / 'all', problem, PLAN) is not None
 
 
 @pytest.mark.parametrize(
     'change', [{'tasks': ('sign',)}, {'seed': 1}, {'learning_rate': 0.5}, {'name': 'other'}]
 )
 def test_a_network_of_another_plan_is_not_taken_for_it(tmp_path, problem, dataset, change):
-    store.save(tmp_path / 'all', problem, trained(problem, dataset), dataset.train.inputs, 64)
-    assert store.load(tmp_path / 'all', problem, PLAN) is not None
-    assert store.load(tmp_path / 'all', problem, PLAN._replace(**change)) is None
+    saved_networks.save(
+        tmp_path / 'all', problem, trained(problem, dataset), dataset.train.inputs, 64
+    )
+    assert saved_networks.load(tmp_path / 'all', problem, PLAN) is not None
+    assert saved_networks.load(tmp_path / 'all', problem, PLAN._replace(**change)) is None
 
 
 def test_a_full_disk_is_not_taken_for_a_model_that_cannot_be_exported(
@@ -73,15 +77,15 @@ def test_a_full_disk_is_not_taken_for_a_model_that_cannot_be_exported(
     network = trained(problem, dataset)
     monkeypatch.setattr(workdir, 'write_bytes', full)
     with pytest.raises(OSError, match='No space left'):
-        store.save(tmp_path / 'all', problem, network, dataset.train.inputs, 64)
+        saved_networks.save(tmp_path / 'all', problem, network, dataset.train.inputs, 64)
 
 
 def test_the_exported_function_needs_no_model_code(tmp_path, noisy_problem, dataset):
     network = trained(noisy_problem, dataset)
-    store.save(tmp_path / 'all', noisy_problem, network, dataset.train.inputs, 64)
+    saved_networks.save(tmp_path / 'all', noisy_problem, network, dataset.train.inputs, 64)
     inputs = dataset.test.inputs[:100]
     expected = noisy_problem.predict(network.params, network.model_state, inputs)
-    found = store.predictor(tmp_path / 'all', 64)(inputs)
+    found = saved_networks.predictor(tmp_path / 'all', 64)(inputs)
     for task in TASKS:
         np.testing.assert_allclose(found[task], expected[task], rtol=1e-4, atol=1e-5)
 
@@ -89,9 +93,9 @@ def test_the_exported_function_needs_no_model_code(tmp_path, noisy_problem, data
     code = f"""
         import sys
         import numpy as np
-        from tag_jax import store
+        from tag_jax.grouping import saved_networks
         inputs = np.load({str(tmp_path / 'inputs.npz')!r})['inputs']
-        found = store.predictor({str(tmp_path / 'all')!r}, 64)(inputs)
+        found = saved_networks.predictor({str(tmp_path / 'all')!r}, 64)(inputs)
         np.savez({str(tmp_path / 'found.npz')!r}, **found)
     """
     subprocess.run([sys.executable, '-c', textwrap.dedent(code)], check=True)
@@ -110,26 +114,26 @@ def test_parameters_are_matched_by_name():
         return {'a': inputs}
 
     inputs = jnp.ones((3, 2))
-    data = prediction.export_function(predict, params, inputs)
+    data = exported.export_function(predict, params, inputs)
     renamed = {'layers': {str(n): leaf for n, leaf in params['layers'].items()}}
-    found = prediction.import_function(data, renamed)(inputs)
+    found = exported.import_function(data, renamed)(inputs)
     np.testing.assert_allclose(found['a'], predict(params, inputs)['a'], rtol=1e-6)
 
 
 def test_names_with_separators_do_not_collide():
     params = {'a/b': jnp.ones(2), 'a': {'b': 2 * jnp.ones(2)}}
     predict = lambda params, inputs: {'a/b': inputs * params['a/b'] - params['a']['b']}
-    data = prediction.export_function(predict, params, jnp.ones(2))
+    data = exported.export_function(predict, params, jnp.ones(2))
     np.testing.assert_array_equal(
-        prediction.import_function(data, params)(jnp.ones(2))['a/b'], [-1, -1]
+        exported.import_function(data, params)(jnp.ones(2))['a/b'], [-1, -1]
     )
 
 
 def test_the_exported_function_takes_inputs_of_any_number_type():
-    data = prediction.export_function(
+    data = exported.export_function(
         lambda p, x: {'a': x * p['w']}, {'w': jnp.ones(())}, jnp.ones((4, 3))
     )
-    function = prediction.import_function(data, {'w': jnp.float32(2)})
+    function = exported.import_function(data, {'w': jnp.float32(2)})
     for inputs in (np.ones((4, 3), int), np.ones((4, 3)), np.ones((4, 3), bool)):
         np.testing.assert_array_equal(function(inputs)['a'], np.full((4, 3), 2.0))
     with pytest.raises(ValueError, match=r'inputs are of shape \[N, 3\], not \[3\]'):
@@ -151,8 +155,8 @@ def test_a_model_that_cannot_be_exported_is_kept_all_the_same(tmp_path, dataset,
         {'radius': regression},
     )
     network = trained(problem, dataset, NetworkPlan('one', ('radius',), 0, 1e-2))
-    store.save(tmp_path / 'one', problem, network, dataset.train.inputs, 64)
+    saved_networks.save(tmp_path / 'one', problem, network, dataset.train.inputs, 64)
     assert 'will need the problem' in caplog.text
-    assert store.load(tmp_path / 'one', problem, network.plan) is not None
+    assert saved_networks.load(tmp_path / 'one', problem, network.plan) is not None
     with pytest.raises(ValueError, match='give the problem to predict'):
-        store.predictor(tmp_path / 'one', 64)(dataset.test.inputs)
+        saved_networks.predictor(tmp_path / 'one', 64)(dataset.test.inputs)

@@ -11,37 +11,6 @@ from jax import export
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
 
 
-def in_batches(function: Callable, inputs: Any, batch_size: int) -> Any:
-    """Applies a function to N examples in batches of one size, so that it is compiled once.
-
-    The last batch is filled up with copies of its first example, whose results are dropped.
-
-    Args:
-      function: pytree of `[batch_size, ...]` -> pytree of `[batch_size, ...]`.
-      inputs: pytree of arrays `[N, ...]`, N at least 1.
-      batch_size: examples a batch.
-
-    Returns:
-      Pytree of NumPy arrays `[N, ...]`.
-
-    Raises:
-      ValueError: if there are no examples, or not as many in all arrays.
-    """
-    sizes = {np.shape(x)[:1] for x in jax.tree.leaves(inputs)}
-    if len(sizes) != 1 or () in sizes:
-        found = ' and '.join(str(*size) if size else 'a single number' for size in sorted(sizes))
-        raise ValueError(f'inputs must be arrays of as many examples, one a row, not of {found}')
-    ((size,),) = sizes
-    if not size:
-        raise ValueError('there are no examples to predict for')
-    results = []
-    for start in range(0, size, batch_size):
-        rows = np.arange(start, start + batch_size)
-        rows = np.where(rows < size, rows, start)
-        results.append(function(jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], inputs)))
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[:size], *results)
-
-
 def export_function(predict: Callable, params: Any, inputs: Any) -> bytes:
     """A prediction function as bytes that JAX can run without the code that defined it.
 

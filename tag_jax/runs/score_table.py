@@ -24,8 +24,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tag_jax import workdir
 from tag_jax.affinity import AffinitySummary
+from tag_jax.runs import workdir
 from tag_jax.selection import Candidates
 
 try:

@@ -1,0 +1,1 @@
+"""What runs leave on disk: their folders, checkpoints, score tables and exported functions."""

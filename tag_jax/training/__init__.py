@@ -1,0 +1,31 @@
+"""Trains many networks of one problem at once, which differ in tasks, seed and learning rate.
+
+`train_networks` trains `NetworkPlan`s by a `TrainingConfig`, and returns each `TrainedNetwork` at
+its best evaluation.
+"""
+
+from tag_jax.training.batches import batch_rows
+from tag_jax.training.capacity import num_slots, num_workers, slot_bytes
+from tag_jax.training.checks import check_devices, check_optimizer, still_parameters
+from tag_jax.training.config import (
+    NetworkPlan,
+    TrainedNetwork,
+    TrainingConfig,
+    check_seeds,
+)
+from tag_jax.training.train import train_networks
+
+__all__ = [
+    'NetworkPlan',
+    'TrainedNetwork',
+    'TrainingConfig',
+    'batch_rows',
+    'check_devices',
+    'check_optimizer',
+    'check_seeds',
+    'num_slots',
+    'num_workers',
+    'slot_bytes',
+    'still_parameters',
+    'train_networks',
+]

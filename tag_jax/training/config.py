@@ -1,0 +1,231 @@
+"""How networks are trained, which networks are, and what comes of it."""
+
+import dataclasses
+import math
+import numbers
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import optax
+
+from tag_jax import affinity, weighting
+from tag_jax.training import slots
+
+# How many seeds a comparison may ask for.
+MOST_SEEDS = 1000
+# The smallest and the largest number of float32, in which learning rates are.
+_LEAST, _MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How networks are trained.
+
+    Attributes:
+      steps: the largest number of training steps.
+      batch_size: examples a step.
+      learning_rate: of the optimizer; also eta, the step of the affinity measurements.
+      seed: of initial parameters, batches and dropout, below 2^32.
+      eval_every: steps between evaluations on the validation split.
+      patience: evaluations without a better total validation error after which a network stops;
+        0 for never.
+      affinity_every: steps between measurements of inter-task affinity.
+      affinity_kind: 'exact', 'first_order' or 'cosine', see `affinity.inter_task_affinities`.
+      affinity_step: 'sgd' for lookahead steps of plain gradient descent (the paper), 'optimizer'
+        for those that the optimizer would take from where it stands.
+      affinity_window: shares of `steps`, the largest number, between which affinities are measured;
+        (0, 1) for all.
+      affinity_examples: examples of each batch that take part; None for all.
+      affinity_split: where losses are compared, 'train', on the batch of the step (the paper), or
+        'validation', on a batch of that split. There a task's affinity onto itself can be compared
+        with the others', so that `grouping.tag` may leave a task alone.
+      weighting: makes the optax transform that weighs the tasks, from `tag_jax.weighting`.
+      optimizer: learning rate -> optax transform, such as `optax.adam`, or a schedule in one:
+        `lambda rate: optax.adamw(optax.warmup_cosine_decay_schedule(0.0, rate, 100, steps))`. The
+        rate is a traced number, so that networks of different rates share a program, unless the
+        function needs a Python number, as some schedules do. What is compiled is kept by the
+        identity of these two functions, so name them once.
+      slots: networks trained side by side in one program; None for as many as `num_slots` says.
+      workers: threads that train some slots each, at most; None for as many as there are cores, on
+        CPU, else one. Results do not depend on it.
+      mesh: devices (along the slots, along the examples of each batch). Slots are filled up to a
+        multiple of the first; the second divides `batch_size`. Results depend on it as on
+        `slots`: by rounding.
+      if_not_finite: what becomes of a step in which the loss or the gradient of a task is not
+        finite: 'stop' ends training, 'skip' leaves the network as it was, 'drop' leaves the task
+        out of the step. In all cases such numbers are no sample of affinities.
+      checkpoint_seconds: how long a network trains, at least, between two checkpoints of it.
+
+    Raises:
+      ValueError: if a number is out of its range, or a function is none.
+    """
+
+    steps: int = 6000
+    batch_size: int = 256
+    learning_rate: float = 2e-3
+    seed: int = 0
+    eval_every: int = 100
+    patience: int = 10
+    affinity_every: int = 10
+    affinity_kind: str = 'exact'
+    affinity_step: str = 'sgd'
+    affinity_window: tuple[float, float] = (0.0, 1.0)
+    affinity_examples: int | None = None
+    affinity_split: str = 'train'
+    weighting: Callable[[], optax.GradientTransformation] = weighting.equal
+    optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
+    slots: int | None = None
+    workers: int | None = None
+    mesh: tuple[int, int] = (1, 1)
+    if_not_finite: str = 'stop'
+    checkpoint_seconds: float = 60.0
+
+    def __post_init__(self):
+        for name in ('steps', 'batch_size', 'eval_every', 'affinity_every'):
+            self._set_integer(name, 1, 2**31 - 1)
+        for name in ('seed', 'patience'):
+            self._set_integer(name, 0, 2**32 - 1)
+        for name in ('slots', 'workers', 'affinity_examples'):
+            if getattr(self, name) is not None:
+                self._set_integer(name, 1, 2**31 - 1)
+        for name, known in (
+            ('affinity_kind', affinity.KINDS),
+            ('affinity_step', ('sgd', 'optimizer')),
+            ('affinity_split', ('train', 'validation')),
+            ('if_not_finite', slots.NOT_FINITE),
+        ):
+            if not isinstance(getattr(self, name), str) or getattr(self, name) not in known:
+                raise ValueError(
+                    f'{name} must be one of {", ".join(known)}, not {getattr(self, name)!r}'
+                )
+        try:
+            start, stop = map(float, self.affinity_window)
+        except (TypeError, ValueError, OverflowError):
+            start, stop = math.nan, math.nan
+        if not 0 <= start < stop <= 1:
+            raise ValueError(
+                'affinity_window must be two shares of training, 0 <= start < stop <= 1, not '
+                f'{self.affinity_window!r}'
+            )
+        object.__setattr__(self, 'affinity_window', (start, stop))
+        first = math.ceil((start * self.steps - 1e-9) / self.affinity_every) * self.affinity_every
+        if not first < min(stop * self.steps - 1e-9, self.steps):
+            raise ValueError(
+                f'affinity_window {self.affinity_window} of {self.steps} steps holds no multiple '
+                f'of affinity_every, {self.affinity_every}: nothing would be measured'
+            )
+        rate = self.learning_rate
+        if callable(rate):
+            raise ValueError(
+                'learning_rate must be a number, not a schedule: give the schedule to optimizer, '
+                'as lambda rate: optax.adam(optax.cosine_decay_schedule(rate, steps))'
+            )
+        if not isinstance(rate, numbers.Real) or not _LEAST <= rate <= _MOST:
+            why = ' (in float32)' if isinstance(rate, numbers.Real) and 0 < rate < math.inf else ''
+            raise ValueError(f'learning_rate must be positive and finite{why}, not {rate!r}')
+        object.__setattr__(self, 'learning_rate', float(rate))
+        self._check_mesh()
+        seconds = self.checkpoint_seconds
+        if not isinstance(seconds, numbers.Real) or not 0 <= seconds <= _MOST:
+            raise ValueError(
+                f'checkpoint_seconds must be a finite number of at least 0, not {seconds!r}'
+            )
+        for name, example in (
+            ('weighting', 'tag_jax.weighting.equal, or lambda: weighting.mgda_ub(safeguard=2)'),
+            ('optimizer', 'optax.adam, or lambda rate: optax.sgd(rate, momentum=0.9)'),
+        ):
+            if not callable(getattr(self, name)):
+                raise ValueError(
+                    f'{name} must be a function that makes a transform, as {example}; '
+                    f'{type(getattr(self, name)).__name__} is none'
+                )
+
+    def measures_at(self, steps: np.ndarray) -> np.ndarray:
+        """Whether affinities are measured before steps, bool `[...]`.
+
+        Args:
+          steps: their numbers, `[...]`.
+        """
+        start, stop = (share * self.steps - 1e-9 for share in self.affinity_window)
+        return (steps % self.affinity_every == 0) & (steps >= start) & (steps < stop)
+
+    def _check_mesh(self):
+        try:
+            networks, batch = self.mesh
+            whole = all(isinstance(n, numbers.Integral) and n >= 1 for n in self.mesh)
+        except (TypeError, ValueError):
+            whole = False
+        if not whole:
+            raise ValueError(
+                'mesh must be two numbers of devices, along the networks and along the batch, of '
+                f'at least 1, not {self.mesh!r}'
+            )
+        object.__setattr__(self, 'mesh', (int(networks), int(batch)))
+
+    def _set_integer(self, name, least, most=math.inf):
+        value = getattr(self, name)
+        if not isinstance(value, numbers.Integral) or not least <= value <= most:
+            limit = '' if most == math.inf else f' and at most {most}'
+            raise ValueError(f'{name} must be an integer of at least {least}{limit}, not {value!r}')
+        object.__setattr__(self, name, int(value))
+
+
+class NetworkPlan(NamedTuple):
+    """A network to train.
+
+    Attributes:
+      name: its name in records.
+      tasks: names of the tasks that it trains.
+      seed: of initial parameters, batches and dropout.
+      learning_rate: of the optimizer.
+      measures_affinity: whether inter-task affinities are measured while it trains.
+      cost: of the network at inference, in units of a standard network, for the record.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    seed: int
+    learning_rate: float
+    measures_affinity: bool = False
+    cost: float = 1.0
+
+
+class TrainedNetwork(NamedTuple):
+    """A network with the parameters of its best evaluation.
+
+    Attributes:
+      plan: what it was trained as.
+      params, model_state: at the step with the lowest total validation error.
+      validation: `{task: {'error': percent, ...}}` at that step, for the tasks it trains.
+      best_step, steps: that step, and the number of steps trained.
+      seconds: its share of the wall time, compilation included.
+      affinities: an `AffinitySummary`, or None if it was not asked to measure.
+      not_finite: `{what: steps}` whose numbers were not finite: task names, or `progress.SHARED`.
+    """
+
+    plan: NetworkPlan
+    params: Any
+    model_state: Any
+    validation: Mapping[str, Mapping[str, float]]
+    best_step: int
+    steps: int
+    seconds: float
+    affinities: affinity.AffinitySummary | None
+    not_finite: Mapping[str, int] = types.MappingProxyType({})
+
+
+def check_seeds(config: TrainingConfig, seeds: int) -> None:
+    """Raises ValueError unless networks of so many seeds, from that of a config, can be trained.
+
+    Args:
+      config: a `TrainingConfig`.
+      seeds: how many.
+    """
+    if not isinstance(seeds, numbers.Integral) or seeds < 1:
+        raise ValueError(f'seeds must be at least 1, not {seeds!r}')
+    if seeds > MOST_SEEDS or config.seed + seeds > 2**32:
+        raise ValueError(
+            f'seeds must be at most {MOST_SEEDS}, and the last of them below 2^32, not {seeds}'
+        )

@@ -1,0 +1,381 @@
+"""Training and early-stopping K networks that differ in tasks, seed, learning rate.
+
+The networks run in S slots of one compiled program, which runs in several threads on CPU. A network
+that stops early gives its slot to the next one. Batches and random keys of a network depend on its
+own seed and step only, so among the same number of slots a network is bitwise the same whatever
+runs beside it. The heads of tasks that a network does not train never move.
+
+Steps run in chunks, with an evaluation on the validation split after each. A chunk of a dense
+encoder is one `lax.scan` with the slots under `vmap`. Convolutions on CPU, which XLA runs slowly in
+loops and in groups, go one network and one step after another through the same step function.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import functools
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent import futures
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import tqdm
+
+from tag_jax import affinity, evaluation, examples, parallel
+from tag_jax.data import Source, Split
+from tag_jax.problem import MultiTaskProblem, with_frozen
+from tag_jax.training import progress, slots
+from tag_jax.training.batches import schedule_of
+from tag_jax.training.capacity import batching_of, num_slots, num_workers
+from tag_jax.training.checks import (
+    AtRate,
+    check_devices,
+    check_optimizer,
+    splits_of_steps,
+    takes_traced_rate,
+)
+from tag_jax.training.config import NetworkPlan, TrainedNetwork, TrainingConfig
+
+
+def train_networks(
+    problem: MultiTaskProblem,
+    train_split: Split | Source,
+    validation_split: Split | Source,
+    plans: Sequence[NetworkPlan],
+    config: TrainingConfig,
+    on_record: Callable[[dict], None] = lambda record: None,
+    on_finish: Callable[[TrainedNetwork], None] = lambda network: None,
+    claim: Callable[[NetworkPlan], bool] = lambda plan: True,
+    keep: bool = True,
+    checkpoints: Callable[[NetworkPlan], Any] | None = None,
+) -> tuple[TrainedNetwork, ...]:
+    """Trains networks, and keeps each at its best evaluation.
+
+    Args:
+      problem: a `MultiTaskProblem` with T tasks.
+      train_split, validation_split: `tag_jax.data.Split`s, or anything with the same fields, which
+        go to the device; or `tag_jax.data.Source`s, of which the next steps' examples do.
+      plans: the networks to train, with different names.
+      config: a `TrainingConfig`.
+      on_record: called after every evaluation with a record for metrics.jsonl: network, step, mean
+        training loss since the last evaluation and validation error of each task.
+      on_finish: called with each network as soon as it has finished.
+      claim: asked of each plan before it begins; those that it denies are not trained.
+      keep: whether the networks are returned; where there are hundreds, `on_finish` may be enough.
+      checkpoints: gives each plan a folder for the checkpoints of its network; None for none. A
+        network that has some goes on from there, bit for bit, and its records up to there come
+        again; the folder is removed after `on_finish`. They are written after evaluations, as
+        often as `checkpoint_seconds` says, and where training ends by an error or an interrupt.
+
+    Returns:
+      The networks that were trained, in the order of the plans.
+
+    Raises:
+      ValueError: if the mesh does not fit the devices.
+      FloatingPointError: if the loss or the gradient of a task is not finite, see
+        `if_not_finite`.
+      OSError: if a checkpoint cannot be written.
+    """
+    if not plans:
+        return ()
+    shapes = examples.input_shapes(train_split)
+    check_devices(config, train_split, validation_split)
+    check_optimizer(problem, plans, config)
+    if not takes_traced_rate(problem, config.optimizer):
+        # Networks of one rate share a program, and the rate is a number of Python there.
+        trained = {}
+        for rate in dict.fromkeys(plan.learning_rate for plan in plans):
+            some = [plan for plan in plans if plan.learning_rate == rate]
+            own = dataclasses.replace(config, optimizer=AtRate(config.optimizer, rate))
+            rest = (on_record, on_finish, claim, keep, checkpoints)
+            for network in train_networks(problem, train_split, validation_split, some, own, *rest):
+                trained[network.plan.name] = network
+        return tuple(trained[plan.name] for plan in plans if plan.name in trained)
+    mesh = parallel.make_mesh(config.mesh)
+    slots_each = num_slots(problem, len(plans), shapes, config)
+    train = examples.examples(problem, train_split, mesh)
+    validation = evaluation.prepare(problem, validation_split, mesh)
+    frozen = problem.frozen and problem.frozen.values()
+    work = _Work(
+        program=slots.Program(
+            problem=problem,
+            weighting=config.weighting,
+            optimizer=config.optimizer,
+            batching=batching_of(problem, shapes, mesh),
+            ragged=config.steps % min(config.eval_every, config.steps) != 0,
+            measurement=_measurement(plans, config),
+            if_not_finite=config.if_not_finite,
+            mesh=mesh,
+        ),
+        config=config,
+        num_slots=slots_each,
+        num_workers=num_workers(config, len(plans), slots_each),
+        train=train,
+        validation=validation,
+        checkpoints=checkpoints,
+        frozen=frozen,
+        frozen_on_device=parallel.place(mesh, frozen),
+    )
+    with tqdm.tqdm(
+        total=len(plans) * config.steps,
+        desc='compiling',  # The first thing that takes long.
+        unit='step',
+        disable=None if parallel.is_first() else True,
+        leave=False,
+    ) as bar:
+        desk = _Desk(plans, claim, on_record, on_finish, bar, keep)
+        _run_workers(functools.partial(_train_in_slots, work, desk), work.num_workers, desk)
+    return tuple(desk.finished[plan.name] for plan in plans if plan.name in desk.finished)
+
+
+class _Work(NamedTuple):
+    """The work that all workers share.
+
+    Attributes:
+      program: a `slots.Program`.
+      config: a `TrainingConfig`.
+      num_slots: of each worker.
+      num_workers: how many there are.
+      train: the training split, ready for computing.
+      validation: the validation split, prepared for evaluation.
+      checkpoints: plan -> folder of its checkpoints, or None.
+      frozen: the frozen parameters of all networks; None if there are none.
+      frozen_on_device: the same where they are computed with, once on each device.
+    """
+
+    program: slots.Program
+    config: TrainingConfig
+    num_slots: int
+    num_workers: int
+    train: examples.Examples
+    validation: evaluation.PreparedSplit
+    checkpoints: Callable[[NetworkPlan], Any] | None
+    frozen: Any
+    frozen_on_device: Any
+
+    @property
+    def splits(self):
+        """See `splits_of_steps`."""
+        return splits_of_steps(self.config, self.train, self.validation.examples)
+
+
+class _Desk:
+    """The desk where workers take plans and hand in results, one at a time."""
+
+    def __init__(self, plans, claim, on_record, on_finish, bar, keep):
+        self.finished, self._keep = {}, keep
+        self.stopped = False
+        self._compiling, self._lock = threading.Lock(), threading.Lock()
+        self._waiting = collections.deque(plans)
+        self._claim, self._on_record, self._on_finish = claim, on_record, on_finish
+        self._bar, self._activity = bar, _activity(plans)
+
+    def next_plan(self):
+        """A plan that nobody else trains, or None if there is none left."""
+        with self._lock:
+            while self._waiting:
+                plan = self._waiting.popleft()
+                if self._claim(plan):
+                    return plan
+            return None
+
+    @contextlib.contextmanager
+    def compiling(self):
+        """Keeps other workers waiting through a first chunk, which is compiled once for all."""
+        with self._compiling:
+            yield
+        self._bar.set_description(self._activity)
+
+    def hand_in_record(self, record, steps):
+        with self._lock:
+            self._bar.update(steps)
+            self._on_record(record)
+
+    def hand_in_network(self, network, steps_left):
+        with self._lock:
+            self._bar.total -= steps_left
+            if self._keep:
+                self.finished[network.plan.name] = network
+            self._on_finish(network)
+
+
+def _run_workers(work, count, desk):
+    """Runs `count` workers in threads of their own.
+
+    This thread waits, and so can be interrupted: then the workers end the steps that they are at,
+    write their checkpoints and leave. What a thread sets JAX to holds for that thread, so it is
+    handed on.
+    """
+    wide, precision = jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision
+    device = jax.config.jax_default_device
+
+    def in_thread():
+        with (
+            jax.enable_x64(wide),
+            jax.default_matmul_precision(precision),
+            jax.default_device(device),
+        ):
+            work()
+
+    with futures.ThreadPoolExecutor(count) as pool:
+        running = [pool.submit(in_thread) for _ in range(count)]
+        try:
+            for one in futures.as_completed(running):
+                one.result()
+        finally:
+            desk.stopped = True
+
+
+def _train_in_slots(work, desk):
+    """One worker: trains plans from the desk in its slots until there is none left."""
+    program, config, num_slots = work.program, work.config, work.num_slots
+    problem = program.problem
+    batch_size = min(config.batch_size, work.train.size)
+    chunk = min(config.eval_every, config.steps)
+    runs: list[progress.Progress | None] = [None] * num_slots
+    written = [0.0] * num_slots  # When each began, or its last checkpoint was written.
+    state, compiled, stopped = None, False, False
+    while not stopped:
+        began = time.perf_counter()
+        for n in range(num_slots):
+            if runs[n] is None and (plan := desk.next_plan()):
+                runs[n], slot = _begun(work, plan)
+                written[n] = began
+                for record in runs[n].records:
+                    desk.hand_in_record(record, chunk)
+                if state is None or num_slots == 1:
+                    state = slots.repeat(program, slot, num_slots)
+                else:
+                    state = slots.place(state, slot, n)
+        occupied = [n for n in range(num_slots) if runs[n] is not None]
+        if not occupied:
+            return
+
+        sizes = [split.size for split in work.splits]
+        schedule = schedule_of(runs, chunk, batch_size, sizes, config)
+        with contextlib.nullcontext() if compiled else desk.compiling():
+            state, outputs = _advance(work, state, schedule)
+            networks = state.params, state.model_state
+            scores = evaluation.scores(
+                problem,
+                networks,
+                work.validation,
+                config.batch_size,
+                program.batching,
+                work.frozen_on_device,
+            )
+        compiled = True
+        seconds = (time.perf_counter() - began) / len(occupied) / work.num_workers
+
+        improved = np.zeros(num_slots, bool)
+        for n in occupied:
+            taken = slots.reports_of(outputs, schedule, n)
+            runs[n] = progress.observe(problem, runs[n], taken, scores[n], seconds, config)
+            improved[n] = runs[n].best_step == runs[n].step
+            desk.hand_in_record(runs[n].records[-1], len(taken.losses))
+        if improved.any():
+            state = slots.keep_best(state, improved)
+
+        now = time.perf_counter()
+        due = [now - since >= config.checkpoint_seconds for since in written]
+        stopped, *due = parallel.any_process(desk.stopped, *due)
+        for n in occupied:
+            if progress.is_done(runs[n], config):
+                best = slots.take_slot(program, state.best, n)
+                if program.mesh is not None:
+                    best = jax.tree.map(np.asarray, best)
+                params, model_state = best
+                best = params, with_frozen(model_state, work.frozen)
+                desk.hand_in_network(_trained(runs[n], best), config.steps - runs[n].step)
+                _forget(work, runs[n].plan)
+                runs[n] = None
+            elif work.checkpoints and (stopped or due[n]):
+                slot = slots.take_slot(program, state, n)
+                progress.save(work.checkpoints(runs[n].plan), runs[n], slot)
+                written[n] = now
+    if not desk.stopped:
+        raise KeyboardInterrupt('another process is interrupted')
+
+
+def _begun(work, plan):
+    """(`Progress`, `slots.Slot`) of a network: as its checkpoints have it, or before any step."""
+    problem = work.program.problem
+    slot = slots.initial(
+        work.program,
+        np.uint32(plan.seed),
+        np.array([task in plan.tasks for task in problem.task_names]),
+        np.float32(plan.learning_rate),
+    )
+    if work.checkpoints is not None:
+        found = progress.restore(work.checkpoints(plan), problem, plan, slot)
+        if found is not None:
+            return found
+    return progress.start(problem, plan), slot
+
+
+def _forget(work, plan):
+    """Removes the checkpoints of a network that has finished."""
+    if work.checkpoints is not None and parallel.is_first():
+        progress.forget(work.checkpoints(plan))
+
+
+def _advance(work, state, schedule):
+    """`slots.advance` over a schedule, as many steps at a time as their examples allow.
+
+    Returns:
+      The slots, and their `slots.Outputs` as NumPy arrays.
+    """
+    steps, num_slots, batch_size = schedule.rows.shape
+    size = min(
+        examples.steps_of_windows(split, steps, num_slots * batch_size) for split in work.splits
+    )
+    pieces = [
+        jax.tree.map(lambda x, at=start: x[at : at + size], schedule)
+        for start in range(0, steps, size)
+    ]
+    train, *validation = (
+        examples.windows(split, [piece[n] for piece in pieces])
+        for n, split in enumerate(work.splits)
+    )
+    outputs = []
+    for piece, own, other in zip(
+        pieces, train, validation[0] if validation else itertools.repeat((None, None)), strict=False
+    ):
+        data, rows = zip(own, other, strict=True)
+        piece = piece._replace(rows=rows[0], validation_rows=rows[1])
+        state, output = slots.advance(work.program, state, data, piece, work.frozen_on_device)
+        outputs.append(output)
+    return state, jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
+
+
+def _activity(plans):
+    """The text of the progress bar once everything is compiled."""
+    count = f'{len(plans)} network{"s" * (len(plans) > 1)}'
+    measuring = any(plan.measures_affinity for plan in plans)
+    return f'training {count}' + ', measuring affinities' * measuring
+
+
+def _measurement(plans, config):
+    """A `slots.Measurement`, or None if no plan asks for affinities."""
+    if not any(plan.measures_affinity for plan in plans):
+        return None
+    return slots.Measurement(config.affinity_kind, config.affinity_step, config.affinity_examples)
+
+
+def _trained(run, best):
+    params, model_state = best
+    return TrainedNetwork(
+        plan=run.plan,
+        params=params,
+        model_state=model_state,
+        validation=run.best_scores,
+        best_step=run.best_step,
+        steps=run.step,
+        seconds=run.seconds,
+        affinities=affinity.summary(run.affinities) if run.plan.measures_affinity else None,
+        not_finite=run.not_finite,
+    )
