@@ -19,17 +19,42 @@ PYTHON = re.compile(r'```python\n(.*?)```', re.DOTALL)
 OF_CLUSTERS = ('nodes', 'ntasks', 'worker', 'command')
 
 
-def test_the_snippets_run(tmp_path, monkeypatch, capsys):
-    snippets = PYTHON.findall(README)
-    assert len(snippets) >= 5
-    monkeypatch.chdir(tmp_path)
-    names = {}
+def run_snippets(page, names):
+    """Runs all Python snippets of a page, one after another; their names."""
+    snippets = PYTHON.findall(page.read_text(encoding='utf-8'))
+    assert snippets
     for snippet in snippets:
-        exec(compile(snippet, 'README.md', 'exec'), names)
+        exec(compile(snippet, page.name, 'exec'), names)
+    return names
+
+
+def test_the_snippets_run(tmp_path, monkeypatch, capsys):
+    """Those of docs/your_model.md go on where the README ends."""
+    monkeypatch.chdir(tmp_path)
+    names = run_snippets(ROOT / 'README.md', {})
     assert set(names['result'].test_error) == {'cultivar', 'alcohol', 'proline'}
-    assert (tmp_path / 'runs' / 'wine' / 'report.html').exists()
     assert names['selected'].optimal
+    run_snippets(ROOT / 'docs' / 'your_model.md', names)
+    assert (tmp_path / 'runs' / 'wine' / 'report.html').exists()
     assert 'report: runs/wine/report.html' in capsys.readouterr().out
+
+
+def test_the_examples_of_frozen_backbones_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run_snippets(ROOT / 'docs' / 'frozen.md', {})
+    assert set(names['params']['shared']) == {'neck'}
+    assert set(names['model_state']['frozen']) == {'backbone'}
+    shared = names['result'].networks[0].params['shared']
+    assert set(shared) == {'first'}
+
+
+def test_the_examples_of_budgets_run():
+    assert run_snippets(ROOT / 'docs' / 'budgets.md', {})['networks'].network_names
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 150
+    assert len((ROOT / 'WORKSPACE.md').read_text().splitlines()) <= 200
 
 
 def test_the_examples_of_task_weighting_run():

@@ -1,1 +1,1 @@
-"""What runs leave on disk: their folders, checkpoints, score tables and exported functions."""
+"""Files that runs leave on disk: folders, checkpoints, score tables and exported functions."""

@@ -66,9 +66,9 @@ def test_affinity_candidates_give_the_groups_of_select_groups(alone):
         groups = all_groups(5, min_size=1 if alone else 2)
         expected = group_gains(affinity, groups, scores)
         np.testing.assert_allclose(candidates.scores, np.where(np.isinf(expected), NAN, expected))
-        by_networks = selection.select_networks(candidates, budget, maximize=True)
+        from_networks = selection.select_networks(candidates, budget, maximize=True)
         by_groups = selection.select_groups(affinity, budget, scores)
-        assert by_networks.objective == pytest.approx(by_groups.objective)
+        assert from_networks.objective == pytest.approx(by_groups.objective)
     with pytest.raises(ValueError, match='square matrix'):
         selection.affinity_candidates(np.zeros((2, 3)))
 
