@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from tag_jax import examples, gradients, models, parallel
+from tag_jax import examples, gradients, models, objectives, parallel
 from tag_jax.data import Source, Split
 from tag_jax.problem import MultiTaskProblem, split_frozen, with_frozen, with_trailing_axes
 
@@ -175,6 +175,7 @@ def check_split(problem: MultiTaskProblem, split: Split | Source, name: str) -> 
         if whole:
             _references(problem, batch)
         _check_shapes(problem, jax.tree.map(lambda x: x[:1], batch))
+        _check_examples_stay_apart(problem, batch)
     except _UNFIT as error:
         raise ValueError(
             f'the {name} split does not fit the problem: {_first_line(error)}'
@@ -332,6 +333,41 @@ def _check_shapes(problem, batch):
                 raise ValueError(f'of the task {task!r}, {_first_line(error)}') from error
         raise
     jax.eval_shape(lambda *network: _sums(problem, network, batch, np.ones(1, bool)), *network)
+
+
+def _check_examples_stay_apart(problem, batch):
+    """Raises ValueError at a loss of an example that depends on another one.
+
+    A mean over the batch has the shape of a loss where it is broadcast, `(z[B, 1] - t[B]) ** 2`.
+    Losses of `objectives` are known not to do so.
+    """
+    tasks = [
+        task
+        for task in problem.task_names
+        if getattr(problem.tasks[task].loss, '__module__', None) != objectives.__name__
+    ]
+    inputs = jax.tree.map(lambda x: x[:2], batch.inputs)
+    if not tasks or len(jax.tree.leaves(inputs)[0]) < 2:
+        return
+    shapes = jax.eval_shape(lambda *network: problem.predict(*network, inputs), *problem.shapes)
+    for n, task in enumerate(tasks):
+        target, _ = batch.labels(task)
+        outputs = [_noise(shapes[task], seed) for seed in (n, n + 1)]
+        mixed = jax.tree.map(lambda a, b: np.concatenate([a[:1], b[1:]]), *outputs)
+        first, other = (
+            np.asarray(problem.tasks[task].loss(z, target[:2]))[0] for z in (outputs[0], mixed)
+        )
+        if np.isfinite([first, other]).all() and not np.allclose(first, other, rtol=1e-3):
+            raise ValueError(
+                f'the loss of {task!r} for one example depends on the others: it must give a '
+                'number for each example, and no mean over them'
+            )
+
+
+def _noise(shapes, seed):
+    """Random outputs of some shapes."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda z: rng.normal(size=z.shape).astype(z.dtype), shapes)
 
 
 def _check_losses(problem, network, batch):

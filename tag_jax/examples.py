@@ -135,6 +135,28 @@ def first(split: Split | Source, size: int) -> Split | Source:
     return dataclasses.replace(split, size=min(size, len(split)))
 
 
+def labelled_rows(found: Examples, tasks: Sequence[str]) -> np.ndarray | None:
+    """The rows that have a label of one of some tasks.
+
+    Args:
+      found: `Examples`.
+      tasks: their names.
+
+    Returns:
+      Integers, ascending; None where all rows have one, or where that is not known.
+    """
+    if found.source is not None:
+        labelled = getattr(found.source, 'labelled', None)
+        return None if labelled is None else np.sort(labelled(tasks))
+    masks = found.batch.mask or {}
+    if any(task not in masks for task in tasks):
+        return None
+    known = np.zeros(found.size, bool)
+    for task in tasks:
+        known |= np.asarray(masks[task], bool).reshape(found.size, -1).any(axis=1)
+    return None if known.all() or not known.any() else np.flatnonzero(known)
+
+
 def sample(split: Split | Source) -> Split:
     """A split of arrays for one that may be read: its first examples.
 

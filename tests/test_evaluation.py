@@ -1,3 +1,4 @@
+import dataclasses
 import types
 
 import jax
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from small import TASKS, make_problem, make_split
 
-from tag_jax import evaluation, objectives
+from tag_jax import evaluation, grouping, objectives
 from tag_jax.data import Split
 from tag_jax.problem import from_functions
 
@@ -181,3 +182,43 @@ def test_metrics_need_only_sums_and_a_finish():
     params, state = problem.init(jax.random.key(0))
     evaluation.check_split(problem, split, 'test')
     assert evaluation.evaluate(problem, params, state, split, 3) == {'a': {'error': 25}}
+
+
+def with_loss(problem, task, loss):
+    own = problem.tasks[task]._replace(loss=loss)
+    return dataclasses.replace(problem, tasks={**problem.tasks, task: own})
+
+
+@pytest.mark.parametrize(
+    'loss',
+    [
+        lambda output, target: jnp.mean((output - target) ** 2, axis=0),
+        lambda output, target: (output[:, 0] - target) ** 2 / jnp.sum(output**2),
+        lambda output, target: jnp.abs(output[:, 0] - jnp.mean(output)),
+        lambda output, target: (output[:, 0] - target - jnp.max(output)) ** 2,
+        lambda output, target: jnp.flip(output[:, 0] - target) ** 2,
+        lambda output, target: jax.nn.softmax(output[:, 0]) + 0 * target,
+    ],
+)
+def test_a_loss_of_an_example_must_not_depend_on_the_others(problem, dataset, loss):
+    """The first is a mean over the batch that broadcasting gives the shape of a loss."""
+    with pytest.raises(ValueError, match="the loss of 'radius' for one example depends on the oth"):
+        evaluation.check_split(with_loss(problem, 'radius', loss), dataset.train, 'train')
+
+
+@pytest.mark.parametrize(
+    'loss',
+    [
+        lambda output, target: jnp.abs(output[:, 0] - target),
+        lambda output, target: jnp.log(output[:, 0]) - target,
+        lambda output, target: jnp.where(target > 1, output[:, 0], 0.0),
+    ],
+)
+def test_losses_of_ones_own_may_be_anything_else(problem, dataset, loss):
+    evaluation.check_split(with_loss(problem, 'radius', loss), dataset.train, 'train')
+
+
+@pytest.mark.parametrize('dataset_like', [(np.zeros((4, 3)), np.zeros(4)), None, {'train': None}])
+def test_what_is_no_dataset_is_named(problem, dataset_like):
+    with pytest.raises(ValueError, match='dataset must be a data.Dataset with a train split, not'):
+        grouping.group_tasks(problem, dataset_like, 2)

@@ -65,7 +65,7 @@ def run(problem, split, transform, config, seed):
     step, state = stepper(problem, transform, seed)
     found = []
     for n in range(config.steps):
-        state, cosines = step(state, batch_of(split, seed, n))
+        state, cosines = step(state, batch_of(split, config.batch_size, seed, n))
         found.append(cosines)
     return np.stack(jax.device_get(found))
 
@@ -89,9 +89,9 @@ def stepper(problem, transform, seed):
     return step, (params, transform.init(params))
 
 
-def batch_of(split, seed, step):
+def batch_of(split, batch_size, seed, step):
     """The batch of one step, as training draws it."""
-    rows = training.batch_rows(seed, step, FLAGS.batch_size, len(split.inputs))
+    rows = training.batch_rows(seed, step, batch_size, len(split.inputs))
     take = lambda array: jnp.asarray(array[rows])
     return Batch(take(split.inputs), {task: take(t) for task, t in split.targets.items()})
 

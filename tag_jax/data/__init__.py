@@ -12,6 +12,7 @@ from tag_jax.data.rows import encode_rows
 from tag_jax.data.source import Source
 from tag_jax.data.table import table
 from tag_jax.data.taskonomy import taskonomy
+from tag_jax.data.union import union
 
 __all__ = [
     'Dataset',
@@ -27,4 +28,5 @@ __all__ = [
     'multi_mnist',
     'table',
     'taskonomy',
+    'union',
 ]

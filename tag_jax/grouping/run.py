@@ -114,6 +114,11 @@ def check(problem, dataset, budget, config, methods, sizes=None, strict=True) ->
       ValueError: see `grouping.group_tasks`.
     """
     for name in ('train', 'validation', 'test'):
+        if not hasattr(dataset, name):
+            raise ValueError(
+                f'dataset must be a data.Dataset with a {name} split, not '
+                f'{type(dataset).__name__}: data.from_arrays(inputs, targets, tasks) makes one'
+            )
         evaluation.check_split(problem, getattr(dataset, name), name)
     training.check_devices(config, dataset.train, dataset.validation)
     sizes = dict(sizes or {})

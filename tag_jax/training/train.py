@@ -239,6 +239,9 @@ def _train_in_slots(work, desk):
     runs: list[progress.Progress | None] = [None] * num_slots
     written = [0.0] * num_slots  # When each began, or its last checkpoint was written.
     state, compiled, stopped = None, False, False
+    labelled = [
+        functools.cache(functools.partial(examples.labelled_rows, split)) for split in work.splits
+    ]
     while not stopped:
         began = time.perf_counter()
         for n in range(num_slots):
@@ -256,7 +259,7 @@ def _train_in_slots(work, desk):
             return
 
         sizes = [split.size for split in work.splits]
-        schedule = schedule_of(runs, chunk, batch_size, sizes, config)
+        schedule = schedule_of(runs, chunk, batch_size, sizes, config, labelled)
         with contextlib.nullcontext() if compiled else desk.compiling():
             state, outputs = _advance(work, state, schedule)
             networks = state.params, state.model_state

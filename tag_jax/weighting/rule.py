@@ -407,6 +407,12 @@ def _stacked(name, stack, params, num_tasks, space, losses, active):
         if space == 'representation':
             stacked = ' (stacked gradients are for methods with space="shared")'
         raise TypeError(_not_task_gradients(name) + stacked)
+    if isinstance(stack, Mapping) and set(stack) == {'shared', 'heads'}:
+        raise TypeError(
+            f'{name}() was given stacked gradients of shared parameters and heads, and would weigh '
+            'the tasks by their heads as well: pass the TaskGradients of '
+            "tag_jax.gradients.task_gradients, or the gradients of 'shared' alone"
+        )
     leaves = jax.tree_util.tree_leaves_with_path(stack)
     wanted = [None] * len(leaves) if params is None else jax.tree.leaves(params)
     if len(wanted) != len(leaves):

@@ -522,3 +522,13 @@ def check_descent(problem, batch):
     direction = by_task.combine(jnp.array([0.2, 0.5, 0.3]))['shared']
     expected = gradients.products(by_task.shared(), jax.tree.map(lambda g: g[None], direction))
     np.testing.assert_allclose(by_task.descent(direction), expected[:, 0], rtol=1e-3, atol=1e-5)
+
+
+def test_stacked_gradients_of_heads_are_refused(problem, point, batch):
+    """They would count in the Gram matrix, so that tasks were weighed by their heads as well."""
+    params, _ = point
+    stacked = jax.tree.map(lambda x: jnp.stack([x] * 3), params)
+    transform = weighting.mgda(num_tasks=3)
+    with pytest.raises(TypeError, match="weigh the tasks by their heads .* of 'shared' alone"):
+        transform.update(stacked, transform.init(params), params)
+    transform.update(stacked['shared'], transform.init(params['shared']), params['shared'])

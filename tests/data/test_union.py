@@ -1,0 +1,156 @@
+"""A split for each task, joined; and networks that draw from rows of their tasks alone."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from small import TASKS, make_problem, make_split
+
+from tag_jax import data, evaluation, examples, training
+from tag_jax.data import Source, Split
+from tag_jax.training import NetworkPlan, TrainingConfig, batch_rows
+
+SIZES = {'sign': 30, 'octant': 50, 'radius': 20}
+
+
+def parts():
+    return {
+        task: make_split(size, seed).only([task]) for seed, (task, size) in enumerate(SIZES.items())
+    }
+
+
+def as_source(split):
+    take = lambda row: Split(
+        split.inputs[row], {task: target[row] for task, target in split.targets.items()}
+    )
+    return Source(take, len(split.inputs))
+
+
+def test_every_example_has_the_labels_that_it_has():
+    given = parts()
+    joined = data.union(given)
+    assert len(joined.inputs) == 100
+    start = 0
+    for task, size in SIZES.items():
+        rows = slice(start, start + size)
+        np.testing.assert_array_equal(joined.inputs[rows], given[task].inputs)
+        np.testing.assert_array_equal(joined.targets[task][rows], given[task].targets[task])
+        np.testing.assert_array_equal(
+            np.flatnonzero(joined.mask[task]), np.arange(start, start + size)
+        )
+        start += size
+
+
+def test_labels_that_are_missing_stay_missing():
+    given = parts()
+    known = np.arange(30) % 3 > 0
+    given['sign'] = given['sign']._replace(mask={'sign': known})
+    joined = data.union(given)
+    np.testing.assert_array_equal(joined.mask['sign'][:30], known)
+    assert not joined.mask['sign'][30:].any()
+
+
+def test_sources_are_joined_as_splits_are():
+    given = parts()
+    whole = data.union(given)
+    mixed = data.union({**given, 'octant': as_source(given['octant'])})
+    assert len(mixed) == 100
+    read = mixed.in_memory()
+    np.testing.assert_array_equal(read.inputs, whole.inputs)
+    for task in SIZES:
+        np.testing.assert_array_equal(read.targets[task], whole.targets[task])
+        np.testing.assert_array_equal(read.mask[task], whole.mask[task])
+    np.testing.assert_array_equal(mixed.labelled(['sign', 'radius']), [*range(30), *range(80, 100)])
+
+
+def test_nested_inputs_are_joined():
+    tokens = lambda size, seed: {
+        'tokens': np.random.default_rng(seed).integers(9, size=(size, 4)),
+        'known': np.ones((size, 4), bool),
+    }
+    given = {
+        'a': Split(tokens(3, 0), {'a': np.arange(3)}),
+        'b': Split(tokens(2, 1), {'b': np.arange(2.0)}),
+    }
+    joined = data.union(given)
+    assert joined.inputs['tokens'].shape == (5, 4)
+    given['b'] = Split(
+        {'tokens': np.zeros((2, 5), int), 'known': np.ones((2, 4), bool)}, {'b': [0, 1]}
+    )
+    with pytest.raises(
+        ValueError, match=r"inputs of 'b' are \[5\] an example, and those of 'a' \[4\]"
+    ):
+        data.union(given)
+    given['b'] = Split(np.zeros((2, 4)), {'b': [0, 1]})
+    with pytest.raises(ValueError, match="the inputs of 'b' are not those of 'a'"):
+        data.union(given)
+
+
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        ({}, 'at least one task'),
+        ([make_split(3)], 'a dict {task: Split or Source}'),
+        ({'sign': np.zeros(3)}, "the part of 'sign' must be a data.Split or a data.Source, not nd"),
+        ({'depth': make_split(3)}, "the part of 'depth' has no targets of that name: it has sign"),
+    ],
+)
+def test_what_cannot_be_joined_is_named(given, message):
+    with pytest.raises(ValueError, match=message):
+        data.union(given)
+
+
+def drawn_rows(split, tasks, config):
+    """The rows that a network for some tasks draws."""
+    problem = make_problem()
+    found = examples.examples(problem, split)
+    rows = examples.labelled_rows(found, tasks)
+    batch = min(config.batch_size, found.size)
+    return np.array([batch_rows(0, n, batch, found.size, rows) for n in range(config.steps)])
+
+
+@pytest.mark.parametrize('kind', ['split', 'source'])
+@pytest.mark.parametrize('tasks', [('radius',), ('sign', 'radius'), ('octant',)])
+def test_no_work_is_done_on_rows_of_other_tasks(kind, tasks):
+    joined = data.union(parts())
+    if kind == 'source':
+        joined = data.union({task: as_source(split) for task, split in parts().items()})
+    own = np.any([data.union(parts()).mask[task] for task in tasks], axis=0)
+    rows = drawn_rows(joined, tasks, TrainingConfig(steps=30, batch_size=25))
+    assert rows.shape == (30, 25)
+    assert own[rows].all()
+    times = np.bincount(rows.ravel(), minlength=100)[own]
+    assert times.min() > 0
+    assert times.max() <= 2 * times.min() + 2, 'every row as often as any other'
+
+
+def test_all_rows_are_drawn_as_before_where_all_have_labels():
+    """Whatever the masks say, if they hide nothing."""
+    split = make_split(64)
+    config = TrainingConfig(steps=5, batch_size=16)
+    masked = split._replace(mask={task: np.ones(64, bool) for task in TASKS})
+    plain = np.array([batch_rows(0, n, 16, 64) for n in range(5)])
+    for one in (split, masked):
+        np.testing.assert_array_equal(drawn_rows(one, tuple(TASKS), config), plain)
+
+
+def test_a_network_for_a_small_task_learns_as_much_as_by_itself():
+    """The same network, trained on the union and on the examples of the task alone."""
+    problem, given, config = (
+        make_problem(),
+        parts(),
+        TrainingConfig(steps=60, batch_size=10, eval_every=20),
+    )
+    joined = data.union(given)
+    validation = make_split(100, 9)
+    plan = NetworkPlan('one', ('radius',), 0, 1e-2)
+    (found,) = training.train_networks(problem, joined, validation, [plan], config)
+    alone = dataclasses.replace(config)
+    only = make_split(20, 2)
+    (expected,) = training.train_networks(problem, only, validation, [plan], alone)
+    scores = [
+        evaluation.evaluate(problem, one.params, one.model_state, validation, 50)['radius']['error']
+        for one in (found, expected)
+    ]
+    # Other batches, as the rows have other numbers; the same examples.
+    assert scores[0] == pytest.approx(scores[1], rel=0.35)
