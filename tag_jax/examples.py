@@ -135,6 +135,23 @@ def first(split: Split | Source, size: int) -> Split | Source:
     return dataclasses.replace(split, size=min(size, len(split)))
 
 
+def in_parts(split: Split | Source, size: int) -> Iterator[Split]:
+    """The examples of a split in order: all at once if they are in memory, else some at a time.
+
+    Args:
+      split: see `examples`.
+      size: of a part that is read.
+
+    Yields:
+      `Split`s of arrays.
+    """
+    if in_memory(split):
+        yield split
+        return
+    for start in range(0, len(split), size):
+        yield split.read(range(start, min(start + size, len(split))))
+
+
 def labelled_rows(found: Examples, tasks: Sequence[str]) -> np.ndarray | None:
     """The rows that have a label of one of some tasks.
 
@@ -143,7 +160,7 @@ def labelled_rows(found: Examples, tasks: Sequence[str]) -> np.ndarray | None:
       tasks: their names.
 
     Returns:
-      Integers, ascending; None where all rows have one, or where that is not known.
+      Integers `[M]`, ascending; None where all rows have one, or where that is not known.
     """
     if found.source is not None:
         labelled = getattr(found.source, 'labelled', None)

@@ -161,6 +161,11 @@ def _whole(tree, mesh, size):
     return constrain(mesh, jax.tree.map(lambda x: x[:size], tree))
 
 
+def process_count() -> int:
+    """The number of processes that train together."""
+    return jax.process_count()
+
+
 def is_first() -> bool:
     """Whether this is the process that writes files, and what is to be read on the screen."""
     return jax.process_index() == 0

@@ -49,7 +49,10 @@ def source(split, rows_read):
         one = lambda arrays: {task: array[row] for task, array in arrays.items()}
         return Split(split.inputs[row], one(split.targets), one(split.mask))
 
-    return Source(decode, len(split.inputs))
+    def labelled(tasks):
+        return np.flatnonzero(np.any([split.mask[task] for task in tasks], axis=0))
+
+    return Source(decode, len(split.inputs), labelled=labelled)
 
 
 def own_mesh():

@@ -226,3 +226,26 @@ def test_what_a_searcher_refuses(model, dataset):
     ):
         with pytest.raises(ValueError, match=message):
             grouping.group_tasks(model, dataset, 2, asks(question), CONFIG)
+
+
+def test_hooks_of_a_run_and_of_a_comparison(model, dataset, tmp_path):
+    records, networks = [], []
+    hooks = {'on_record': records.append, 'on_finish': networks.append}
+    result = grouping.group_tasks(
+        model, dataset, 2, grouping.tag(), CONFIG, tmp_path / 'run', **hooks
+    )
+    assert {network.plan.name for network in networks} >= {'mtl'}
+    assert {record.network for record in records} == {network.plan.name for network in networks}
+    assert records[0].validation_error.keys() == dataset.tasks.keys()
+    lines = (tmp_path / 'run' / 'metrics.jsonl').read_text().count('\n')
+    assert lines == len(records)
+    stopped = grouping.group_tasks(
+        model, dataset, 2, grouping.random(), CONFIG, on_record=lambda record: record.step == 20
+    )
+    assert stopped.cost['training_steps'] <= 20 * len(stopped.groups)
+    assert result.metrics['cultivar'].keys() >= {'accuracy', 'roc_auc', 'f1', 'log_loss'}
+    records.clear()
+    comparison.compare_groupings(
+        model, dataset, [grouping.hoa()], (2,), CONFIG, seeds=1, on_record=records.append
+    )
+    assert {record.network for record in records} >= {'cultivar', 'cultivar+alcohol'}

@@ -44,7 +44,7 @@ def train(problem, dataset, config, **options):
         on_record=records.append,
         **options,
     )
-    return found, sorted(records, key=lambda record: (record['network'], record['step']))
+    return found, sorted(records, key=lambda record: (record.network, record.step))
 
 
 PLANS = ((0, 3), (1, 2), (2, 1))
@@ -54,9 +54,9 @@ def assert_alike(found, expected):
     """Losses, parameters and affinities, to 1e-5."""
     (networks, records), (others, other_records) = found, expected
     for one, other in zip(records, other_records, strict=True):
-        assert one['step'] == other['step']
-        for task, loss in one['training_loss'].items():
-            np.testing.assert_allclose(loss, other['training_loss'][task], rtol=1e-5, atol=1e-5)
+        assert one.step == other.step
+        for task, loss in one.training_loss.items():
+            np.testing.assert_allclose(loss, other.training_loss[task], rtol=1e-5, atol=1e-5)
     for one, other in zip(networks, others, strict=True):
         jax.tree.map(
             lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5),
@@ -99,7 +99,7 @@ def test_a_network_goes_on_on_another_number_of_devices(problem, dataset, alone,
         pass
 
     def on_record(record):
-        if record['step'] == 30:
+        if record.step == 30:
             raise Broken
 
     over_mesh = dataclasses.replace(CONFIG, mesh=(2, 4))

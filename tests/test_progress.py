@@ -81,7 +81,7 @@ def test_training_goes_on_as_if_nothing_had_happened(request, dataset, tmp_path,
 
     def breaks_at(last):
         def on_record(record):
-            if (record['network'], record['step']) == ('all', last):
+            if (record.network, record.step) == ('all', last):
                 raise Broken
 
         return on_record
@@ -93,14 +93,15 @@ def test_training_goes_on_as_if_nothing_had_happened(request, dataset, tmp_path,
         assert list(tmp_path.iterdir()), 'there are checkpoints'
     again = train(found, dataset, plans, config, on_record=records.append, checkpoints=folder_of)
     assert_same(again, expected)
-    in_order = lambda found: sorted(found, key=lambda one: (one['network'], one['step']))
+    lines = lambda found: [one.to_json() for one in found]
+    in_order = lambda found: sorted(lines(found), key=lambda one: (one['network'], one['step']))
     assert in_order(records) == in_order(expected_records)
     assert not list(tmp_path.iterdir()), 'checkpoints go when their networks have finished'
 
 
 def test_a_checkpoint_of_another_network_is_not_used(problem, dataset, tmp_path, caplog):
     def on_record(record):
-        if record['step'] == 30:
+        if record.step == 30:
             raise Broken
 
     folder_of = lambda plan: tmp_path / 'one'
@@ -180,10 +181,10 @@ def test_training_survives_them(problem, dataset, caplog, fault, named, policy):
         params,
     )
     assert network.not_finite == {'radius': steps}
-    assert sum(record.get('not_finite', {}).get('radius', 0) for record in records) == steps
+    assert sum(record.not_finite.get('radius', 0) for record in records) == steps
     summary = network.affinities
     assert np.isfinite(summary.mean).all()
-    assert np.isfinite([record['training_loss']['radius'] for record in records]).all()
+    assert np.isfinite([record.training_loss['radius'] for record in records]).all()
 
 
 def by_hand(problem, dataset, config, policy, last):
@@ -250,7 +251,7 @@ def test_a_loss_that_is_always_zero_is_named(problem, dataset, caplog):
     with caplog.at_level(logging.WARNING):
         train(found, dataset, [plan('all')], on_record=records.append)
     assert caplog.text.count("the loss of 'radius' in all is exactly zero from step 0 on") == 1
-    assert all(record['zero_losses'] == {'radius': 10} for record in records)
+    assert all(record.zero_losses == {'radius': 10} for record in records)
 
 
 @pytest.mark.parametrize('policy', slots.NOT_FINITE)

@@ -220,19 +220,19 @@ def test_the_best_evaluation_is_kept(problem, dataset):
     plans = [plan('fast', learning_rate=0.1), plan('slow')]
     networks = train(problem, dataset, plans, config, on_record=records.append)
     for network in networks:
-        own = [record for record in records if record['network'] == network.plan.name]
-        totals = [record['total_validation_error'] for record in own]
-        assert [record['step'] for record in own] == list(range(20, network.steps + 1, 20))
+        own = [record for record in records if record.network == network.plan.name]
+        totals = [record.total_validation_error for record in own]
+        assert [record.step for record in own] == list(range(20, network.steps + 1, 20))
         best = own[int(np.argmin(totals))]
-        assert network.best_step == best['step']
+        assert network.best_step == best.step
         if network.steps < config.steps:
             assert network.steps == network.best_step + 3 * config.eval_every
         found = evaluation.evaluate(
             problem, network.params, network.model_state, dataset.validation, 200
         )
         for task in ALL:
-            assert found[task]['error'] == pytest.approx(best['validation_error'][task], rel=1e-4)
-            assert network.validation[task]['error'] == best['validation_error'][task]
+            assert found[task]['error'] == pytest.approx(best.validation_error[task], rel=1e-4)
+            assert network.validation[task]['error'] == best.validation_error[task]
     assert networks[0].steps < config.steps
 
 
@@ -248,7 +248,7 @@ def test_steps_need_not_be_a_multiple_of_the_evaluations(problem, dataset):
     plans = [plan('a', measures_affinity=True), plan('b'), plan('c')]
     networks = train(problem, dataset, plans, config, on_record=records.append)
     assert [network.steps for network in networks] == [50] * 3
-    assert [r['step'] for r in records if r['network'] == 'a'] == [20, 40, 50]
+    assert [r.step for r in records if r.network == 'a'] == [20, 40, 50]
     np.testing.assert_array_equal(networks[0].affinities.steps, [0, 10, 20, 30, 40])
 
     exact = dataclasses.replace(config, eval_every=50)
@@ -539,3 +539,21 @@ def test_the_step_of_an_optimizer_that_mostly_stands_still_is_not_measured(probl
     sgd = dataclasses.replace(config, affinity_step='sgd', steps=4, eval_every=4, affinity_every=4)
     (network,) = train(problem, dataset, plans, sgd)
     assert np.abs(network.affinities.mean).max() > 1e-4
+
+
+def test_a_hook_may_end_the_training_of_a_network(problem, dataset):
+    """At an evaluation of its choice; the others go on, and each is kept at its best."""
+    seen = []
+
+    def on_record(record):
+        seen.append((record.network, record.step))
+        assert record.seconds > 0
+        return record.network == 'short' and record.step == 20
+
+    config = dataclasses.replace(CONFIG, steps=60)
+    plans = [plan('short'), plan('long', seed=1)]
+    short, long = train(problem, dataset, plans, config, on_record=on_record)
+    assert (short.steps, short.best_step, long.steps) == (20, 20, 60)
+    assert sorted(seen) == [('long', 20), ('long', 40), ('long', 60), ('short', 20)]
+    (alone,) = train(problem, dataset, plans[1:], dataclasses.replace(config, slots=2))
+    jax.tree.map(np.testing.assert_array_equal, long.params, alone.params)

@@ -29,8 +29,8 @@ class Source:
         `decode` takes of each, in their order. By default a record is its row.
       finish: what is left to do, for several examples at once: a `Split` of what `decode` gives,
         stacked, to a `Split` of arrays with a leading axis. By default nothing.
-      labelled: tasks -> the rows that have a label of one of them, integers; None where that is not
-        known, and networks draw from all rows.
+      labelled: tasks -> the rows that have a label of one of them, integers `[M]`; None where that
+        is not known, and networks draw from all rows.
 
     Threads that decode stand in each other's way at every small call, so what can be done for a
     batch at a time should be, by `fetch` before and by `finish` after.

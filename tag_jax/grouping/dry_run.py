@@ -126,7 +126,7 @@ def _trial(problem, train_split, validation_split, config, stage, size, steps):
     arrived = {}
 
     def on_record(record):
-        arrived[record['step']] = time.perf_counter()
+        arrived[record.step] = time.perf_counter()
 
     (network, *_) = training.train_networks(
         problem, train_split, validation_split, plans, trial, on_record

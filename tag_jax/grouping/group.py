@@ -8,8 +8,11 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tag_jax import evaluation, parallel, selection, training
+import numpy as np
+
+from tag_jax import evaluation, examples, parallel, selection, training
 from tag_jax.data import Dataset
+from tag_jax.grouping import metrics as metrics_of
 from tag_jax.grouping import run as runs
 from tag_jax.grouping.answers import served_outputs
 from tag_jax.grouping.method import Method, Proposal
@@ -66,8 +69,8 @@ def group_tasks(
         shared by processes; None for one in the workdir.
       sizes: `{cost: problem}`, the same tasks on other encoders, by what a network costs at
         inference in networks of the problem (`grouping.cost_of_encoder` counts multiply-adds).
-      on_record: called after every evaluation of a network with its record, see
-        `training.train_networks`; training stops where it returns True.
+      on_record: called after every evaluation of a network with its `training.Record`; training of
+        that network stops where it returns True.
       on_finish: called with each `training.TrainedNetwork` as soon as it has finished.
 
     Returns:
@@ -201,7 +204,8 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
     served_by = {
         task: plan.name for plan, served in zip(chosen, serves, strict=True) for task in served
     }
-    metrics = {task: scores[served_by[task]][task] for task in names}
+    exact = _exact_metrics(run, trained, served_by)
+    metrics = {task: scores[served_by[task]][task] | exact.get(task, {}) for task in names}
     found = proposal.selection
     result = Result(
         dataset=run.dataset.name,
@@ -272,6 +276,36 @@ def _scores(run, network, split):
             raise FloatingPointError(
                 f'the test error of {task!r} in {network.plan.name} is not finite: look for bad '
                 'values in the test split'
+            )
+    return found
+
+
+def _exact_metrics(run, trained, served_by):
+    """`{task: {name: value}}` on the test split, by scikit-learn's names; see `metrics.metrics`."""
+    split, encoding = run.dataset.test, getattr(run.dataset, 'encoding', None)
+    tasks = {task: one for task, one in run.problem.tasks.items() if one.kind in metrics_of.KINDS}
+    if not examples.in_memory(split) and parallel.process_count() > 1:
+        return {}  # No process reads all of it.
+    found = {}
+    for name in dict.fromkeys(served_by.values()):
+        own = [task for task in tasks if served_by[task] == name]
+        if not own:
+            continue
+        predict = _network(run, trained[name], run.config.batch_size).predict
+        outputs, parts = [], []
+        for part in examples.in_parts(split, run.config.batch_size):
+            answers = predict(part.inputs)
+            outputs.append({task: answers[task] for task in own})
+            parts.append(part)
+        for task in own:
+            masks = [(part.mask or {}).get(task) for part in parts]
+            given = all(mask is not None for mask in masks)
+            found[task] = metrics_of.metrics(
+                tasks[task],
+                np.concatenate([answers[task] for answers in outputs]),
+                np.concatenate([np.asarray(part.targets[task]) for part in parts]),
+                np.concatenate([np.asarray(mask, bool) for mask in masks]) if given else None,
+                encoding and encoding.targets.get(task),
             )
     return found
 

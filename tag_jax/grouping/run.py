@@ -35,7 +35,7 @@ class Run(NamedTuple):
       path: the folder of the run, or None. Where there are several processes, all of them see it.
       sizes: `{cost: problem}`, the same tasks on other encoders, in units of the problem's.
       cost: of a network of the problem.
-      on_record: called with each record of training; training stops where it returns True.
+      on_record: called with each `training.Record`; that network stops where it returns True.
       on_finish: called with each `TrainedNetwork`.
     """
 
@@ -160,7 +160,7 @@ def _train(run, plans):
 
     def on_record(record):
         if run.writes:
-            workdirs.append_record(run.path / workdirs.METRICS, record)
+            workdirs.append_record(run.path / workdirs.METRICS, record.to_json())
         return run.on_record(record)
 
     def on_finish(network):

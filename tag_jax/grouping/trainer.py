@@ -263,9 +263,9 @@ def _trained_rows(run, known, table) -> dict[tuple[str, ...], dict]:
     curves = {}
 
     def on_record(record):
-        steps, errors = curves.setdefault(record['network'], ([], {}))
-        steps.append(record['step'])
-        for task, error in record['validation_error'].items():
+        steps, errors = curves.setdefault(record.network, ([], {}))
+        steps.append(record.step)
+        for task, error in record.validation_error.items():
             errors.setdefault(task, []).append(error)
         return run.on_record(record)
 

@@ -13,10 +13,12 @@ from tag_jax.training.config import (
     TrainingConfig,
     check_seeds,
 )
+from tag_jax.training.progress import Record
 from tag_jax.training.train import train_networks
 
 __all__ = [
     'NetworkPlan',
+    'Record',
     'TrainedNetwork',
     'TrainingConfig',
     'batch_rows',

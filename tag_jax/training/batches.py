@@ -21,7 +21,7 @@ def batch_rows(
       step: its number, from 0.
       batch_size: examples a step.
       num_examples: in the training split, at least `batch_size`.
-      rows: the rows to draw from, integers; None for all.
+      rows: the rows to draw from, integers `[M]`; None for all.
     """
     size = num_examples if rows is None else len(rows)
     if size < batch_size:

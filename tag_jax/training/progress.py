@@ -22,6 +22,40 @@ from tag_jax.runs import checkpoint
 SHARED = 'the shared parameters'
 
 
+class Record(NamedTuple):
+    """An evaluation of a network in training.
+
+    Attributes:
+      network: its name.
+      step: steps that it has taken.
+      training_loss: `{task: mean loss}` since the last evaluation; None where it had no label.
+      validation_error: `{task: percent}`.
+      total_validation_error: their sum.
+      seconds: its share of the wall time since the last evaluation.
+      not_finite: `{what: steps}` whose numbers were not finite: task names, or SHARED.
+      zero_losses: `{task: steps}` in which its loss was exactly zero.
+    """
+
+    network: str
+    step: int
+    training_loss: Mapping[str, float | None]
+    validation_error: Mapping[str, float]
+    total_validation_error: float
+    seconds: float = 0.0
+    not_finite: Mapping[str, int] = {}
+    zero_losses: Mapping[str, int] = {}
+
+    def to_json(self) -> dict[str, Any]:
+        """The line of metrics.jsonl, which is the same whenever the network is trained again."""
+        found = self._asdict()
+        del found['seconds']
+        return {
+            name: value
+            for name, value in found.items()
+            if value or name not in ('not_finite', 'zero_losses')
+        }
+
+
 class Progress(NamedTuple):
     """The state of a network in training, as the host knows it.
 
@@ -34,7 +68,7 @@ class Progress(NamedTuple):
       seconds: its share of the wall time.
       not_finite: `{what: steps}` whose numbers were not finite: task names, or SHARED.
       zero_losses: `{task: steps}` in which its loss was exactly zero.
-      records: of its evaluations, see `training.train_networks`.
+      records: a `Record` for each of its evaluations.
     """
 
     plan: Any
@@ -47,7 +81,7 @@ class Progress(NamedTuple):
     seconds: float = 0.0
     not_finite: Mapping[str, int] = {}
     zero_losses: Mapping[str, int] = {}
-    records: tuple[Mapping[str, Any], ...] = ()
+    records: tuple[Record, ...] = ()
 
 
 # What a checkpoint says of these in words; the rest of it are arrays.
@@ -100,15 +134,8 @@ def observe(
             'try a lower learning_rate'
         )
     zero = _zero_losses(problem, before, outputs)
-    record = {
-        'network': plan.name,
-        'step': step,
-        'training_loss': _mean_losses(problem, plan, outputs),
-        'validation_error': errors,
-        'total_validation_error': total,
-        **({'not_finite': bad} if bad else {}),
-        **({'zero_losses': zero} if zero else {}),
-    }
+    losses = _mean_losses(problem, plan, outputs)
+    record = Record(plan.name, step, losses, errors, total, seconds, bad, zero)
     affinities = before.affinities
     if plan.measures_affinity:
         taken = np.arange(before.step, step)
@@ -155,6 +182,7 @@ def save(series: str | os.PathLike, progress: Progress, slot: Any) -> None:
     record = {
         'plan': _as_words(progress.plan),
         **{name: found[name] for name in _WORDS},
+        'records': [one._asdict() for one in progress.records],
         'affinity_steps': list(progress.affinities.steps),
     }
     size = len(progress.affinities.task_names)
@@ -194,7 +222,7 @@ def restore(
     statistics = affinity.AffinityStatistics(
         problem.task_names, tuple(found.record['affinity_steps']), tuple(found.tree['history'])
     )
-    words['records'] = tuple(words['records'])
+    words['records'] = tuple(Record(**one) for one in words['records'])
     # The key is the same; the new one lies where the program wants it.
     return Progress(plan, statistics, **words), found.tree['slot']._replace(key=slot.key)
 

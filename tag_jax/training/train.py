@@ -39,6 +39,7 @@ from tag_jax.training.checks import (
     takes_traced_rate,
 )
 from tag_jax.training.config import NetworkPlan, TrainedNetwork, TrainingConfig
+from tag_jax.training.progress import Record
 
 
 def train_networks(
@@ -47,7 +48,7 @@ def train_networks(
     validation_split: Split | Source,
     plans: Sequence[NetworkPlan],
     config: TrainingConfig,
-    on_record: Callable[[dict], None] = lambda record: None,
+    on_record: Callable[[Record], bool | None] = lambda record: None,
     on_finish: Callable[[TrainedNetwork], None] = lambda network: None,
     claim: Callable[[NetworkPlan], bool] = lambda plan: True,
     keep: bool = True,
@@ -61,8 +62,8 @@ def train_networks(
         go to the device; or `tag_jax.data.Source`s, of which the next steps' examples do.
       plans: the networks to train, with different names.
       config: a `TrainingConfig`.
-      on_record: called after every evaluation with a record for metrics.jsonl: network, step, mean
-        training loss since the last evaluation and validation error of each task.
+      on_record: called after every evaluation of a network with its `Record`; training of that
+        network stops where it returns True.
       on_finish: called with each network as soon as it has finished.
       claim: asked of each plan before it begins; those that it denies are not trained.
       keep: whether the networks are returned; where there are hundreds, `on_finish` may be enough.
@@ -193,7 +194,7 @@ class _Desk:
     def hand_in_record(self, record, steps):
         with self._lock:
             self._bar.update(steps)
-            self._on_record(record)
+            return self._on_record(record) is True
 
     def hand_in_network(self, network, steps_left):
         with self._lock:
@@ -274,20 +275,21 @@ def _train_in_slots(work, desk):
         compiled = True
         seconds = (time.perf_counter() - began) / len(occupied) / work.num_workers
 
-        improved = np.zeros(num_slots, bool)
+        improved, asked_to_stop = np.zeros(num_slots, bool), [False] * num_slots
         for n in occupied:
             taken = slots.reports_of(outputs, schedule, n)
             runs[n] = progress.observe(problem, runs[n], taken, scores[n], seconds, config)
             improved[n] = runs[n].best_step == runs[n].step
-            desk.hand_in_record(runs[n].records[-1], len(taken.losses))
+            asked_to_stop[n] = desk.hand_in_record(runs[n].records[-1], len(taken.losses))
         if improved.any():
             state = slots.keep_best(state, improved)
 
         now = time.perf_counter()
         due = [now - since >= config.checkpoint_seconds for since in written]
-        stopped, *due = parallel.any_process(desk.stopped, *due)
+        stopped, *flags = parallel.any_process(desk.stopped, *due, *asked_to_stop)
+        due, asked_to_stop = flags[:num_slots], flags[num_slots:]
         for n in occupied:
-            if progress.is_done(runs[n], config):
+            if asked_to_stop[n] or progress.is_done(runs[n], config):
                 best = slots.take_slot(program, state.best, n)
                 if program.mesh is not None:
                     best = jax.tree.map(np.asarray, best)

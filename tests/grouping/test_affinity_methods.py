@@ -49,8 +49,8 @@ def test_the_result_holds_together(run, problem, dataset):
     assert result.total_test_error == pytest.approx(sum(result.test_error.values()))
     for task in ALL:
         assert result.metrics[task]['error'] == result.test_error[task]
-    assert set(result.metrics['radius']) == {'error', 'mse'}
-    assert set(result.metrics['sign']) == {'error', 'accuracy'}
+    assert set(result.metrics['radius']) == {'error', 'mse', 'mae', 'r2'}
+    assert set(result.metrics['sign']) > {'error', 'accuracy', 'balanced_accuracy', 'roc_auc'}
     baseline = result.baselines['mtl']
     assert baseline.total_test_error == pytest.approx(sum(baseline.test_error.values()))
     assert result.cost['search_steps'] == 40
