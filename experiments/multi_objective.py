@@ -16,7 +16,7 @@ from absl import flags
 
 from experiments import common, launch
 from experiments.recipes import TABLE_FLAGS
-from tag_jax import multi_objective, report
+from tag_jax import multi_objective, numbers, report
 from tag_jax.runs import workdir
 
 flags.DEFINE_list('tasks', 'left_digit,right_digit', 'Tasks of the dataset, or all.')
@@ -84,7 +84,7 @@ def main():
     common.tell_columns(dataset, folder)
 
     def on_outcome(outcome):
-        mean, _ = multi_objective.mean_and_error(outcome.test_error)
+        mean, _ = numbers.mean_and_error(outcome.test_error)
         errors = dict(zip(names, mean.tolist(), strict=True))
         record = {'name': outcome.name, 'learning_rates': outcome.learning_rates, 'error': errors}
         workdir.append_record(folder / workdir.METRICS, record)

@@ -20,6 +20,7 @@ _SUBMODULES = (
     'grouping',
     'models',
     'multi_objective',
+    'numbers',
     'objectives',
     'parallel',
     'problem',

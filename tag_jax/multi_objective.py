@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from tag_jax import evaluation, parallel, weighting
 from tag_jax.data import Dataset
@@ -46,20 +45,6 @@ class Outcome(NamedTuple):
     test_error: np.ndarray
     metrics: Mapping[str, Mapping[str, np.ndarray]]
     seconds: float
-
-
-def mean_and_error(errors: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Means over seeds, and their standard errors.
-
-    Args:
-      errors: `[S, T]`, of S seeds.
-
-    Returns:
-      Means `[T]` and standard errors `[T]`; NaN for a single seed.
-    """
-    size = len(errors)
-    spread = np.std(errors, axis=0, ddof=1) if size > 1 else np.full(np.shape(errors)[1:], np.nan)
-    return np.mean(errors, axis=0), spread / np.sqrt(size)
 
 
 def compare(

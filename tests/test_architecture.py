@@ -33,6 +33,7 @@ FLOORS = {
     'parallel': 0,
     'objectives': -1,
     'cells': -1,
+    'numbers': -1,
 }
 
 

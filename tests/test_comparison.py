@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from small import TASKS, make_problem
 
-from tag_jax import comparison, grouping, selection
+from tag_jax import comparison, grouping, numbers, selection
 from tag_jax.grouping import Searcher
 from tag_jax.runs import score_table
 from tag_jax.training import TrainingConfig
@@ -188,9 +188,9 @@ def test_the_optimum_of_three_seeds_is_chosen_in_all_ways():
 
 def test_correlations_are_within_tasks():
     left, right = np.array([1.0, 2, 3, np.nan]), np.array([2.0, 4, 6, 1])
-    assert comparison.correlation(left, right) == pytest.approx(1)
-    assert comparison.correlation(left, -right) == pytest.approx(-1)
-    assert np.isnan(comparison.correlation(left, np.ones(4)))
+    assert numbers.correlation(left, right) == pytest.approx(1)
+    assert numbers.correlation(left, -right) == pytest.approx(-1)
+    assert np.isnan(numbers.correlation(left, np.ones(4)))
 
 
 def test_affinities_predict_the_mean_over_the_other_members(problem, dataset):

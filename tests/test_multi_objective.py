@@ -9,7 +9,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from small import TASKS, make_problem, make_split
 
-from tag_jax import gradients, multi_objective, report, weighting
+from tag_jax import gradients, multi_objective, numbers, report, weighting
 from tag_jax.problem import Batch
 from tag_jax.training import TrainingConfig
 
@@ -28,7 +28,7 @@ def test_every_way_has_errors_of_all_seeds_and_tasks(outcomes):
         assert outcome.test_error.shape == outcome.validation_error.shape == (3, 3)
         assert np.isfinite(outcome.test_error).all()
         assert set(outcome.learning_rates) == {CONFIG.learning_rate}
-        mean, error = multi_objective.mean_and_error(outcome.test_error)
+        mean, error = numbers.mean_and_error(outcome.test_error)
         np.testing.assert_allclose(mean, outcome.test_error.mean(axis=0))
         np.testing.assert_allclose(error, outcome.test_error.std(axis=0, ddof=1) / np.sqrt(3))
 
@@ -130,7 +130,7 @@ def test_natural_units(outcomes, tmp_path):
     np.testing.assert_allclose(
         100 - 100 * np.array(kept['sign']['accuracy']), kept['sign']['error']
     )
-    mean, error = multi_objective.mean_and_error(outcomes[1].metrics['radius']['mse'])
+    mean, error = numbers.mean_and_error(outcomes[1].metrics['radius']['mse'])
     page = (tmp_path / 'report.html').read_text()
     assert 'radius: mse' in page
     assert f'{mean:.4g} ± {error:.2g}' in page

@@ -7,8 +7,9 @@ from small import TASKS, make_problem, make_split
 
 from tag_jax import comparison, grouping, report, studies
 from tag_jax.data import Dataset
+from tag_jax.numbers import mean_and_error
 from tag_jax.runs import workdir
-from tag_jax.studies.result import mean_and_error, within_targets
+from tag_jax.studies.result import within_targets
 from tag_jax.training import TrainingConfig
 
 CONFIG = TrainingConfig(

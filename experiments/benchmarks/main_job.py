@@ -18,6 +18,8 @@ import numpy as np
 from absl import flags
 
 from experiments import common, launch
+from tag_jax.numbers import mean_and_error
+from tag_jax.report.tables import plus_minus
 
 flags.DEFINE_integer('seeds', 5, 'Number of seeds.')
 flags.adopt_module_key_flags(common)
@@ -43,8 +45,8 @@ def main():
     seconds, sides, groups, together = np.array(rows, float).T
     print(f'\nwall time: median {np.median(seconds):.1f} s, at most {seconds.max():.1f} s')
     print(f'{{left tasks}} and {{right tasks}}: {sides.sum():.0f} of {len(rows)} seeds')
-    print(f'total test error of the groups: {mean_and_error(groups)} %')
-    print(f'of one network for all tasks:   {mean_and_error(together)} %')
+    print(f'total test error of the groups: {plus_minus(*mean_and_error(groups))} %')
+    print(f'of one network for all tasks:   {plus_minus(*mean_and_error(together))} %')
     print(f'mean gain: {1 - groups.mean() / together.mean():.1%}')
 
 
@@ -70,12 +72,6 @@ def parted(results):
         frozenset(task.split('_')[0] for task in group['tasks']) for group in results['groups']
     }
     return sides == {frozenset({'left'}), frozenset({'right'})}
-
-
-def mean_and_error(values):
-    """Mean and standard error as text."""
-    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-    return f'{values.mean():.2f} ± {error:.2f}'
 
 
 if __name__ == '__main__':

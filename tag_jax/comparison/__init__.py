@@ -43,7 +43,7 @@ from tag_jax.comparison.groupings import (
     propose,
     training_seeds,
 )
-from tag_jax.comparison.predictions import correlation, within_task_correlations
+from tag_jax.comparison.predictions import within_task_correlations
 from tag_jax.comparison.statistics import Line, differences, summary
 
 __all__ = [
@@ -55,7 +55,6 @@ __all__ = [
     'Outcome',
     'check',
     'compare_groupings',
-    'correlation',
     'cross_fitted_optimum',
     'differences',
     'dry_run',

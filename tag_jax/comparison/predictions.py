@@ -7,6 +7,7 @@ import numpy as np
 
 from tag_jax.grouping import Method, Searcher
 from tag_jax.grouping.trainer import Trainer
+from tag_jax.numbers import correlation
 from tag_jax.runs import score_table
 
 
@@ -54,19 +55,6 @@ def _by_set(candidates):
     """(members, scores), bool `[N, T]` and `[N, T]`, of standard networks."""
     standard = candidates.costs == 1
     return candidates.members[standard], candidates.scores[standard]
-
-
-def correlation(left: np.ndarray, right: np.ndarray) -> float:
-    """Pearson's r over the entries that both have; NaN below three of them, or without spread.
-
-    Args:
-      left, right: `[N]`, NaN where there is no entry.
-    """
-    known = np.isfinite(left) & np.isfinite(right)
-    left, right = left[known], right[known]
-    if len(left) < 3 or left.std() == 0 or right.std() == 0:
-        return np.nan
-    return float(np.corrcoef(left, right)[0, 1])
 
 
 def errors_of(rows_of_seeds, task_names, split):

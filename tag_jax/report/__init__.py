@@ -54,7 +54,7 @@ from tag_jax.report.words import (
     gain_sentence,
     group_lines,
     measured_sentence,
-    text_table,
+    result_text,
 )
 
 __all__ = [
@@ -92,10 +92,10 @@ __all__ = [
     'predictions_figure',
     'radar_figure',
     'read',
+    'result_text',
     'runs_page',
     'runs_text',
     'scatter_figure',
-    'text_table',
     'totals_table',
     'trade_off_figure',
     'write',

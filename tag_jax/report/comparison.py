@@ -1,6 +1,5 @@
 """Ways to group tasks side by side: a table, error against search cost, error against budget."""
 
-import itertools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from tag_jax.comparison import (
     summary,
 )
 from tag_jax.report import page
+from tag_jax.report.tables import plus_minus, text_table
 from tag_jax.runs import workdir as workdirs
 
 COSTS, BUDGETS, REPORT = 'costs.png', 'budgets.png', 'report.html'
@@ -80,17 +80,8 @@ def comparison_table(lines: Sequence[Line]) -> str:
       lines: from `comparison.summary`.
     """
     header, rows = _cells(lines)
-    widths = [max(len(row[n]) for row in [header, *rows]) for n in range(len(header))]
-    text = []
-    for above, row in itertools.pairwise([header, header, *rows]):
-        if row[0] != above[0]:
-            text.append('-' * (sum(widths) + 2 * len(widths) - 2))
-        cells = [
-            cell.ljust(width) if n == 1 else cell.rjust(width)
-            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        text.append('  '.join(cells).rstrip())
-    return '\n'.join(text)
+    rules = [n for n, row in enumerate(rows) if not n or row[0] != rows[n - 1][0]]
+    return text_table(header, rows, left=(1,), rules=rules)
 
 
 def best_sentence(lines: Sequence[Line]) -> str:
@@ -102,7 +93,7 @@ def best_sentence(lines: Sequence[Line]) -> str:
     of_means = [line for line in lines if line.budget is None] or lines
     best = min(of_means, key=lambda line: line.error[0])
     over = 'over all budgets' if best.budget is None else f'at budget {best.budget:g}'
-    return f'Lowest total test error {over}: {best.method}, {_plus_minus(*best.error)} %'
+    return f'Lowest total test error {over}: {best.method}, {plus_minus(*best.error)} %'
 
 
 def optimum_sentence(comparison: Comparison) -> str:
@@ -127,19 +118,12 @@ def correlations_table(comparison: Comparison, task_names: Sequence[str]) -> str
       comparison: from `comparison.compare_groupings`.
       task_names: T names.
     """
-    width = max(map(len, task_names))
-    methods = list(comparison.correlations)
-    lines = [
-        'Correlation of predicted with test errors, within a task, over its groups of three and '
-        'more',
-        f'{"":{width}}' + ''.join(f'  {method:>17}' for method in methods),
-    ]
-    for n, task in enumerate(task_names):
-        cells = [comparison.correlations[method][n] for method in methods]
-        lines.append(f'{task:{width}}' + ''.join(f'  {cell:17.2f}' for cell in cells))
-    means = [np.nanmean(comparison.correlations[method]) for method in methods]
-    lines.append(f'{"mean":{width}}' + ''.join(f'  {mean:17.2f}' for mean in means))
-    return '\n'.join(lines)
+    found = comparison.correlations
+    means = {method: float(np.nanmean(of_tasks)) for method, of_tasks in found.items()}
+    rows = [[task, *(f'{found[m][n]:.2f}' for m in found)] for n, task in enumerate(task_names)]
+    rows.append(['mean', *(f'{mean:.2f}' for mean in means.values())])
+    title = 'Correlation of predicted with test errors, within a task, over its groups of three up'
+    return f'{title}\n{text_table(["", *found], rows, rules=())}'
 
 
 def costs_figure(lines: Sequence[Line]) -> Figure:
@@ -237,7 +221,7 @@ def _differences(comparison):
     found = differences(comparison)
     methods = list(dict.fromkeys(method for method, _ in found))
     rows = [
-        [method, *('' if one == method else _plus_minus(*found[method, one]) for one in methods)]
+        [method, *('' if one == method else plus_minus(*found[method, one]) for one in methods)]
         for method in methods
     ]
     return [
@@ -258,9 +242,9 @@ def _cells(lines):
         [
             'mean' if line.budget is None else f'{line.budget:g}',
             line.method,
-            _plus_minus(*line.error),
-            '' if line.over_all_in_one is None else f'{_plus_minus(*line.over_all_in_one, 1)} %',
-            f'{_plus_minus(*line.over_random, 1)} %',
+            plus_minus(*line.error),
+            '' if line.over_all_in_one is None else f'{plus_minus(*line.over_all_in_one, 1)} %',
+            f'{plus_minus(*line.over_random, 1)} %',
             '' if line.share is None else f'{line.share:.2f}',
             f'{line.cost:.2f}',
             f'{line.steps:.1f}',
@@ -283,7 +267,3 @@ def _styles(lines):
             'marker': 'o',
             'linestyle': '--' if line.method in plain else '-',
         }
-
-
-def _plus_minus(mean, error, digits=2):
-    return f'{mean:.{digits}f}' + ('' if np.isnan(error) else f' ± {error:.{digits}f}')

@@ -11,9 +11,11 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from tag_jax.multi_objective import SINGLE_TASK, STATIC, Outcome, mean_and_error
+from tag_jax.multi_objective import SINGLE_TASK, STATIC, Outcome
+from tag_jax.numbers import mean_and_error
 from tag_jax.report import page
 from tag_jax.report.figures import plain_text
+from tag_jax.report.tables import plus_minus, text_table
 from tag_jax.runs import workdir as workdirs
 
 SCATTER, RADAR, REPORT = 'accuracies.png', 'errors.png', 'report.html'
@@ -95,13 +97,7 @@ def multi_objective_table(outcomes: Sequence[Outcome], task_names: Sequence[str]
       task_names: T names.
     """
     header, rows = _grid(outcomes, task_names)
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    widths = widths[:1] + [max(15, width + 2) for width in widths[1:]]
-    lines = []
-    for first, *others in [header, *rows]:
-        cells = [f'{cell:>{width}}' for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append((f'{first:{widths[0]}}' + ''.join(cells)).rstrip())
-    return '\n'.join(lines)
+    return text_table(header, rows, rules=())
 
 
 def _grid(outcomes, task_names):
@@ -125,7 +121,7 @@ def _or_null(values):
 def _cells(outcome):
     """A row of the table, as text: its name, the error of each task and their mean, the rates."""
     columns = np.column_stack([outcome.test_error, outcome.test_error.mean(axis=1)])
-    errors = [_plus_minus(*cell) for cell in zip(*mean_and_error(columns), strict=True)]
+    errors = [plus_minus(*cell) for cell in zip(*mean_and_error(columns), strict=True)]
     rates = ', '.join(f'{rate:g}' for rate in dict.fromkeys(outcome.learning_rates))
     return [outcome.name, *errors, rates]
 
@@ -234,7 +230,3 @@ def radar_figure(outcomes: Sequence[Outcome], task_names: Sequence[str]) -> Figu
     axes.set_title('Test error (%): smaller is better')
     figure.legend(loc='outside right upper', fontsize=8)
     return figure
-
-
-def _plus_minus(mean, error):
-    return f'{mean:.2f}' + ('' if np.isnan(error) else f' ± {error:.2f}')

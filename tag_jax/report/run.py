@@ -116,7 +116,7 @@ def write(path: str | os.PathLike) -> str:
     """
     run = read(path)
     write_report(run)
-    return f'{words.text_table(run.results)}\n\nreport: {run.path / REPORT}'
+    return f'{words.result_text(run.results)}\n\nreport: {run.path / REPORT}'
 
 
 def write_report(run):

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tag_jax.multi_objective import mean_and_error
+from tag_jax.numbers import mean_and_error
 from tag_jax.report import page, words
 from tag_jax.report.chart import Line, charts, colour, key, line_chart
 from tag_jax.report.figures import by_network, sum_of_groups
 from tag_jax.report.run import FinishedRun, read, write_page, write_report
+from tag_jax.report.tables import plus_minus, text_table
 from tag_jax.runs import workdir as workdirs
 
 _TITLE = 'Runs side by side'
@@ -138,7 +139,7 @@ def _best(runs):
     first = chosen.runs[0]
     if any(_groups(run) != _groups(first) for run in chosen.runs):
         who += f'; the groups are those of run {chosen.numbers[0]}'
-    value = f'{mean:.2f}' if np.isnan(error) else _plus_minus(mean, error)
+    value = f'{mean:.2f}' if np.isnan(error) else plus_minus(mean, error)
     lines = ''.join(f'<li>{html.escape(line)}</li>' for line in words.group_lines(first.results))
     sure = [
         'Errors after ± are standard errors over seeds of training.'
@@ -190,7 +191,7 @@ def _mean_rows(several):
             [
                 ', '.join(map(str, one.numbers)),
                 *(results['method'], f'{results["budget"]:g}', str(len(one.runs))),
-                _plus_minus(*_over_seeds(one, _total)),
+                plus_minus(*_over_seeds(one, _total)),
                 _known(*_over_seeds(one, _together), ''),
                 _known(*_over_seeds(one, lambda run: words.gain(run.results)), ' %'),
                 f'{np.mean([run.results["cost"].get("search_steps", 0) for run in one.runs]):,.0f}',
@@ -254,16 +255,8 @@ def _check_out(out):
 
 def _text(header, rows):
     """A table for the terminal: text to the left, numbers to the right."""
-    widths = [max(len(row[n]) for row in [header, *rows]) for n in range(len(header))]
-    numeric = [any(row[n][:1].isdigit() for row in rows) for n in range(len(header))]
-    lines = [
-        '  '.join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(row, widths, numeric, strict=True)
-        ).rstrip()
-        for row in [header, *rows]
-    ]
-    return '\n'.join([lines[0], '-' * max(map(len, lines)), *lines[1:]])
+    left = [n for n in range(len(header)) if not any(row[n][:1].isdigit() for row in rows)]
+    return text_table(header, rows, left)
 
 
 def _over_seeds(settings, value):
@@ -293,14 +286,10 @@ def _same(runs, value):
     return all(value(run) == value(runs[0]) for run in runs)
 
 
-def _plus_minus(mean, error):
-    return f'{mean:.2f} ± {error:.2f}'
-
-
 def _known(mean, error, unit):
     if np.isnan(mean):
         return ''
-    return page.number(f'{mean:.1f} ± {error:.1f}{unit}' if unit else _plus_minus(mean, error))
+    return page.number(f'{mean:.1f} ± {error:.1f}{unit}' if unit else plus_minus(mean, error))
 
 
 def _shown(value):

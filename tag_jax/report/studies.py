@@ -11,6 +11,7 @@ from tag_jax.comparison import summary
 from tag_jax.report import page
 from tag_jax.report.comparison import comparison_table
 from tag_jax.report.run import REPORT
+from tag_jax.report.tables import text_table
 from tag_jax.runs import workdir as workdirs
 from tag_jax.studies import Study, Table
 
@@ -62,16 +63,8 @@ def write_study(
 
 def table_text(table: Table) -> str:
     """A `studies.Table` as text."""
-    rows = [list(table.header), *(list(map(cell_text, row)) for row in table.rows)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        '  '.join(
-            cell.ljust(width) if n == 0 else cell.rjust(width)
-            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return '\n'.join([table.title, lines[0], '-' * max(map(len, lines)), *lines[1:]])
+    rows = [list(map(cell_text, row)) for row in table.rows]
+    return f'{table.title}\n{text_table(table.header, rows)}'
 
 
 def cell_text(cell: Any) -> str:

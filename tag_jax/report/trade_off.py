@@ -23,6 +23,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from tag_jax.report.tables import text_table
 from tag_jax.runs import workdir as workdirs
 from tag_jax.selection import Candidates, Choice, Selection
 
@@ -134,7 +135,7 @@ def totals_table(choices: Sequence[Choice]) -> str:
         cells = [totals.get((method, budget), '') for budget in budgets]
         if any(cells):
             rows.append([name, *cells])
-    return _text(rows, right=True)
+    return text_table(rows[0], rows[1:])
 
 
 def choices_table(choices: Sequence[Choice], candidates: Candidates) -> str:
@@ -154,7 +155,7 @@ def choices_table(choices: Sequence[Choice], candidates: Candidates) -> str:
     rows = [['budget', *(NAMES[method] for method in methods)]]
     for budget in budgets:
         rows.append([f'{budget:g}', *(shown.get((method, budget), '') for method in methods)])
-    return _text(rows)
+    return text_table(rows[0], rows[1:], left=range(len(rows[0])))
 
 
 def trade_off_figure(choices: Sequence[Choice], maximize: bool = False) -> Figure:
@@ -278,17 +279,3 @@ def _record(choice, candidates):
         ],
         'scores': dict(zip(names, choice.outcomes.tolist(), strict=True)),
     }
-
-
-def _text(rows, right=False):
-    """Rows of cells as text in columns."""
-    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-    lines = []
-    for first, *others in rows:
-        cells = [first.ljust(widths[0])]
-        cells += [
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width in zip(others, widths[1:], strict=True)
-        ]
-        lines.append('  '.join(cells).rstrip())
-    return '\n'.join([lines[0], '-' * max(map(len, lines)), *lines[1:]])

@@ -7,6 +7,7 @@ from typing import Any
 from tag_jax import grouping
 from tag_jax.grouping.identity import settings
 from tag_jax.report import page
+from tag_jax.report.tables import text_table
 from tag_jax.training import TrainingConfig
 
 LINE_LENGTH = 100
@@ -14,31 +15,21 @@ LINE_LENGTH = 100
 BASELINE_NAMES = {'mtl': 'all together', 'stl': 'single tasks'}
 
 
-def text_table(results: Mapping[str, Any]) -> str:
+def result_text(results: Mapping[str, Any]) -> str:
     """Test errors of every task beside the baselines, for the terminal.
 
     Args:
       results: what results.json holds.
     """
     header, rows = error_rows(results)
-    widths = [max(len(row[n]) for row in [header, *rows]) for n in range(len(header))]
-
-    def line(cells):
-        first, *others = (
-            cell.ljust(width) if n < 2 else cell.rjust(width)
-            for n, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        return '  '.join([first, *others]).rstrip()
-
-    rule = '-' * len(line(header))
     groups = [f'  {n}  {tasks}' for n, tasks in enumerate(group_lines(results), 1)]
-    table = [line(header), rule, *map(line, rows[:-1]), rule, line(rows[-1])]
+    table = text_table(header, rows, left=(0, 1), rules=(0, len(rows) - 1))
     remarks = [
         line
         for remark in results.get('remarks', ())
         for line in ('', *textwrap.wrap(remark, LINE_LENGTH))
     ]
-    return '\n'.join(['Train together:', *groups, '', gain_sentence(results), '', *table, *remarks])
+    return '\n'.join(['Train together:', *groups, '', gain_sentence(results), '', table, *remarks])
 
 
 def group_lines(results: Mapping[str, Any]) -> list[str]:

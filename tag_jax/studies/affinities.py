@@ -8,15 +8,14 @@ import numpy as np
 
 from tag_jax import comparison
 from tag_jax.affinity import margin
-from tag_jax.comparison import correlation
 from tag_jax.data import Dataset
 from tag_jax.grouping import Method, exhaustive
 from tag_jax.grouping.methods import by_affinities
+from tag_jax.numbers import correlation, mean_and_error
 from tag_jax.problem import MultiTaskProblem
 from tag_jax.studies.result import (
     Study,
     Table,
-    mean_and_error,
     needs,
     of_different_tasks,
     within_targets,

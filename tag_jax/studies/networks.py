@@ -11,9 +11,10 @@ from tag_jax.data import Dataset
 from tag_jax.grouping import cost_of_encoder
 from tag_jax.grouping.methods import EARLY
 from tag_jax.grouping.task_sets import all_sets
+from tag_jax.numbers import correlation, mean_and_error
 from tag_jax.problem import MultiTaskProblem
 from tag_jax.runs import score_table
-from tag_jax.studies.result import Study, Table, mean_and_error, needs
+from tag_jax.studies.result import Study, Table, needs
 from tag_jax.training import TrainingConfig
 
 FRACTIONS = (0.05, 0.1, 0.2, 0.4)  # Of training, for early errors.
@@ -122,8 +123,7 @@ def early(
                 final = score_table.candidates(one.rows(sets), names, 'test')
                 pooled.append(selection.correlation(before, final))
                 of_tasks = [
-                    comparison.correlation(before.scores[:, n], final.scores[:, n])
-                    for n in range(len(names))
+                    correlation(before.scores[:, n], final.scores[:, n]) for n in range(len(names))
                 ]
                 within.append(np.nanmean(of_tasks))
             rows.append((f'{fraction:g}', mean_and_error(pooled), mean_and_error(within)))

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from tag_jax import comparison, grouping, multi_objective
-from tag_jax.comparison import Comparison, correlation
+from tag_jax import comparison, grouping
+from tag_jax.comparison import Comparison
+from tag_jax.numbers import correlation
 from tag_jax.problem import MultiTaskProblem
 
 
@@ -63,12 +63,6 @@ def check(study: Callable, problem: MultiTaskProblem) -> None:
             f'{study.__name__} needs {study.least_tasks} tasks at least, and there '
             f'{"is" if size == 1 else "are"} {size}'
         )
-
-
-def mean_and_error(values: ArrayLike) -> tuple[float, float]:
-    """The mean of numbers and its standard error; NaN for the error of a single one."""
-    mean, error = multi_objective.mean_and_error(np.asarray(values, np.float64))
-    return float(mean), float(error)
 
 
 def of_different_tasks(affinity: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ def test_a_run_is_drawn(tmp_path):
 
 
 def test_the_table(tmp_path):
-    assert report.text_table(RESULTS) == '\n'.join(
+    assert report.result_text(RESULTS) == '\n'.join(
         [
             'Train together:',
             '  1  a, b',
