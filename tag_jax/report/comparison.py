@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -19,6 +18,7 @@ from tag_jax.comparison import (
     summary,
 )
 from tag_jax.report import page
+from tag_jax.report.styles import style
 from tag_jax.report.tables import plus_minus, text_table
 from tag_jax.runs import workdir as workdirs
 
@@ -139,10 +139,10 @@ def costs_figure(lines: Sequence[Line]) -> Figure:
     left = min(searched, default=1) / 4
     figure = Figure(figsize=(7.5, 5), layout='constrained')
     axes = figure.add_subplot()
-    for line, style in zip(of_means, _styles(of_means), strict=True):
+    for line, look in zip(of_means, _styles(of_means), strict=True):
         mean, error = line.error
         axes.errorbar(
-            line.steps or left, mean, yerr=0 if np.isnan(error) else error, capsize=3, **style
+            line.steps or left, mean, yerr=0 if np.isnan(error) else error, capsize=3, **look
         )
     axes.set_xscale('log')
     axes.xaxis.set_major_formatter(
@@ -157,7 +157,7 @@ def costs_figure(lines: Sequence[Line]) -> Figure:
 
 
 def budgets_figure(lines: Sequence[Line]) -> Figure:
-    """Total test error against the number of networks, as in Figure 2 of Fifty et al. 2021.
+    """Total test error against the cost at inference, as in Figure 3 of Standley et al. 2020.
 
     Args:
       lines: from `comparison.summary`.
@@ -166,13 +166,13 @@ def budgets_figure(lines: Sequence[Line]) -> Figure:
     axes = figure.add_subplot()
     methods = list(dict.fromkeys(line.method for line in lines))
     of_methods = [[x for x in lines if x.method == name and x.budget] for name in methods]
-    for own, style in zip(of_methods, _styles([own[0] for own in of_methods]), strict=True):
-        means, errors = zip(*(line.error for line in own), strict=True)
-        axes.errorbar(
-            [line.budget for line in own], means, yerr=np.nan_to_num(errors), capsize=3, **style
-        )
+    for own, look in zip(of_methods, _styles([own[0] for own in of_methods]), strict=True):
+        # Methods may cost less than the budget, or more: they stand where they cost the same.
+        by_cost = {line.cost: line.error for line in sorted(own, key=lambda line: line.cost)}
+        means, errors = zip(*by_cost.values(), strict=True)
+        axes.errorbar(list(by_cost), means, yerr=np.nan_to_num(errors), capsize=3, **look)
     axes.set_xticks(sorted({line.budget for line in lines if line.budget}))
-    axes.set_xlabel('budget, in standard networks')
+    axes.set_xlabel('cost of the networks at inference, in standard networks')
     axes.set_ylabel('total test error (%)')
     figure.legend(loc='outside right upper', fontsize=8)
     return figure
@@ -258,12 +258,7 @@ def _cells(lines):
 
 
 def _styles(lines):
-    colours = iter(colormaps['tab10'].colors * 3)
-    for line in lines:
-        plain = {RANDOM: '0.6', ALL_IN_ONE: '0.35', 'exhaustive': 'black'}
-        yield {
-            'label': line.method,
-            'color': plain.get(line.method) or next(colours),
-            'marker': 'o',
-            'linestyle': '--' if line.method in plain else '-',
-        }
+    """A style for each line; baselines are dashed."""
+    for number, line in enumerate(lines):
+        dashed = line.method in (RANDOM, ALL_IN_ONE)
+        yield {'label': line.method, 'linestyle': '--' if dashed else '-', **style(number)}

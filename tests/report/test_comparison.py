@@ -3,6 +3,7 @@ import pytest
 
 from tag_jax import report
 from tag_jax.comparison import Comparison, CrossFitted, Outcome, differences, summary
+from tag_jax.report.styles import style
 from tag_jax.runs import workdir
 
 
@@ -119,3 +120,10 @@ def test_the_pictures_show_every_method():
     assert labels == {'all_in_one', 'tag', 'random'}
     budgets = report.budgets_figure(lines).axes[0]
     assert list(budgets.get_xticks()) == [2, 3]
+
+
+def test_many_methods_can_be_told_apart():
+    """Fourteen methods have different pairs of a colour and a marker, as the colour-blind see them."""
+    looks = [tuple(style(number).values()) for number in range(14)]
+    assert len(set(looks)) == 14
+    assert len({marker for _, marker in looks}) == 8
