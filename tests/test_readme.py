@@ -70,9 +70,12 @@ def test_the_example_of_grouping_runs(problem, dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = TrainingConfig(steps=100, batch_size=64, eval_every=10)
     names = {'grouping': grouping, 'problem': problem, 'dataset': dataset, 'config': config}
-    (snippet,) = PYTHON.findall(GROUPING)
-    exec(compile(snippet, 'docs/grouping.md', 'exec'), names)
+    own, *others = PYTHON.findall(GROUPING)
+    exec(compile(own, 'docs/grouping.md', 'exec'), names)
     assert names['result'].method == 'subsets(count=40)'
+    for snippet in others:
+        exec(compile(snippet, 'docs/grouping.md', 'exec'), names)
+    assert names['result'].method == 'spectral'
 
 
 def test_bringing_a_model_takes_under_thirty_lines():

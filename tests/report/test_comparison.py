@@ -123,7 +123,7 @@ def test_the_pictures_show_every_method():
 
 
 def test_many_methods_can_be_told_apart():
-    """Fourteen methods have different pairs of a colour and a marker, as the colour-blind see them."""
+    """Fourteen methods have different pairs of a colour and a marker."""
     looks = [tuple(style(number).values()) for number in range(14)]
     assert len(set(looks)) == 14
     assert len({marker for _, marker in looks}) == 8
