@@ -48,7 +48,10 @@ def launch(main):
         return 0
 
     if {'--help', '-h', '-help'} & set(sys.argv[1:]):
-        print(help.text())
+        with contextlib.suppress(BrokenPipeError):  # Who looks at its first lines only.
+            print(help.text(), flush=True)
+            sys.exit(0)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     logging.set_verbosity(logging.WARNING)
     app.run(run, flags_parser=_parsed)

@@ -128,19 +128,108 @@ def test_methods_of_ones_own_are_compared(model, dataset):
     assert steps['best_pair(share=0.25)'] == 0.75
 
 
+APART = ((0, 1), (2,))
+
+
 @pytest.mark.parametrize(
-    ('groups', 'message'),
+    ('proposal', 'message'),
     [
-        (((0, 1),), "bad proposes no group for 'proline'"),
-        (((0, 1), (2, 3)), 'groups must be tuples of task indices, 0 to 2'),
-        (((0, 1), ()), 'groups must be tuples of task indices'),
-        (((0,), (1,), (2,)), 'networks that cost 3, and the budget is 2'),
+        (None, 'must propose a grouping.Proposal, not NoneType'),
+        ([(0, 1), (2,)], 'must propose a grouping.Proposal, not list'),
+        (Proposal(((0, 1),)), "bad proposes no group for 'proline'"),
+        (Proposal(((0, 1), (2, 3))), 'groups must be tuples of task indices, 0 to 2'),
+        (Proposal(((0, 1), (2, -1))), 'groups must be tuples of task indices, 0 to 2'),
+        (Proposal(((0, 1), ())), 'groups must be tuples of task indices'),
+        (Proposal((('cultivar',), (1, 2))), 'groups must be tuples of task indices'),
+        (Proposal(((0, 0, 1), (2,))), 'no task twice in a group, and no group twice'),
+        (Proposal(((0, 1, 2), (0, 1, 2))), 'no task twice in a group, and no group twice'),
+        (Proposal(APART, ((0, 1),)), 'which tasks it serves, by their indices'),
+        (Proposal(APART, (('cultivar',), (2,))), 'which tasks it serves, by their indices'),
+        (Proposal(APART, ((0,), (2,))), 'must serve every task once, and serves'),
+        (Proposal(((0, 1), (1, 2)), ((0, 1), (1, 2))), 'must serve every task once'),
+        (Proposal(APART, ((0,), (1, 2))), "serves 'alcohol' from a network that does not train it"),
+        (Proposal(APART, costs=(1.0,)), 'a positive cost for each of its 2 groups'),
+        (Proposal(APART, remarks='a remark'), 'remarks as a tuple of sentences'),
+        (Proposal(APART, affinities=np.zeros((3, 3))), 'affinities as an AffinitySummary'),
     ],
 )
-def test_groups_that_serve_not_all_tasks_are_refused(model, dataset, groups, message):
-    bad = Method('bad', lambda searcher, budget: Proposal(groups), lambda *asked: ())
+def test_proposals_that_do_not_fit_are_refused_everywhere(model, dataset, proposal, message):
+    bad = Method('bad', lambda searcher, budget: proposal, lambda *asked: ())
     with pytest.raises(ValueError, match=message):
         grouping.group_tasks(model, dataset, 2, bad, CONFIG)
+    with pytest.raises(ValueError, match=message):
+        comparison.compare_groupings(model, dataset, [bad], (2,), CONFIG, seeds=1)
+
+
+def test_groups_may_be_integers_of_numpy(model, dataset):
+    groups = np.array_split(np.random.default_rng(0).permutation(3), 2)
+    own = Method('own', lambda searcher, budget: Proposal(groups), lambda *asked: ())
+    result = grouping.group_tasks(model, dataset, 2, own, CONFIG)
+    assert sorted(len(group.tasks) for group in result.groups) == [1, 2]
+    dear = Method('dear', lambda *asked: Proposal(((0,), (1,), (2,))), lambda *asked: ())
+    with pytest.raises(ValueError, match='networks that cost 3, and the budget is 2'):
+        grouping.group_tasks(model, dataset, 2, dear, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'propose': None}, "propose of the method 'bad' must be a function, not None"),
+        ({'stages': ()}, "stages of the method 'bad' must be a function"),
+        (
+            {'options': {'x': np.zeros(2)}},
+            "options of the method 'bad' must be a dict of JSON types",
+        ),
+    ],
+)
+def test_methods_that_are_none_are_refused(model, dataset, change, message):
+    bad = Method('bad', lambda *asked: Proposal(APART), lambda *asked: ())._replace(**change)
+    with pytest.raises(ValueError, match=message):
+        grouping.group_tasks(model, dataset, 2, bad, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'config': {'steps': 3}}, 'config must be a training.TrainingConfig, not'),
+        ({'config': training.TrainingConfig}, 'config must be a training.TrainingConfig, not'),
+        ({'problem': Encoder()}, 'problem must be a MultiTaskProblem, not Encoder'),
+        ({'on_record': None}, 'on_record must be a function, not None'),
+        ({'on_finish': []}, r'on_finish must be a function, not \[\]'),
+    ],
+)
+def test_arguments_of_other_kinds_are_named(model, dataset, change, message):
+    asked = {'problem': model, 'dataset': dataset, 'budget': 2, 'config': CONFIG} | change
+    with pytest.raises(ValueError, match=message):
+        grouping.group_tasks(**asked)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'budgets': 2}, r'budgets must be a list, as \(2, 3\), not 2'),
+        ({'methods': grouping.tag()}, 'methods must be a list, as .* not Method'),
+        ({'methods': 'tag'}, 'methods must be a list, as .* not str'),
+        (
+            {'methods': [Method('random', lambda *asked: Proposal(APART), lambda *asked: ())]},
+            "a method of your own cannot be called 'random'",
+        ),
+    ],
+)
+def test_comparisons_of_other_kinds_are_named(model, dataset, change, message):
+    asked = {'methods': [grouping.tag()], 'budgets': (2,), 'config': CONFIG, 'seeds': 1} | change
+    with pytest.raises(ValueError, match=message):
+        comparison.compare_groupings(model, dataset, **asked)
+
+
+def test_modules_of_the_other_kind_are_named(dataset):
+    example = dataset.example_inputs
+    with pytest.raises(ValueError, match='this is a module of Linen: give it to from_linen'):
+        problem.from_nnx(Encoder(), dataset.tasks, example)
+    with pytest.raises(ValueError, match='this is a module of Linen: give it to from_linen'):
+        problem.from_nnx(Encoder, dataset.tasks, example)
+    with pytest.raises(ValueError, match=r'and not its class Encoder: Encoder\(\)'):
+        problem.from_linen(Encoder, dataset.tasks, example)
 
 
 def test_an_objective_and_a_weighting_of_ones_own(wine):
@@ -223,6 +312,10 @@ def test_what_a_searcher_refuses(model, dataset):
         (lambda searcher: searcher.networks([('sweetness',)]), "there is no task 'sweetness'"),
         (lambda searcher: searcher.networks([(0,)], cost=0.5), 'networks of cost 0.5 are asked'),
         (lambda searcher: searcher.networks([(0,)], fraction=2), 'fraction must be above 0'),
+        (lambda searcher: searcher.networks([()]), 'at least one task, and a set has none'),
+        (lambda searcher: searcher.networks([(9,)]), 'no task 9: indices go from 0 to 2'),
+        (lambda searcher: searcher.networks([(-1,)]), 'no task -1: indices go from 0 to 2'),
+        (lambda searcher: searcher.networks(['cultivar']), 'sets must be lists of tasks'),
     ):
         with pytest.raises(ValueError, match=message):
             grouping.group_tasks(model, dataset, 2, asks(question), CONFIG)
@@ -249,3 +342,35 @@ def test_hooks_of_a_run_and_of_a_comparison(model, dataset, tmp_path):
         model, dataset, [grouping.hoa()], (2,), CONFIG, seeds=1, on_record=records.append
     )
     assert {record.network for record in records} >= {'cultivar', 'cultivar+alcohol'}
+
+
+def test_networks_that_a_hook_ended_stand_for_no_whole_ones(model, dataset, tmp_path):
+    """In a score table that is shared, and in a run that is resumed without the hook."""
+    asked = model, dataset, [grouping.tag(), grouping.random_even()], (2,), CONFIG
+    fresh = comparison.compare_groupings(*asked, seeds=1)
+    short = comparison.compare_groupings(
+        *asked, seeds=1, scores=tmp_path / 'scores', on_record=lambda record: True
+    )
+    again = comparison.compare_groupings(*asked, seeds=1, scores=tmp_path / 'scores')
+    errors = [[one.test_error for one in found.outcomes] for found in (fresh, short, again)]
+    assert errors[0] == errors[2] != errors[1]
+    path = tmp_path / 'run'
+    run = model, dataset, 2, grouping.tag(), CONFIG
+    whole = grouping.group_tasks(*run)
+
+    class Interrupted(Exception):
+        pass
+
+    seen = []
+
+    def stop_then_fail(record):
+        seen.append(record)
+        if len(seen) > 2:
+            raise Interrupted
+        return True
+
+    with pytest.raises(Interrupted):
+        grouping.group_tasks(*run, path, on_record=stop_then_fail)
+    resumed = grouping.group_tasks(*run, path, resume=True)
+    assert resumed.test_error == whole.test_error
+    assert resumed.cost['search_steps'] == CONFIG.steps

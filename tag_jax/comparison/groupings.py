@@ -19,8 +19,14 @@ from tag_jax import selection, training
 from tag_jax.comparison.predictions import errors_of, within_task_correlations
 from tag_jax.data import Dataset
 from tag_jax.grouping import Method, Searcher, all_in_one, random
+from tag_jax.grouping import methods as methods_of
 from tag_jax.grouping import run as runs
-from tag_jax.grouping.method import Proposal, check_method, whole_networks
+from tag_jax.grouping.method import (
+    Proposal,
+    check_method,
+    checked_proposal,
+    whole_networks,
+)
 from tag_jax.grouping.task_sets import all_sets, draws, random_groups
 from tag_jax.grouping.trainer import Trainer, open_table
 from tag_jax.problem import MultiTaskProblem
@@ -90,6 +96,13 @@ class Comparison(NamedTuple):
     optima: Mapping[int, CrossFitted]
     correlations: Mapping[str, np.ndarray]
 
+    def __repr__(self):
+        methods = dict.fromkeys(one.method for one in self.outcomes)
+        return (
+            f'Comparison({", ".join(methods)}: {len(self.outcomes)} outcomes; '
+            'comparison.summary(...) has their means)'
+        )
+
 
 def compare_groupings(
     problem: MultiTaskProblem,
@@ -131,7 +144,12 @@ def compare_groupings(
       OSError: if the score table cannot be written to.
       FloatingPointError: if a loss is not finite.
     """
-    methods = [one for one in methods if not isinstance(one, Method) or one.name != RANDOM]
+    if isinstance(methods, Method | str) or not isinstance(methods, Sequence):
+        raise ValueError(
+            'methods must be a list, as [grouping.tag(), grouping.hoa()], not '
+            f'{type(methods).__name__}'
+        )
+    methods = [one for one in methods if not _is_random(one)]
     run = check(problem, dataset, methods, budgets, config, seeds, sizes)
     complete = trains_every_set(methods, run, budgets)
     run = run._replace(on_record=on_record, on_finish=on_finish)
@@ -183,6 +201,15 @@ def _trainers(run, seeds, scores):
         ]
 
 
+def _is_random(method):
+    """Whether this is `grouping.random()`, which is part of every comparison."""
+    if not isinstance(method, Method) or method.displayed != RANDOM:
+        return False
+    if getattr(method.propose, '__module__', None) != methods_of.__name__:
+        raise ValueError(f'a method of your own cannot be called {RANDOM!r}: give it another name')
+    return True
+
+
 def _every_row(trainer):
     """The rows of an exhaustive search: every set, and single tasks on cheaper encoders."""
     rows = trainer.rows(all_sets(trainer.names))
@@ -217,6 +244,7 @@ def propose(
             for method in methods:
                 searcher = Searcher(trainer)
                 proposal = method.propose(searcher, budget)
+                proposal = checked_proposal(method, proposal, trainer.names)
                 took = searcher.steps + proposal.steps, searcher.seconds + proposal.seconds
                 name = method.displayed
                 outcomes.append(_outcome(name, budget, trainer, others, [proposal], took))
@@ -244,6 +272,8 @@ def check(
     Raises:
       ValueError: see `compare_groupings`.
     """
+    if not isinstance(budgets, Sequence) or isinstance(budgets, str):
+        raise ValueError(f'budgets must be a list, as (2, 3), not {budgets!r}')
     if seeds == 0 or not methods or not budgets:
         raise ValueError('a comparison needs at least one method, one budget and one seed')
     training.check_seeds(config, seeds)
@@ -251,7 +281,10 @@ def check(
         check_method(method)
     names = [method.displayed for method in methods]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f'two methods of a comparison are called {twice[0]!r}: leave one out')
+        raise ValueError(
+            f'two methods of a comparison are called {twice[0]!r}: leave one out, or tell them '
+            'apart by their options'
+        )
     for budget in budgets:
         run = runs.check(problem, dataset, budget, config, methods, sizes, strict=False)
     return run

@@ -421,8 +421,8 @@ def _numbers(name, values, missing, form):
         row = np.argwhere(infinite)[0]
         value = values[tuple(row)]
         raise ValueError(
-            f'row {row[0] + 1} of the column {name!r} is {value}: declare it missing with '
-            f"missing={{'{name}': ['{value}']}}, or leave the column out"
+            f'row {row[0] + 1} of the column {name!r} is {value}: set it to NaN, or in a file '
+            f"declare it missing with missing={{'{name}': ['{value}']}}, or leave the column out"
         )
     return Column('number', np.where(missing, 0, values), missing)
 

@@ -31,7 +31,10 @@ def encode_rows(encoding: Encoding | None, rows: Any) -> Any:
         if isinstance(rows, str | os.PathLike):
             raise ValueError(f'give arrays, not the file {rows}: the dataset was made of arrays')
         return rows
-    return encode_inputs(encoding.inputs, _columns(encoding, rows))
+    columns = _columns(encoding, rows)
+    if columns and not all(len(column.values) for column in columns.values()):
+        raise ValueError('there are no examples to predict for')
+    return encode_inputs(encoding.inputs, columns)
 
 
 def _columns(encoding, rows) -> dict[str, Column]:
@@ -69,6 +72,11 @@ def _of_array(inputs, array):
     single = all(input_.shape == () for input_ in inputs)
     if single and array.ndim == 2 and array.shape[1] == len(inputs):
         return {input_.name: array[:, n] for n, input_ in enumerate(inputs)}
+    if len(inputs) == 1:
+        shape = ', '.join(map(str, ('N', *inputs[0].shape)))
+        raise ValueError(
+            f'inputs must be [{shape}], as those of the dataset, not {list(array.shape)}'
+        )
     names = ', '.join(input_.name for input_ in inputs[:8])
     raise ValueError(
         f'inputs are the columns {names}{", ..." * (len(inputs) > 8)}, {len(inputs)} in all, and '

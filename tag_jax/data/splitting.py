@@ -21,10 +21,10 @@ def random_rows(size: int, fractions: Sequence[float], seed: int) -> dict[str, n
     Raises:
       ValueError: if these are not three positive numbers.
     """
-    if len(fractions) != 3 or not all(0 < part < np.inf for part in fractions):
+    if np.shape(fractions) != (3,) or not all(0 < part < np.inf for part in fractions):
         raise ValueError(
             f'the fractions must be three positive numbers, for {", ".join(SPLITS)}, not '
-            f'{tuple(fractions)}'
+            f'{fractions!r}'
         )
     ends = np.cumsum(fractions) / np.sum(fractions)
     parts = np.split(

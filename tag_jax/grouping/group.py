@@ -15,7 +15,7 @@ from tag_jax.data import Dataset
 from tag_jax.grouping import metrics as metrics_of
 from tag_jax.grouping import run as runs
 from tag_jax.grouping.answers import served_outputs
-from tag_jax.grouping.method import Method, Proposal
+from tag_jax.grouping.method import Method, Proposal, checked_proposal
 from tag_jax.grouping.methods import tag
 from tag_jax.grouping.pictures import NUM_EXAMPLES, pictures
 from tag_jax.grouping.result import Group, Network, Result, errors_of, load, to_json
@@ -83,6 +83,9 @@ def group_tasks(
       OSError: if files cannot be written.
       FloatingPointError: if a loss is not finite.
     """
+    for name, hook in (('on_record', on_record), ('on_finish', on_finish)):
+        if not callable(hook):
+            raise ValueError(f'{name} must be a function, not {hook!r}: leave it out for none')
     run = runs.begin(problem, dataset, budget, config, method, workdir, resume, sizes)
     run = run._replace(on_record=on_record, on_finish=on_finish)
     if result := _finished(run):
@@ -93,7 +96,8 @@ def group_tasks(
         trainer = Trainer(run, table, train, always=scores is None)
         searcher = Searcher(trainer)
         proposal = method.propose(searcher, run.budget)
-        _check_proposal(run, method, proposal)
+        proposal = checked_proposal(method, proposal, problem.task_names)
+        _check_costs(run, method, proposal)
         if run.writes and searcher.asked:
             score_table.write_csv(run.path / TABLE, searcher.asked, problem.task_names)
         if run.writes and proposal.affinities is not None:
@@ -135,19 +139,9 @@ def _train_all_in_one(run, trained, own, measures):
     return found[ALL_IN_ONE]
 
 
-def _check_proposal(run, method, proposal: Proposal):
-    """Raises ValueError unless a method proposes groups of all tasks within the budget."""
-    names = run.problem.task_names
-    groups = proposal.groups
-    valid = all(isinstance(n, int) and 0 <= n < len(names) for group in groups for n in group)
-    if not groups or not all(groups) or not valid:
-        raise ValueError(
-            f'{method.displayed} proposes {groups!r}: groups must be tuples of task indices, 0 to '
-            f'{len(names) - 1}'
-        )
-    if missing := set(range(len(names))) - {n for group in groups for n in group}:
-        raise ValueError(f'{method.displayed} proposes no group for {names[min(missing)]!r}')
-    costs = proposal.costs or (1.0,) * len(groups)
+def _check_costs(run, method, proposal: Proposal):
+    """Raises ValueError unless the networks exist, and cost no more than the budget."""
+    costs = proposal.costs or (1.0,) * len(proposal.groups)
     for cost in costs:
         run.sized(cost)
     if math.fsum(costs) > run.budget + 1e-9 and method.name != 'all_in_one':

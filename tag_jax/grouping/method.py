@@ -1,5 +1,8 @@
 """A way to find groups is a small value, as an optax transform is."""
 
+import itertools
+import json
+import operator
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -93,12 +96,24 @@ class Method(NamedTuple):
 
 
 def check_method(method: Any) -> None:
-    """Raises ValueError unless this is a `Method`.
+    """Raises ValueError unless this is a `Method` whose parts are what they should be.
 
     Args:
       method: what was given.
     """
     if isinstance(method, Method):
+        for part in ('propose', 'stages'):
+            if not callable(getattr(method, part)):
+                raise ValueError(
+                    f'{part} of the method {method.name!r} must be a function, not '
+                    f'{getattr(method, part)!r}'
+                )
+        try:
+            json.dumps(dict(method.options))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f'options of the method {method.name!r} must be a dict of JSON types ({error})'
+            ) from error
         return
     if isinstance(method, str):
         raise ValueError(f'method must be a value such as grouping.tag(), not the name {method!r}')
@@ -106,6 +121,66 @@ def check_method(method: Any) -> None:
         name = getattr(method, '__name__', 'tag')
         raise ValueError(f'method must be a value, and this is a function: call it, as {name}()')
     raise ValueError(f'method must be a grouping.Method, not {method!r}: grouping.tag() is one')
+
+
+def checked_proposal(method: Method, proposal: Any, task_names: tuple[str, ...]) -> Proposal:
+    """A proposal in plain integers, if it serves every task once, from a network that trains it.
+
+    Args:
+      method: that proposes.
+      proposal: what it gave.
+      task_names: T names.
+
+    Raises:
+      ValueError: if it is no `Proposal`, or does not fit the tasks.
+    """
+
+    def refuse(what):
+        return ValueError(f'{method.displayed} {what}')
+
+    if not isinstance(proposal, Proposal):
+        raise refuse(f'must propose a grouping.Proposal, not {type(proposal).__name__}')
+    groups = _indices(proposal.groups, task_names)
+    if not groups:
+        raise refuse(
+            f'proposes {proposal.groups!r}: groups must be tuples of task indices, 0 to '
+            f'{len(task_names) - 1}, a network each'
+        )
+    if any(len(set(group)) < len(group) for group in groups) or len(set(groups)) < len(groups):
+        raise refuse(f'proposes {groups}: no task twice in a group, and no group twice')
+    if missing := set(range(len(task_names))) - set(itertools.chain(*groups)):
+        raise refuse(f'proposes no group for {task_names[min(missing)]!r}')
+    serves = proposal.serves
+    if serves is not None:
+        serves = _indices(serves, task_names)
+        if serves is None or len(serves) != len(groups):
+            raise refuse('must say of each of its groups which tasks it serves, by their indices')
+        if sorted(itertools.chain(*serves)) != list(range(len(task_names))):
+            raise refuse(f'must serve every task once, and serves {serves}')
+        for group, served in zip(groups, serves, strict=True):
+            if strange := set(served) - set(group):
+                name = task_names[min(strange)]
+                raise refuse(f'serves {name!r} from a network that does not train it: {group}')
+    costs = proposal.costs
+    if costs is not None:
+        costs = tuple(float(cost) for cost in costs)
+        if len(costs) != len(groups) or not all(cost > 0 for cost in costs):
+            raise refuse(f'must give a positive cost for each of its {len(groups)} groups')
+    if isinstance(proposal.remarks, str):
+        raise refuse('must give remarks as a tuple of sentences')
+    if not isinstance(proposal.affinities, AffinitySummary | None):
+        raise refuse('must give affinities as an AffinitySummary, as the searcher does')
+    return proposal._replace(groups=groups, serves=serves, costs=costs)
+
+
+def _indices(groups, task_names):
+    """Groups as tuples of ascending integers; None if they are none."""
+    try:
+        found = tuple(tuple(sorted(operator.index(n) for n in group)) for group in groups)
+    except TypeError:
+        return None
+    inside = all(0 <= n < len(task_names) for group in found for n in group)
+    return found if inside and all(found) else None
 
 
 def whole_networks(budget: float) -> int:

@@ -196,6 +196,11 @@ def load(workdir: str | os.PathLike, problem: MultiTaskProblem | None = None) ->
       ValueError: if the folder holds no finished run; from `Result.predict`, if no problem is given
         and the model could not be exported.
     """
+    if problem is not None and not isinstance(problem, MultiTaskProblem):
+        raise ValueError(
+            f'problem must be the MultiTaskProblem that was trained, not {type(problem).__name__}: '
+            'leave it out to predict without it'
+        )
     path = pathlib.Path(workdir)
     found = workdirs.read_results(path)
     batch_size = workdirs.read_json(path / workdirs.CONFIG)['batch_size']

@@ -82,6 +82,11 @@ def begin(problem, dataset, budget, config, method, workdir=None, resume=False, 
       ValueError, OSError: see `grouping.group_tasks`.
     """
     check_method(method)
+    check_problem(problem)
+    if not isinstance(config, TrainingConfig):
+        raise ValueError(
+            f'config must be a training.TrainingConfig, not {config!r}: TrainingConfig(steps=1000)'
+        )
     if workdir is None and resume:
         raise ValueError('resume needs the workdir of the run to go on with')
     run = parallel.on_all(lambda: check(problem, dataset, budget, config, [method], sizes))
@@ -100,6 +105,19 @@ def begin(problem, dataset, budget, config, method, workdir=None, resume=False, 
 
     path = parallel.first_says(open_folder)
     return run._replace(path=opened[0] if opened else pathlib.Path(path))
+
+
+def check_problem(problem: Any) -> None:
+    """Raises ValueError unless this is a `MultiTaskProblem`.
+
+    Args:
+      problem: what was given.
+    """
+    if not isinstance(problem, MultiTaskProblem):
+        raise ValueError(
+            f'problem must be a MultiTaskProblem, not {type(problem).__name__}: '
+            'problem.from_linen(encoder, tasks, example_inputs) makes one'
+        )
 
 
 def check(problem, dataset, budget, config, methods, sizes=None, strict=True) -> Run:

@@ -74,6 +74,7 @@ def save(
             'steps': network.steps,
             'seconds': network.seconds,
             'not_finite': network.not_finite,
+            'stopped': network.stopped,
             **({} if frozen is None else {'frozen': _keep_frozen(folder.parent, frozen)}),
         },
     )
@@ -103,8 +104,8 @@ def load(
     record = workdir.read_json(folder / _RECORD)
     asked = plan._asdict() | {'tasks': list(plan.tasks)}
     found = {**plan._field_defaults, **record}  # Older records lack what was added later.
-    if any(found[name] != value for name, value in asked.items()):
-        return None
+    if any(found[name] != value for name, value in asked.items()) or record.get('stopped'):
+        return None  # What a hook ended is no network of this plan for those without the hook.
     params, model_state = arrays(folder, problem)
     affinities = None
     if plan.measures_affinity:

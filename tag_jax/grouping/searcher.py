@@ -1,7 +1,8 @@
 """Gives methods what they may ask for: affinities, and validation scores of networks."""
 
 import math
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tag_jax.affinity import AffinitySummary
@@ -149,12 +150,28 @@ class Searcher:
 
     def _named(self, tasks):
         """A set of tasks by their names, in the order of the problem."""
-        names = [self.task_names[task] if isinstance(task, int) else task for task in tasks]
+        if isinstance(tasks, str) or not isinstance(tasks, Iterable):
+            raise ValueError(f'sets must be lists of tasks, as [("a", "b"), ("c",)], not {tasks!r}')
+        names = [task if isinstance(task, str) else self._name(task) for task in tasks]
+        if not names:
+            raise ValueError('a network needs at least one task, and a set has none')
         if unknown := [name for name in names if name not in self.task_names]:
             raise ValueError(
                 f'there is no task {unknown[0]!r}: choose from {", ".join(self.task_names)}'
             )
         return tuple(name for name in self.task_names if name in names)
+
+    def _name(self, index):
+        """The name of a task by its index."""
+        try:
+            place = operator.index(index)
+        except TypeError:
+            place = -1
+        if not 0 <= place < len(self.task_names):
+            raise ValueError(
+                f'there is no task {index!r}: indices go from 0 to {len(self.task_names) - 1}'
+            )
+        return self.task_names[place]
 
 
 def candidates_of(networks: Sequence[NetworkScores], task_names: Sequence[str]) -> Candidates:

@@ -202,7 +202,7 @@ class Trainer:
             if summary is None:
                 summary = affinity.summary(affinity.init(run.problem))
             result = {'steps_taken': network.steps, 'seconds': network.seconds}
-            self.table.add_measurement(specification, summary, result)
+            self.table.add_measurement(specification, summary, result, not network.stopped)
         summary, row = self.table.measurement(specification)
         return summary, row['steps_taken'], row['seconds']
 
@@ -285,7 +285,9 @@ def _trained_rows(run, known, table) -> dict[tuple[str, ...], dict]:
             'seconds': network.seconds,
         }
         if parallel.is_first():
-            table.add(known[network.plan.tasks], row)
+            # What a hook ended would stand for a whole network in other runs.
+            add = table.keep if network.stopped else table.add
+            add(known[network.plan.tasks], row)
         run.on_finish(network)
 
     def found():

@@ -72,6 +72,9 @@ def _parts_of_variables(pretrained):
 
 
 def _functions(module):
+    if isinstance(module, type) and issubclass(module, linen.Module):
+        name = module.__name__
+        raise ValueError(f'give a linen module, and not its class {name}: {name}()')
     if not isinstance(module, linen.Module):
         raise ValueError(f'encoder and heads must be linen modules, not {module!r}')
     mode = mode_arguments(type(module).__call__)

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
+from flax import linen, nnx
 
 from tag_jax.problem import compose
 from tag_jax.problem.modes import mode_arguments
@@ -124,6 +124,10 @@ def _functions(make):
         raise ValueError(
             f'give a function from nnx.Rngs to a {type(make).__name__}, not the module itself'
         )
+    if isinstance(make, linen.Module) or (
+        isinstance(make, type) and issubclass(make, linen.Module)
+    ):
+        raise ValueError('this is a module of Linen: give it to from_linen')
     if not callable(make):
         raise ValueError(f'give a function from nnx.Rngs to a module, not {make!r}')
     abstract = nnx.eval_shape(lambda: make(nnx.Rngs(0)))

@@ -236,7 +236,7 @@ def _cells(lines):
     """Header and rows of the table."""
     header = [
         *('budget', 'method', 'total test error', 'below all in one', 'below random'),
-        *('share of optimum', 'cost', 'search', 'seconds', 'expected', 'own'),
+        *('share of optimum', 'cost', 'search', 'time', 'expected', 'own'),
     ]
     rows = [
         [

@@ -165,6 +165,17 @@ class ScoreTable:
             self._release(_WRITING)
         self._release(key)
 
+    def keep(self, specification: dict[str, Any], result: Mapping[str, Any]) -> None:
+        """Keeps the row of a network for this process alone, and gives up its claim.
+
+        Args:
+          specification: of the network.
+          result: the other entries of the row.
+        """
+        key = key_of(specification)
+        self._rows[key] = {'key': key, **specification, **result}
+        self._release(key)
+
     def measurement(self, specification: dict[str, Any]) -> tuple[AffinitySummary, dict] | None:
         """Affinities that were measured while a network trained, and the row of that network.
 
@@ -183,7 +194,11 @@ class ScoreTable:
         return self._measured.get(key)
 
     def add_measurement(
-        self, specification: dict[str, Any], summary: AffinitySummary, result: Mapping[str, Any]
+        self,
+        specification: dict[str, Any],
+        summary: AffinitySummary,
+        result: Mapping[str, Any],
+        lasting: bool = True,
     ) -> None:
         """Keeps affinities that were measured.
 
@@ -191,13 +206,14 @@ class ScoreTable:
           specification: of the network and of how it was measured.
           summary: an `AffinitySummary`.
           result: what else there is to know, JSON types.
+          lasting: whether they are written, for other processes and runs.
 
         Raises:
           OSError: if it cannot be written.
         """
         key = key_of(specification)
         self._measured[key] = summary, {**specification, **result}
-        if self.path is not None:
+        if self.path is not None and lasting:
             folder = self.path / MEASUREMENTS
             folder.mkdir(exist_ok=True)
             workdir.write_affinity(folder / f'{key}.npz', summary)

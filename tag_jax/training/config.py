@@ -203,6 +203,7 @@ class TrainedNetwork(NamedTuple):
       seconds: its share of the wall time, compilation included.
       affinities: an `AffinitySummary`, or None if it was not asked to measure.
       not_finite: `{what: steps}` whose numbers were not finite: task names, or `progress.SHARED`.
+      stopped: whether a hook ended its training.
     """
 
     plan: NetworkPlan
@@ -214,6 +215,7 @@ class TrainedNetwork(NamedTuple):
     seconds: float
     affinities: affinity.AffinitySummary | None
     not_finite: Mapping[str, int] = types.MappingProxyType({})
+    stopped: bool = False
 
 
 def check_seeds(config: TrainingConfig, seeds: int) -> None:

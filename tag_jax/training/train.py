@@ -295,7 +295,10 @@ def _train_in_slots(work, desk):
                     best = jax.tree.map(np.asarray, best)
                 params, model_state = best
                 best = params, with_frozen(model_state, work.frozen)
-                desk.hand_in_network(_trained(runs[n], best), config.steps - runs[n].step)
+                network = _trained(runs[n], best)
+                if asked_to_stop[n] and not progress.is_done(runs[n], config):
+                    network = network._replace(stopped=True)
+                desk.hand_in_network(network, config.steps - runs[n].step)
                 _forget(work, runs[n].plan)
                 runs[n] = None
             elif work.checkpoints and (stopped or due[n]):

@@ -85,8 +85,10 @@ def test_raw_rows_go_in_as_they_were(forest):
     np.testing.assert_array_equal(encode_rows(came_back, inputs[order[:36]]), dataset.train.inputs)
     with pytest.raises(ValueError, match='trained on numbers'):
         encode_rows(dataset.encoding, {'inputs': inputs[:, :3]})
-    with pytest.raises(ValueError, match=r'inputs, 1 in all, and not an array \[60, 3\]'):
+    with pytest.raises(ValueError, match=r'inputs must be \[N, 4\], as those .* not \[60, 3\]'):
         encode_rows(dataset.encoding, inputs[:, :3])
+    with pytest.raises(ValueError, match='there are no examples to predict for'):
+        encode_rows(dataset.encoding, inputs[:0])
 
 
 def test_data_frames_keep_their_columns():
@@ -268,6 +270,7 @@ def test_missing_labels_of_pixels_tokens_and_several_labels():
         (np.zeros((30, 2)), {}, 'no input has two different values'),
         (np.arange(60.0).reshape(30, 2), {'fractions': (1, 0, 1)}, 'three positive numbers'),
         (np.arange(60.0).reshape(30, 2), {'fractions': (1, 1)}, 'three positive numbers'),
+        (np.arange(60.0).reshape(30, 2), {'fractions': 0.2}, 'three positive numbers'),
         (np.arange(60.0).reshape(30, 2), {'fractions': (1, 1, 1e-9)}, 'the test split of 30'),
         (np.arange(58.0).reshape(29, 2), {}, r"29 examples, but targets \[30\] for 'a'"),
         ((np.zeros((30, 2)), np.zeros((29, 2))), {}, 'arrays of one length'),
