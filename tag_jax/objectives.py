@@ -16,6 +16,7 @@ Examples:
 
 import numbers
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -56,6 +57,8 @@ class Objective(NamedTuple):
       answer: `output [N, ..., width] -> [N, ...]` in NumPy, what the head says: numbers of classes,
         or values; None for the outputs as they are.
       probabilities: `output [N, ..., width] -> [N, ..., C]` in NumPy; None if it has none.
+      options: JSON types that tell it from others of its kind, such as weights of classes; a score
+        table keeps networks of different objectives apart by them.
     """
 
     width: int
@@ -64,6 +67,7 @@ class Objective(NamedTuple):
     kind: str = 'custom'
     answer: Callable | None = None
     probabilities: Callable | None = None
+    options: Mapping[str, Any] = MappingProxyType({})
 
     def __repr__(self):
         return f'Objective({self.kind}, width {self.width})'
@@ -165,7 +169,8 @@ def _classes(kind, labels_of, shape, ndim, num_classes, class_weights):
 
     loss.check_targets = reference
     metric = Metric(sums, _share_right, reference)
-    return Objective(num_classes, loss, metric, kind, _most_probable, _softmax)
+    options = {} if weights is None else {'class_weights': weights.tolist()}
+    return Objective(num_classes, loss, metric, kind, _most_probable, _softmax, options)
 
 
 def binary(pos_weight: float | None = None) -> Objective:
@@ -199,7 +204,8 @@ def binary(pos_weight: float | None = None) -> Objective:
     loss.check_targets = reference
     answer = lambda output: (output[..., 0] > 0).astype(np.int32)
     metric = Metric(sums, _share_right, reference)
-    return Objective(1, loss, metric, 'binary', answer, _both_sides)
+    options = {} if weight is None else {'pos_weight': weight}
+    return Objective(1, loss, metric, 'binary', answer, _both_sides, options)
 
 
 def multilabel(size: int) -> Objective:
@@ -361,7 +367,9 @@ def regression(size: int = 1, absolute: bool = False) -> Objective:
     def answer(output):
         return output[..., 0] if size == 1 else output
 
-    return Objective(size, loss, Metric(sums, finish, reference), 'regression', answer)
+    metric = Metric(sums, finish, reference)
+    options = {'absolute': True} if absolute else {}
+    return Objective(size, loss, metric, 'regression', answer, None, options)
 
 
 def pixel_regression(size: int = 1, absolute: bool = False) -> Objective:

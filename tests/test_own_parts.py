@@ -374,3 +374,57 @@ def test_networks_that_a_hook_ended_stand_for_no_whole_ones(model, dataset, tmp_
     resumed = grouping.group_tasks(*run, path, resume=True)
     assert resumed.test_error == whole.test_error
     assert resumed.cost['search_steps'] == CONFIG.steps
+
+
+def encoders(dataset, **options):
+    return problem.from_linen(Encoder(), dataset.tasks, dataset.example_inputs, **options)
+
+
+def test_a_score_table_tells_networks_of_other_objectives_and_weights_apart(wine, tmp_path):
+    """Each is trained anew: with other weights of classes, another loss, other frozen weights."""
+    inputs, targets = wine
+    weights = {'Dense_0': {'kernel': np.ones((11, 8)), 'bias': np.zeros(8)}}
+    plain = {'cultivar': objectives.classification(3), 'alcohol': objectives.regression()}
+    weighed = plain | {'cultivar': objectives.classification(3, [1, 2, 3])}
+    absolute = plain | {'alcohol': objectives.regression(absolute=True)}
+
+    def quartic(output, target):
+        return (output[:, 0] - target) ** 4
+
+    own = plain | {'alcohol': plain['alcohol']._replace(loss=quartic)}
+    scores, count = tmp_path / 'scores', 0
+    for tasks, options in (
+        (plain, {}),
+        (weighed, {}),
+        (absolute, {}),
+        (own, {}),
+        (plain, {'pretrained': weights}),
+        (plain, {'pretrained': {'Dense_0': {'kernel': 2 * np.ones((11, 8))}}}),
+    ):
+        dataset = data.from_arrays(inputs, targets, tasks)
+        model = encoders(dataset, **options)
+        found = grouping.group_tasks(model, dataset, 1, grouping.hoa(), CONFIG, scores=scores)
+        again = grouping.group_tasks(model, dataset, 1, grouping.hoa(), CONFIG, scores=scores)
+        assert again.test_error == found.test_error
+        count += 3
+        assert (scores / 'networks.jsonl').read_text().count('\n') == count
+    lambda_loss = plain | {
+        'alcohol': plain['alcohol']._replace(loss=lambda z, t: (z[:, 0] - t) ** 2)
+    }
+    dataset = data.from_arrays(inputs, targets, lambda_loss)
+    with pytest.raises(ValueError, match="of 'alcohol' has a function without a name"):
+        grouping.group_tasks(encoders(dataset), dataset, 1, grouping.hoa(), CONFIG, scores=scores)
+
+
+def test_frozen_weights_tell_networks_apart(dataset, tmp_path):
+    counts = []
+    for scale in (1, 2, 1):
+        kernel = scale * np.random.default_rng(0).normal(size=(11, 8))
+        model = encoders(
+            dataset,
+            pretrained={'Dense_0': {'kernel': kernel}},
+            trainable=lambda path: path[-1] == 'bias',
+        )
+        grouping.group_tasks(model, dataset, 1, grouping.hoa(), CONFIG, scores=tmp_path / 'scores')
+        counts.append((tmp_path / 'scores' / 'networks.jsonl').read_text().count('\n'))
+    assert counts == [6, 12, 12]

@@ -24,7 +24,7 @@ def subject(run):
 
 
 def model(run):
-    """A checksum of the shapes and dtypes of parameters, representation and outputs.
+    """A checksum of the shapes and dtypes of parameters and outputs, and of the objectives.
 
     With another one of the weights that all networks begin with, if there are any.
     """
@@ -40,10 +40,17 @@ def model(run):
         ),
         *(params, model_state, one),
     )
-    known = f'{zlib.crc32(str((params, model_state, computed)).encode()):08x}'
+    goals = {task: objective(one) for task, one in run.problem.tasks.items()}
+    known = f'{zlib.crc32(str((params, model_state, computed, goals)).encode()):08x}'
     # Weights that networks begin with, whatever the key, are constants of the initialisation.
     begun = jax.make_jaxpr(run.problem.init)(jax.random.key(0)).consts
     return f'{known} from {checkpoint.checksum(begun)}' if begun else known
+
+
+def objective(one):
+    """What tells an `Objective` from others, as JSON types: functions by their names."""
+    functions = (one.loss, one.metric.sums, one.metric.finish)
+    return [one.kind, one.width, dict(one.options), *map(_as_json, functions)]
 
 
 def settings(config):

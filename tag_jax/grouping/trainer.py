@@ -9,7 +9,7 @@ from typing import Any
 
 from tag_jax import affinity, evaluation, parallel, training
 from tag_jax.affinity import AffinitySummary
-from tag_jax.grouping.identity import model, settings, subject
+from tag_jax.grouping.identity import model, objective, settings, subject
 from tag_jax.grouping.run import Run, all_in_one_plan, num_slots, plan
 from tag_jax.runs import workdir
 from tag_jax.runs.score_table import ScoreTable, candidates
@@ -42,6 +42,12 @@ def open_table(run: Run, path=None) -> ScoreTable:
                 raise ValueError(
                     f'{name} is {found}: networks in a score table are known by the names of their '
                     'functions, so give it one'
+                )
+        for task, one in run.problem.tasks.items():
+            if '<lambda>' in str(objective(one)):
+                raise ValueError(
+                    f'the objective of {task!r} has a function without a name: networks in a score '
+                    'table are known by the names of their functions, so define it with def'
                 )
     opened = []  # By the first process, which speaks for all.
 
