@@ -69,7 +69,7 @@ def print_agreement(problem, dataset, config):
             for kind in affinity.KINDS
         }
         groups = {
-            k: selection.select_groups(mean, FLAGS.budget).groups for k, mean in means.items()
+            k: selection.select_groups(mean, common.budget()).groups for k, mean in means.items()
         }
         for kind in affinity.KINDS[1:]:
             correlation = np.corrcoef(ranks(means['exact']), ranks(means[kind]))[0, 1]

@@ -26,6 +26,8 @@ from tag_jax.problem import Batch
 
 flags.DEFINE_integer('networks', 32, 'Networks of the engine; an eighth of them in the others.')
 flags.DEFINE_integer('rounds', 3, 'Times that each is timed.')
+for name in ('steps', 'widths', 'compilation_cache'):
+    flags.declare_key_flag(name)
 
 FLAGS = flags.FLAGS
 
