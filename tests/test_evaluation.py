@@ -192,7 +192,7 @@ def with_loss(problem, task, loss):
 @pytest.mark.parametrize(
     'loss',
     [
-        lambda output, target: jnp.mean((output - target) ** 2, axis=0),
+        lambda output, target: jnp.mean((output - target[None]) ** 2, axis=0),
         lambda output, target: (output[:, 0] - target) ** 2 / jnp.sum(output**2),
         lambda output, target: jnp.abs(output[:, 0] - jnp.mean(output)),
         lambda output, target: (output[:, 0] - target - jnp.max(output)) ** 2,
