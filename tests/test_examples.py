@@ -21,7 +21,10 @@ def read_from(split):
         one = lambda arrays: {task: array[row] for task, array in arrays.items()}
         return Split(split.inputs[row], one(split.targets), split.mask and one(split.mask))
 
-    return Source(decode, len(split.inputs))
+    def labelled(tasks):
+        return np.flatnonzero(np.any([split.mask[task] for task in tasks], axis=0))
+
+    return Source(decode, len(split.inputs), labelled=labelled if split.mask else None)
 
 
 @pytest.fixture(scope='module')

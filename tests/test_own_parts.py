@@ -1,5 +1,7 @@
 """A method, an objective, a weighting and a dataset of a user's own, none of them in tag_jax."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -428,3 +430,72 @@ def test_frozen_weights_tell_networks_apart(dataset, tmp_path):
         grouping.group_tasks(model, dataset, 1, grouping.hoa(), CONFIG, scores=tmp_path / 'scores')
         counts.append((tmp_path / 'scores' / 'networks.jsonl').read_text().count('\n'))
     assert counts == [6, 12, 12]
+
+
+def make_optimizer(rate_of_own):
+    def optimizer(rate):
+        del rate
+        return optax.sgd(rate_of_own)
+
+    return optimizer
+
+
+def test_functions_are_known_by_what_they_close_over(model, dataset, tmp_path):
+    """Closures of one name are two optimizers, in a score table and where a run is resumed."""
+    found = []
+    for rate in (1e-3, 0.1):
+        config = dataclasses.replace(CONFIG, optimizer=make_optimizer(rate))
+        run = model, dataset, 1, grouping.hoa(), config
+        found.append(grouping.group_tasks(*run, scores=tmp_path / 'scores').test_error)
+        assert found[-1] == grouping.group_tasks(*run).test_error
+    assert found[0] != found[1]
+    config = dataclasses.replace(CONFIG, optimizer=make_optimizer(0.1))
+    grouping.group_tasks(model, dataset, 1, config=config, workdir=tmp_path / 'run')
+    other = dataclasses.replace(CONFIG, optimizer=make_optimizer(0.2))
+    with pytest.raises(ValueError, match='optimizer was'):
+        grouping.group_tasks(model, dataset, 1, config=other, workdir=tmp_path / 'run', resume=True)
+
+
+def test_a_network_of_other_settings_is_no_baseline(model, dataset):
+    """Affinities may be measured with other settings; groups are trained with those of the run."""
+
+    def propose(searcher, budget):
+        searcher.affinities(steps=10, learning_rate=1e-5)
+        return Proposal(((0, 1, 2),))
+
+    brief = Method('brief', propose, lambda *asked: ())
+    found = grouping.group_tasks(model, dataset, 2, brief, CONFIG)
+    plain = grouping.group_tasks(model, dataset, 2, grouping.all_in_one(), CONFIG)
+    assert found.test_error == plain.test_error
+    assert found.baselines['mtl'].test_error == plain.test_error
+
+
+def test_another_encoding_is_another_run(wine, tmp_path):
+    inputs, targets = wine
+    tasks = {'cultivar': objectives.classification(3)}
+    for names in (targets['cultivar'], np.char.upper(targets['cultivar'])):
+        own = data.from_arrays(inputs, {'cultivar': names}, tasks)
+        run = encoders(own), own, 1, grouping.all_in_one(), CONFIG, tmp_path / 'run'
+        if names is targets['cultivar']:
+            grouping.group_tasks(*run)
+        else:
+            with pytest.raises(ValueError, match='encoding was'):
+                grouping.group_tasks(*run, resume=True)
+    assert set(grouping.load(tmp_path / 'run').predict(inputs)['cultivar']) <= set(
+        targets['cultivar']
+    )
+
+
+def test_rows_without_an_answer_are_named(model, dataset):
+    result = grouping.group_tasks(model, dataset, 1, grouping.all_in_one(), CONFIG)
+    inputs = dataset.test.inputs.astype(np.float64)
+    inputs[2, 0] = 1e300
+    with pytest.raises(ValueError, match="no answer for 'cultivar' in row 3: its output is"):
+        result.predict(inputs)
+
+
+def test_hooks_may_answer_in_booleans_of_numpy(model, dataset):
+    result = grouping.group_tasks(
+        model, dataset, 1, grouping.all_in_one(), CONFIG, on_record=lambda record: np.True_
+    )
+    assert result.cost['training_steps'] == 10

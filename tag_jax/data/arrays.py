@@ -50,7 +50,7 @@ def from_arrays(
         differ, or a split is empty.
     """
     objectives.check_tasks(tasks)
-    columns, arrays = _inputs(inputs)
+    columns, arrays = _inputs(inputs, tasks)
     size = _size(columns, arrays)
     if missing := [task for task in tasks if task not in targets]:
         raise ValueError(f'there are no targets for the task {missing[0]!r}')
@@ -60,7 +60,7 @@ def from_arrays(
             raise ValueError(f'the {split} split of {size} examples has none: give it a fraction')
     known, labels = {}, {}
     for task, objective in tasks.items():
-        array = np.asarray(targets[task])
+        array = _labels(task, targets[task])
         if array.shape[:1] != (size,):
             raise ValueError(
                 f'there are {size} examples, but targets {list(array.shape)} for {task!r}'
@@ -75,10 +75,12 @@ def from_arrays(
     return Dataset(name, dict(tasks), *splits, encoding)
 
 
-def _inputs(inputs):
+def _inputs(inputs, tasks):
     """(columns, None) of inputs that are encoded, (None, arrays) of others."""
     if hasattr(inputs, 'columns') and hasattr(inputs, 'iloc'):  # A DataFrame.
         names = [str(name) for name in inputs.columns]
+        if both := [name for name in names if name in tasks]:
+            raise ValueError(f'the column {both[0]!r} is a task and an input: drop it from inputs')
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f'the DataFrame has two columns called {twice[0]!r}')
         found = {}
@@ -87,6 +89,8 @@ def _inputs(inputs):
         return found, None
     if isinstance(inputs, Mapping | tuple) or hasattr(inputs, '_fields'):
         return None, _nested(np.asarray, inputs)
+    if isinstance(inputs, np.ma.MaskedArray):
+        raise ValueError('inputs are a masked array: give inputs.filled(np.nan)')
     array = np.asarray(inputs)
     if array.ndim == 1:
         raise ValueError(
@@ -100,6 +104,16 @@ def _inputs(inputs):
     if array.ndim == 2 and array.dtype.kind in 'fb':
         return {INPUTS: column_of(INPUTS, array)}, None
     return None, array
+
+
+def _labels(task, given):
+    """Labels as an array; a list of text and NaN stays a list of both."""
+    if isinstance(given, np.ma.MaskedArray):
+        raise ValueError(f'the labels of {task!r} are a masked array: give labels.filled(np.nan)')
+    array = np.asarray(given)
+    if array.dtype.kind in 'US' and not isinstance(given, np.ndarray):
+        return np.asarray(given, object)
+    return array
 
 
 def _nested(function, tree):

@@ -218,7 +218,8 @@ def encode_inputs(inputs: tuple[Input, ...], columns: Mapping[str, Column]) -> n
         standard = (values[:, varies] - input_.means[varies]) / input_.scales[varies]
         parts.append(np.where(gaps[:, varies], 0, standard))
         indicators.append(gaps[:, input_.indicated])
-    return np.concatenate([*parts, *indicators], axis=1).astype(np.float32)
+    with np.errstate(over='ignore'):  # The network has no answer for what is beyond float32.
+        return np.concatenate([*parts, *indicators], axis=1).astype(np.float32)
 
 
 def encode_target(target: Target, column: Column) -> tuple[np.ndarray, np.ndarray]:

@@ -47,6 +47,8 @@ def _columns(encoding, rows) -> dict[str, Column]:
         return {name: file.column(name, kinds[name]) for name in asked if name in file.names}
     if hasattr(rows, 'columns') and hasattr(rows, 'iloc'):  # A DataFrame.
         names = [str(name) for name in rows.columns]
+        if twice := [name for name in asked if names.count(name) > 1]:
+            raise ValueError(f'there are two columns called {twice[0]!r}')
         rows = {
             name: rows.iloc[:, place].to_numpy()
             for place, name in enumerate(names)

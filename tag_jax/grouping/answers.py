@@ -23,9 +23,12 @@ def answers(
       `{task: [N, ...]}`: classes by their names, or by number where there are none; values in
       natural units, `[N]` for one value an example; the outputs themselves of an objective without
       answers.
+
+    Raises:
+      ValueError: if an output is not finite.
     """
     return {
-        task: _answer(tasks[task], encoding and encoding.targets.get(task), output)
+        task: _answer(task, tasks[task], encoding and encoding.targets.get(task), output)
         for task, output in outputs.items()
     }
 
@@ -39,10 +42,14 @@ def probabilities(tasks: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[
 
     Returns:
       `{task: [N, ..., C]}`, classes in their order.
+
+    Raises:
+      ValueError: if an output is not finite.
     """
     found = {}
     for task, output in outputs.items():
         if tasks[task].probabilities is not None:
+            _check_finite(task, output)
             found[task] = tasks[task].probabilities(np.asarray(output, np.float64))
     return found
 
@@ -63,9 +70,20 @@ def served_outputs(groups: Any, predictors: Any, inputs: Any) -> dict[str, Any]:
     return found
 
 
-def _answer(objective, target, output):
+def _check_finite(task, output):
+    """Raises ValueError at outputs that are not finite: NaN would be class number 0."""
+    bad = ~np.isfinite(output).reshape(len(output), -1).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f'the network has no answer for {task!r} in row {np.flatnonzero(bad)[0] + 1}: its '
+            'output is not finite. Look for NaN, very large numbers or unknown tokens in that row'
+        )
+
+
+def _answer(task, objective, target, output):
     answer: Callable | None = objective.answer
     if answer is None:
         return output
+    _check_finite(task, np.asarray(output))
     found = answer(np.asarray(output))
     return found if target is None else decode_target(target, found)

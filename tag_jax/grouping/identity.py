@@ -3,12 +3,14 @@
 import functools
 import os
 import platform
+import re
 import zlib
 
 import flax
 import jax
 import numpy as np
 import optax
+from jax.extend.core import jaxprs_in_params
 
 import tag_jax
 from tag_jax import examples
@@ -41,14 +43,25 @@ def model(run):
         *(params, model_state, one),
     )
     goals = {task: objective(one) for task, one in run.problem.tasks.items()}
-    known = f'{zlib.crc32(str((params, model_state, computed, goals)).encode()):08x}'
+    predict = jax.make_jaxpr(run.problem.predict)(params, model_state, one)
+    operations = list(_operations(predict.jaxpr))
+    text = str((params, model_state, computed, goals, operations))
+    known = f'{zlib.crc32(text.encode()):08x}'
     # Weights that networks begin with, whatever the key, are constants of the initialisation.
     begun = jax.make_jaxpr(run.problem.init)(jax.random.key(0)).consts
     return f'{known} from {checkpoint.checksum(begun)}' if begun else known
 
 
+def _operations(jaxpr):
+    """The names of the operations of a program, in order."""
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name
+        for inner in jaxprs_in_params(equation.params):
+            yield from _operations(inner)
+
+
 def objective(one):
-    """What tells an `Objective` from others, as JSON types: functions by their names."""
+    """The identity of an `Objective`, as JSON types: functions by their names."""
     functions = (one.loss, one.metric.sums, one.metric.finish)
     return [one.kind, one.width, dict(one.options), *map(_as_json, functions)]
 
@@ -108,4 +121,33 @@ def _as_json(value):
         arguments = [*map(_as_json, value.args)]
         arguments += [f'{name}={_as_json(one)}' for name, one in value.keywords.items()]
         return f'{_as_json(value.func)}({", ".join(map(str, arguments))})'
-    return getattr(value, '__qualname__', str(value))
+    return _function(value)
+
+
+def _function(value, depth=3):
+    """A function by its name, its module if it is a user's own, and what it closes over."""
+    name = getattr(value, '__qualname__', None)
+    if name is None:
+        return str(value)
+    module = getattr(value, '__module__', None) or ''
+    if module.split('.')[0] not in ('', 'optax', 'tag_jax', 'experiments', 'builtins', '__main__'):
+        name = f'{module}.{name}'
+    cells = getattr(value, '__closure__', None)
+    if not cells or not depth or module.split('.')[0] in ('optax', 'jax'):
+        return name
+    held = []
+    for free, cell in zip(value.__code__.co_freevars, cells, strict=True):
+        try:
+            held.append(f'{free}={_held(cell.cell_contents, depth - 1)}')
+        except ValueError:  # Not filled yet.
+            continue
+    return f'{name}[{", ".join(held)}]'
+
+
+def _held(value, depth):
+    """A value that a function closes over, as text that is the same in every process."""
+    if callable(value):
+        return _function(value, depth)
+    if isinstance(value, np.ndarray | jax.Array):
+        return checkpoint.checksum(np.asarray(value))
+    return re.sub(r' at 0x[0-9a-f]+', '', str(value))

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import numbers
 import os
 import pathlib
 import time
@@ -201,6 +202,8 @@ def verify(
     _check_count('seeds', seeds)
     if base.predict is None:
         raise ValueError(f'{base.displayed} predicts nothing, so that there is nothing to verify')
+    if 'smaller' in base.options:
+        raise ValueError('verify tries standard networks: leave smaller out of its base')
     options = {} if base == tag() or base.displayed == 'tag' else {'base': base.displayed}
     given = {'proposals': proposals, 'fraction': fraction, 'seeds': seeds}
     usual = {'proposals': PROPOSALS, 'fraction': BRIEF, 'seeds': 1}
@@ -564,5 +567,5 @@ def _given(**options):
 
 
 def _check_count(name, value):
-    if value < 1:
-        raise ValueError(f'{name} must be at least 1, not {value}')
+    if not isinstance(value, numbers.Integral) or value < 1:
+        raise ValueError(f'{name} must be an integer of at least 1, not {value!r}')

@@ -28,10 +28,13 @@ def metrics(
     Returns:
       For classes (one or several an example): `accuracy`, `balanced_accuracy`, `f1` (macro),
       `log_loss`, `roc_auc` and `average_precision` (one against the rest, macro); for values: `r2`,
-      `mse`, `mae`. A metric that the labels do not determine is NaN; {} for other objectives.
+      `mse`, `mae`. A metric that the labels do not determine is NaN; {} for other objectives, and
+      where an output is not finite.
     """
     output, target = np.asarray(output, np.float64), np.asarray(target)
     known = np.ones(len(target), bool) if mask is None else np.asarray(mask, bool)
+    if not np.isfinite(output[known.reshape(len(known), -1).any(axis=1)]).all():
+        return {}  # Nothing can be said of answers that are none.
     if objective.kind in _CLASSES:
         chances = objective.probabilities(output[known])
         return _of_classes(chances, target[known].astype(int))

@@ -1,9 +1,11 @@
 """The run of a method: checks what can be wrong, opens its folder, and trains networks."""
 
 import dataclasses
+import json
 import numbers
 import pathlib
 import types
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -96,10 +98,13 @@ def begin(problem, dataset, budget, config, method, workdir=None, resume=False, 
 
     def open_folder():
         asked = {'options': dict(method.options)}
+        if (known := getattr(dataset, 'encoding', None)) is not None:
+            text = json.dumps(encoding.to_json(known), sort_keys=True)
+            asked['encoding'] = f'{zlib.crc32(text.encode()):08x}'
         if run.sizes:
             asked['sizes'] = {str(cost): model(run.sized(cost)) for cost in run.sizes}
         opened.append(workdirs.open_run(workdir, description(run) | asked, resume))
-        if (known := getattr(dataset, 'encoding', None)) is not None:
+        if known is not None:
             workdirs.write_json(opened[0] / workdirs.ENCODING, encoding.to_json(known))
         return str(opened[0])
 

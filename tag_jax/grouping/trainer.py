@@ -201,8 +201,11 @@ class Trainer:
         measuring = {name: found[name] for name in _MEASURING} if measures else None
         specification['measuring'] = measuring
         has = parallel.each_says(lambda: self.table.measurement(specification) is not None)
-        if not all(has) or (self._always and self._train_all_in_one):
-            train, self._train_all_in_one = self._train_all_in_one or _train_alone, None
+        kept = self._always and self._train_all_in_one
+        if not all(has) or (kept and _only_measures_otherwise(run.config, self.run.config)):
+            train = _train_alone
+            if self._train_all_in_one and _only_measures_otherwise(run.config, self.run.config):
+                train, self._train_all_in_one = self._train_all_in_one, None
             network = train(run, measures)
             summary = network.affinities
             if summary is None:
@@ -211,6 +214,12 @@ class Trainer:
             self.table.add_measurement(specification, summary, result, not network.stopped)
         summary, row = self.table.measurement(specification)
         return summary, row['steps_taken'], row['seconds']
+
+
+def _only_measures_otherwise(config, usual):
+    """Whether a config trains the network that another one trains: the baseline of a run."""
+    own = {name: getattr(usual, name) for name in _MEASURING}
+    return dataclasses.replace(config, **own) == usual
 
 
 def _train_alone(run, measures):
@@ -355,6 +364,7 @@ def _specifications(run, plans, shapes):
             'tasks': list(one.tasks),
             'seed': one.seed,
             'learning_rate': one.learning_rate,
+            **({} if one.cost == 1 else {'cost': one.cost}),
             **{name: chosen[name] for name in _SETTINGS},
             'model': shapes,
         }

@@ -161,8 +161,10 @@ def checksum(tree: Any) -> str:
       tree: pytree of arrays.
     """
     total = 0
-    for leaf in jax.tree.leaves(tree):
-        total = zlib.crc32(np.ascontiguousarray(leaf), total)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.ascontiguousarray(leaf)
+        name = f'{jax.tree_util.keystr(path)} {array.dtype} {np.shape(leaf)}'
+        total = zlib.crc32(array, zlib.crc32(name.encode(), total))
     return f'{total:08x}'
 
 

@@ -194,7 +194,7 @@ class _Desk:
     def hand_in_record(self, record, steps):
         with self._lock:
             self._bar.update(steps)
-            return self._on_record(record) is True
+            return bool(self._on_record(record))
 
     def hand_in_network(self, network, steps_left):
         with self._lock:

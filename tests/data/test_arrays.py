@@ -282,3 +282,20 @@ def test_arrays_that_are_no_dataset_are_refused(inputs, changes, sentence):
     options = {'tasks': {'a': objectives.classification(2)}} | changes
     with pytest.raises(ValueError, match=sentence):
         data.from_arrays(inputs, {'a': np.resize([0, 1], 30)}, **options)
+
+
+def test_what_arrays_hide_is_found():
+    """NaN in a list of text, a label among the inputs, values behind a mask of NumPy."""
+    inputs = np.arange(60.0).reshape(30, 2)
+    labels = ['yes', 'no', float('nan')] * 10
+    dataset = data.from_arrays(inputs, {'a': labels}, {'a': objectives.binary()})
+    assert dataset.encoding.targets['a'].classes == ('no', 'yes')
+    assert not all(dataset.train.mask['a'])
+    frame = pandas.DataFrame({'x': np.arange(30.0), 'y': np.arange(30.0) ** 2})
+    with pytest.raises(ValueError, match="the column 'y' is a task and an input"):
+        data.from_arrays(frame, frame, {'y': objectives.regression()})
+    hidden = np.ma.masked_equal(np.arange(30.0), 3)
+    with pytest.raises(ValueError, match=r"labels of 'y' are a masked array: .*filled\(np.nan\)"):
+        data.from_arrays(inputs, {'y': hidden}, {'y': objectives.regression()})
+    with pytest.raises(ValueError, match='inputs are a masked array'):
+        data.from_arrays(np.ma.masked_equal(inputs, 3), {'a': labels}, {'a': objectives.binary()})

@@ -208,7 +208,7 @@ def test_infinity_is_refused_by_name_and_not_taken_for_missing(tmp_path, value):
         write_parquet(tmp_path, x=values, y=CLASSES),
         tmp_path / 't.npz',
     ):
-        with pytest.raises(ValueError, match="row 3 of the column 'x' is -?inf: declare it missin"):
+        with pytest.raises(ValueError, match="row 3 of the column 'x' is -?inf: set it to NaN, or"):
             table(path)
         assert every(table(path, missing={'x': [value]}))[2, -1] == 1
 

@@ -74,8 +74,8 @@ def test_verification_by_trying_all(problem, dataset, tmp_path):
 @pytest.mark.parametrize(
     ('asked', 'message'),
     [
-        ({'proposals': 0}, 'proposals must be at least 1, not 0'),
-        ({'seeds': 0}, 'seeds must be at least 1, not 0'),
+        ({'proposals': 0}, 'proposals must be an integer of at least 1, not 0'),
+        ({'seeds': 0}, 'seeds must be an integer of at least 1, not 0'),
         ({'fraction': 1.5}, 'fraction must be above 0 and at most 1, not 1.5'),
     ],
 )
