@@ -11,7 +11,8 @@ groups gain, cost of the search. It took 18 minutes on two CPU cores that had ot
 
 leaves the exhaustive search out, and trains only what these methods ask for; with --dry_run it says
 how many networks that is, and how long it takes. An interrupted command goes on with
---workdir=FOLDER --resume; several commands with one --scores share the work.
+--workdir=FOLDER --resume; with --cluster=processes:4 other processes train, with --cluster=ray
+other machines.
 
     python -m experiments.compare_groupings --smaller=0.5 --budgets=1,1.5,2,2.5,3
 
@@ -24,7 +25,7 @@ does it for the columns of a table.
 
 from absl import flags
 
-from experiments import common, launch, methods
+from experiments import common, launch, methods, workers
 from tag_jax import comparison, grouping, report
 from tag_jax.runs import workdir
 
@@ -54,6 +55,7 @@ flags.DEFINE_bool(
 )
 common.define_comparison_flags()
 flags.adopt_module_key_flags(launch)
+flags.adopt_module_key_flags(workers)
 for name in (*common.COMPARISON_FLAGS, 'smaller'):
     flags.declare_key_flag(name)
 
@@ -109,7 +111,7 @@ def main():
     def on_outcome(outcome):
         workdir.append_record(folder / workdir.METRICS, outcome._asdict())
 
-    with launch.resumable(folder):
+    with launch.resumable(folder), workers.executor() as executor:
         found = comparison.compare_groupings(
             problem,
             dataset,
@@ -117,6 +119,7 @@ def main():
             budgets,
             config,
             scores=FLAGS.scores or folder / 'networks',
+            executor=executor,
             on_outcome=on_outcome,
             **options,
         )

@@ -22,12 +22,13 @@ GROUPS = {
     'Networks': ('network', 'widths', 'width', 'size', 'dtype', 'pretrained'),
     'Training': (
         *('steps', 'batch_size', 'learning_rate', 'eval_every', 'patience', 'loss_reduction'),
+        'select_by',
     ),
     'Affinities': (
         *('affinity', 'affinity_every', 'affinity_kind', 'affinity_step', 'affinity_window'),
         *('affinity_examples', 'affinity_split'),
     ),
-    'Devices': ('mesh', 'coordinator', 'num_processes', 'process_id'),
+    'Devices': ('mesh', 'cluster', 'coordinator', 'num_processes', 'process_id'),
 }
 OTHERS = 'Of this command'
 WIDTH, INDENT = 100, 26

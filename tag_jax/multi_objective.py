@@ -75,7 +75,9 @@ def compare(
       FloatingPointError: if a loss is not finite.
     """
     rates = check(problem, dataset, weightings, config, seeds, learning_rates)
-    test = evaluation.prepare(problem, dataset.test, parallel.make_mesh(config.mesh))
+    test = evaluation.prepare(
+        problem, dataset.test, parallel.make_mesh(config.mesh), config.select_by
+    )
     alone = [(task,) for task in problem.task_names]
     ways = {SINGLE_TASK: (weighting.equal, alone)}
     ways |= {name: (make, [problem.task_names]) for name, make in weightings.items()}
@@ -171,9 +173,9 @@ def _trained(problem, dataset, config, name, groups, seeds, rates):
 def _outcome(problem, test, config, name, groups, networks) -> Outcome:
     """Chooses a learning rate for each group of tasks, and evaluates its networks."""
 
-    def validation_error(key):
-        errors = [scores['error'] for n in networks[key] for scores in n.validation.values()]
-        return np.mean(errors)
+    def validation_score(key):
+        found = [s[config.select_by] for n in networks[key] for s in n.validation.values()]
+        return np.mean(found)
 
     columns = {task: n for n, task in enumerate(problem.task_names)}
     seeds = len(next(iter(networks.values())))
@@ -181,7 +183,7 @@ def _outcome(problem, test, config, name, groups, networks) -> Outcome:
     metrics = {task: {} for task in columns}
     chosen = []
     for tasks in groups:
-        best = min((key for key in networks if key[0] == tasks), key=validation_error)
+        best = min((key for key in networks if key[0] == tasks), key=validation_score)
         chosen.append(best[1])
         for row, network in enumerate(networks[best]):
             scores = evaluation.evaluate(

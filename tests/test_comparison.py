@@ -8,10 +8,15 @@ from small import TASKS, make_problem
 from tag_jax import comparison, grouping, numbers, selection
 from tag_jax.grouping import Searcher
 from tag_jax.runs import score_table
-from tag_jax.training import TrainingConfig
+from tag_jax.training import Measurement, TrainingConfig
 
 CONFIG = TrainingConfig(
-    steps=20, batch_size=64, learning_rate=1e-2, eval_every=4, affinity_every=4, slots=2
+    steps=20,
+    batch_size=64,
+    learning_rate=1e-2,
+    eval_every=4,
+    affinity=Measurement(every=4),
+    slots=2,
 )
 ALL = tuple(TASKS)
 METHODS = ('all_in_one', 'single_task', 'tag', 'cosine_similarity', 'hoa', 'esa', 'exhaustive')

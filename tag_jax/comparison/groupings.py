@@ -10,6 +10,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from tag_jax.grouping.method import (
     checked_proposal,
     whole_networks,
 )
+from tag_jax.grouping.remote import Workers
 from tag_jax.grouping.task_sets import all_sets, draws, random_groups
 from tag_jax.grouping.trainer import Trainer, open_table
 from tag_jax.problem import MultiTaskProblem
@@ -50,7 +52,8 @@ class Outcome(NamedTuple):
       cost: of their networks at inference, in standard networks.
       steps: network-steps of the search, in units of the steps of one all-in-one network.
       seconds: of the search, in units of the seconds of one all-in-one network, trained alone.
-      validation_error: total over tasks, percent, of the chosen networks of this seed.
+      validation_error: total over tasks of the chosen networks of this seed: of the errors in
+        percent, or of the losses, if networks are selected by these (`select_by`).
       test_error: the same on the test split.
       fresh_errors: `{seed: total}` on the test split, of networks for these groups of the other
         seeds, which had no part in the choice; each task is served by the one of them with its
@@ -90,11 +93,13 @@ class Comparison(NamedTuple):
       outcomes: an `Outcome` for each method, budget and seed.
       optima: `{budget: CrossFitted}`; empty unless all networks were trained, for several seeds.
       correlations: `{method: [T]}`, see `within_task_correlations`; empty like `optima`.
+      select_by: what errors in it are: see `training.TrainingConfig`.
     """
 
     outcomes: tuple[Outcome, ...]
     optima: Mapping[int, CrossFitted]
     correlations: Mapping[str, np.ndarray]
+    select_by: str = 'error'
 
     def __repr__(self):
         methods = dict.fromkeys(one.method for one in self.outcomes)
@@ -114,6 +119,7 @@ def compare_groupings(
     seeds: int = 3,
     scores: str | os.PathLike | None = None,
     sizes: Mapping[float, MultiTaskProblem] = MappingProxyType({}),
+    executor: futures.Executor | None = None,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
     on_record: Callable = lambda record: None,
     on_finish: Callable = lambda network: None,
@@ -132,6 +138,7 @@ def compare_groupings(
       seeds: how many.
       scores: the folder of a score table; None to keep it in memory.
       sizes: `{cost: problem}`, the same tasks on other encoders, see `grouping.group_tasks`.
+      executor: whose workers train the networks, see `grouping.group_tasks`.
       on_outcome: called with each outcome as it is known.
       on_record, on_finish: see `grouping.group_tasks`.
 
@@ -152,20 +159,21 @@ def compare_groupings(
     methods = [one for one in methods if not _is_random(one)]
     run = check(problem, dataset, methods, budgets, config, seeds, sizes)
     complete = trains_every_set(methods, run, budgets)
-    run = run._replace(on_record=on_record, on_finish=on_finish)
+    workers = None if executor is None else Workers(executor, run)
+    run = run._replace(on_record=on_record, on_finish=on_finish, workers=workers)
     with _trainers(run, seeds, scores) as trainers:
         whole = [_every_row(trainer) for trainer in trainers if complete]
         count = DRAWS if complete else DRAWS_TO_TRAIN
         outcomes = propose(trainers, methods, budgets, complete, count, on_outcome)
         if not complete:
-            return Comparison(outcomes, {}, {})
+            return Comparison(outcomes, {}, {}, config.select_by)
         optima = {
             budget: cross_fitted_optimum(whole, problem.task_names, budget)
             for budget in budgets
             if seeds > 1
         }
         correlations = within_task_correlations(trainers, whole, methods)
-    return Comparison(outcomes, optima, correlations)
+    return Comparison(outcomes, optima, correlations, config.select_by)
 
 
 @contextlib.contextmanager
@@ -402,7 +410,8 @@ def _total_errors(trainer, proposal):
         for task in tasks
     ]
     return [
-        math.fsum(row[split][task]['error'] for row, task in pairs) for split in score_table.SPLITS
+        math.fsum(score_table.scores(row, split)[task] for row, task in pairs)
+        for split in score_table.SPLITS
     ]
 
 

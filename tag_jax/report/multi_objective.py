@@ -1,6 +1,5 @@
 """Ways of weighting tasks side by side: a table, a scatter for each pair of tasks, a radar."""
 
-import html
 import itertools
 import os
 import pathlib
@@ -15,6 +14,7 @@ from tag_jax.multi_objective import SINGLE_TASK, STATIC, Outcome
 from tag_jax.numbers import mean_and_error
 from tag_jax.report import page
 from tag_jax.report.figures import plain_text
+from tag_jax.report.svg import svg
 from tag_jax.report.tables import plus_minus, text_table
 from tag_jax.runs import workdir as workdirs
 
@@ -65,26 +65,24 @@ def write_multi_objective(
         ],
     }
     workdirs.write_json(path / workdirs.RESULTS, results)
-    pictures = {}
+    figures = {}
     if 2 <= len(task_names) <= _MOST_PAIRED:
-        pictures[SCATTER] = page.png(scatter_figure(outcomes, task_names))
+        figures[SCATTER] = scatter_figure(outcomes, task_names)
     if len(task_names) != 2:
-        pictures[RADAR] = page.png(radar_figure(outcomes, task_names))
-    for name, picture in pictures.items():
-        workdirs.write_bytes(path / name, picture)
+        figures[RADAR] = radar_figure(outcomes, task_names)
+    for name, figure in figures.items():
+        workdirs.write_bytes(path / name, page.png(figure))
     best = min(outcomes, key=lambda outcome: outcome.test_error.mean())
-    body = [
-        f'<p class="decision">Lowest mean test error: {html.escape(best.name)}, '
-        f'{_cells(best)[-2]} %</p>',
-        page.table(*_grid(outcomes, task_names), 'numbers'),
-        '<p>Means over seeds with their standard errors, where there are several seeds.</p>',
-        *(page.image(picture, _SHOWN[name]) for name, picture in pictures.items()),
-        *_in_natural_units(outcomes),
-        '<h2>Settings</h2>',
-        page.table(None, [(name, str(value)) for name, value in settings.items()]),
-        page.to_repeat(workdirs.command_of(path)),
-    ]
-    text = page.page(f'Ways to weigh {len(task_names)} tasks', '\n'.join(body))
+    text = page.render(
+        'multi_objective.html',
+        f'Ways to weigh {len(task_names)} tasks',
+        workdirs.command_of(path),
+        best=f'Lowest mean test error: {best.name}, {_cells(best)[-2]} %',
+        errors=_grid(outcomes, task_names),
+        figures=[svg(figure, _SHOWN[name], 'diagram') for name, figure in figures.items()],
+        natural=_in_natural_units(outcomes),
+        settings=[(name, str(value)) for name, value in settings.items()],
+    )
     workdirs.write_bytes(path / REPORT, text.encode())
     return multi_objective_table(outcomes, task_names)
 
@@ -127,7 +125,7 @@ def _cells(outcome):
 
 
 def _in_natural_units(outcomes):
-    """A table of what the errors come from, such as mIoU: Table 4 of Sener & Koltun 2018."""
+    """Header and rows of what errors come from, as mIoU: Table 4 of Sener & Koltun 2018."""
     measured = dict.fromkeys(
         (task, name)
         for outcome in outcomes
@@ -136,13 +134,13 @@ def _in_natural_units(outcomes):
         if name != 'error'
     )
     if not measured:
-        return []
+        return None
     header = ['on the test split', *(f'{task}: {name}' for task, name in measured)]
     rows = [
         [outcome.name, *(_natural(outcome.metrics[task].get(name)) for task, name in measured)]
         for outcome in outcomes
     ]
-    return ['<h2>In natural units</h2>', page.table(*_oriented(header, rows), 'numbers')]
+    return _oriented(header, rows)
 
 
 def _natural(values):

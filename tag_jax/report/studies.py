@@ -46,15 +46,17 @@ def write_study(
             ],
         },
     )
-    body = []
-    for table in study.tables:
-        cells = [list(map(cell_text, row)) for row in table.rows]
-        body += [f'<h2>{table.title}</h2>', page.table(list(table.header), cells)]
-    rows = [(key, str(value)) for key, value in settings.items()]
-    body += ['<h2>Settings</h2>', page.table(None, rows)]
-    body.append(page.to_repeat(workdirs.command_of(path)))
-    title = f'{name}: {settings["dataset"]}'
-    workdirs.write_bytes(path / REPORT, page.page(title, '\n'.join(body)).encode())
+    page_text = page.render(
+        'study.html',
+        f'{name}: {settings["dataset"]}',
+        workdirs.command_of(path),
+        tables=[
+            (table.title, list(table.header), [list(map(cell_text, row)) for row in table.rows])
+            for table in study.tables
+        ],
+        settings=[(key, str(value)) for key, value in settings.items()],
+    )
+    workdirs.write_bytes(path / REPORT, page_text.encode())
     text = [table_text(table) for table in study.tables]
     if lines:
         text.append(comparison_table(lines))
