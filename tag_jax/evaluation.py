@@ -87,30 +87,51 @@ def scores(
     Returns:
       A list of `{task: {'error': percent, ...}}`.
     """
-    size, mesh = prepared.examples.size, prepared.examples.mesh
-    devices = parallel.size(mesh, parallel.BATCH)
-    batch_size = -(-min(batch_size, size) // devices) * devices  # What is beyond does not count.
-    starts = range(0, size, batch_size)
-    rows = [np.arange(start, start + batch_size) for start in starts]
-    sums = []
-    windows = examples.windows(prepared.examples, [np.minimum(r, size - 1) for r in rows])
-    for wanted, (batch, places) in zip(rows, windows, strict=True):
-        counts = wanted < size
-        sums.append(_metric_sums(problem, networks, frozen, batch, places, counts, batching, mesh))
+    sums = _batch_sums(problem, networks, prepared, batch_size, batching, frozen)
     totals = jax.tree.map(
         lambda *parts: np.sum([np.asarray(part, np.float64) for part in parts], axis=0), *sums
     )
     return [
         {
-            task: _finished(
-                problem.tasks[task].metric,
-                jax.tree.map(lambda x, n=n: x[n], totals[task]),
-                prepared.references.get(task),
-                prepared.constant_losses.get(task),
-            )
+            task: finished(problem, task, jax.tree.map(lambda x, n=n: x[n], totals[task]), prepared)
             for task in problem.task_names
         }
         for n in range(len(jax.tree.leaves(networks)[0]))
+    ]
+
+
+def sums_of_batches(
+    problem: MultiTaskProblem, network: tuple[Any, Any], prepared: PreparedSplit, batch_size: int
+) -> list[dict[str, Any]]:
+    """The sums behind the metrics of a network, for each batch of a split.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      network: (params, model_state).
+      prepared: a `PreparedSplit`.
+      batch_size: neighbouring examples of a batch; over a mesh, up to a multiple of its devices.
+
+    Returns:
+      A list of `{task: sums}`; `finished` makes metrics of their total.
+    """
+    params, model_state = network
+    model_state, frozen = split_frozen(model_state)
+    one, frozen = parallel.place(prepared.examples.mesh, ((params, model_state), frozen))
+    networks = jax.tree.map(lambda x: x[None], one)
+    sums = _batch_sums(problem, networks, prepared, batch_size, 'unroll', frozen)
+    return [jax.tree.map(lambda x: x[0], found) for found in sums]
+
+
+def _batch_sums(problem, networks, prepared, batch_size, batching, frozen):
+    """`{task: sums [S, ...]}` for each batch of a split."""
+    size, mesh = prepared.examples.size, prepared.examples.mesh
+    devices = parallel.size(mesh, parallel.BATCH)
+    batch_size = -(-min(batch_size, size) // devices) * devices  # What is beyond does not count.
+    rows = [np.arange(start, start + batch_size) for start in range(0, size, batch_size)]
+    windows = examples.windows(prepared.examples, [np.minimum(r, size - 1) for r in rows])
+    return [
+        _metric_sums(problem, networks, frozen, batch, places, wanted < size, batching, mesh)
+        for wanted, (batch, places) in zip(rows, windows, strict=True)
     ]
 
 
@@ -441,9 +462,20 @@ def _finite(array):
     return not jnp.issubdtype(array.dtype, jnp.floating) or bool(np.isfinite(array).all())
 
 
-def _finished(metric, totals, reference, constant):
-    """The metrics of a task, with its mean loss, also in percent of that of a constant answer."""
-    sums, (losses, labels) = totals
+def finished(
+    problem: MultiTaskProblem, task: str, totals: Any, prepared: PreparedSplit
+) -> dict[str, float]:
+    """The metrics of a task, with its mean loss, also in percent of that of a constant answer.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      task: its name.
+      totals: the total of its sums, see `sums_of_batches`.
+      prepared: the split.
+    """
+    metric, sums, (losses, labels) = problem.tasks[task].metric, *totals
+    reference = prepared.references.get(task)
+    constant = prepared.constant_losses.get(task)
     found = metric.finish(sums) if reference is None else metric.finish(sums, reference)
     loss = float(np.sum(losses) / max(labels, 1))
     relative = {} if constant is None else {RELATIVE_LOSS: 100 * loss / constant}

@@ -17,6 +17,7 @@ from tag_jax.data import Dataset
 from tag_jax.grouping import metrics as metrics_of
 from tag_jax.grouping import run as runs
 from tag_jax.grouping.answers import served_outputs
+from tag_jax.grouping.gain import gain_interval
 from tag_jax.grouping.method import Method, Proposal, checked_proposal
 from tag_jax.grouping.methods import tag
 from tag_jax.grouping.pictures import NUM_EXAMPLES, pictures
@@ -243,6 +244,7 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
         networks=tuple(_network(run, trained[plan.name], run.config.batch_size) for plan in chosen),
         tasks=run.problem.tasks,
         encoding=getattr(run.dataset, 'encoding', None),
+        gain_interval=_gain_interval(run, chosen, serves, trained, test),
     )
     if run.writes:
         workdirs.write_json(run.path / workdirs.RESULTS, to_json(result))
@@ -252,6 +254,20 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
             workdirs.write_arrays(run.path / workdirs.PICTURES, shown)
         shutil.rmtree(run.path / workdirs.RUNNING, ignore_errors=True)
     return result
+
+
+def _gain_interval(run, chosen, serves, trained, test):
+    """See `gain.gain_interval`; None where the all-in-one network is what was chosen."""
+    if [plan.name for plan in chosen] == [ALL_IN_ONE]:
+        return None
+    arrays = [
+        (trained[name].params, trained[name].model_state)
+        for name in (*(plan.name for plan in chosen), ALL_IN_ONE)
+    ]
+    problems = [run.sized(plan.cost).problem for plan in chosen]
+    return gain_interval(
+        run.problem, problems, arrays[:-1], serves, arrays[-1], test, run.config.select_by
+    )
 
 
 def _served_on_validation(names, plans, trained, by):

@@ -83,6 +83,8 @@ class Result:
       test_score, total_test_score: the same of that on the test split; errors, where it is these.
       metrics: `{task: {name: value}}` on the test split, in natural units.
       baselines: `{'mtl': Errors}`: one network for all tasks, trained the same way.
+      gain_interval: (lowest, highest) gain over that network in percent of its total, with 95 %
+        confidence over the choice of test examples, see `gain.gain_interval`; None if not known.
       affinities: those that were selected from, an `AffinitySummary`; None if the method uses none.
       cost: steps and seconds of search and training.
       objective, bound: of the selection; None if nothing was optimised.
@@ -117,6 +119,7 @@ class Result:
     networks: tuple[Network, ...]
     tasks: Mapping[str, Objective]
     encoding: Encoding | None = None
+    gain_interval: tuple[float, float] | None = None
 
     def __repr__(self):
         groups = ', '.join(
@@ -240,6 +243,7 @@ def load(workdir: str | os.PathLike, problem: MultiTaskProblem | None = None) ->
         ),
         tasks=_tasks(found, problem),
         encoding=_encoding(path),
+        gain_interval=tuple(interval) if (interval := found.get('gain_interval')) else None,
     )
 
 

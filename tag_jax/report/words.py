@@ -133,22 +133,47 @@ def gain_sentence(results: Mapping[str, Any]) -> str:
       results: what results.json holds.
     """
     change = gain_words(results)
-    gained = f': {change} with this seed.' if change else '.'
+    gained = f': {change} with this seed{interval_words(results)}.' if change else '.'
     name = measure(results.get('select_by')).name
     return f'Total test {name} {total_words(results)}{gained}'
+
+
+def interval_words(results) -> str:
+    """The interval of the gain over test examples, in brackets; '' where it is not known."""
+    interval = results.get('gain_interval')
+    if not interval:
+        return ''
+    low, high = interval
+    if low > 0 or high < 0:
+        near, far = sorted(map(abs, interval))
+        return f' (95 % interval over test examples: {near:.1f} to {far:.1f} %)'
+    return (
+        f' (95 % interval over test examples: {-low:.1f} % higher to {high:.1f} % lower, so it '
+        'cannot be told from none)'
+    )
 
 
 def sure_sentences(results) -> str:
     """Says how sure a gain is, and the choice of groups.
 
-    A run has one seed, so there is no standard error over seeds: that is said, and nothing made up.
+    A run has one seed: the interval is that over test examples, and another seed is not in it.
 
     Args:
       results: what results.json holds.
     """
-    found = (
-        f'Not known from one seed ({results["seed"]}); side by side, runs of several seeds give it.'
-    )
+    seed = results['seed']
+    found = f'Not known from one seed ({seed}); side by side, runs of several seeds give it.'
+    if interval := results.get('gain_interval'):
+        told = (
+            'cannot be told from none'
+            if interval[0] <= 0 <= interval[1]
+            else 'can be told from none'
+        )
+        found = (
+            f'Over the choice of test examples, the difference of these networks {told} (paired '
+            f'bootstrap, 95 %). Networks of another seed, or of another split, are not in that '
+            'interval; side by side, runs of several seeds give it.'
+        )
     confidence = results.get('confidence')
     if confidence is not None:
         share = 'more than 99' if confidence > 0.99 else f'{100 * confidence:.0f}'
