@@ -50,6 +50,12 @@ flags.DEFINE_string(
     'The encoder of wide_all_in_one: channels for as many times the units as the budget (Fifty et '
     'al. 2021), cost for one as costly as it (Standley et al. 2020).',
 )
+flags.DEFINE_list(
+    'weightings',
+    [],
+    'Networks for all tasks that these task weightings train, beside the groups, such as '
+    'uncertainty,gradnorm,pcgrad,mgda_ub (Fifty et al. 2021, Figure 2).',
+)
 flags.DEFINE_bool(
     'dry_run', False, 'Say what the command would train, and how long that takes, and stop.'
 )
@@ -92,8 +98,9 @@ def main():
         one._replace(options={k: v for k, v in one.options.items() if k != 'smaller'})
         for one in chosen
     ]
-    comparison.check(problem, dataset, chosen, budgets, config, FLAGS.seeds, sizes)
-    options = {'seeds': FLAGS.seeds, 'sizes': sizes}
+    weightings = {name: common.make_weighting(name) for name in FLAGS.weightings}
+    options = {'seeds': FLAGS.seeds, 'sizes': sizes, 'weightings': weightings}
+    comparison.check(problem, dataset, chosen, budgets, config, **options)
     if FLAGS.dry_run:
         asked = problem, dataset, chosen, budgets, config
         print(report.dry_run_text(comparison.dry_run(*asked, **options)))
@@ -101,6 +108,7 @@ def main():
     settings = {
         'methods': names,
         'wider': FLAGS.wider if wider else None,
+        'weightings': list(weightings),
         **common.comparison_settings(dataset, budgets, config),
     }
     folder = common.run_folder(f'compare_groupings_{dataset.name}')

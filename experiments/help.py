@@ -11,8 +11,8 @@ GROUPS = {
         *('if_not_finite', 'out', 'compilation_cache'),
     ),
     'What is asked': (
-        *('method', 'methods', 'budget', 'budgets', 'study', 'compare', 'wider', 'smaller'),
-        *('weighting', 'grid', 'learning_rates', 'tasks', 'attributes'),
+        *('method', 'methods', 'weightings', 'budget', 'budgets', 'study', 'compare'),
+        *('wider', 'smaller', 'weighting', 'grid', 'learning_rates', 'tasks', 'attributes'),
     ),
     'Data': (
         *('dataset', 'data_dir', 'image_size', 'num_validation', 'table', 'targets', 'inputs'),

@@ -88,6 +88,15 @@ def test_a_network_is_the_same_whoever_trains_it(problem, dataset):
         assert left.validation == right.validation
 
 
+def test_compiling_is_not_training(problem, dataset):
+    """The first period counts as the second, where it took longer."""
+    records = []
+    config = dataclasses.replace(CONFIG, patience=0)
+    (network,) = train(problem, dataset, [plan('a')], config, on_record=records.append)
+    first, second, *rest = (record.seconds for record in records)
+    assert network.seconds == pytest.approx(min(first, second) + second + sum(rest))
+
+
 def test_what_one_worker_meets_ends_all(problem, dataset):
     def on_finish(network):
         raise OSError('the disk is full')

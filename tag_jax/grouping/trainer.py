@@ -239,15 +239,10 @@ def _only_measures_otherwise(config, usual):
 
 
 def _train_alone(run, measures):
-    """An all-in-one network; the seconds that compilation takes are not counted."""
+    """An all-in-one network, which is not kept."""
     own = all_in_one_plan(run)._replace(measures_affinity=measures)
-    data, config = run.dataset, run.config
-    train = functools.partial(
-        training.train_networks, run.problem, data.train, data.validation, [own]
-    )
-    if config.steps % config.eval_every == 0:  # Else another program would be compiled.
-        train(dataclasses.replace(config.measuring(window=(0, 1)), steps=config.eval_every))
-    return train(config)[0]
+    data = run.dataset
+    return training.train_networks(run.problem, data.train, data.validation, [own], run.config)[0]
 
 
 def candidates_of(trainer: Trainer, rows: Sequence[Any], split: str = 'validation') -> Candidates:

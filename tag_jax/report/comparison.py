@@ -143,32 +143,41 @@ def correlations_table(comparison: Comparison, task_names: Sequence[str]) -> str
 def costs_figure(lines: Sequence[Line], select_by: str = 'error') -> Figure:
     """Total test error against the cost of the search: Figure 2 of Fifty et al. 2021.
 
-    The mean over budgets, where there are several. What needs no search stands on the left.
+    On the left in steps of networks; on the right in time, which measuring takes as well. The mean
+    over budgets, where there are several. Ways that need no search stand on the left of each.
 
     Args:
       lines: from `comparison.summary`.
       select_by: see `comparison_table`.
     """
     of_means = [line for line in lines if line.budget is None] or lines
-    searched = [line.steps for line in of_means if line.steps > 0]
-    left = min(searched, default=1) / 4
-    figure = Figure(figsize=(7.5, 5), layout='constrained')
-    axes = figure.add_subplot()
-    for line, look in zip(of_means, _styles(of_means), strict=True):
+    figure = Figure(figsize=(9, 5), layout='constrained')
+    left, right = figure.subplots(1, 2, sharey=True)
+    _draw_costs(left, of_means, [line.steps for line in of_means])
+    _draw_costs(right, of_means, [line.seconds for line in of_means])
+    left.set_xlabel('steps of the search, all-in-one networks')
+    right.set_xlabel('time of the search, all-in-one networks')
+    left.set_ylabel(_axis(select_by))
+    figure.suptitle('What a grouping costs to find, and what it gains')
+    figure.legend(*left.get_legend_handles_labels(), loc='outside right upper', fontsize=8)
+    return figure
+
+
+def _draw_costs(axes, lines, costs):
+    """Errors over costs, which may be zero, on a logarithmic axis."""
+    searched = [cost for cost in costs if cost > 0]
+    nothing = min(searched, default=1) / 4
+    for line, cost, look in zip(lines, costs, _styles(lines), strict=True):
         mean, error = line.error
         axes.errorbar(
-            line.steps or left, mean, yerr=0 if np.isnan(error) else error, capsize=3, **look
+            cost or nothing, mean, yerr=0 if np.isnan(error) else error, capsize=3, **look
         )
     axes.set_xscale('log')
     axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda x, _: 'none' if np.isclose(x, left) else f'{x:g}')
+        FuncFormatter(lambda x, _: 'none' if np.isclose(x, nothing) else f'{x:g}')
     )
-    axes.set_xticks([left, *(10.0**n for n in range(4) if 10.0**n <= 2 * max(searched, default=1))])
-    axes.set_xlabel('cost of the search, in all-in-one networks')
-    axes.set_ylabel(_axis(select_by))
-    axes.set_title('What a grouping costs to find, and what it gains')
-    figure.legend(loc='outside right upper', fontsize=8)
-    return figure
+    powers = (10.0**n for n in range(4) if 10.0**n <= 2 * max(searched, default=1))
+    axes.set_xticks([nothing, *powers])
 
 
 def budgets_figure(lines: Sequence[Line], select_by: str = 'error') -> Figure:

@@ -192,7 +192,8 @@ class TrainedNetwork(NamedTuple):
       params, model_state: at the best evaluation, see `select_by`.
       validation: `{task: {'error': percent, ...}}` at that step, for the tasks it trains.
       best_step, steps: that step, and the number of steps trained.
-      seconds: its share of the wall time, compilation included.
+      seconds: its share of the wall time; its first evaluation period, in which programs may be
+        compiled, counts as the second where that took less.
       affinities: an `AffinitySummary`, or None if it was not asked to measure.
       not_finite: `{what: steps}` whose numbers were not finite: task names, or `progress.SHARED`.
       stopped: whether a hook ended its training.

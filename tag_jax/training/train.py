@@ -237,6 +237,7 @@ def _train_in_slots(work, desk):
     runs: list[progress.Progress | None] = [None] * num_slots
     written = [0.0] * num_slots  # When each began, or its last checkpoint was written.
     state, compiled, stopped = None, False, False
+    compiling = {}  # Seconds of networks in the chunk in which programs are compiled.
     labelled = [
         functools.cache(functools.partial(examples.labelled_rows, split)) for split in work.splits
     ]
@@ -269,8 +270,11 @@ def _train_in_slots(work, desk):
                 program.batching,
                 work.frozen_on_device,
             )
-        compiled = True
         seconds = (time.perf_counter() - began) / len(occupied) / work.num_workers
+        for n, spent in compiling.items():  # That chunk counts as this one does.
+            runs[n] = runs[n]._replace(seconds=runs[n].seconds + min(0.0, seconds - spent))
+        compiling = {} if compiled else dict.fromkeys(occupied, seconds)
+        compiled = True
 
         improved, asked_to_stop = np.zeros(num_slots, bool), [False] * num_slots
         for n in occupied:
@@ -298,6 +302,7 @@ def _train_in_slots(work, desk):
                 desk.hand_in_network(network, config.steps - runs[n].step)
                 _forget(work, runs[n].plan)
                 runs[n] = None
+                compiling.pop(n, None)
             elif work.checkpoints and (stopped or due[n]):
                 slot = slots.take_slot(program, state, n)
                 progress.save(work.checkpoints(runs[n].plan), runs[n], slot)
