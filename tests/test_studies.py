@@ -206,6 +206,8 @@ def test_alike_within_targets():
 
 def test_what_is_written(tmp_path):
     table = studies.Table('A title', ('name', 'x'), (('a', (1.0, 0.25)), ('b', None), ('c', 2.0)))
+    assert report.studies.cell_text((1.0, 7.9e-17)) == '1 ± 0'
+    assert report.studies.cell_text((0.0, 2.5e-17)) == '0 ± 2.5e-17'
     text = report.write_study(tmp_path, 'early', studies.Study((table,)), {'dataset': 'letters'})
     assert '1 ± 0.25' in text
     assert text.endswith(f'report: {tmp_path}/report.html')

@@ -263,25 +263,29 @@ def random_even() -> Method:
     return Method('random_even', propose, _no_search)
 
 
-def single_task(smaller: float | None = None) -> Method:
+def single_task(smaller: float | Mapping[float, float] | None = None) -> Method:
     """A network for each task (STL in Fifty et al. 2021), whatever the budget.
 
     Args:
-      smaller: the cost of a cheaper encoder, one of `sizes=`; None for standard networks.
+      smaller: the cost of a cheaper encoder, one of `sizes=`; or `{budget: cost}`, such as
+        budget / T, so that all T networks together cost the budget (the independent networks of
+        Standley et al. 2020, Section 4). None for standard networks.
+
+    Raises:
+      ValueError: when the method begins, if there is no cost for a budget.
     """
-    cost = 1.0 if smaller is None else smaller
 
     def propose(searcher, budget):
-        del budget
         size = len(searcher.task_names)
+        cost = _cost_at('single_task', 'smaller', smaller, budget)
         return Proposal(tuple((n,) for n in range(size)), costs=(cost,) * size)
 
     def stages(task_names, budget, config):
-        del budget
+        cost = _cost_at('single_task', 'smaller', smaller, budget)
         alone = Stage(CHOSEN, len(task_names), config.steps, cost=cost)
         return alone, Stage(BASELINE, 1, config.steps)
 
-    return Method('single_task', propose, stages, None, _given(smaller=smaller))
+    return Method('single_task', propose, stages, None, _costs_given(smaller=smaller))
 
 
 def all_in_one(wider: float | Mapping[float, float] | None = None) -> Method:
@@ -296,30 +300,19 @@ def all_in_one(wider: float | Mapping[float, float] | None = None) -> Method:
       ValueError: when the method begins, if there is no cost for a budget.
     """
 
-    def cost_for(budget):
-        if wider is None:
-            return 1.0
-        if not isinstance(wider, Mapping):
-            return wider
-        if budget not in wider:
-            raise ValueError(f'all_in_one has no wider encoder for the budget {budget:g}: give one')
-        return wider[budget]
-
     def propose(searcher, budget):
         everything = tuple(range(len(searcher.task_names)))
-        return Proposal((everything,), costs=(cost_for(budget),))
+        return Proposal((everything,), costs=(_cost_at('all_in_one', 'wider', wider, budget),))
 
     def stages(task_names, budget, config):
         del task_names
         baseline = Stage(BASELINE, 1, config.steps)
-        if (cost := cost_for(budget)) == 1:
+        cost = _cost_at('all_in_one', 'wider', wider, budget)
+        if cost == 1:
             return (baseline,)
         return Stage('all tasks on a wider encoder', 1, config.steps, cost=cost), baseline
 
-    if isinstance(wider, Mapping):
-        options = {'wider': {str(budget): cost for budget, cost in wider.items()}}
-        return Method('all_in_one', propose, stages, None, options)
-    return Method('all_in_one', propose, stages, None, _given(wider=wider))
+    return Method('all_in_one', propose, stages, None, _costs_given(wider=wider))
 
 
 def given(groups: Sequence[Sequence[str]]) -> Method:
@@ -559,6 +552,27 @@ def _no_search(task_names, budget, config):
 def _every_set(names, seed):
     del seed
     return all_sets(names)
+
+
+def _cost_at(method, option, costs, budget):
+    """The cost of a network on another encoder: 1 where none is asked for, or that of a budget."""
+    if costs is None:
+        return 1.0
+    if not isinstance(costs, Mapping):
+        return costs
+    if budget not in costs:
+        raise ValueError(f'{method} has no {option} encoder for the budget {budget:g}: give one')
+    return costs[budget]
+
+
+def _costs_given(**options):
+    """Options that are costs, or costs by budget, as JSON types; those of None are left out."""
+    return {
+        name: {str(budget): cost for budget, cost in costs.items()}
+        if isinstance(costs, Mapping)
+        else costs
+        for name, costs in _given(**options).items()
+    }
 
 
 def _given(**options):

@@ -15,7 +15,7 @@ from tag_jax.multi_objective import SINGLE_TASK, STATIC, Outcome
 from tag_jax.numbers import mean_and_error
 from tag_jax.report import page
 from tag_jax.report.figures import plain_text
-from tag_jax.report.tables import plus_minus, text_table
+from tag_jax.report.tables import plus_minus, significant, text_table
 from tag_jax.runs import workdir as workdirs
 
 SCATTER, RADAR, REPORT = 'accuracies.png', 'errors.png', 'report.html'
@@ -149,8 +149,7 @@ def _natural(values):
     """Mean and standard error to four and two digits; '' where nothing was measured."""
     if values is None:
         return ''
-    mean, error = mean_and_error(values)
-    return f'{mean:.4g}' + ('' if np.isnan(error) else f' ± {error:.2g}')
+    return significant(*mean_and_error(values), 4)
 
 
 def scatter_figure(outcomes: Sequence[Outcome], task_names: Sequence[str]) -> Figure:

@@ -13,6 +13,7 @@ from tag_jax.numbers import mean_and_error
 from tag_jax.report import page, words
 from tag_jax.report.chart import Line, charts, colour, key, line_chart
 from tag_jax.report.figures import by_network, sum_of_groups
+from tag_jax.report.pictures import methods_figure
 from tag_jax.report.run import FinishedRun, read, write_page, write_report
 from tag_jax.report.tables import plus_minus, text_table
 from tag_jax.runs import workdir as workdirs
@@ -90,6 +91,8 @@ def runs_page(runs: Sequence[FinishedRun]) -> str:
     if _same(runs, lambda run: run.results['task_names']):
         sections += ['<h2>Test error of each task (%)</h2>', *_task_tables(runs)]
     sections += ['<h2>Validation error over training, sum (%)</h2>', _curves(runs)]
+    if pictured := _predictions(runs):
+        sections += ['<h2>Predictions</h2>', *pictured]
     if differing := _differing(runs):
         sections += ['<h2>Settings that differ</h2>', *differing]
     return page.page(_TITLE, '\n'.join(sections))
@@ -225,6 +228,28 @@ def _curves(runs):
         lines.append(Line(*series, f'run {n + 1}', colour(n)))
         entries.append((colour(n), f'run {n + 1}'))
     return key(entries) + charts([line_chart('sum over tasks', lines)], wide=True)
+
+
+def _predictions(runs):
+    """The predictions of all runs beside each other, a picture for each example."""
+    names = [f'run {n}: {run.results["method"]}' for n, run in enumerate(runs, 1)]
+    first = runs[0].pictures
+    labels = [name for name in first or () if not name.startswith('predictions/')]
+    if not labels or not all(_pictures_same(run.pictures, first, labels) for run in runs):
+        return []
+    of_runs = dict(zip(names, (run.pictures for run in runs), strict=True))
+    return [
+        page.image(page.png(methods_figure(of_runs, row)), f'Predictions of example {row + 1}')
+        for row in range(len(first[labels[0]]))
+    ]
+
+
+def _pictures_same(pictures, others, names):
+    """Whether a run has pictures of the same examples and labels."""
+    return bool(pictures) and all(
+        name in pictures and np.array_equal(pictures[name], others[name], equal_nan=True)
+        for name in names
+    )
 
 
 def _differing(runs):

@@ -11,7 +11,7 @@ from tag_jax.comparison import summary
 from tag_jax.report import page
 from tag_jax.report.comparison import comparison_table
 from tag_jax.report.run import REPORT
-from tag_jax.report.tables import text_table
+from tag_jax.report.tables import significant, text_table
 from tag_jax.runs import workdir as workdirs
 from tag_jax.studies import Study, Table
 
@@ -75,7 +75,7 @@ def cell_text(cell: Any) -> str:
         case str():
             return cell
         case (mean, error):
-            return f'{mean:.3g}' if np.isnan(error) else f'{mean:.3g} ± {error:.2g}'
+            return significant(mean, error, 3)
     return '' if np.isnan(cell) else f'{cell:.3g}'
 
 
