@@ -32,7 +32,8 @@ flags.DEFINE_list(
 )
 flags.adopt_module_key_flags(launch)
 for name in (
-    *('dataset', 'data_dir', 'image_size', 'num_validation', 'seed', 'steps', 'batch_size'),
+    *('dataset', 'data_dir', 'image_size', 'num_validation', 'images_per_building'),
+    *('seed', 'steps', 'batch_size'),
     *('learning_rate', 'eval_every', 'patience', 'network', 'widths', 'width', 'size', 'dtype'),
     *('loss_reduction', *TABLE_FLAGS, 'pretrained'),
     *('mesh', 'if_not_finite', 'compilation_cache'),
