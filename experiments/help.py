@@ -12,7 +12,7 @@ GROUPS = {
     ),
     'What is asked': (
         *('method', 'methods', 'budget', 'budgets', 'study', 'compare', 'wider', 'smaller'),
-        *('weighting', 'grid', 'learning_rates', 'tasks', 'attributes'),
+        *('weighting', 'grid', 'learning_rates', 'retrain', 'tasks', 'attributes'),
     ),
     'Data': (
         *('dataset', 'data_dir', 'image_size', 'num_validation', 'images_per_building'),

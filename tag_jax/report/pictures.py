@@ -64,7 +64,8 @@ def methods_figure(
     Figure 4 of Standley et al. 2020. Colours are those of `predictions_figure`.
 
     Args:
-      pictures_of: `{name of a method: arrays of pictures.npz}`, all of the same examples.
+      pictures_of: `{name of a method: arrays of pictures.npz}`, `[N, H, W, ...]` as
+        `predictions_figure` takes them, all of the same examples.
       row: which example.
       task_names: which tasks; None for the first MOST_PICTURED of them.
     """
