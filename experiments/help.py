@@ -11,8 +11,9 @@ GROUPS = {
         *('if_not_finite', 'out', 'compilation_cache'),
     ),
     'What is asked': (
-        *('method', 'methods', 'budget', 'budgets', 'study', 'compare', 'wider', 'smaller'),
-        *('weighting', 'grid', 'learning_rates', 'retrain', 'tasks', 'attributes'),
+        *('method', 'methods', 'budget', 'budgets', 'study', 'task_sets', 'compare'),
+        *('wider', 'smaller', 'weighting', 'grid', 'learning_rates', 'retrain', 'tasks'),
+        *('attributes',),
     ),
     'Data': (
         *('dataset', 'data_dir', 'image_size', 'num_validation', 'images_per_building'),

@@ -1,5 +1,6 @@
 """Tables of a study."""
 
+import html
 import os
 import pathlib
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ import numpy as np
 from tag_jax.comparison import summary
 from tag_jax.report import page
 from tag_jax.report.comparison import comparison_table
+from tag_jax.report.figures import affinity_figure
 from tag_jax.report.run import REPORT
 from tag_jax.report.tables import significant, text_table
 from tag_jax.runs import workdir as workdirs
@@ -19,7 +21,7 @@ from tag_jax.studies import Study, Table
 def write_study(
     path: str | os.PathLike, name: str, study: Study, settings: Mapping[str, Any]
 ) -> str:
-    """Writes results.json and report.html of a study.
+    """Writes results.json, report.html and the heat maps of a study.
 
     Args:
       path: the folder, which exists.
@@ -50,6 +52,10 @@ def write_study(
     for table in study.tables:
         cells = [list(map(cell_text, row)) for row in table.rows]
         body += [f'<h2>{table.title}</h2>', page.table(list(table.header), cells)]
+    for number, heat_map in enumerate(study.heat_maps, 1):
+        picture = page.png(affinity_figure(heat_map.mean, heat_map.task_names))
+        workdirs.write_bytes(path / f'affinity_{number}.png', picture)
+        body += [f'<h2>{html.escape(heat_map.title)}</h2>', page.image(picture, heat_map.title)]
     rows = [(key, str(value)) for key, value in settings.items()]
     body += ['<h2>Settings</h2>', page.table(None, rows)]
     body.append(page.to_repeat(workdirs.command_of(path)))
