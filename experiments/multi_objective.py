@@ -18,6 +18,7 @@ from absl import flags
 from experiments import common, launch
 from experiments.recipes import TABLE_FLAGS
 from tag_jax import data, multi_objective, numbers, report
+from tag_jax.grouping import identity
 from tag_jax.runs import workdir
 
 flags.DEFINE_list('tasks', 'left_digit,right_digit', 'Tasks of the dataset, or all.')
@@ -111,6 +112,11 @@ def main():
         'eval_every': config.eval_every,
         'patience': config.patience,
         'retrain': FLAGS.retrain,
+        'loss_reduction': 'mean' if common.takes_mean() else 'sum',
+        'optimizer': identity.settings(config)['optimizer'],
+        'if_not_finite': config.if_not_finite,
+        'mesh': list(config.mesh),
+        'versions': identity.versions(),
     }
     folder = workdir.open_run(launch.run_folder(f'multi_objective_{dataset.name}'), settings)
     common.tell_columns(dataset, folder)

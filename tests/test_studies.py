@@ -60,7 +60,22 @@ def test_validation_by_hand(study, problem, dataset):
         ]
     alike = [np.corrcoef(*(matrix[different] for matrix in pair))[0, 1] for pair in pairs]
     assert correlations.rows[0][1] == pytest.approx(mean_and_error(alike))
-    assert [name for name, *_ in groups.rows] == ['training batches', 'validation batches']
+    assert [name for name, *_ in groups.rows] == [
+        'training batches', 'validation batches', 'validation batches, none alone',
+    ]  # fmt: skip
+
+
+def test_on_validation_the_diagonal_counts_as_for_tag(study, problem, dataset):
+    """Groups of the study are those of `tag` with the split in its config."""
+    found = study(studies.validation).comparison
+    chosen = {(one.method, one.seed): set(one.groups) for one in found.outcomes}
+    names = ('training batches', 'validation batches')
+    for name, split in zip(names, ('train', 'validation'), strict=True):
+        for seed in (0, 1):
+            config = dataclasses.replace(CONFIG, seed=seed, affinity_split=split)
+            alone = grouping.group_tasks(problem, dataset, 2, grouping.tag(), config)
+            groups = {group.tasks for group in alone.groups}
+            assert chosen[name, seed] == groups, (name, seed)
 
 
 @pytest.fixture(scope='module')

@@ -75,7 +75,8 @@ def from_affinities(matrix: ArrayLike | str | os.PathLike) -> Method:
 
     def propose(searcher, budget):
         summary = _given_affinities(searcher.task_names, searcher.config, matrix)
-        return _follow(searcher, summary, budget, measured=False)
+        on_validation = searcher.config.affinity_split == 'validation'
+        return _follow(searcher, summary, budget, on_validation)
 
     def stages(task_names, budget, config):
         _given_affinities(task_names, config, matrix)
@@ -352,16 +353,20 @@ def given(groups: Sequence[Sequence[str]]) -> Method:
     return Method('given', propose, stages, None, {'groups': named})
 
 
-def by_affinities(name: str, **changes: Any) -> Method:
+def by_affinities(name: str, alone: bool = True, **changes: Any) -> Method:
     """A method that follows affinities, measured with some settings changed.
 
     Args:
       name: of the method.
+      alone: whether tasks may be left alone by their affinities onto themselves, where these are
+        compared on the validation split.
       **changes: of the config.
     """
 
     def propose(searcher, budget):
-        return _follow(searcher, measured(searcher, **changes), budget)
+        split = changes.get('affinity_split', searcher.config.affinity_split)
+        alone_too = alone and split == 'validation'
+        return _follow(searcher, measured(searcher, **changes), budget, alone_too)
 
     def stages(task_names, budget, config):
         del task_names
@@ -406,10 +411,12 @@ def _by_networks(name, sets, fraction, model, smaller, options=None, select=None
     return Method(name, propose, stages, lambda searcher: search(searcher)[1], options)
 
 
-def _follow(searcher, summary, budget, measured=True) -> Proposal:
-    """The groups that maximise the affinity onto every task, and how far they can be trusted."""
+def _follow(searcher, summary, budget, on_validation) -> Proposal:
+    """The groups that maximise the affinity onto every task, and how far they can be trusted.
+
+    On validation the affinity of a task onto itself is what it has alone.
+    """
     networks = whole_networks(budget)
-    on_validation = searcher.config.affinity_split == 'validation'
     alone = np.diagonal(summary.mean) if on_validation else None
     chosen = selection.select_groups(summary.mean, networks, alone)
     other = confident = None
@@ -496,7 +503,9 @@ def measured(searcher: Searcher, **changes: Any) -> affinity.AffinitySummary:
             f'{config.steps} steps allowed'
         )
     if pair := _pair_without_affinity(
-        searcher.task_names, summary.mean, config.affinity_split == 'validation'
+        searcher.task_names,
+        summary.mean,
+        changes.get('affinity_split', config.affinity_split) == 'validation',
     ):
         source, target = pair
         if not np.isfinite(summary.mean).any():

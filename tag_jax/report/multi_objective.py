@@ -87,7 +87,8 @@ def write_multi_objective(
         *(page.image(picture, _SHOWN[name]) for name, picture in pictures.items()),
         *_in_natural_units(outcomes),
         '<h2>Settings</h2>',
-        page.table(None, [(name, str(value)) for name, value in settings.items()]),
+        page.table(None, [(n, str(value)) for n, value in settings.items() if n != 'versions']),
+        page.table(None, list(map(list, settings.get('versions', {}).items()))),
         page.to_repeat(workdirs.command_of(path)),
     ]
     text = page.page(f'Ways to weigh {len(task_names)} tasks', '\n'.join(body))

@@ -101,15 +101,18 @@ def validation(
     Args:
       problem, dataset, config, budgets, seeds, scores: see `frequency`.
     """
-    # Groups are chosen alike, so the diagonal does not count.
+    # On validation a task's affinity onto itself counts, as for `grouping.tag` (Appendix B.4). The
+    # last way leaves it out, so that groups are chosen as they are on training batches.
+    on_validation = {'affinity_split': 'validation'}
     methods = [
-        by_affinities('training batches'),
-        by_affinities('validation batches', affinity_split='validation'),
+        by_affinities('training batches', affinity_split='train'),
+        by_affinities('validation batches', **on_validation),
+        by_affinities('validation batches, none alone', alone=False, **on_validation),
     ]
     with comparison.training_seeds(problem, dataset, config, seeds, scores) as searches:
         found = _compared(searches, methods, budgets)
         pairs = [
-            [one.measured(**changes)[0].mean for changes in ({}, {'affinity_split': 'validation'})]
+            [one.measured(affinity_split=split)[0].mean for split in ('train', 'validation')]
             for one in searches
         ]
     lines = _lines_of_means(found, budgets)

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 from launching import check_sentences, launch
 
 SMALL = ('--steps=20', '--eval_every=10', '--seeds=2')
@@ -20,7 +21,11 @@ def test_two_digits(tmp_path):
     assert results['task_names'] == ['left_digit', 'right_digit']
     errors = {o['name']: o['test_error'] for o in results['outcomes']}
     assert errors['equal'] == errors['static weight 0.50']
-    assert results['settings']['retrain']
+    settings = results['settings']
+    assert settings['retrain']
+    assert (settings['loss_reduction'], settings['optimizer']) == ('sum', 'adam')
+    assert settings['versions']['jax'] == jax.__version__
+    assert json.loads((folder / 'config.json').read_text())['versions'] == settings['versions']
     assert 'Lowest mean validation error: ' in printed
     assert (folder / 'accuracies.png').exists()
 
