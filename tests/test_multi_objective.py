@@ -123,8 +123,8 @@ def test_what_is_searched_is_chosen_on_validation(tmp_path):
     page = (tmp_path / 'report.html').read_text()
     for sentence in (
         'Lowest mean validation error: gradnorm:3, mean test error 8.00 ± 0.00 %',
-        'Of 2 ways with gradnorm, gradnorm:3 has the lowest mean validation error.',
-        'Of 2 ways with static weight, static weight 0.5 has the lowest mean validation error.',
+        'gradnorm: 2 were tried, and gradnorm:3 has the lowest mean validation error',
+        'static weight: 2 were tried, and static weight 0.5 has the lowest mean validation error',
     ):
         assert sentence in text
         assert sentence in page

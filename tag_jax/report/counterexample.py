@@ -45,6 +45,7 @@ def counterexample_figure(
                 axes.plot([], [], color=COLOURS[name[-1]], label=f'{name}: {after:.2f}')
             axes.legend(title=f'loss of a after a step of {eta:g}', loc='upper right')
             axes.set(title=f'({next(titles)})', xlabel='$x_1$', ylabel='$x_2$', aspect='equal')
+            axes.label_outer()
     drawn = 'as long as the steps' if times == 1 else f'{times} times as long as the steps'
     figure.suptitle(f'Level sets of the loss of a; arrows are {drawn}', fontsize=10)
     return figure

@@ -127,7 +127,7 @@ def _choice(outcomes):
 def _searches(outcomes):
     """A sentence for each way that was tried with several numbers."""
     return [
-        f'Of {count} ways with {kind}, {chosen.name} has the lowest mean validation error.'
+        f'{kind}: {count} were tried, and {chosen.name} has the lowest mean validation error'
         for kind, (chosen, count) in searched(outcomes).items()
     ]
 
@@ -198,7 +198,8 @@ def scatter_figure(outcomes: Sequence[Outcome], task_names: Sequence[str]) -> Fi
         _profile(axes, outcomes, pair)
     for axes in panels[len(pairs) :]:
         axes.set_axis_off()
-    panels[0].legend(fontsize=8)
+    entries = panels[0].get_legend_handles_labels()
+    figure.legend(*entries, loc='outside lower center', ncols=6, fontsize=9)
     return figure
 
 

@@ -9,9 +9,11 @@ import numpy as np
 import optax
 import pytest
 from scipy.optimize import minimize
+from weighting.properties import METHODS
 from weighting.stacked import TASKS, Step, first_update, first_updates
 
 from tag_jax import gradients, weighting
+from tag_jax.problem import Batch
 from tag_jax.weighting import min_norm
 
 PINNED = [[-4.0, 1, 1], [6, 1, 1]]
@@ -517,3 +519,23 @@ def test_nash_mtl_is_finite_near_stationary_points():
     update = lambda stack: transform.update(stack, transform.init(params), params)[0]
     updates = jax.jit(functools.partial(jax.lax.map, update))(jnp.asarray(found, jnp.float32))
     assert np.isfinite(updates).all()
+
+
+@pytest.mark.parametrize('name', [*METHODS, 'mgda_ub', 'gradnorm of representations'])
+def test_a_step_leaves_the_types_of_the_state(name, problem, dataset):
+    """If one of them changed, weak or strong, a training program would compile twice."""
+    others = {'mgda_ub': weighting.mgda_ub, 'gradnorm of representations': weighting.gradnorm}
+    transform = (METHODS | others)[name]()
+
+    def step(state, params, model_state):
+        batch = Batch(*dataset.train)
+        by_task, _ = gradients.task_gradients(
+            problem, params, model_state, batch, jax.random.key(1)
+        )
+        return transform.update(by_task, state, params)[1]
+
+    params, model_state = jax.eval_shape(problem.init, jax.random.key(0))
+    before = jax.eval_shape(transform.init, params)
+    after = jax.eval_shape(step, before, params, model_state)
+    types = lambda tree: [(x.shape, x.dtype, x.weak_type) for x in jax.tree.leaves(tree)]
+    assert types(after) == types(before)
