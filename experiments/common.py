@@ -55,6 +55,12 @@ flags.DEFINE_integer(
     'Training images that multi_mnist and cityscapes hold out for validation; 0 to train again on '
     'all of cityscapes.',
 )
+flags.DEFINE_integer(
+    'images_per_building',
+    1000,
+    'Images of a building of taskonomy in validation and in test, at most, as in the code of its '
+    'papers; 0 for all.',
+)
 flags.DEFINE_string(
     'table', None, 'A .csv, .tsv (also compressed), .parquet or .npz file, for --dataset=table.'
 )
@@ -201,7 +207,8 @@ FLAGS = flags.FLAGS
 COMPARISON_FLAGS = (
     *('dataset', *TABLE_FLAGS, 'seed', 'steps'),
     *('batch_size', 'learning_rate', 'eval_every', 'patience', 'widths', 'weighting'),
-    *('data_dir', 'image_size', 'num_validation', 'network', 'width', 'size', 'dtype'),
+    *('data_dir', 'image_size', 'num_validation', 'images_per_building'),
+    *('network', 'width', 'size', 'dtype'),
     *('loss_reduction', 'affinity_every', 'select_by', 'resume', 'budgets', 'seeds', 'scores'),
     *('mesh', 'if_not_finite', 'checkpoint_seconds', 'pretrained', 'compilation_cache'),
 )

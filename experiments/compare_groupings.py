@@ -16,7 +16,8 @@ other machines.
 
     python -m experiments.compare_groupings --smaller=0.5 --budgets=1,1.5,2,2.5,3
 
-lets single tasks have an encoder of half the cost, as Standley et al. do.
+lets single tasks have an encoder of half the cost, as Standley et al. do. Their independent
+networks are equal_single_task: one a task, which cost the budget together.
 
     python -m experiments.compare_groupings --dataset=table --table=mine.csv --targets=a,b,c
 
@@ -32,9 +33,10 @@ from tag_jax.runs import workdir
 # How the encoder of wide_all_in_one follows from the budget.
 WIDER = {'channels': common.wider_problem, 'cost': common.problem_of_cost}
 # Methods on other encoders, by names of their own.
-WIDE, SMALL = 'wide_all_in_one', 'small_single_task'
+WIDE, SMALL, EQUAL = 'wide_all_in_one', 'small_single_task', 'equal_single_task'
+OWN = (WIDE, SMALL, EQUAL)
 NAMES = [
-    *('all_in_one', WIDE, 'random_even', 'single_task', SMALL, 'tag', 'cosine_similarity'),
+    *('all_in_one', WIDE, 'random_even', 'single_task', SMALL, EQUAL, 'tag', 'cosine_similarity'),
     *('verify', 'hoa', 'esa', 'subsets', 'exhaustive', 'pessimal'),
 ]
 
@@ -71,9 +73,9 @@ FLAGS = flags.FLAGS
 def main():
     names = FLAGS.methods
     if names == ['all']:
-        names = [name for name in NAMES if FLAGS.smaller or name != SMALL]
+        names = [name for name in NAMES if FLAGS.smaller or name not in (SMALL, EQUAL)]
     for name in names:
-        if name not in (WIDE, SMALL):
+        if name not in OWN:
             methods.make(name)
     if SMALL in names and FLAGS.smaller is None:
         raise ValueError(f'{SMALL} needs a smaller encoder: give --smaller, or leave it out')
@@ -82,13 +84,18 @@ def main():
     budgets = common.budgets(dataset)
     config, problem = common.training_config(dataset), common.make_problem(dataset)
     sizes, smaller = common.sizes(dataset, problem)
-    wider = {}
-    if WIDE in names:
+    costs = {WIDE: {}, EQUAL: {}}
+    makers = {WIDE: wide, EQUAL: _share_of_a_task}
+    for name in set(makers) & set(names):
         for budget in budgets:
-            other = wide(dataset, budget)
-            wider[budget] = grouping.cost_of_encoder(other, problem, dataset)
-            sizes = {**sizes, wider[budget]: other}
-    own = {WIDE: lambda: grouping.all_in_one(wider), SMALL: lambda: grouping.single_task(smaller)}
+            other = makers[name](dataset, budget)
+            costs[name][budget] = grouping.cost_of_encoder(other, problem, dataset)
+            sizes = {**sizes, costs[name][budget]: other}
+    own = {
+        WIDE: lambda: grouping.all_in_one(costs[WIDE]),
+        SMALL: lambda: grouping.single_task(smaller),
+        EQUAL: lambda: grouping.single_task(costs[EQUAL]),
+    }
     chosen = [
         own[name]()._replace(name=name, options={}) if name in own else methods.make(name, smaller)
         for name in names
@@ -107,7 +114,7 @@ def main():
         return
     settings = {
         'methods': names,
-        'wider': FLAGS.wider if wider else None,
+        'wider': FLAGS.wider if costs[WIDE] else None,
         'weightings': list(weightings),
         **common.comparison_settings(dataset, budgets, config),
     }
@@ -133,6 +140,11 @@ def main():
         )
         launch.record_command(folder)
         print(report.write_comparison(folder, found, problem.task_names, settings))
+
+
+def _share_of_a_task(dataset, budget):
+    """The problem whose encoder costs what a budget leaves for each task."""
+    return common.problem_of_cost(dataset, budget / len(dataset.tasks))
 
 
 if __name__ == '__main__':

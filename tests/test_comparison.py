@@ -138,24 +138,29 @@ def test_without_the_exhaustive_search_only_what_is_asked_for_is_trained(
 
 def test_encoders_of_other_sizes_take_part(problem, dataset):
     """Single tasks on a smaller encoder, all tasks on a wider one; budgets in their costs."""
-    small, wide = make_problem(widths=(8, 8)), make_problem(widths=(32, 16))
-    cost, high = (grouping.cost_of_encoder(one, problem, dataset) for one in (small, wide))
+    others = [make_problem(widths=widths) for widths in ((8, 8), (32, 16), (6, 8))]
+    found = (grouping.cost_of_encoder(one, problem, dataset) for one in others)
+    sizes = dict(zip(found, others, strict=True))
+    cost, high, least = sizes
+    small = sizes[cost]
     small_single_task = grouping.single_task(smaller=cost)._replace(name='small_single_task')
     methods = [
         *made('all_in_one', 'tag'),
         grouping.all_in_one(wider={1.6: high})._replace(name='wide_all_in_one', options={}),
+        grouping.single_task(smaller={1.6: least})._replace(name='equal_single_task', options={}),
         small_single_task._replace(options={}),
         grouping.hoa(smaller=cost),
         grouping.exhaustive(smaller=cost),
     ]
     found = comparison.compare_groupings(
-        problem, dataset, methods, (1.6,), CONFIG, seeds=1, sizes={cost: small, high: wide}
+        problem, dataset, methods, (1.6,), CONFIG, seeds=1, sizes=sizes
     )
     hoa, exhaustive = (method.displayed for method in methods[-2:])
     assert exhaustive == f'exhaustive(smaller={cost:g})'
     costs = {one.method: one.cost for one in found.outcomes}
     assert costs['all_in_one'] == costs['tag'] == 1
     assert costs['small_single_task'] == pytest.approx(3 * cost)
+    assert costs['equal_single_task'] == pytest.approx(3 * least) != 3 * cost
     assert costs['wide_all_in_one'] == high > 2
     assert all(costs[method] <= 1.6 for method in ('random', hoa, exhaustive))
     (best,) = (one for one in found.outcomes if one.method == exhaustive)
@@ -247,6 +252,10 @@ def test_affinities_predict_the_mean_over_the_other_members(problem, dataset):
             'networks of cost 2 are asked for: give their problem with sizes={2: problem}',
         ),
         ({'methods': [grouping.all_in_one(wider={3: 2.0})]}, 'no wider encoder for the budget 2'),
+        (
+            {'methods': [grouping.single_task(smaller={3: 0.5})]},
+            'no smaller encoder for the budget 2',
+        ),
         ({'methods': [grouping.single_task(smaller=0.5)]}, 'networks of cost 0.5 are asked for'),
     ],
 )

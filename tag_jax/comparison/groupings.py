@@ -167,7 +167,8 @@ def compare_groupings(
     workers = None if executor is None else Workers(executor, run)
     run = run._replace(on_record=on_record, on_finish=on_finish, workers=workers)
     with _trainers(run, seeds, scores) as trainers:
-        whole = [_every_row(trainer) for trainer in trainers if complete]
+        costs = _cheaper(methods, run, budgets) if complete else ()
+        whole = [_every_row(trainer, costs) for trainer in trainers if complete]
         count = DRAWS if complete else DRAWS_TO_TRAIN
         outcomes = propose(trainers, methods, budgets, complete, count, on_outcome, weightings)
         if not complete:
@@ -223,13 +224,25 @@ def _is_random(method):
     return True
 
 
-def _every_row(trainer):
+def _every_row(trainer, costs):
     """The rows of an exhaustive search: every set, and single tasks on cheaper encoders."""
     rows = trainer.rows(all_sets(trainer.names))
-    for cost in trainer.run.sizes:
-        if cost < 1:
-            rows = rows + trainer.rows([(task,) for task in trainer.names], cost=cost)
+    for cost in costs:
+        rows = rows + trainer.rows([(task,) for task in trainer.names], cost=cost)
     return rows
+
+
+def _cheaper(methods, run, budgets):
+    """The costs of the cheaper encoders on which an exhaustive search trains single tasks."""
+    return sorted(
+        {
+            stage.cost
+            for method in methods
+            if trains_every_set([method], run, budgets)
+            for stage in method.stages(run.problem.task_names, budgets[0], run.config)
+            if stage.cost < 1
+        }
+    )
 
 
 def propose(

@@ -89,17 +89,22 @@ def description(run):
         'parameters': sum(x.size for x in jax.tree.leaves(shapes[0])),
         **subject(run),
         'model': model(run),
-        'versions': {
-            'tag_jax': tag_jax.__version__,
-            'jax': jax.__version__,
-            'flax': flax.__version__,
-            'optax': optax.__version__,
-            'numpy': np.__version__,
-            'python': platform.python_version(),
-            'system': f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores',
-            'backend': jax.default_backend(),
-            'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
-        },
+        'versions': versions(),
+    }
+
+
+def versions():
+    """The versions and devices that a run has, as JSON types."""
+    return {
+        'tag_jax': tag_jax.__version__,
+        'jax': jax.__version__,
+        'flax': flax.__version__,
+        'optax': optax.__version__,
+        'numpy': np.__version__,
+        'python': platform.python_version(),
+        'system': f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores',
+        'backend': jax.default_backend(),
+        'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
     }
 
 

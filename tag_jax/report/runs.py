@@ -12,6 +12,7 @@ from tag_jax.numbers import mean_and_error
 from tag_jax.report import page, styles, words
 from tag_jax.report.figures import by_network, sum_of_groups
 from tag_jax.report.lines import Line, chart
+from tag_jax.report.pictures import methods_figure
 from tag_jax.report.run import FinishedRun, read, write_page, write_report
 from tag_jax.report.tables import plus_minus, text_table
 from tag_jax.runs import workdir as workdirs
@@ -93,6 +94,7 @@ def runs_page(runs: Sequence[FinishedRun]) -> str:
         tasks=_task_tables(runs) if same_tasks else [],
         key=[(line.colour, line.dashed, line.name) for line in lines],
         curves=[chart('sum over tasks', lines)],
+        pictured=_predictions(runs),
         differing=_differing(runs),
     )
 
@@ -232,6 +234,28 @@ def _lines(runs):
         )
         for n, run in enumerate(runs)
     ]
+
+
+def _predictions(runs):
+    """(picture as a URL, description) of the predictions of all runs, for each example."""
+    names = [f'run {n}: {run.results["method"]}' for n, run in enumerate(runs, 1)]
+    first = runs[0].pictures
+    labels = [name for name in first or () if not name.startswith('predictions/')]
+    if not labels or not all(_pictures_same(run.pictures, first, labels) for run in runs):
+        return []
+    of_runs = dict(zip(names, (run.pictures for run in runs), strict=True))
+    return [
+        (page.data_url(page.png(methods_figure(of_runs, row))), f'Predictions of example {row + 1}')
+        for row in range(len(first[labels[0]]))
+    ]
+
+
+def _pictures_same(pictures, others, names):
+    """Whether a run has pictures of the same examples and labels."""
+    return bool(pictures) and all(
+        name in pictures and np.array_equal(pictures[name], others[name], equal_nan=True)
+        for name in names
+    )
 
 
 def _differing(runs):
