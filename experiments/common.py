@@ -83,6 +83,15 @@ flags.DEFINE_string('comment', None, 'What lines of it begin with that do not co
 flags.DEFINE_string(
     'split_column', None, 'Its column that says train, validation or test; at random if left out.'
 )
+flags.DEFINE_string(
+    'groups', None, 'Its column of patients, schools or the like, none of which is in two splits.'
+)
+flags.DEFINE_string(
+    'stratify', None, 'Its target whose classes (or tenths of values) all splits have alike.'
+)
+flags.DEFINE_string(
+    'order', None, 'Its column of numbers or dates: the first rows train, the last ones test.'
+)
 flags.DEFINE_float('budget', 2, 'Number of networks allowed at inference.')
 flags.DEFINE_integer('seed', TrainingConfig.seed, 'Of initial parameters and batches.')
 flags.DEFINE_integer(

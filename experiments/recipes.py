@@ -18,7 +18,7 @@ from tag_jax.data.celeb_a import TAG_ATTRIBUTES
 # What a table is read by.
 TABLE_FLAGS = (
     *('table', 'targets', 'inputs', 'kinds', 'split_column', 'leave_out', 'missing', 'delimiter'),
-    *('decimal', 'thousands', 'encoding', 'comment'),
+    *('decimal', 'thousands', 'encoding', 'comment', 'groups', 'stratify', 'order'),
 )
 DTYPES = {'float32': None, 'bfloat16': jnp.bfloat16}
 
@@ -169,6 +169,9 @@ def _table(flags):
         encoding=flags.encoding,
         missing=missing,
         comment=flags.comment,
+        groups=flags.groups,
+        stratify=flags.stratify,
+        order=flags.order,
     )
 
 

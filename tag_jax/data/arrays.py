@@ -10,10 +10,12 @@ from tag_jax.data.columns import column_of
 from tag_jax.data.dataset import Dataset, Split
 from tag_jax.data.encoding import Encoding, Input, encode_inputs, fit_input
 from tag_jax.data.labels import fit_labels
-from tag_jax.data.splitting import SPLITS, random_rows
+from tag_jax.data.splitting import SPLITS, Strata, split_rows
 
 # What the single input of an array without names is called.
 INPUTS = 'inputs'
+# Objectives whose labels a split can be stratified by.
+STRATIFIED = ('classification', 'binary', 'regression')
 
 
 def from_arrays(
@@ -23,6 +25,9 @@ def from_arrays(
     fractions: Sequence[float] = (0.6, 0.2, 0.2),
     seed: int = 0,
     name: str = 'arrays',
+    groups: Any = None,
+    stratify: str | None = None,
+    order: Any = None,
 ) -> Dataset:
     """Makes a dataset from arrays: splits it, and standardises what a network sees.
 
@@ -41,31 +46,38 @@ def from_arrays(
       fractions: of training, validation and test examples.
       seed: of the split.
       name: of the dataset, in reports.
+      groups: `[N]`, the patient, scaffold or school of each example, so that none is in two splits;
+        or the name of a column of the DataFrame, which then is no input.
+      stratify: the task whose classes have alike shares in all splits; the values of a regression
+        are put into ten bins of as many rows, and these have alike shares. Examples without a label
+        of the task are split at random.
+      order: `[N]`, numbers or dates: the first examples are for training, the last ones for the
+        test, and those of one moment stay together; or the name of a column of the DataFrame, which
+        then is no input.
 
     Returns:
       A `Dataset`, whose `encoding` leads from raw rows to inputs, and back from answers.
 
     Raises:
       ValueError: if tasks are not `{task: Objective}`, labels do not fit an objective, lengths
-        differ, or a split is empty.
+        differ, a split is empty, or the rules of the split cannot be met together.
     """
     objectives.check_tasks(tasks)
     columns, arrays = _inputs(inputs, tasks)
     size = _size(columns, arrays)
     if missing := [task for task in tasks if task not in targets]:
         raise ValueError(f'there are no targets for the task {missing[0]!r}')
-    rows = random_rows(size, fractions, seed)
-    for split, part in rows.items():
-        if not len(part):
-            raise ValueError(f'the {split} split of {size} examples has none: give it a fraction')
+    given = {task: _labels(task, targets[task], size) for task in tasks}
+    groups, order = (
+        _rule(name, rule, columns, size) for name, rule in (('groups', groups), ('order', order))
+    )
+    if columns == {}:
+        raise ValueError('the DataFrame has no column left for inputs')
+    strata = None if stratify is None else _strata(stratify, tasks, given)
+    rows = split_rows(size, fractions, seed, groups, strata, order)
     known, labels = {}, {}
     for task, objective in tasks.items():
-        array = _labels(task, targets[task])
-        if array.shape[:1] != (size,):
-            raise ValueError(
-                f'there are {size} examples, but targets {list(array.shape)} for {task!r}'
-            )
-        known[task], *labels[task] = fit_labels(task, objective, array, rows['train'])
+        known[task], *labels[task] = fit_labels(task, objective, given[task], rows['train'])
     encoding = Encoding(_fit(columns, rows['train']), known)
     if columns is not None:
         arrays = encode_inputs(encoding.inputs, columns)
@@ -106,13 +118,44 @@ def _inputs(inputs, tasks):
     return None, array
 
 
-def _labels(task, given):
+def _rule(name, given, columns, size):
+    """The column of `groups` or `order`, which is taken out of the inputs if it is one."""
+    if given is None:
+        return None
+    if isinstance(given, str):
+        if columns is None or given not in columns or tuple(columns) == (INPUTS,):
+            has = '' if columns is None else f': it has {", ".join(columns)}'
+            raise ValueError(
+                f'{name} names the column {given!r}, which is none of a DataFrame of inputs{has}'
+            )
+        return columns.pop(given)
+    column = column_of(name, np.asarray(given))
+    if len(column.values) != size:
+        raise ValueError(f'there are {size} examples, but {len(column.values)} values in {name}')
+    return column
+
+
+def _strata(task, tasks, given):
+    """The `Strata` of the task that is to be alike in all splits."""
+    if task not in tasks:
+        raise ValueError(f'stratify is no task: {task!r}; choose from {", ".join(tasks)}')
+    if tasks[task].kind not in STRATIFIED or given[task].ndim != 1:
+        raise ValueError(
+            f'stratify takes a task with one class or one value an example, and {task!r} is '
+            f'{tasks[task].kind} with labels {list(given[task].shape)}'
+        )
+    return Strata(task, column_of(task, given[task]), tasks[task].kind != 'regression')
+
+
+def _labels(task, given, size):
     """Labels as an array; a list of text and NaN stays a list of both."""
     if isinstance(given, np.ma.MaskedArray):
         raise ValueError(f'the labels of {task!r} are a masked array: give labels.filled(np.nan)')
     array = np.asarray(given)
     if array.dtype.kind in 'US' and not isinstance(given, np.ndarray):
-        return np.asarray(given, object)
+        array = np.asarray(given, object)
+    if array.shape[:1] != (size,):
+        raise ValueError(f'there are {size} examples, but targets {list(array.shape)} for {task!r}')
     return array
 
 

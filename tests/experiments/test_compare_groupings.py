@@ -34,6 +34,8 @@ def test_a_table_goes_through_the_whole_comparison(table):
         '--table=patients.csv',
         '--targets=Age (years),Blood pressure,Outcome',
         '--inputs=Ward,Patient ID',
+        '--stratify=Outcome',
+        '--groups=Patient ID',
         *QUICK,
         cwd=table,
     )
@@ -51,7 +53,7 @@ def test_a_table_goes_through_the_whole_comparison(table):
         'compare_groupings',
         *('--dataset=table', '--table=patients.csv', '--inputs=Ward,Patient ID', *QUICK),
         *('--targets=Age (years),Blood pressure,Outcome', f'--scores={run}/networks'),
-        *('--methods=exhaustive', '--workdir=again'),
+        *('--stratify=Outcome', '--groups=Patient ID', '--methods=exhaustive', '--workdir=again'),
         cwd=table,
     )
     assert again.returncode == 0, again.stderr
