@@ -8,6 +8,7 @@ from tag_jax.data.digit_attributes import digit_attributes
 from tag_jax.data.encoding import Encoding
 from tag_jax.data.multi_digits import multi_digits
 from tag_jax.data.multi_mnist import multi_mnist
+from tag_jax.data.overlaps import label_overlaps
 from tag_jax.data.rows import encode_rows
 from tag_jax.data.source import Source
 from tag_jax.data.table import table
@@ -24,6 +25,7 @@ __all__ = [
     'digit_attributes',
     'encode_rows',
     'from_arrays',
+    'label_overlaps',
     'multi_digits',
     'multi_mnist',
     'table',
