@@ -1,4 +1,8 @@
-"""Which gradients a weighting compares: those in the representation, or others."""
+"""Which gradients a weighting compares: those in the representation, or others.
+
+Gradients with respect to the representation stand in for those of the shared parameters in Sener &
+Koltun 2018, Section 3.3, where every example has the labels of all tasks.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
