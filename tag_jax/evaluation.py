@@ -292,8 +292,11 @@ def _check_labels(task, target, mask, size, name, whole):
         raise ValueError(
             f'the {name} split has targets of {task!r} that are no numbers: {target.dtype}'
         )
-    if mask is not None and mask.dtype != bool and not np.isin(mask, (0, 1)).all():
-        raise ValueError(f'the {name} split has a mask of {task!r} that is not true or false')
+    if mask is not None and mask.dtype != bool and not (_finite(mask) and (mask >= 0).all()):
+        raise ValueError(
+            f'the {name} split has a mask of {task!r} that is neither true or false nor weights of '
+            'labels, finite and at least 0'
+        )
     if mask is None:
         labelled = target
     elif mask.shape[:1] != (size,) or mask.shape != target.shape[: mask.ndim]:

@@ -458,6 +458,9 @@ def _task_loss(problem, task, head, model_state, representation, batch, key, tra
             f'{list(target.shape)}: its shape is {list(losses.shape)}'
         )
     losses = losses.astype(_at_least_float32(losses))
+    weights = batch.weights(task)
+    if weights is not None:
+        losses = losses * with_trailing_axes(weights, losses.ndim).astype(losses.dtype)
     mask = jnp.broadcast_to(with_trailing_axes(mask, losses.ndim), losses.shape)
     labels = jnp.sum(mask)
     mean = jnp.sum(jnp.where(mask, losses, 0)) / jnp.maximum(labels, 1)
