@@ -92,6 +92,14 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     'order', None, 'Its column of numbers or dates: the first rows train, the last ones test.'
 )
+flags.DEFINE_string(
+    'weights', None, 'Its column of numbers by which the losses of training rows are multiplied.'
+)
+flags.DEFINE_list(
+    'class_weights',
+    [],
+    'By which the losses of the rows of a class are multiplied: ill:yes:5, or ill:balanced.',
+)
 flags.DEFINE_float('budget', 2, 'Number of networks allowed at inference.')
 flags.DEFINE_integer('seed', TrainingConfig.seed, 'Of initial parameters and batches.')
 flags.DEFINE_integer(

@@ -17,7 +17,7 @@ GROUPS = {
     'Data': (
         *('dataset', 'data_dir', 'image_size', 'num_validation', 'table', 'targets', 'inputs'),
         *('leave_out', 'kinds', 'missing', 'split_column', 'delimiter', 'decimal', 'thousands'),
-        *('encoding', 'comment', 'groups', 'stratify', 'order'),
+        *('encoding', 'comment', 'groups', 'stratify', 'order', 'weights', 'class_weights'),
     ),
     'Networks': ('network', 'widths', 'width', 'size', 'dtype', 'pretrained'),
     'Training': (

@@ -11,6 +11,7 @@ from tag_jax.data.dataset import Dataset, Split
 from tag_jax.data.encoding import Encoding, Input, encode_inputs, fit_input
 from tag_jax.data.labels import fit_labels
 from tag_jax.data.splitting import SPLITS, Strata, split_rows
+from tag_jax.data.weights import check_weights, weigh
 
 # What the single input of an array without names is called.
 INPUTS = 'inputs'
@@ -28,6 +29,7 @@ def from_arrays(
     groups: Any = None,
     stratify: str | None = None,
     order: Any = None,
+    weights: Any = None,
 ) -> Dataset:
     """Makes a dataset from arrays: splits it, and standardises what a network sees.
 
@@ -54,6 +56,10 @@ def from_arrays(
       order: `[N]`, numbers or dates: the first examples are for training, the last ones for the
         test, and those of one moment stay together; or the name of a column of the DataFrame, which
         then is no input.
+      weights: `[N]`, what the losses of training examples are multiplied by, at least 0; or the
+        name of a column of the DataFrame, which then is no input. They are divided by the mean
+        of those of training rows that are not 0. An example of weight 0 trains nothing; errors and
+        metrics count all alike.
 
     Returns:
       A `Dataset`, whose `encoding` leads from raw rows to inputs, and back from answers.
@@ -68,9 +74,8 @@ def from_arrays(
     if missing := [task for task in tasks if task not in targets]:
         raise ValueError(f'there are no targets for the task {missing[0]!r}')
     given = {task: _labels(task, targets[task], size) for task in tasks}
-    groups, order = (
-        _rule(name, rule, columns, size) for name, rule in (('groups', groups), ('order', order))
-    )
+    rules = {'groups': groups, 'order': order, 'weights': weights}
+    groups, order, weights = (_rule(name, rule, columns, size) for name, rule in rules.items())
     if columns == {}:
         raise ValueError('the DataFrame has no column left for inputs')
     strata = None if stratify is None else _strata(stratify, tasks, given)
@@ -83,8 +88,10 @@ def from_arrays(
         arrays = encode_inputs(encoding.inputs, columns)
         if not arrays.shape[1]:
             raise ValueError('no input has two different values in the training split')
-    splits = [_split(arrays, labels, rows[split]) for split in SPLITS]
-    return Dataset(name, dict(tasks), *splits, encoding)
+    train, *others = (_split(arrays, labels, rows[split]) for split in SPLITS)
+    if weights is not None:
+        train = weigh(train, check_weights(weights)[rows['train']])
+    return Dataset(name, dict(tasks), train, *others, encoding)
 
 
 def _inputs(inputs, tasks):
@@ -119,7 +126,7 @@ def _inputs(inputs, tasks):
 
 
 def _rule(name, given, columns, size):
-    """The column of `groups` or `order`, which is taken out of the inputs if it is one."""
+    """The column of groups, order or weights, which is taken out of the inputs if it is one."""
     if given is None:
         return None
     if isinstance(given, str):

@@ -96,9 +96,7 @@ def test_masks_of_unlike_shape_are_joined():
     mixed = data.union({'sign': as_source(signs), 'depth': pixels})
     assert mixed.labelled(['depth']).tolist() == [5, 6, 7, 8, 9], 'row 4 has no label of any pixel'
     changing = Source(lambda n: row(n)._replace(mask=None) if n == 3 else row(n), 6)
-    with pytest.raises(
-        ValueError, match=r"'depth' is \[\] an example in row 7, and \[2, 2\]"
-    ):
+    with pytest.raises(ValueError, match=r"'depth' is \[\] an example in row 7, and \[2, 2\]"):
         data.union({'sign': signs, 'depth': changing}).in_memory()
 
 
