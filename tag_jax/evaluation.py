@@ -292,7 +292,8 @@ def _check_labels(task, target, mask, size, name, whole):
         raise ValueError(
             f'the {name} split has targets of {task!r} that are no numbers: {target.dtype}'
         )
-    if mask is not None and mask.dtype != bool and not (_finite(mask) and (mask >= 0).all()):
+    weights = mask is not None and mask.dtype != bool
+    if weights and not (_is_real(mask) and _finite(mask) and (mask >= 0).all()):
         raise ValueError(
             f'the {name} split has a mask of {task!r} that is neither true or false nor weights of '
             'labels, finite and at least 0'
