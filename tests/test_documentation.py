@@ -264,6 +264,7 @@ def test_no_snippet_of_a_page_is_left_out():
         'grouping.md',
         'methods.md',
         'runs.md',
+        'sources.md',
         'your_model.md',
     }
 
