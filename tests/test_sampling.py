@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import make_split
+from small import make_problem, make_split
 
 from tag_jax import data, examples
-from tag_jax.training import batch_rows
+from tag_jax.training import NetworkPlan, TrainingConfig, batch_rows, progress
 from tag_jax.training.batches import (
     check_sampling,
     rows_by_task,
     sampler,
+    schedule_of,
     task_quotas,
 )
 
@@ -100,6 +101,29 @@ def test_networks_draw_what_their_tasks_ask_for():
     counts = collections.Counter('sign' if row < 48 else 'radius' for row in drawn.tolist())
     assert counts == {'sign': 54, 'radius': 54}
     assert not np.isin(drawn, np.arange(48, 72)).any(), 'rows of octant are of no use'
+
+
+@pytest.mark.parametrize('sampling', ['proportional', 'balanced', 4])
+def test_a_chunk_of_steps_draws_as_each_network_asks(sampling):
+    """Networks at steps of their own, and an empty slot between them."""
+    problem, labelled = make_problem(), labelled_in(union())
+    plans = [NetworkPlan('a', ('sign', 'radius'), 1, 0.1), NetworkPlan('b', ('octant',), 2, 0.1)]
+    first, second = (progress.start(problem, plan) for plan in plans)
+    runs, config = [first._replace(step=20), None, second], TrainingConfig(steps=22)
+    found = schedule_of(runs, 4, 9, [78], config, [labelled], sampling)
+    assert found.rows.shape == (4, 3, 9)
+    for n, (plan, start) in enumerate([(plans[0], 20), (plans[0], 20), (plans[1], 0)]):
+        draw = sampler(plan.tasks, 78, labelled, sampling)
+        for step in range(4):
+            np.testing.assert_array_equal(found.rows[step, n], draw(plan.seed, start + step, 9))
+    assert found.live.T.tolist() == [[True, True, False, False], [False] * 4, [True] * 4]
+    whole = schedule_of(runs, 78, 9, [78], config, [labelled], sampling).rows[:, 0]
+    shares = np.mean(whole < 48), np.mean(whole >= 72)
+    expected = {'proportional': (48 / 54, 6 / 54), 'balanced': (0.5, 0.5)}
+    if sampling in expected:
+        np.testing.assert_allclose(shares, expected[sampling], atol=0.01)
+    else:
+        assert 6 / 54 < shares[1] < 0.5
 
 
 def test_where_there_is_nothing_to_choose_rows_are_drawn_as_before():

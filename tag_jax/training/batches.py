@@ -167,8 +167,8 @@ def sampler(
       sampling: 'proportional' for all rows alike, else see `task_quotas`.
     """
     rows = labelled(tuple(tasks))
-    of_tasks = [labelled((task,)) for task in tasks]
-    if sampling == 'proportional' or len(tasks) == 1 or all(own is None for own in of_tasks):
+    of_tasks = [] if sampling == 'proportional' else [labelled((task,)) for task in tasks]
+    if len(of_tasks) < 2 or all(own is None for own in of_tasks):
         return lambda seed, step, batch_size: batch_rows(seed, step, batch_size, num_examples, rows)
     pools = [np.arange(num_examples) if own is None else own for own in of_tasks]
     size = num_examples if rows is None else len(rows)
@@ -179,22 +179,23 @@ def sampler(
     )
 
 
-def schedule_of(runs, chunk, batch_size, sizes, config, labelled):
+def schedule_of(runs, chunk, batch_size, sizes, config, labelled, sampling='proportional'):
     """The plan of all slots for the next chunk; empty slots look at the batches of one that is not.
 
     Args:
       sizes: the numbers of examples in the training split, and in the validation split where
         affinities are compared there.
       labelled: for each of these splits, `tasks -> rows` that have a label of them; None for all.
+      sampling: how tasks are sampled, see `task_quotas`.
     """
     some = next(run for run in runs if run is not None)
     steps = np.array([(run or some).step for run in runs]) + np.arange(chunk)[:, None]
     plans = [(run or some).plan for run in runs]
     rows = []
     for size, of_tasks in zip(sizes, labelled, strict=True):
-        known = [of_tasks(plan.tasks) for plan in plans]
-        draw = lambda n, step, size=size, known=known: batch_rows(
-            plans[n].seed, step, min(batch_size, size), size, known[n]
+        draws = [sampler(plan.tasks, size, of_tasks, sampling) for plan in plans]
+        draw = lambda n, step, size=size, draws=draws: draws[n](
+            plans[n].seed, step, min(batch_size, size)
         )
         rows.append(
             np.array([[draw(n, step) for n, step in enumerate(now)] for now in steps.tolist()])
