@@ -48,6 +48,14 @@ def test_the_examples_of_frozen_backbones_run(tmp_path, monkeypatch):
     assert set(shared) == {'first'}
 
 
+def test_the_examples_of_a_linen_module_run():
+    """The page itself compares answers with those of the module."""
+    names = run_snippets(ROOT / 'docs' / 'linen.md', {})
+    assert set(names['params']['heads']) == set(names['tasks'])
+    assert names['params']['heads']['alcohol']['Dense_0']['kernel'].shape == (32, 1)
+    assert names['result'].total_test_error > 0
+
+
 @pytest.mark.parametrize('library', [None, 'torch', 'tensorflow'])
 def test_the_examples_of_data_from_elsewhere_run(library, capsys):
     """Those of a library that is not installed go unread."""
