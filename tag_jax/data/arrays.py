@@ -107,10 +107,10 @@ def _inputs(inputs, tasks):
             found[name] = column_of(name, inputs.iloc[:, place].to_numpy())
         return found, None
     if isinstance(inputs, Mapping | tuple) or hasattr(inputs, '_fields'):
-        return None, _nested(np.asarray, inputs)
+        return None, _nested(_as_array, inputs)
     if isinstance(inputs, np.ma.MaskedArray):
         raise ValueError('inputs are a masked array: give inputs.filled(np.nan)')
-    array = np.asarray(inputs)
+    array = _as_array(inputs)
     if array.ndim == 1:
         raise ValueError(
             f'inputs must be arrays with an example a row, not {list(array.shape)}: give '
@@ -164,6 +164,17 @@ def _labels(task, given, size):
     if array.shape[:1] != (size,):
         raise ValueError(f'there are {size} examples, but targets {list(array.shape)} for {task!r}')
     return array
+
+
+def _as_array(inputs):
+    """Inputs as an array; a sentence where their rows are of unlike length."""
+    try:
+        return np.asarray(inputs)
+    except ValueError as error:
+        raise ValueError(
+            'inputs have rows of unlike shape: fill them up to one shape, with an input of their '
+            'own that says what counts'
+        ) from error
 
 
 def _nested(function, tree):

@@ -100,6 +100,18 @@ def test_masks_of_unlike_shape_are_joined():
         data.union({'sign': signs, 'depth': changing}).in_memory()
 
 
+def test_weights_of_labels_are_kept():
+    """Beside labels without weights, in memory and read."""
+    given, weights = parts(), np.linspace(0, 2, 30)
+    given['sign'] = given['sign']._replace(mask={'sign': weights})
+    whole = data.union(given)
+    read = data.union({**given, 'octant': as_source(given['octant'])})
+    for found in (whole, read.in_memory()):
+        np.testing.assert_array_equal(found.mask['sign'], np.r_[weights, np.zeros(70)])
+        assert found.mask['octant'].dtype == bool
+    assert read.labelled(['sign']).tolist() == list(range(1, 30)), 'a weight of 0 is no label'
+
+
 def test_what_parts_know_of_their_labels_is_kept():
     given = parts()
     known = dataclasses.replace(as_source(given['octant']), labelled=lambda tasks: np.array([7, 3]))
