@@ -87,8 +87,12 @@ def main():
             began = time.perf_counter()
             result = grouping.group_tasks(model, dataset, min(budget, len(kept)), method, config)
             seconds = time.perf_counter() - began
-            rows[name].append([*scores(table, parts, result), seconds])
-            print(f'seed {seed}, {name}: {rows[name][-1][1]:.4f} in {seconds:.0f} s', flush=True)
+            error, score = scores(table, parts, result)
+            rows[name].append([error, score, seconds])
+            print(
+                f'seed {seed}, {name}: error {error:.2f} %, {score:.4f}, {seconds:.0f} s',
+                flush=True,
+            )
     show(table, rows, left_out)
 
 
