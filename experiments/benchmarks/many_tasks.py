@@ -80,20 +80,22 @@ def main():
         parts = split(table, seed)
         kept = usable(table, parts)
         left_out = max(left_out, len(table.tasks) - len(kept))
-        dataset = load(table, parts, kept)
-        model = network(dataset)
-        config = settings(seed)
-        for name, method, budget in ways:
-            began = time.perf_counter()
-            result = grouping.group_tasks(model, dataset, min(budget, len(kept)), method, config)
-            seconds = time.perf_counter() - began
-            error, score = scores(table, parts, result)
-            rows[name].append([error, score, seconds])
-            print(
-                f'seed {seed}, {name}: error {error:.2f} %, {score:.4f}, {seconds:.0f} s',
-                flush=True,
-            )
+        for name, found in run(table, parts, kept, ways, seed):
+            rows[name].append(found)
     show(table, rows, left_out)
+
+
+def run(table, parts, kept, ways, seed):
+    """Yields (the name of a way, [its error, its score, its seconds]) on one split."""
+    dataset = load(table, parts, kept)
+    model, config = network(dataset), settings(seed)
+    for name, method, budget in ways:
+        began = time.perf_counter()
+        result = grouping.group_tasks(model, dataset, min(budget, len(kept)), method, config)
+        seconds = time.perf_counter() - began
+        error, score = scores(table, parts, result)
+        print(f'seed {seed}, {name}: error {error:.2f} %, {score:.4f}, {seconds:.0f} s', flush=True)
+        yield name, [error, score, seconds]
 
 
 def read(path):
