@@ -19,7 +19,8 @@ from tag_jax.data.celeb_a import TAG_ATTRIBUTES
 # What a table is read by.
 TABLE_FLAGS = (
     *('table', 'targets', 'inputs', 'kinds', 'split_column', 'leave_out', 'missing', 'delimiter'),
-    *('decimal', 'thousands', 'encoding', 'comment'),
+    *('decimal', 'thousands', 'encoding', 'comment', 'groups', 'stratify', 'order'),
+    *('weights', 'class_weights'),
 )
 # The lists of buildings of Taskonomy for train, validation and test: our names, and those of the
 # authors' code.
@@ -185,7 +186,33 @@ def _table(flags):
         encoding=flags.encoding,
         missing=missing,
         comment=flags.comment,
+        groups=flags.groups,
+        stratify=flags.stratify,
+        order=flags.order,
+        weights=flags.weights,
+        class_weights=_class_weights(flags.class_weights),
     )
+
+
+def _class_weights(texts):
+    """`{target: 'balanced' or {class: weight}}` as --class_weights asks."""
+    found = {}
+    for text in texts:
+        target, _, rest = text.partition(':')
+        name, colon, weight = rest.rpartition(':')
+        if rest == 'balanced':
+            found[target] = 'balanced'
+            continue
+        try:
+            number = float(weight)
+        except ValueError:
+            number = math.nan
+        if not colon or not 0 <= number < math.inf or found.get(target) == 'balanced':
+            raise ValueError(
+                f'--class_weights needs parts such as ill:yes:5 or ill:balanced, not {text!r}'
+            )
+        found.setdefault(target, {})[name] = number
+    return found
 
 
 def _data_dir(flags):

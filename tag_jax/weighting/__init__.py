@@ -27,6 +27,7 @@ from tag_jax.weighting.nash_mtl import nash_mtl
 from tag_jax.weighting.pcgrad import pcgrad
 from tag_jax.weighting.rlw import rlw
 from tag_jax.weighting.rule import Rule, Tasks, WeightingState, diagnostics, weighting
+from tag_jax.weighting.space import compares_representations, remark_on_overlaps
 from tag_jax.weighting.uncertainty import uncertainty
 from tag_jax.weighting.upgrad import upgrad
 
@@ -36,6 +37,7 @@ __all__ = [
     'WeightingState',
     'aligned_mtl',
     'cagrad',
+    'compares_representations',
     'diagnostics',
     'dwa',
     'equal',
@@ -47,6 +49,7 @@ __all__ = [
     'mgda_ub',
     'nash_mtl',
     'pcgrad',
+    'remark_on_overlaps',
     'rlw',
     'uncertainty',
     'upgrad',
