@@ -11,7 +11,8 @@ groups gain, cost of the search. It took 18 minutes on two CPU cores that had ot
 
 leaves the exhaustive search out, and trains only what these methods ask for; with --dry_run it says
 how many networks that is, and how long it takes. An interrupted command goes on with
---workdir=FOLDER --resume; several commands with one --scores share the work.
+--workdir=FOLDER --resume; with --cluster=processes:4 other processes train, with --cluster=ray
+other machines.
 
     python -m experiments.compare_groupings --smaller=0.5 --budgets=1,1.5,2,2.5,3
 
@@ -25,7 +26,7 @@ does it for the columns of a table.
 
 from absl import flags
 
-from experiments import common, launch, methods
+from experiments import common, launch, methods, workers
 from tag_jax import comparison, grouping, report
 from tag_jax.runs import workdir
 
@@ -51,11 +52,18 @@ flags.DEFINE_string(
     'The encoder of wide_all_in_one: channels for as many times the units as the budget (Fifty et '
     'al. 2021), cost for one as costly as it (Standley et al. 2020).',
 )
+flags.DEFINE_list(
+    'weightings',
+    [],
+    'Networks for all tasks that these task weightings train, beside the groups, such as '
+    'uncertainty,gradnorm,pcgrad,mgda_ub (Fifty et al. 2021, Figure 2).',
+)
 flags.DEFINE_bool(
     'dry_run', False, 'Say what the command would train, and how long that takes, and stop.'
 )
 common.define_comparison_flags()
 flags.adopt_module_key_flags(launch)
+flags.adopt_module_key_flags(workers)
 for name in (*common.COMPARISON_FLAGS, 'smaller'):
     flags.declare_key_flag(name)
 
@@ -97,8 +105,9 @@ def main():
         one._replace(options={k: v for k, v in one.options.items() if k != 'smaller'})
         for one in chosen
     ]
-    comparison.check(problem, dataset, chosen, budgets, config, FLAGS.seeds, sizes)
-    options = {'seeds': FLAGS.seeds, 'sizes': sizes}
+    weightings = {name: common.make_weighting(name) for name in FLAGS.weightings}
+    options = {'seeds': FLAGS.seeds, 'sizes': sizes, 'weightings': weightings}
+    comparison.check(problem, dataset, chosen, budgets, config, **options)
     if FLAGS.dry_run:
         asked = problem, dataset, chosen, budgets, config
         print(report.dry_run_text(comparison.dry_run(*asked, **options)))
@@ -106,6 +115,7 @@ def main():
     settings = {
         'methods': names,
         'wider': FLAGS.wider if costs[WIDE] else None,
+        'weightings': list(weightings),
         **common.comparison_settings(dataset, budgets, config),
     }
     folder = common.run_folder(f'compare_groupings_{dataset.name}')
@@ -116,7 +126,7 @@ def main():
     def on_outcome(outcome):
         workdir.append_record(folder / workdir.METRICS, outcome._asdict())
 
-    with launch.resumable(folder):
+    with launch.resumable(folder), workers.executor() as executor:
         found = comparison.compare_groupings(
             problem,
             dataset,
@@ -124,6 +134,7 @@ def main():
             budgets,
             config,
             scores=FLAGS.scores or folder / 'networks',
+            executor=executor,
             on_outcome=on_outcome,
             **options,
         )

@@ -149,6 +149,7 @@ def _standley(size, batch_size):
         'eval_every': epoch,
         'patience': 0,
         'learning_rate': 0.2,
+        'select_by': 'loss',
         'optimizer': functools.partial(plateau_sgd, steps=epoch),
     }
 

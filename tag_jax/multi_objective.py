@@ -91,7 +91,9 @@ def compare(
     """
     rates = check(problem, dataset, weightings, config, seeds, learning_rates)
     both = None if retraining is None else append(dataset.train, dataset.validation)
-    test = evaluation.prepare(problem, dataset.test, parallel.make_mesh(config.mesh))
+    test = evaluation.prepare(
+        problem, dataset.test, parallel.make_mesh(config.mesh), config.select_by
+    )
     alone = [(task,) for task in problem.task_names]
     ways = {SINGLE_TASK: (weighting.equal, alone)}
     ways |= {name: (make, [problem.task_names]) for name, make in weightings.items()}
@@ -99,7 +101,7 @@ def compare(
     for name, (make, groups) in ways.items():
         now = dataclasses.replace(config, weighting=make)
         networks = _trained(problem, dataset, now, name, groups, seeds, rates)
-        chosen = _chosen(networks, groups)
+        chosen = _chosen(networks, groups, config.select_by)
         tested = networks
         if retraining is not None:
             again = dataclasses.replace(retraining, weighting=make)
@@ -264,15 +266,15 @@ def _timed(problem, train_split, validation_split, plans, config):
     return [_Timed(network, middle(network.plan.name)) for network in networks]
 
 
-def _chosen(networks, groups):
-    """For each group of tasks its key, with the learning rate of lowest validation error."""
+def _chosen(networks, groups, select_by):
+    """For each group of tasks its key, with the learning rate that does best on validation."""
 
-    def validation_error(key):
-        errors = [x['error'] for one in networks[key] for x in one.network.validation.values()]
-        return np.mean(errors)
+    def validation_score(key):
+        scores = [x[select_by] for one in networks[key] for x in one.network.validation.values()]
+        return np.mean(scores)
 
     return [
-        min((key for key in networks if key[0] == tasks), key=validation_error) for tasks in groups
+        min((key for key in networks if key[0] == tasks), key=validation_score) for tasks in groups
     ]
 
 

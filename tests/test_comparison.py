@@ -5,13 +5,18 @@ import numpy as np
 import pytest
 from small import TASKS, make_problem
 
-from tag_jax import comparison, grouping, numbers, selection
+from tag_jax import comparison, grouping, numbers, selection, weighting
 from tag_jax.grouping import Searcher
 from tag_jax.runs import score_table
-from tag_jax.training import TrainingConfig
+from tag_jax.training import Measurement, TrainingConfig
 
 CONFIG = TrainingConfig(
-    steps=20, batch_size=64, learning_rate=1e-2, eval_every=4, affinity_every=4, slots=2
+    steps=20,
+    batch_size=64,
+    learning_rate=1e-2,
+    eval_every=4,
+    affinity=Measurement(every=4),
+    slots=2,
 )
 ALL = tuple(TASKS)
 METHODS = ('all_in_one', 'single_task', 'tag', 'cosine_similarity', 'hoa', 'esa', 'exhaustive')
@@ -51,7 +56,7 @@ def test_what_it_takes_is_foreseen(methods, problem, dataset, tmp_path):
     asked = problem, dataset, made(*methods), (2,), config
     foreseen = comparison.dry_run(*asked, seeds=2)
     (reference,) = [stage for stage in foreseen.stages if stage.what.endswith('the time of')]
-    assert (reference.networks, reference.steps) == (2, config.steps + 1)
+    assert (reference.networks, reference.steps) == (2, config.steps)
     comparison.compare_groupings(*asked, seeds=2, scores=tmp_path)
     with score_table.ScoreTable(tmp_path, {}) as book:
         steps = sum(row['steps_taken'] for row in book.rows())
@@ -59,6 +64,30 @@ def test_what_it_takes_is_foreseen(methods, problem, dataset, tmp_path):
     assert 0 < steps <= sum(stage.networks * stage.steps for stage in known)
     if 'exhaustive' in methods:
         assert steps == sum(stage.networks * stage.steps for stage in known)
+
+
+def test_weightings_stand_among_the_methods(problem, dataset, compared):
+    """Each is a network for all tasks, at the cost of its training; a plain sum is all in one."""
+    asked = {'pcgrad': weighting.pcgrad, 'sum': weighting.equal}
+    found = comparison.compare_groupings(
+        problem, dataset, made('tag'), (2,), CONFIG, seeds=1, weightings=asked
+    )
+    plain, other = outcome(found, 'sum'), outcome(found, 'pcgrad')
+    assert (plain.steps, other.steps) == (1, 1)
+    assert plain.groups == other.groups == (ALL,)
+    assert plain.seconds > 0
+    assert plain.test_error == pytest.approx(outcome(compared, 'all_in_one').test_error, rel=1e-5)
+    config = dataclasses.replace(CONFIG, weighting=weighting.pcgrad)
+    alone = grouping.group_tasks(problem, dataset, 1, grouping.all_in_one(), config)
+    assert other.test_error == pytest.approx(alone.total_test_error, rel=1e-5)
+    foreseen = comparison.dry_run(
+        problem, dataset, made('tag'), (2,), CONFIG, seeds=2, weightings=asked
+    )
+    assert [s.networks for s in foreseen.stages if s.what.endswith('weighed')] == [4]
+    with pytest.raises(ValueError, match="two methods of a comparison are called 'tag'"):
+        comparison.compare_groupings(
+            problem, dataset, made('tag'), (2,), CONFIG, weightings={'tag': weighting.equal}
+        )
 
 
 def test_searches_cost_what_they_would_have_trained(compared):

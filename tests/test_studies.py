@@ -10,10 +10,15 @@ from tag_jax.data import Dataset
 from tag_jax.numbers import mean_and_error
 from tag_jax.runs import workdir
 from tag_jax.studies.result import within_targets
-from tag_jax.training import TrainingConfig
+from tag_jax.training import Measurement, TrainingConfig
 
 CONFIG = TrainingConfig(
-    steps=20, batch_size=64, learning_rate=1e-2, eval_every=4, affinity_every=4, slots=2
+    steps=20,
+    batch_size=64,
+    learning_rate=1e-2,
+    eval_every=4,
+    affinity=Measurement(every=4),
+    slots=2,
 )
 ALL = tuple(TASKS)
 
@@ -55,7 +60,7 @@ def test_validation_by_hand(study, problem, dataset):
     different = ~np.eye(3, dtype=bool)
     with comparison.training_seeds(problem, dataset, CONFIG, 2) as searches:
         pairs = [
-            [one.measured(affinity_split=split)[0].mean for split in ('train', 'validation')]
+            [one.measured(split=split)[0].mean for split in ('train', 'validation')]
             for one in searches
         ]
     alike = [np.corrcoef(*(matrix[different] for matrix in pair))[0, 1] for pair in pairs]
@@ -72,7 +77,8 @@ def test_on_validation_the_diagonal_counts_as_for_tag(study, problem, dataset):
     names = ('training batches', 'validation batches')
     for name, split in zip(names, ('train', 'validation'), strict=True):
         for seed in (0, 1):
-            config = dataclasses.replace(CONFIG, seed=seed, affinity_split=split)
+            measurement = dataclasses.replace(CONFIG.affinity, split=split)
+            config = dataclasses.replace(CONFIG, seed=seed, affinity=measurement)
             alone = grouping.group_tasks(problem, dataset, 2, grouping.tag(), config)
             groups = {group.tasks for group in alone.groups}
             assert chosen[name, seed] == groups, (name, seed)

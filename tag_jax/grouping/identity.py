@@ -1,5 +1,6 @@
 """The identity of a run: checksums of its data and its model, its settings, its versions."""
 
+import dataclasses
 import functools
 import os
 import platform
@@ -122,6 +123,8 @@ def _as_json(value):
         return value
     if isinstance(value, tuple):
         return [_as_json(one) for one in value]
+    if dataclasses.is_dataclass(value):
+        return {name: _as_json(one) for name, one in vars(value).items()}
     if isinstance(value, functools.partial):
         arguments = [*map(_as_json, value.args)]
         arguments += [f'{name}={_as_json(one)}' for name, one in value.keywords.items()]

@@ -43,7 +43,7 @@ def tag() -> Method:
 
     Trains all tasks together once, measuring inter-task affinities on the way, and selects at most
     `budget` groups that maximise the affinity onto every task. Where affinities are compared on the
-    validation split (`affinity_split` of the config), a task may be left alone: then its affinity
+    validation split (`affinity.split` of the config), a task may be left alone: then its affinity
     onto itself is its score.
     """
     return by_affinities('tag')
@@ -54,7 +54,7 @@ def cosine_similarity() -> Method:
 
     As `tag`, with the mean cosines between the gradients of two tasks in place of affinities.
     """
-    return by_affinities('cosine_similarity', affinity_kind='cosine')
+    return by_affinities('cosine_similarity', kind='cosine')
 
 
 def from_affinities(matrix: ArrayLike | str | os.PathLike) -> Method:
@@ -62,7 +62,7 @@ def from_affinities(matrix: ArrayLike | str | os.PathLike) -> Method:
 
     Args:
       matrix: `[T, T]`, source task first; or a file that `tag_jax.runs.workdir.read_affinity` reads
-        (.npz of another run, or .csv). Its diagonal counts where `affinity_split` of the config is
+        (.npz of another run, or .csv). Its diagonal counts where `affinity.split` of the config is
         'validation'.
 
     Raises:
@@ -75,7 +75,7 @@ def from_affinities(matrix: ArrayLike | str | os.PathLike) -> Method:
 
     def propose(searcher, budget):
         summary = _given_affinities(searcher.task_names, searcher.config, matrix)
-        on_validation = searcher.config.affinity_split == 'validation'
+        on_validation = searcher.config.affinity.split == 'validation'
         return _follow(searcher, summary, budget, on_validation)
 
     def stages(task_names, budget, config):
@@ -360,11 +360,11 @@ def by_affinities(name: str, alone: bool = True, **changes: Any) -> Method:
       name: of the method.
       alone: whether tasks may be left alone by their affinities onto themselves, where these are
         compared on the validation split.
-      **changes: of the config.
+      **changes: fields of `training.Measurement` or of the config.
     """
 
     def propose(searcher, budget):
-        split = changes.get('affinity_split', searcher.config.affinity_split)
+        split = changes.get('split', searcher.config.affinity.split)
         alone_too = alone and split == 'validation'
         return _follow(searcher, measured(searcher, **changes), budget, alone_too)
 
@@ -442,7 +442,7 @@ def _tried(base, searcher, budget, count):
     first = base.propose(searcher, budget)
     if first.affinities is not None:
         matrix = first.affinities.mean
-        on_validation = searcher.config.affinity_split == 'validation'
+        on_validation = searcher.config.affinity.split == 'validation'
         alone = np.diagonal(matrix) if on_validation else None
         began = time.perf_counter()
         found = proposed(matrix, whole_networks(budget), count, alone)
@@ -491,7 +491,7 @@ def measured(searcher: Searcher, **changes: Any) -> affinity.AffinitySummary:
 
     Args:
       searcher: a `Searcher`.
-      **changes: of the config.
+      **changes: fields of `training.Measurement` or of the config.
 
     Raises:
       ValueError: if a pair of tasks ended without an affinity.
@@ -499,13 +499,13 @@ def measured(searcher: Searcher, **changes: Any) -> affinity.AffinitySummary:
     summary, config = searcher.affinities(**changes), searcher.config
     if not len(summary.steps):
         raise ValueError(
-            'training stopped before affinity_window began: its shares are of the '
+            'training stopped before affinity.window began: its shares are of the '
             f'{config.steps} steps allowed'
         )
     if pair := _pair_without_affinity(
         searcher.task_names,
         summary.mean,
-        changes.get('affinity_split', config.affinity_split) == 'validation',
+        changes.get('split', config.affinity.split) == 'validation',
     ):
         source, target = pair
         if not np.isfinite(summary.mean).any():
@@ -533,7 +533,7 @@ def _given_affinities(names, config, matrix):
         raise ValueError(
             f'an affinity matrix of {size} tasks is {size} x {size}, not {matrix.shape}'
         )
-    if pair := _pair_without_affinity(names, matrix, config.affinity_split == 'validation'):
+    if pair := _pair_without_affinity(names, matrix, config.affinity.split == 'validation'):
         raise ValueError(f'there is no affinity of {pair[0]!r} onto {pair[1]!r} among those given')
     nothing = affinity.summary(affinity.AffinityStatistics(tuple(names), (), ()))
     return nothing._replace(**found | {'mean': matrix})

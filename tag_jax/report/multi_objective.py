@@ -1,6 +1,5 @@
 """Ways of weighting tasks side by side: a table, a scatter for each pair of tasks, a radar."""
 
-import html
 import itertools
 import os
 import pathlib
@@ -16,6 +15,7 @@ from tag_jax.numbers import mean_and_error
 from tag_jax.report import page
 from tag_jax.report.figures import plain_text
 from tag_jax.report.styles import style
+from tag_jax.report.svg import svg
 from tag_jax.report.tables import plus_minus, significant, text_table
 from tag_jax.report.words import duration
 from tag_jax.runs import workdir as workdirs
@@ -70,28 +70,25 @@ def write_multi_objective(
         ],
     }
     workdirs.write_json(path / workdirs.RESULTS, results)
-    pictures = {}
+    figures = {}
     if 2 <= len(task_names) <= _MOST_PAIRED:
-        pictures[SCATTER] = page.png(scatter_figure(outcomes, task_names))
+        figures[SCATTER] = scatter_figure(outcomes, task_names)
     if len(task_names) != 2:
-        pictures[RADAR] = page.png(radar_figure(outcomes, task_names))
-    for name, picture in pictures.items():
-        workdirs.write_bytes(path / name, picture)
-    body = [
-        f'<p class="decision">{html.escape(_choice(outcomes))}</p>',
-        *(f'<p>{html.escape(sentence)}</p>' for sentence in _searches(outcomes)),
-        page.table(*_grid(outcomes, task_names), 'numbers'),
-        '<p>Means over seeds with their standard errors, where there are several seeds. Learning '
-        'rates are those of the lowest validation errors. Training is the time of one network, '
-        'evaluations included and compilation not.</p>',
-        *(page.image(picture, _SHOWN[name]) for name, picture in pictures.items()),
-        *_in_natural_units(outcomes),
-        '<h2>Settings</h2>',
-        page.table(None, [(n, str(value)) for n, value in settings.items() if n != 'versions']),
-        page.table(None, list(map(list, settings.get('versions', {}).items()))),
-        page.to_repeat(workdirs.command_of(path)),
-    ]
-    text = page.page(f'Ways to weigh {len(task_names)} tasks', '\n'.join(body))
+        figures[RADAR] = radar_figure(outcomes, task_names)
+    for name, figure in figures.items():
+        workdirs.write_bytes(path / name, page.png(figure))
+    text = page.render(
+        'multi_objective.html',
+        f'Ways to weigh {len(task_names)} tasks',
+        workdirs.command_of(path),
+        best=_choice(outcomes),
+        searches=_searches(outcomes),
+        errors=_grid(outcomes, task_names),
+        figures=[svg(figure, _SHOWN[name], 'diagram') for name, figure in figures.items()],
+        natural=_in_natural_units(outcomes),
+        settings=[(name, str(value)) for name, value in settings.items() if name != 'versions'],
+        versions=list(settings.get('versions', {}).items()),
+    )
     workdirs.write_bytes(path / REPORT, text.encode())
     return multi_objective_table(outcomes, task_names)
 
@@ -155,7 +152,7 @@ def _cells(outcome):
 
 
 def _in_natural_units(outcomes):
-    """A table of what the errors come from, such as mIoU: Table 4 of Sener & Koltun 2018."""
+    """Header and rows of what errors come from, as mIoU: Table 4 of Sener & Koltun 2018."""
     measured = dict.fromkeys(
         (task, name)
         for outcome in outcomes
@@ -164,13 +161,13 @@ def _in_natural_units(outcomes):
         if name != 'error'
     )
     if not measured:
-        return []
+        return None
     header = ['on the test split', *(f'{task}: {name}' for task, name in measured)]
     rows = [
         [outcome.name, *(_natural(outcome.metrics[task].get(name)) for task, name in measured)]
         for outcome in outcomes
     ]
-    return ['<h2>In natural units</h2>', page.table(*_oriented(header, rows), 'numbers')]
+    return _oriented(header, rows)
 
 
 def _natural(values):

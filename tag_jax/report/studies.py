@@ -1,6 +1,5 @@
 """Tables of a study."""
 
-import html
 import os
 import pathlib
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from tag_jax.report import page
 from tag_jax.report.comparison import comparison_table
 from tag_jax.report.figures import affinity_figure
 from tag_jax.report.run import REPORT
+from tag_jax.report.svg import svg
 from tag_jax.report.tables import significant, text_table
 from tag_jax.runs import workdir as workdirs
 from tag_jax.studies import Study, Table
@@ -48,19 +48,23 @@ def write_study(
             ],
         },
     )
-    body = []
-    for table in study.tables:
-        cells = [list(map(cell_text, row)) for row in table.rows]
-        body += [f'<h2>{table.title}</h2>', page.table(list(table.header), cells)]
+    heat_maps = []
     for number, heat_map in enumerate(study.heat_maps, 1):
-        picture = page.png(affinity_figure(heat_map.mean, heat_map.task_names))
-        workdirs.write_bytes(path / f'affinity_{number}.png', picture)
-        body += [f'<h2>{html.escape(heat_map.title)}</h2>', page.image(picture, heat_map.title)]
-    rows = [(key, str(value)) for key, value in settings.items()]
-    body += ['<h2>Settings</h2>', page.table(None, rows)]
-    body.append(page.to_repeat(workdirs.command_of(path)))
-    title = f'{name}: {settings["dataset"]}'
-    workdirs.write_bytes(path / REPORT, page.page(title, '\n'.join(body)).encode())
+        figure = affinity_figure(heat_map.mean, heat_map.task_names)
+        workdirs.write_bytes(path / f'affinity_{number}.png', page.png(figure))
+        heat_maps.append((heat_map.title, svg(figure, heat_map.title, 'diagram')))
+    page_text = page.render(
+        'study.html',
+        f'{name}: {settings["dataset"]}',
+        workdirs.command_of(path),
+        tables=[
+            (table.title, list(table.header), [list(map(cell_text, row)) for row in table.rows])
+            for table in study.tables
+        ],
+        heat_maps=heat_maps,
+        settings=[(key, str(value)) for key, value in settings.items()],
+    )
+    workdirs.write_bytes(path / REPORT, page_text.encode())
     text = [table_text(table) for table in study.tables]
     if lines:
         text.append(comparison_table(lines))

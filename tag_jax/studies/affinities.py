@@ -13,6 +13,7 @@ from tag_jax.grouping import Method, exhaustive
 from tag_jax.grouping.methods import by_affinities
 from tag_jax.numbers import correlation, mean_and_error
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.runs import score_table
 from tag_jax.studies.result import (
     Study,
     Table,
@@ -53,12 +54,11 @@ def frequency(
       ValueError, OSError, FloatingPointError: see `comparison.compare_groupings`.
     """
     options = {
-        'every step' if period == 1 else f'every {period} steps': {'affinity_every': period}
+        'every step' if period == 1 else f'every {period} steps': {'every': period}
         for period in PERIODS
     }
     options |= {
-        f'{name} quarter': {'affinity_every': 1, 'affinity_window': window}
-        for name, window in QUARTERS.items()
+        f'{name} quarter': {'every': 1, 'window': window} for name, window in QUARTERS.items()
     }
     options = {name: {**changes, 'patience': 0} for name, changes in options.items()}
     methods = [by_affinities(name, **changes) for name, changes in options.items()]
@@ -103,16 +103,15 @@ def validation(
     """
     # On validation a task's affinity onto itself counts, as for `grouping.tag` (Appendix B.4). The
     # last way leaves it out, so that groups are chosen as they are on training batches.
-    on_validation = {'affinity_split': 'validation'}
     methods = [
-        by_affinities('training batches', affinity_split='train'),
-        by_affinities('validation batches', **on_validation),
-        by_affinities('validation batches, none alone', alone=False, **on_validation),
+        by_affinities('training batches', split='train'),
+        by_affinities('validation batches', split='validation'),
+        by_affinities('validation batches, none alone', alone=False, split='validation'),
     ]
     with comparison.training_seeds(problem, dataset, config, seeds, scores) as searches:
         found = _compared(searches, methods, budgets)
         pairs = [
-            [one.measured(affinity_split=split)[0].mean for split in ('train', 'validation')]
+            [one.measured(split=split)[0].mean for split in ('train', 'validation')]
             for one in searches
         ]
     lines = _lines_of_means(found, budgets)
@@ -280,5 +279,7 @@ def _errors_in_pairs(names, pairs, rows):
     errors = np.full((len(names), len(names)), np.nan)
     for pair, row in zip(pairs, rows, strict=True):
         for source, target in (pair, pair[::-1]):
-            errors[names.index(source), names.index(target)] = row['test'][target]['error']
+            errors[names.index(source), names.index(target)] = score_table.scores(row, 'test')[
+                target
+            ]
     return errors
