@@ -273,11 +273,11 @@ def _timed(problem, train_split, validation_split, plans, config):
 
 
 def _chosen(networks, groups, select_by):
-    """For each group of tasks its key, with the learning rate of lowest validation error."""
+    """For each group of tasks its key, with the learning rate that does best on validation."""
 
     def validation_score(key):
-        found = [x[select_by] for one in networks[key] for x in one.network.validation.values()]
-        return np.mean(found)
+        scores = [x[select_by] for one in networks[key] for x in one.network.validation.values()]
+        return np.mean(scores)
 
     return [
         min((key for key in networks if key[0] == tasks), key=validation_score) for tasks in groups

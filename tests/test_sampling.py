@@ -109,10 +109,8 @@ def test_a_chunk_of_steps_draws_as_each_network_asks(sampling):
     problem, labelled = make_problem(), labelled_in(union())
     plans = [NetworkPlan('a', ('sign', 'radius'), 1, 0.1), NetworkPlan('b', ('octant',), 2, 0.1)]
     first, second = (progress.start(problem, plan) for plan in plans)
-    runs, config = (
-        [first._replace(step=20), None, second],
-        TrainingConfig(steps=22, sampling=sampling),
-    )
+    runs = [first._replace(step=20), None, second]
+    config = TrainingConfig(steps=22, sampling=sampling)
     found = schedule_of(runs, 4, 9, [78], config, [labelled])
     assert found.rows.shape == (4, 3, 9)
     for n, (plan, start) in enumerate([(plans[0], 20), (plans[0], 20), (plans[1], 0)]):
