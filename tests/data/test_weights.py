@@ -122,6 +122,8 @@ def test_errors_and_metrics_count_all_labels_alike():
         evaluation.evaluate(problem, *network, split._replace(mask=mask), 16)
         for mask in (split.mask, weighted)
     ]
+    losses = [[of_task.pop('loss') for of_task in found.values()] for found in scores]
+    np.testing.assert_allclose(losses[1], 2.5 * np.array(losses[0]), rtol=1e-6)
     assert scores[0] == scores[1]
 
 
