@@ -17,8 +17,10 @@ task weights; `weighting` makes a transform of any rule, and `diagnostics` reads
 
 from tag_jax.weighting.aligned_mtl import aligned_mtl
 from tag_jax.weighting.cagrad import cagrad
+from tag_jax.weighting.db_mtl import db_mtl
 from tag_jax.weighting.dwa import dwa
 from tag_jax.weighting.equal import equal, fixed
+from tag_jax.weighting.fairgrad import fairgrad
 from tag_jax.weighting.famo import famo
 from tag_jax.weighting.gradnorm import gradnorm
 from tag_jax.weighting.imtl_g import imtl_g
@@ -27,6 +29,7 @@ from tag_jax.weighting.nash_mtl import nash_mtl
 from tag_jax.weighting.pcgrad import pcgrad
 from tag_jax.weighting.rlw import rlw
 from tag_jax.weighting.rule import Rule, Tasks, WeightingState, diagnostics, weighting
+from tag_jax.weighting.stch import stch
 from tag_jax.weighting.uncertainty import uncertainty
 from tag_jax.weighting.upgrad import upgrad
 
@@ -36,9 +39,11 @@ __all__ = [
     'WeightingState',
     'aligned_mtl',
     'cagrad',
+    'db_mtl',
     'diagnostics',
     'dwa',
     'equal',
+    'fairgrad',
     'famo',
     'fixed',
     'gradnorm',
@@ -48,6 +53,7 @@ __all__ = [
     'nash_mtl',
     'pcgrad',
     'rlw',
+    'stch',
     'uncertainty',
     'upgrad',
     'weighting',

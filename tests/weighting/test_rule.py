@@ -29,9 +29,14 @@ IN_ONE_PASS = {
     'dwa': functools.partial(weighting.dwa, 5),
     'rlw': weighting.rlw,
     'famo': weighting.famo,
+    'stch': weighting.stch,
+    'db_mtl': functools.partial(weighting.db_mtl, 0, space='representation'),
+    'imtl_g, projections': functools.partial(
+        weighting.imtl_g, 'projections', space='representation'
+    ),
     **{
         name: functools.partial(getattr(weighting, name), space='representation')
-        for name in ('pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'aligned_mtl', 'nash_mtl')
+        for name in ['pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'aligned_mtl', 'nash_mtl', 'fairgrad']
     },
 }
 
@@ -101,7 +106,9 @@ def test_a_chain_trains(problem, point, batch, name):
     assert found['active'].all()
 
 
-@pytest.mark.parametrize('name', ['mgda', 'pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'nash_mtl'])
+@pytest.mark.parametrize(
+    'name', ['mgda', 'pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'nash_mtl', 'fairgrad']
+)
 def test_the_gram_route_is_the_stacked_route(problem, point, batch, name):
     """TaskGradients in 'shared' space against the same gradients stacked by hand."""
     params, state = point
