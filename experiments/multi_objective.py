@@ -10,23 +10,38 @@ few minutes on two CPU cores.
     python -m experiments.multi_objective --tasks=all --methods=equal,mgda_ub,uncertainty
 
 does it for all eight tasks, with the radar chart (Figure 2). --methods=all takes every weighting.
+
+    python -m experiments.multi_objective --tasks=all --methods=equal --tune_static=8
+
+tunes static weights: it measures losses and gradient norms on a few batches, trains with eight
+vectors of weights, which these propose or which are drawn at random, and chooses one of them by its
+validation errors.
 """
+
+import functools
 
 from absl import flags
 
-from experiments import common, launch
+from experiments import common, launch, weightings
 from experiments.recipes import TABLE_FLAGS
-from tag_jax import multi_objective, numbers, report
+from tag_jax import multi_objective, numbers, report, scalarization, weighting
 from tag_jax.runs import workdir
 
 flags.DEFINE_list('tasks', 'left_digit,right_digit', 'Tasks of the dataset, or all.')
 flags.DEFINE_list(
     'methods',
     'equal,uncertainty,gradnorm,mgda_ub,mgda,pcgrad,cagrad,upgrad',
-    f'Weightings, or all: {", ".join(common.WEIGHTINGS)}; gradnorm:0.5 for another alpha than 1.5.',
+    f'Weightings, or all: {", ".join(weightings.WEIGHTINGS)}; {weightings.NUMBERED}.',
 )
 flags.DEFINE_integer('seeds', 5, 'Networks for each weighting.')
 flags.DEFINE_integer('grid', 7, 'Static weights between two tasks; 0 for none.')
+flags.DEFINE_integer(
+    'tune_static',
+    0,
+    'Vectors of static weights to try, each with all seeds and learning rates: equal ones, inverse '
+    'gradient norms, inverse losses, inverse roots of norms, then random ones. One of all static '
+    'weights is chosen on validation.',
+)
 flags.DEFINE_list(
     'learning_rates', None, 'To choose from on validation, for each way; else --learning_rate.'
 )
@@ -53,24 +68,49 @@ def take_settings_of_paper(learning_rates):
         FLAGS['learning_rates'].value = learning_rates
 
 
+def propose(problem, dataset, config, total):
+    """The static weights that --tune_static asks for, `{name: {task: weight}}`."""
+    if not FLAGS.tune_static:
+        return {}
+    scales = scalarization.measure_scales(problem, dataset.train, config)
+    return scalarization.propose_weights(
+        problem.task_names, scales, FLAGS.tune_static, total, config.seed
+    )
+
+
+def tell_choice(outcomes, rates):
+    """Prints which static weights were chosen, and how many networks it took."""
+    chosen = scalarization.choose(outcomes)
+    ways = sum(outcome.name.startswith(multi_objective.STATIC) for outcome in outcomes)
+    networks = ways * FLAGS.seeds * len(rates or [None])
+    print(
+        f'\nOf {ways} vectors of static weights, trained as {networks} networks, {chosen.name!r} '
+        f'has the lowest mean validation error ({chosen.validation_error.mean():.2f} %).'
+    )
+
+
 def main():
-    methods = list(common.WEIGHTINGS) if FLAGS.methods == ['all'] else FLAGS.methods
-    weightings = {name: common.make_weighting(name) for name in methods}
+    methods = list(weightings.WEIGHTINGS) if FLAGS.methods == ['all'] else FLAGS.methods
+    ways = {name: common.make_weighting(name) for name in methods}
     rates = FLAGS.learning_rates and launch.numbers('learning_rates', FLAGS.learning_rates)
     dataset = common.load_dataset()
     config = common.training_config(dataset)
     if FLAGS.tasks != ['all']:
         dataset = dataset.only(FLAGS.tasks)
     names = tuple(dataset.tasks)
+    total = 1 if common.takes_mean() else len(names)
     if FLAGS.grid and len(names) == 2:
-        total = 1 if common.takes_mean() else 2
-        weightings = multi_objective.static_weights(names, FLAGS.grid, total) | weightings
+        ways = multi_objective.static_weights(names, FLAGS.grid, total) | ways
     problem = common.make_problem(dataset, NARROW)
-    multi_objective.check(problem, dataset, weightings, config, FLAGS.seeds, rates)
+    multi_objective.check(problem, dataset, ways, config, FLAGS.seeds, rates)
+    proposed = propose(problem, dataset, config, total)
+    ways = {
+        name: functools.partial(weighting.fixed, weights) for name, weights in proposed.items()
+    } | ways
     settings = {
         'dataset': dataset.name,
         'tasks': list(names),
-        'weightings': list(weightings),
+        'weightings': list(ways),
         'seeds': FLAGS.seeds,
         'seed': config.seed,
         'steps': config.steps,
@@ -79,6 +119,7 @@ def main():
         **common.settings_of_network(NARROW),
         'eval_every': config.eval_every,
         'patience': config.patience,
+        **({'static_weights': proposed} if proposed else {}),
     }
     folder = workdir.open_run(launch.run_folder(f'multi_objective_{dataset.name}'), settings)
     common.tell_columns(dataset, folder)
@@ -90,10 +131,12 @@ def main():
         workdir.append_record(folder / workdir.METRICS, record)
 
     outcomes = multi_objective.compare(
-        problem, dataset, weightings, config, FLAGS.seeds, rates, on_outcome
+        problem, dataset, ways, config, FLAGS.seeds, rates, on_outcome
     )
     launch.record_command(folder)
     print(report.write_multi_objective(folder, outcomes, names, settings))
+    if proposed:
+        tell_choice(outcomes, rates)
     print(f'\nreport: {folder / report.REPORT}')
 
 

@@ -26,6 +26,7 @@ _SUBMODULES = (
     'problem',
     'report',
     'runs',
+    'scalarization',
     'selection',
     'studies',
     'training',

@@ -56,8 +56,8 @@ def fairgrad(
       ValueError: see `weighting.weighting`; if alpha is below 0.01, or max_norm negative.
 
     Cost: a backward pass of the encoder for each task; with space='representation' one in all. It
-    solves a linear system in the tasks 3 to 10 times, to 25 times where scales differ by decades and
-    alpha is large, near balance up to 60 times.
+    solves a linear system in the tasks 2 to 10 times; up to 25 times where scales differ by decades
+    and alpha is large, up to 60 times near balance.
 
     Limits: at Pareto stationary points there is no solution, and weights grow without limit, for
     alpha above 1 the result as well: a ridge of the size of the rounding error on G bounds both.

@@ -1,4 +1,4 @@
-"""What the transform of a rule is given: `TaskGradients`, or arrays stacked over tasks."""
+"""Checks of what a transform is given: `TaskGradients`, or arrays stacked over tasks."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
