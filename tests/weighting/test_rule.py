@@ -415,7 +415,8 @@ def test_losses_after_a_step_that_are_not_finite_teach_nothing():
         assert np.isfinite(state.rule.logits).all()
 
 
-def test_task_gradients_as_an_extra_argument_for_nnx_optimizers(problem, batch):
+@pytest.mark.parametrize('make', [weighting.mgda_ub, weighting.db_mtl])
+def test_task_gradients_as_an_extra_argument_for_nnx_optimizers(problem, batch, make):
     """`nnx.Optimizer.update` unpacks its gradients, so they go in by name."""
 
     class Model(nnx.Module):
@@ -425,7 +426,7 @@ def test_task_gradients_as_an_extra_argument_for_nnx_optimizers(problem, batch):
 
     params, state = problem.init(jax.random.key(0))
     by_task, _ = gradients.task_gradients(problem, params, state, batch)
-    transform = optax.chain(weighting.mgda_ub(), optax.adam(1e-2))
+    transform = optax.chain(make(), optax.adam(1e-2))
     updates, _ = transform.update(by_task, transform.init(params), params)
     expected = optax.apply_updates(params, updates)
 
