@@ -45,10 +45,7 @@ IN_ONE_PASS = {
     'db_mtl, beta of 0': functools.partial(weighting.db_mtl, 0, space='representation'),
     **{
         name: functools.partial(getattr(weighting, name), space='representation')
-        for name in (
-            *('pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'aligned_mtl', 'nash_mtl'),
-            'fairgrad',
-        )
+        for name in ['pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'aligned_mtl', 'nash_mtl', 'fairgrad']
     },
 }
 SHARED = {'mgda': weighting.mgda, 'db_mtl': weighting.db_mtl}
