@@ -6,7 +6,8 @@ asks how often and when affinities have to be measured on MultiDigits (Table 2 o
 other studies of affinities:
 
     --study=validation       losses compared on training or on validation batches
-    --study=task_sets        affinities among some of the tasks, and among all (Figure 7)
+    --study=task_sets        affinities among some of the tasks, and among all (Figure 7); the sets
+                             are random, or those of --task_sets='a+b+c;a+d+e', with heat maps
     --study=hyperparameters  groups that are best with other settings of training (Table 3)
     --study=partner          the partner with the highest affinity (Table 1)
 
@@ -42,6 +43,11 @@ STUDIES = {
 }
 
 flags.DEFINE_string('study', 'frequency', f'One of: {", ".join(STUDIES)}.')
+flags.DEFINE_string(
+    'task_sets',
+    None,
+    'Sets of tasks for --study=task_sets, such as a+b+c;a+d+e; by default random ones.',
+)
 common.define_comparison_flags()
 flags.adopt_module_key_flags(launch)
 for name in (*common.COMPARISON_FLAGS, 'smaller'):
@@ -56,12 +62,21 @@ def main():
     budgets = common.budgets(dataset)
     if FLAGS.smaller is not None and study is not studies.relations:
         raise ValueError('--smaller is for --study=relations')
+    if FLAGS.task_sets is not None and study is not studies.task_sets:
+        raise ValueError('--task_sets is for --study=task_sets')
     config = common.training_config(dataset)
     problem = common.make_problem(dataset)
     comparison.check(problem, dataset, [grouping.tag()], budgets, config, FLAGS.seeds)
     studies.check(study, problem)
     options = {} if FLAGS.smaller is None else {'smaller': common.smaller_problem(dataset)}
-    settings = {'study': FLAGS.study, **common.comparison_settings(dataset, budgets, config)}
+    if FLAGS.task_sets is not None:
+        options['sets'] = [one.split('+') for one in FLAGS.task_sets.split(';')]
+        studies.check_sets(problem.task_names, options['sets'])
+    settings = {
+        'study': FLAGS.study,
+        **({'task_sets': FLAGS.task_sets} if FLAGS.task_sets else {}),
+        **common.comparison_settings(dataset, budgets, config),
+    }
     folder = common.run_folder(f'{FLAGS.study}_{dataset.name}')
     folder = workdir.open_run(folder, settings, FLAGS.resume)
     common.tell_columns(dataset, folder)

@@ -17,7 +17,7 @@ from tag_jax.grouping import cost_of_encoder
 from tag_jax.grouping.identity import settings
 from tag_jax.problem import from_nnx
 from tag_jax.runs import workdir
-from tag_jax.training import TrainingConfig
+from tag_jax.training import Measurement, TrainingConfig
 
 flags.adopt_module_key_flags(launch)
 flags.adopt_module_key_flags(compiled)
@@ -33,6 +33,12 @@ flags.DEFINE_integer(
     None,
     'Training images that multi_mnist and cityscapes hold out for validation; 0 to train again on '
     'all of cityscapes.',
+)
+flags.DEFINE_integer(
+    'images_per_building',
+    1000,
+    'Images of a building of taskonomy in validation and in test, at most, as in the code of its '
+    'papers; 0 for all.',
 )
 flags.DEFINE_string(
     'table', None, 'A .csv, .tsv (also compressed), .parquet or .npz file, for --dataset=table.'
@@ -110,32 +116,37 @@ flags.DEFINE_integer(
     'Evaluations without improvement before a network stops, 0 to train all steps; by default as '
     'the dataset asks.',
 )
-flags.DEFINE_integer(
-    'affinity_every', TrainingConfig.affinity_every, 'Steps between affinity measurements.'
+flags.DEFINE_string(
+    'select_by',
+    None,
+    'What the best evaluation of a network, groups and totals go by: error, loss, or '
+    'relative_loss, in percent of that of the best constant answer; by default as the dataset '
+    'asks.',
 )
+flags.DEFINE_integer('affinity_every', Measurement.every, 'Steps between affinity measurements.')
 flags.DEFINE_string(
     'affinity_kind',
-    TrainingConfig.affinity_kind,
+    Measurement.kind,
     'exact (lookahead losses), first_order (no lookahead passes) or cosine (of task gradients).',
 )
 flags.DEFINE_string(
     'affinity_step',
-    TrainingConfig.affinity_step,
+    Measurement.step,
     'sgd for lookahead steps of plain gradient descent, optimizer for those of the optimizer.',
 )
 flags.DEFINE_list(
     'affinity_window',
-    [str(share) for share in TrainingConfig.affinity_window],
+    [str(share) for share in Measurement.window],
     'Shares of --steps between which affinities are measured, such as 0,0.25.',
 )
 flags.DEFINE_integer(
     'affinity_examples',
-    TrainingConfig.affinity_examples,
+    Measurement.examples,
     'Examples of each batch that take part in measurements; all if left out.',
 )
 flags.DEFINE_string(
     'affinity_split',
-    TrainingConfig.affinity_split,
+    Measurement.split,
     'train compares losses on the batch of the step; validation on one of that split, which lets '
     'tasks train alone.',
 )
@@ -175,13 +186,14 @@ FLAGS = flags.FLAGS
 COMPARISON_FLAGS = (
     *('dataset', *TABLE_FLAGS, 'seed', 'steps'),
     *('batch_size', 'learning_rate', 'eval_every', 'patience', 'widths', 'weighting'),
-    *('data_dir', 'image_size', 'num_validation', 'network', 'width', 'size', 'dtype'),
-    *('loss_reduction', 'affinity_every', 'resume', 'budgets', 'seeds', 'scores'),
+    *('data_dir', 'image_size', 'num_validation', 'images_per_building'),
+    *('network', 'width', 'size', 'dtype'),
+    *('loss_reduction', 'affinity_every', 'select_by', 'resume', 'budgets', 'seeds', 'scores'),
     *('mesh', 'if_not_finite', 'checkpoint_seconds', 'pretrained', 'compilation_cache'),
 )
 
 # Settings that flags leave to the dataset.
-_BY_DATASET = ('steps', 'batch_size', 'learning_rate', 'eval_every', 'patience')
+_BY_DATASET = ('steps', 'batch_size', 'learning_rate', 'eval_every', 'patience', 'select_by')
 # What no machine has memory for, and nobody waits for.
 _MOST_UNITS, _MOST_WIDTH, _MOST_SIZE = 2**20, 2**12, 2**24
 # Flags that say which networks are trained, for config.json of launchers that write their own.
@@ -230,12 +242,14 @@ def training_config(dataset):
     return TrainingConfig(
         **{**usual, **given},
         seed=FLAGS.seed,
-        affinity_every=FLAGS.affinity_every,
-        affinity_kind=FLAGS.affinity_kind,
-        affinity_step=FLAGS.affinity_step,
-        affinity_window=tuple(launch.numbers('affinity_window', FLAGS.affinity_window)),
-        affinity_examples=FLAGS.affinity_examples,
-        affinity_split=FLAGS.affinity_split,
+        affinity=Measurement(
+            every=FLAGS.affinity_every,
+            kind=FLAGS.affinity_kind,
+            step=FLAGS.affinity_step,
+            window=tuple(launch.numbers('affinity_window', FLAGS.affinity_window)),
+            examples=FLAGS.affinity_examples,
+            split=FLAGS.affinity_split,
+        ),
         weighting=make_weighting(FLAGS.weighting),
         mesh=mesh(),
         if_not_finite=FLAGS.if_not_finite,

@@ -11,11 +11,13 @@ groups gain, cost of the search. It took 18 minutes on two CPU cores that had ot
 
 leaves the exhaustive search out, and trains only what these methods ask for; with --dry_run it says
 how many networks that is, and how long it takes. An interrupted command goes on with
---workdir=FOLDER --resume; several commands with one --scores share the work.
+--workdir=FOLDER --resume; with --cluster=processes:4 other processes train, with --cluster=ray
+other machines.
 
     python -m experiments.compare_groupings --smaller=0.5 --budgets=1,1.5,2,2.5,3
 
-lets single tasks have an encoder of half the cost, as Standley et al. do.
+lets single tasks have an encoder of half the cost, as Standley et al. do. Their independent
+networks are equal_single_task: one a task, which cost the budget together.
 
     python -m experiments.compare_groupings --dataset=table --table=mine.csv --targets=a,b,c
 
@@ -24,16 +26,17 @@ does it for the columns of a table.
 
 from absl import flags
 
-from experiments import common, launch, methods
+from experiments import common, launch, methods, workers
 from tag_jax import comparison, grouping, report
 from tag_jax.runs import workdir
 
 # How the encoder of wide_all_in_one follows from the budget.
 WIDER = {'channels': common.wider_problem, 'cost': common.problem_of_cost}
 # Methods on other encoders, by names of their own.
-WIDE, SMALL = 'wide_all_in_one', 'small_single_task'
+WIDE, SMALL, EQUAL = 'wide_all_in_one', 'small_single_task', 'equal_single_task'
+OWN = (WIDE, SMALL, EQUAL)
 NAMES = [
-    *('all_in_one', WIDE, 'random_even', 'single_task', SMALL, 'tag', 'cosine_similarity'),
+    *('all_in_one', WIDE, 'random_even', 'single_task', SMALL, EQUAL, 'tag', 'cosine_similarity'),
     *('verify', 'hoa', 'esa', 'subsets', 'exhaustive', 'pessimal'),
 ]
 
@@ -49,11 +52,18 @@ flags.DEFINE_string(
     'The encoder of wide_all_in_one: channels for as many times the units as the budget (Fifty et '
     'al. 2021), cost for one as costly as it (Standley et al. 2020).',
 )
+flags.DEFINE_list(
+    'weightings',
+    [],
+    'Networks for all tasks that these task weightings train, beside the groups, such as '
+    'uncertainty,gradnorm,pcgrad,mgda_ub (Fifty et al. 2021, Figure 2).',
+)
 flags.DEFINE_bool(
     'dry_run', False, 'Say what the command would train, and how long that takes, and stop.'
 )
 common.define_comparison_flags()
 flags.adopt_module_key_flags(launch)
+flags.adopt_module_key_flags(workers)
 for name in (*common.COMPARISON_FLAGS, 'smaller'):
     flags.declare_key_flag(name)
 
@@ -63,9 +73,9 @@ FLAGS = flags.FLAGS
 def main():
     names = FLAGS.methods
     if names == ['all']:
-        names = [name for name in NAMES if FLAGS.smaller or name != SMALL]
+        names = [name for name in NAMES if FLAGS.smaller or name not in (SMALL, EQUAL)]
     for name in names:
-        if name not in (WIDE, SMALL):
+        if name not in OWN:
             methods.make(name)
     if SMALL in names and FLAGS.smaller is None:
         raise ValueError(f'{SMALL} needs a smaller encoder: give --smaller, or leave it out')
@@ -74,13 +84,18 @@ def main():
     budgets = common.budgets(dataset)
     config, problem = common.training_config(dataset), common.make_problem(dataset)
     sizes, smaller = common.sizes(dataset, problem)
-    wider = {}
-    if WIDE in names:
+    costs = {WIDE: {}, EQUAL: {}}
+    makers = {WIDE: wide, EQUAL: _share_of_a_task}
+    for name in set(makers) & set(names):
         for budget in budgets:
-            other = wide(dataset, budget)
-            wider[budget] = grouping.cost_of_encoder(other, problem, dataset)
-            sizes = {**sizes, wider[budget]: other}
-    own = {WIDE: lambda: grouping.all_in_one(wider), SMALL: lambda: grouping.single_task(smaller)}
+            other = makers[name](dataset, budget)
+            costs[name][budget] = grouping.cost_of_encoder(other, problem, dataset)
+            sizes = {**sizes, costs[name][budget]: other}
+    own = {
+        WIDE: lambda: grouping.all_in_one(costs[WIDE]),
+        SMALL: lambda: grouping.single_task(smaller),
+        EQUAL: lambda: grouping.single_task(costs[EQUAL]),
+    }
     chosen = [
         own[name]()._replace(name=name, options={}) if name in own else methods.make(name, smaller)
         for name in names
@@ -90,15 +105,17 @@ def main():
         one._replace(options={k: v for k, v in one.options.items() if k != 'smaller'})
         for one in chosen
     ]
-    comparison.check(problem, dataset, chosen, budgets, config, FLAGS.seeds, sizes)
-    options = {'seeds': FLAGS.seeds, 'sizes': sizes}
+    weightings = {name: common.make_weighting(name) for name in FLAGS.weightings}
+    options = {'seeds': FLAGS.seeds, 'sizes': sizes, 'weightings': weightings}
+    comparison.check(problem, dataset, chosen, budgets, config, **options)
     if FLAGS.dry_run:
         asked = problem, dataset, chosen, budgets, config
         print(report.dry_run_text(comparison.dry_run(*asked, **options)))
         return
     settings = {
         'methods': names,
-        'wider': FLAGS.wider if wider else None,
+        'wider': FLAGS.wider if costs[WIDE] else None,
+        'weightings': list(weightings),
         **common.comparison_settings(dataset, budgets, config),
     }
     folder = common.run_folder(f'compare_groupings_{dataset.name}')
@@ -109,7 +126,7 @@ def main():
     def on_outcome(outcome):
         workdir.append_record(folder / workdir.METRICS, outcome._asdict())
 
-    with launch.resumable(folder):
+    with launch.resumable(folder), workers.executor() as executor:
         found = comparison.compare_groupings(
             problem,
             dataset,
@@ -117,11 +134,17 @@ def main():
             budgets,
             config,
             scores=FLAGS.scores or folder / 'networks',
+            executor=executor,
             on_outcome=on_outcome,
             **options,
         )
         launch.record_command(folder)
         print(report.write_comparison(folder, found, problem.task_names, settings))
+
+
+def _share_of_a_task(dataset, budget):
+    """The problem whose encoder costs what a budget leaves for each task."""
+    return common.problem_of_cost(dataset, budget / len(dataset.tasks))
 
 
 if __name__ == '__main__':

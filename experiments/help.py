@@ -11,23 +11,36 @@ GROUPS = {
         *('if_not_finite', 'out', 'compilation_cache'),
     ),
     'What is asked': (
-        *('method', 'methods', 'budget', 'budgets', 'study', 'compare', 'wider', 'smaller'),
-        *('weighting', 'grid', 'learning_rates', 'tasks', 'attributes'),
+        *('method', 'methods', 'weightings', 'budget', 'budgets', 'study', 'task_sets'),
+        *('compare', 'wider', 'smaller', 'weighting', 'grid', 'learning_rates', 'retrain'),
+        *('tasks', 'attributes'),
     ),
     'Data': (
-        *('dataset', 'data_dir', 'image_size', 'num_validation', 'table', 'targets', 'inputs'),
-        *('leave_out', 'kinds', 'missing', 'split_column', 'delimiter', 'decimal', 'thousands'),
+        *('dataset', 'data_dir', 'image_size', 'num_validation', 'images_per_building'),
+        *(
+            'table',
+            'targets',
+            'inputs',
+            'leave_out',
+            'kinds',
+            'missing',
+            'split_column',
+            'delimiter',
+            'decimal',
+            'thousands',
+        ),
         *('encoding', 'comment'),
     ),
     'Networks': ('network', 'widths', 'width', 'size', 'dtype', 'pretrained'),
     'Training': (
         *('steps', 'batch_size', 'learning_rate', 'eval_every', 'patience', 'loss_reduction'),
+        'select_by',
     ),
     'Affinities': (
         *('affinity', 'affinity_every', 'affinity_kind', 'affinity_step', 'affinity_window'),
         *('affinity_examples', 'affinity_split'),
     ),
-    'Devices': ('mesh', 'coordinator', 'num_processes', 'process_id'),
+    'Devices': ('mesh', 'cluster', 'coordinator', 'num_processes', 'process_id'),
 }
 OTHERS = 'Of this command'
 WIDTH, INDENT = 100, 26

@@ -10,6 +10,7 @@ few minutes on two CPU cores.
     python -m experiments.multi_objective --tasks=all --methods=equal,mgda_ub,uncertainty
 
 does it for all eight tasks, with the radar chart (Figure 2). --methods=all takes every weighting.
+Learning rates, and the one way that is recommended, are chosen on the validation split.
 
     python -m experiments.multi_objective --tasks=all --methods=equal --tune_static=8
 
@@ -24,7 +25,8 @@ from absl import flags
 
 from experiments import common, launch, weightings
 from experiments.recipes import TABLE_FLAGS
-from tag_jax import multi_objective, numbers, report, scalarization, weighting
+from tag_jax import data, multi_objective, numbers, report, scalarization, weighting
+from tag_jax.grouping import identity
 from tag_jax.runs import workdir
 
 flags.DEFINE_list('tasks', 'left_digit,right_digit', 'Tasks of the dataset, or all.')
@@ -34,7 +36,11 @@ flags.DEFINE_list(
     f'Weightings, or all: {", ".join(weightings.WEIGHTINGS)}; {weightings.NUMBERED}.',
 )
 flags.DEFINE_integer('seeds', 5, 'Networks for each weighting.')
-flags.DEFINE_integer('grid', 7, 'Static weights between two tasks; 0 for none.')
+flags.DEFINE_integer(
+    'grid',
+    7,
+    'Static weights of two or three tasks, in multiples of 1 / (grid + 1); 0 for none.',
+)
 flags.DEFINE_integer(
     'tune_static',
     0,
@@ -42,12 +48,19 @@ flags.DEFINE_integer(
     'gradient norms, inverse losses, inverse roots of norms, then random ones. One of all static '
     'weights is chosen on validation.',
 )
+flags.DEFINE_bool(
+    'retrain',
+    False,
+    'Train again, with the chosen learning rates and to the last step, on training and validation '
+    'examples together, and test these networks.',
+)
 flags.DEFINE_list(
     'learning_rates', None, 'To choose from on validation, for each way; else --learning_rate.'
 )
 flags.adopt_module_key_flags(launch)
 for name in (
-    *('dataset', 'data_dir', 'image_size', 'num_validation', 'seed', 'steps', 'batch_size'),
+    *('dataset', 'data_dir', 'image_size', 'num_validation', 'images_per_building'),
+    *('seed', 'steps', 'batch_size'),
     *('learning_rate', 'eval_every', 'patience', 'network', 'widths', 'width', 'size', 'dtype'),
     *('loss_reduction', *TABLE_FLAGS, 'pretrained'),
     *('mesh', 'if_not_finite', 'compilation_cache'),
@@ -60,32 +73,46 @@ FLAGS = flags.FLAGS
 NARROW = (16, 8)
 
 
-def take_settings_of_paper(learning_rates):
-    """All tasks, and the learning rates that a paper searched, where no flag says otherwise."""
+def take_settings_of_paper(learning_rates, retrain=False):
+    """All tasks, and the search of a paper, where no flag says otherwise."""
     if FLAGS['tasks'].using_default_value:
         FLAGS['tasks'].value = ['all']
     if FLAGS.learning_rates is None and FLAGS.learning_rate is None:
         FLAGS['learning_rates'].value = learning_rates
+    if FLAGS['retrain'].using_default_value:
+        FLAGS['retrain'].value = retrain
 
 
-def propose(problem, dataset, config, total):
-    """The static weights that --tune_static asks for, `{name: {task: weight}}`."""
+def static_weights(names):
+    """The grid that --grid asks for; none for more than three tasks unless it is asked for.
+
+    The weights sum as in the paper where losses are averaged, to 1 / T: (1 / T) sum_t c_t L_t.
+    """
+    if not FLAGS.grid or (not 2 <= len(names) <= 3 and not FLAGS['grid'].present):
+        return {}
+    total = 1 / len(names) if common.takes_mean() else len(names)
+    return multi_objective.static_weights(names, FLAGS.grid, total)
+
+
+def retraining(dataset):
+    """The settings on training and validation examples together, if --retrain asks for it."""
+    if not FLAGS.retrain:
+        return None
+    both = data.append(dataset.train, dataset.validation)
+    return common.training_config(dataset._replace(train=both))
+
+
+def propose(problem, dataset, config):
+    """The static weights that --tune_static asks for, `{name: {task: weight}}`.
+
+    Equal ones are what `equal` minimises: the sum of the losses, or their mean.
+    """
     if not FLAGS.tune_static:
         return {}
+    total = 1 if common.takes_mean() else len(problem.task_names)
     scales = scalarization.measure_scales(problem, dataset.train, config)
     return scalarization.propose_weights(
         problem.task_names, scales, FLAGS.tune_static, total, config.seed
-    )
-
-
-def tell_choice(outcomes, rates):
-    """Prints which static weights were chosen, and how many networks it took."""
-    chosen = scalarization.choose(outcomes)
-    ways = sum(outcome.name.startswith(multi_objective.STATIC) for outcome in outcomes)
-    networks = ways * FLAGS.seeds * len(rates or [None])
-    print(
-        f'\nOf {ways} vectors of static weights, trained as {networks} networks, {chosen.name!r} '
-        f'has the lowest mean validation error ({chosen.validation_error.mean():.2f} %).'
     )
 
 
@@ -98,12 +125,10 @@ def main():
     if FLAGS.tasks != ['all']:
         dataset = dataset.only(FLAGS.tasks)
     names = tuple(dataset.tasks)
-    total = 1 if common.takes_mean() else len(names)
-    if FLAGS.grid and len(names) == 2:
-        ways = multi_objective.static_weights(names, FLAGS.grid, total) | ways
+    ways = static_weights(names) | ways
     problem = common.make_problem(dataset, NARROW)
     multi_objective.check(problem, dataset, ways, config, FLAGS.seeds, rates)
-    proposed = propose(problem, dataset, config, total)
+    proposed = propose(problem, dataset, config)
     ways = {
         name: functools.partial(weighting.fixed, weights) for name, weights in proposed.items()
     } | ways
@@ -119,6 +144,12 @@ def main():
         **common.settings_of_network(NARROW),
         'eval_every': config.eval_every,
         'patience': config.patience,
+        'retrain': FLAGS.retrain,
+        'loss_reduction': 'mean' if common.takes_mean() else 'sum',
+        'optimizer': identity.settings(config)['optimizer'],
+        'if_not_finite': config.if_not_finite,
+        'mesh': list(config.mesh),
+        'versions': identity.versions(),
         **({'static_weights': proposed} if proposed else {}),
     }
     folder = workdir.open_run(launch.run_folder(f'multi_objective_{dataset.name}'), settings)
@@ -131,12 +162,20 @@ def main():
         workdir.append_record(folder / workdir.METRICS, record)
 
     outcomes = multi_objective.compare(
-        problem, dataset, ways, config, FLAGS.seeds, rates, on_outcome
+        problem,
+        dataset,
+        ways,
+        config,
+        FLAGS.seeds,
+        rates,
+        on_outcome,
+        retraining(dataset),
     )
     launch.record_command(folder)
     print(report.write_multi_objective(folder, outcomes, names, settings))
     if proposed:
-        tell_choice(outcomes, rates)
+        networks = len(proposed) * FLAGS.seeds * len(rates or [None])
+        print(f'The {len(proposed)} static weights that were proposed took {networks} networks.')
     print(f'\nreport: {folder / report.REPORT}')
 
 

@@ -18,19 +18,20 @@ _GROUPING = (
     *('method', 'budget', 'resume', 'scores', 'affinity', 'smaller', 'weighting', 'coordinator'),
     *('num_processes', 'process_id', 'dry_run'),
 )
-_WEIGHTING = ('methods', 'seeds', 'grid', 'learning_rates', 'tasks')
+_WEIGHTING = ('methods', 'seeds', 'grid', 'learning_rates', 'tasks', 'retrain')
 
 
 # The learning rates that Sener & Koltun 2018 search over.
 SENER_RATES = ['1e-4', '5e-4', '1e-3', '5e-3', '1e-2', '5e-2']
 
 
-def run(dataset, learning_rates=None):
+def run(dataset, learning_rates=None, retrain=False):
     """Groups or weighs the tasks of a dataset.
 
     Args:
       dataset: its name.
       learning_rates: to choose from where tasks are weighed; None for that of the dataset alone.
+      retrain: whether networks train again on validation examples too, where tasks are weighed.
     """
     FLAGS['dataset'].value = dataset
     for name in ('dataset', *(_GROUPING if FLAGS.compare else _WEIGHTING)):
@@ -39,5 +40,5 @@ def run(dataset, learning_rates=None):
             raise ValueError(f'--{name} is of no use here {there} --compare')
     if not FLAGS.compare:
         return tag.main()
-    multi_objective.take_settings_of_paper(learning_rates)
+    multi_objective.take_settings_of_paper(learning_rates, retrain)
     return multi_objective.main()

@@ -5,6 +5,7 @@ Settings of the papers' datasets are the papers' own, in steps of the batch size
 
 import functools
 import math
+import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +20,12 @@ from tag_jax.data.celeb_a import TAG_ATTRIBUTES
 TABLE_FLAGS = (
     *('table', 'targets', 'inputs', 'kinds', 'split_column', 'leave_out', 'missing', 'delimiter'),
     *('decimal', 'thousands', 'encoding', 'comment'),
+)
+# The lists of buildings of Taskonomy for train, validation and test: our names, and those of the
+# authors' code.
+BUILDING_LISTS = (
+    ('train_buildings.txt', 'validation_buildings.txt', 'test_buildings.txt'),
+    ('train_models.txt', 'val_models.txt', 'test_models.txt'),
 )
 DTYPES = {'float32': None, 'bfloat16': jnp.bfloat16}
 
@@ -73,6 +80,11 @@ def _decoder(encoder, outputs, shape):
     return functools.partial(models.XceptionDecoder, encoder.channels, outputs)
 
 
+def _plain_decoder(encoder, outputs, shape):
+    del shape
+    return functools.partial(models.PlainDecoder, encoder.channels, outputs)
+
+
 NETWORKS = {
     'mlp': Network(lambda s, units: functools.partial(models.MLP, math.prod(s), units), _linear),
     'lenet': Network(lambda s, units: functools.partial(models.LeNet, s), _linear),
@@ -80,6 +92,9 @@ NETWORKS = {
     'resnet18': Network(lambda s, u: functools.partial(models.CelebAResNet18, s[:2]), _linear),
     'pspnet': Network(lambda s, u: functools.partial(models.resnet50, output_stride=8), _pyramid),
     'xception': Network(lambda s, u: models.Xception, _decoder),
+    'xception_plain': Network(
+        lambda s, u: functools.partial(models.Xception, 512, 8, later=True), _plain_decoder
+    ),
     'resnet18_maps': Network(
         lambda s, u: functools.partial(models.resnet18, output_stride=16), _decoder
     ),
@@ -134,6 +149,7 @@ def _standley(size, batch_size):
         'eval_every': epoch,
         'patience': 0,
         'learning_rate': 0.2,
+        'select_by': 'loss',
         'optimizer': functools.partial(plateau_sgd, steps=epoch),
     }
 
@@ -217,9 +233,20 @@ def _cityscapes(flags):
 
 def _taskonomy(flags):
     """The dataset in --data_dir, with its three lists of buildings."""
-    folder = _data_dir(flags)
-    lists = [f'{folder}/{name}_buildings.txt' for name in ('train', 'validation', 'test')]
-    return data.taskonomy(folder, *lists, **_image_size(flags, 1))
+    folder, options = pathlib.Path(_data_dir(flags)).expanduser(), _image_size(flags, 1)
+    lists = [[folder / name for name in names] for names in BUILDING_LISTS]
+    found = [paths for paths in lists if all(path.exists() for path in paths)]
+    if not found:
+        raise ValueError(
+            f'{folder} has no lists of buildings: put there {", ".join(BUILDING_LISTS[0])}, or '
+            f'{", ".join(BUILDING_LISTS[1])}, with the name of a building a line; Fifty et al. '
+            'publish the latter with their code, github.com/google-research/google-research in '
+            'tag/taskonomy'
+        )
+    most = flags.images_per_building
+    if most < 0:
+        raise ValueError(f'--images_per_building must be at least 0, for all, not {most}')
+    return data.taskonomy(folder, *found[0], most_images=most or None, **options)
 
 
 _SENER = {'epochs': 100, 'every': 30, 'learning_rate': 1e-2}
@@ -268,6 +295,10 @@ DATASETS = {
         pretrained=True,
     ),
     'taskonomy': Recipe(
-        _taskonomy, ('data_dir', 'image_size'), 'xception', _standley, mean_loss=True
+        _taskonomy,
+        ('data_dir', 'image_size', 'images_per_building'),
+        'xception',
+        _standley,
+        mean_loss=True,
     ),
 }

@@ -13,12 +13,13 @@ selects for another budget without measuring again.
     python -m experiments.tag --method=exhaustive --scores=runs/networks
 
 finds groups in another way: here by training a network for every set of tasks. What is in that
-folder is not trained again, and several such commands share the work.
+folder is not trained again. With --cluster=processes:4 other processes train them, with
+--cluster=ray other machines.
 """
 
 from absl import flags
 
-from experiments import common, launch, methods, processes
+from experiments import common, launch, methods, processes, workers
 from tag_jax import grouping, parallel, report
 
 flags.DEFINE_string(
@@ -30,14 +31,15 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     'scores',
     None,
-    'Folder of the score table: the networks that searches train, for several runs and processes; '
-    'by default one in the workdir.',
+    'Folder of the score table: the networks that searches train, for several runs; by default one '
+    'in the workdir.',
 )
 flags.DEFINE_bool(
     'dry_run', False, 'Say what the command would train, and how long that takes, and stop.'
 )
 flags.adopt_module_key_flags(common)
 flags.adopt_module_key_flags(processes)
+flags.adopt_module_key_flags(workers)
 
 FLAGS = flags.FLAGS
 
@@ -62,8 +64,9 @@ def main():
         return
     common.tell_columns(dataset)
     folder = common.run_folder(f'{name}_{FLAGS.dataset}')
-    with processes.together(), launch.resumable(folder):
-        grouping.group_tasks(*asked, folder, FLAGS.resume, scores=FLAGS.scores, sizes=sizes)
+    with processes.together(), launch.resumable(folder), workers.executor() as executor:
+        options = {'scores': FLAGS.scores, 'sizes': sizes, 'executor': executor}
+        grouping.group_tasks(*asked, folder, FLAGS.resume, **options)
         if parallel.is_first():
             launch.record_command(folder)
             print(report.write(folder))

@@ -12,7 +12,9 @@ __version__ = '0.1.0'
 _SUBMODULES = (
     'affinity',
     'cells',
+    'cluster',
     'comparison',
+    'constant_loss',
     'data',
     'evaluation',
     'examples',

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.errors
@@ -12,8 +13,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from tag_jax import examples, gradients, models, objectives, parallel
+from tag_jax.constant_loss import constant_loss
 from tag_jax.data import Source, Split
 from tag_jax.problem import MultiTaskProblem, split_frozen, with_frozen, with_trailing_axes
+
+# What networks can be chosen by, the lower the better: the error of a task in percent; its mean
+# loss as it is trained; that in percent of the loss of the best constant answer.
+CRITERIA = ('error', 'loss', 'relative_loss')
+RELATIVE_LOSS = CRITERIA[2]
 
 # What a model and data that do not fit each other end in.
 _UNFIT = (TypeError, ValueError, flax.errors.FlaxError)
@@ -25,10 +32,12 @@ class PreparedSplit(NamedTuple):
     Attributes:
       examples: `examples.Examples`.
       references: what the metrics of some tasks need to know of the whole split.
+      constant_losses: `{task: loss}` of the best constant answers; empty where not asked for.
     """
 
     examples: examples.Examples
     references: Mapping[str, Any]
+    constant_losses: Mapping[str, float] = MappingProxyType({})
 
 
 def evaluate(
@@ -48,7 +57,7 @@ def evaluate(
       batch_size: examples a pass.
 
     Returns:
-      `{task: {'error': percent, ...}}`, as the problem's metrics name them.
+      `{task: {'error': percent, 'loss': mean loss, ...}}`; metrics of the problem name the rest.
     """
     prepared = split if isinstance(split, PreparedSplit) else prepare(problem, split)
     model_state, frozen = split_frozen(model_state)
@@ -78,34 +87,59 @@ def scores(
     Returns:
       A list of `{task: {'error': percent, ...}}`.
     """
-    size, mesh = prepared.examples.size, prepared.examples.mesh
-    devices = parallel.size(mesh, parallel.BATCH)
-    batch_size = -(-min(batch_size, size) // devices) * devices  # What is beyond does not count.
-    starts = range(0, size, batch_size)
-    rows = [np.arange(start, start + batch_size) for start in starts]
-    sums = []
-    windows = examples.windows(prepared.examples, [np.minimum(r, size - 1) for r in rows])
-    for wanted, (batch, places) in zip(rows, windows, strict=True):
-        counts = wanted < size
-        sums.append(_metric_sums(problem, networks, frozen, batch, places, counts, batching, mesh))
+    sums = _batch_sums(problem, networks, prepared, batch_size, batching, frozen)
     totals = jax.tree.map(
         lambda *parts: np.sum([np.asarray(part, np.float64) for part in parts], axis=0), *sums
     )
     return [
         {
-            task: _finished(
-                problem.tasks[task].metric,
-                jax.tree.map(lambda x, n=n: x[n], totals[task]),
-                prepared.references.get(task),
-            )
+            task: finished(problem, task, jax.tree.map(lambda x, n=n: x[n], totals[task]), prepared)
             for task in problem.task_names
         }
         for n in range(len(jax.tree.leaves(networks)[0]))
     ]
 
 
+def sums_of_batches(
+    problem: MultiTaskProblem, network: tuple[Any, Any], prepared: PreparedSplit, batch_size: int
+) -> list[dict[str, Any]]:
+    """The sums behind the metrics of a network, for each batch of a split.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      network: (params, model_state).
+      prepared: a `PreparedSplit`.
+      batch_size: neighbouring examples of a batch; over a mesh, up to a multiple of its devices.
+
+    Returns:
+      A list of `{task: sums}`; `finished` makes metrics of their total.
+    """
+    params, model_state = network
+    model_state, frozen = split_frozen(model_state)
+    one, frozen = parallel.place(prepared.examples.mesh, ((params, model_state), frozen))
+    networks = jax.tree.map(lambda x: x[None], one)
+    sums = _batch_sums(problem, networks, prepared, batch_size, 'unroll', frozen)
+    return [jax.tree.map(lambda x: x[0], found) for found in sums]
+
+
+def _batch_sums(problem, networks, prepared, batch_size, batching, frozen):
+    """`{task: sums [S, ...]}` for each batch of a split."""
+    size, mesh = prepared.examples.size, prepared.examples.mesh
+    devices = parallel.size(mesh, parallel.BATCH)
+    batch_size = -(-min(batch_size, size) // devices) * devices  # What is beyond does not count.
+    rows = [np.arange(start, start + batch_size) for start in range(0, size, batch_size)]
+    windows = examples.windows(prepared.examples, [np.minimum(r, size - 1) for r in rows])
+    return [
+        _metric_sums(problem, networks, frozen, batch, places, wanted < size, batching, mesh)
+        for wanted, (batch, places) in zip(rows, windows, strict=True)
+    ]
+
+
 def prepare(
-    problem: MultiTaskProblem, split: Split | Source, mesh: Mesh | None = None
+    problem: MultiTaskProblem,
+    split: Split | Source,
+    mesh: Mesh | None = None,
+    select_by: str = 'error',
 ) -> PreparedSplit:
     """Puts a split on the device, with what the metrics need to know of it as a whole.
 
@@ -115,12 +149,17 @@ def prepare(
       problem: a `MultiTaskProblem`.
       split: see `evaluate`.
       mesh: the devices on which it is to be, see `parallel`; None for one.
+      select_by: what networks are chosen by, of CRITERIA: for 'relative_loss' the losses of the
+        best constant answers are found as well.
 
     Raises:
-      ValueError: if a task cannot have the targets that it has there.
+      ValueError: if a task cannot have the targets that it has there, or losses cannot be relative.
     """
     found = examples.examples(problem, split, mesh)
-    return PreparedSplit(found, {} if found.source else _references(problem, found.batch))
+    references = {} if found.source else _references(problem, found.batch)
+    if select_by != RELATIVE_LOSS:
+        return PreparedSplit(found, references)
+    return PreparedSplit(found, references, constant_losses(problem, split))
 
 
 def check_split(problem: MultiTaskProblem, split: Split | Source, name: str) -> None:
@@ -256,6 +295,34 @@ def encoder_cost(problem: MultiTaskProblem, inputs: Any) -> int:
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), inputs)
     encode = lambda params, state, x: problem.represent(params, state, x, False, None)[0]
     return models.multiply_adds_of(encode, *problem.shapes, one)
+
+
+def constant_losses(problem: MultiTaskProblem, split: Split | Source) -> dict[str, float]:
+    """The losses of the best constant answers, `{task: loss}`.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      split: with its labels in memory.
+
+    Raises:
+      ValueError: if it is a `Source`, or an answer is right for all labels of a task.
+    """
+    if not examples.in_memory(split):
+        raise ValueError(
+            f"select_by='{RELATIVE_LOSS}' needs labels in memory, and this split is a data.Source: "
+            "take select_by='loss'"
+        )
+    batch = examples.as_batch(problem, split)
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), batch.inputs)
+    outputs = jax.eval_shape(problem.predict, *problem.shapes, one)
+    found = {}
+    for task, objective in problem.tasks.items():
+        target, mask = batch.labels(task)
+        try:
+            found[task] = constant_loss(objective, outputs[task].shape[1:], target, mask)
+        except ValueError as error:
+            raise ValueError(f'of the task {task!r}, {error}') from error
+    return found
 
 
 def _references(problem, batch):
@@ -395,8 +462,24 @@ def _finite(array):
     return not jnp.issubdtype(array.dtype, jnp.floating) or bool(np.isfinite(array).all())
 
 
-def _finished(metric, totals, reference):
-    return metric.finish(totals) if reference is None else metric.finish(totals, reference)
+def finished(
+    problem: MultiTaskProblem, task: str, totals: Any, prepared: PreparedSplit
+) -> dict[str, float]:
+    """The metrics of a task, with its mean loss, also in percent of that of a constant answer.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      task: its name.
+      totals: the total of its sums, see `sums_of_batches`.
+      prepared: the split.
+    """
+    metric, sums, (losses, labels) = problem.tasks[task].metric, *totals
+    reference = prepared.references.get(task)
+    constant = prepared.constant_losses.get(task)
+    found = metric.finish(sums) if reference is None else metric.finish(sums, reference)
+    loss = float(np.sum(losses) / max(labels, 1))
+    relative = {} if constant is None else {RELATIVE_LOSS: 100 * loss / constant}
+    return {**found, 'loss': loss, **relative}
 
 
 @functools.partial(jax.jit, static_argnames=('problem', 'batching', 'mesh'))
@@ -419,8 +502,21 @@ def _sums(problem, network, batch, counts):
     for task in problem.task_names:
         target, mask = batch.labels(task)
         mask &= with_trailing_axes(counts, mask.ndim)
-        results[task] = problem.tasks[task].metric.sums(outputs[task], target, mask)
+        losses = problem.tasks[task].loss(outputs[task], target)
+        sums = problem.tasks[task].metric.sums(outputs[task], target, mask)
+        results[task] = sums, _loss_sums(losses, mask)
     return results
+
+
+def _loss_sums(losses, mask):
+    """Sums of losses where there is a label, and the number of labels.
+
+    Rows of images stay apart: float32 loses digits in a sum over all of their pixels.
+    """
+    losses = losses.astype(jnp.promote_types(losses.dtype, jnp.float32))
+    mask = jnp.broadcast_to(with_trailing_axes(mask, losses.ndim), losses.shape)
+    axes = (0, *range(2, losses.ndim))
+    return jnp.sum(jnp.where(mask, losses, 0), axis=axes), jnp.sum(mask)
 
 
 @functools.partial(jax.jit, static_argnames='problem')

@@ -238,6 +238,19 @@ def task_losses(
     return jnp.stack([loss for loss, _, _ in results]), jnp.stack([on for _, on, _ in results])
 
 
+def mean_over_labels(losses: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The mean of losses where there is a label, 0 if there is none, and the number of labels.
+
+    Args:
+      losses: `[B, ...]`, one for each example, pixel or token.
+      mask: bool, `[B, ...]`, of as many axes or fewer.
+    """
+    losses = losses.astype(_at_least_float32(losses))
+    mask = jnp.broadcast_to(with_trailing_axes(mask, losses.ndim), losses.shape)
+    labels = jnp.sum(mask)
+    return jnp.sum(jnp.where(mask, losses, 0)) / jnp.maximum(labels, 1), labels
+
+
 def products(left: Any, right: Any) -> jax.Array:
     """Inner products between two stacks of gradients, accumulated in float32 or better.
 
@@ -459,10 +472,7 @@ def _task_loss(problem, task, head, model_state, representation, batch, key, tra
             f'the loss of {task!r} must be one number for each example (or pixel), '
             f'{list(target.shape)}: its shape is {list(losses.shape)}'
         )
-    losses = losses.astype(_at_least_float32(losses))
-    mask = jnp.broadcast_to(with_trailing_axes(mask, losses.ndim), losses.shape)
-    labels = jnp.sum(mask)
-    mean = jnp.sum(jnp.where(mask, losses, 0)) / jnp.maximum(labels, 1)
+    mean, labels = mean_over_labels(losses, mask)
     return mean, labels > 0, state
 
 

@@ -2,21 +2,26 @@
 
 Every way trains one network for all tasks, over several seeds and learning rates; beside them stand
 a network for each task alone. Learning rates are chosen on the validation split; on the test split
-only the networks of the chosen ones are evaluated, once.
+only the networks of the chosen ones are evaluated, once. Whatever else is searched, such as static
+weights or the alpha of GradNorm, is a way of its own here, and `searched` chooses among them, on
+validation as well.
 """
 
 import dataclasses
+import functools
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tag_jax import evaluation, parallel, weighting
-from tag_jax.data import Dataset
+from tag_jax.data import Dataset, append
 from tag_jax.problem import MultiTaskProblem
 from tag_jax.training import (
     NetworkPlan,
+    TrainedNetwork,
     TrainingConfig,
     check_devices,
     check_seeds,
@@ -25,6 +30,7 @@ from tag_jax.training import (
 
 SINGLE_TASK = 'single task'
 STATIC = 'static weight'  # how the names of static weightings begin
+_MOST_STATIC = 200
 
 
 class Outcome(NamedTuple):
@@ -37,6 +43,9 @@ class Outcome(NamedTuple):
       test_error: `[S, T]`, percent.
       metrics: `{task: {name: [S]}}` on the test split, in natural units.
       seconds: wall time of training, all seeds and learning rates together.
+      training_seconds: wall time of training one network at the chosen rate, evaluations included
+        and compilation not; for single tasks, of one each. Networks that train side by side share
+        the time. NaN where every network was evaluated once only.
     """
 
     name: str
@@ -45,6 +54,7 @@ class Outcome(NamedTuple):
     test_error: np.ndarray
     metrics: Mapping[str, Mapping[str, np.ndarray]]
     seconds: float
+    training_seconds: float = math.nan
 
 
 def compare(
@@ -55,6 +65,7 @@ def compare(
     seeds: int = 5,
     learning_rates: Sequence[float] | None = None,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+    retraining: TrainingConfig | None = None,
 ) -> tuple[Outcome, ...]:
     """Trains networks with every weighting, and each task alone.
 
@@ -66,6 +77,10 @@ def compare(
       seeds: networks for each weighting and learning rate.
       learning_rates: to choose from for each way; None for that of the config.
       on_outcome: called with each outcome as it is known.
+      retraining: to train again with the chosen learning rates, on the training and the validation
+        examples together, to the last step, and to evaluate these networks (Supplement C.3): the
+        settings for so many examples, whose learning rate and weighting do not count. None to
+        evaluate the networks that were chosen among.
 
     Returns:
       The outcomes: the single tasks first, then the weightings in their order.
@@ -75,7 +90,10 @@ def compare(
       FloatingPointError: if a loss is not finite.
     """
     rates = check(problem, dataset, weightings, config, seeds, learning_rates)
-    test = evaluation.prepare(problem, dataset.test, parallel.make_mesh(config.mesh))
+    both = None if retraining is None else append(dataset.train, dataset.validation)
+    test = evaluation.prepare(
+        problem, dataset.test, parallel.make_mesh(config.mesh), config.select_by
+    )
     alone = [(task,) for task in problem.task_names]
     ways = {SINGLE_TASK: (weighting.equal, alone)}
     ways |= {name: (make, [problem.task_names]) for name, make in weightings.items()}
@@ -83,7 +101,13 @@ def compare(
     for name, (make, groups) in ways.items():
         now = dataclasses.replace(config, weighting=make)
         networks = _trained(problem, dataset, now, name, groups, seeds, rates)
-        outcomes.append(_outcome(problem, test, now, name, groups, networks))
+        chosen = _chosen(networks, groups, config.select_by)
+        tested = networks
+        if retraining is not None:
+            again = dataclasses.replace(retraining, weighting=make)
+            splits = both, dataset.validation
+            tested = _trained_again(problem, splits, again, name, chosen, seeds)
+        outcomes.append(_outcome(problem, test, now, name, chosen, networks, tested))
         on_outcome(outcomes[-1])
     return tuple(outcomes)
 
@@ -125,72 +149,172 @@ def check(
     return rates
 
 
-def static_weights(
-    task_names: Sequence[str], points: int, total: float = 2.0
-) -> dict[str, Callable[[], Any]]:
-    """Static weightings on a grid over two tasks: c^t of the paper's grid search.
+def searched(outcomes: Sequence[Outcome]) -> dict[str, tuple[Outcome, int]]:
+    """Chooses on validation among ways that differ in a number only.
 
     Args:
-      task_names: two names.
-      points: how many, evenly between all weight on one task and all on the other.
-      total: what the weights sum to: 2, so that the middle is the sum of the losses, or 1, so that
-        it is their mean.
+      outcomes: from `compare`. Static weights are of one kind, and so are ways whose names differ
+        behind a colon, as gradnorm:0.5 and gradnorm:1 (and gradnorm without one) do.
+
+    Returns:
+      `{kind: (outcome with the lowest mean validation error, how many there are)}`, of kinds with
+      several.
+    """
+    kinds = {}
+    for outcome in outcomes:
+        static = outcome.name.startswith(STATIC)
+        kind = STATIC if static else outcome.name.partition(':')[0]
+        kinds.setdefault(kind, []).append(outcome)
+    return {kind: (best(found), len(found)) for kind, found in kinds.items() if len(found) > 1}
+
+
+def best(outcomes: Sequence[Outcome]) -> Outcome:
+    """The outcome with the lowest mean validation error.
+
+    Args:
+      outcomes: from `compare`.
+    """
+    return min(outcomes, key=lambda outcome: outcome.validation_error.mean())
+
+
+def static_weights(
+    task_names: Sequence[str], points: int, total: float | None = None
+) -> dict[str, Callable[[], Any]]:
+    """Static weightings on a grid: c^t of the paper's grid search, all above 0.
+
+    Args:
+      task_names: T names, two or more.
+      points: shares are multiples of 1 / (points + 1). Of two tasks there are so many ways to sum
+        to one, of three points (points - 1) / 2.
+      total: what the weights of a way sum to. By default T, so that equal shares are the sum of the
+        losses; 1 / T makes (1 / T) sum_t c_t L_t of them, which the paper minimises.
 
     Returns:
       `{name: () -> transform}`.
 
     Raises:
-      ValueError: if there are not two tasks, or less than one point or more than 99.
+      ValueError: if there is only one task, or no way or too many.
     """
-    if len(task_names) != 2 or not 1 <= points <= 99:
-        raise ValueError('a grid of static weights needs two tasks and 1 to 99 points')
-    shares = np.arange(1, points + 1) / (points + 1)
-    return {
-        f'{STATIC} {share:.2f}': (
-            lambda share=share: weighting.fixed(
-                dict(zip(task_names, (total * share, total * (1 - share)), strict=True))
-            )
+    size = len(task_names)
+    parts = points + 1
+    if size < 2 or not size <= parts or math.comb(points, size - 1) > _MOST_STATIC:
+        raise ValueError(
+            f'a grid of static weights needs two tasks or more, and up to {_MOST_STATIC} ways to '
+            f'share 1 among them in multiples of 1 / (points + 1): {size} tasks and {points} '
+            'points are not that'
         )
-        for share in shares.tolist()
-    }
+    total = size if total is None else total
+    found = {}
+    # All ways to cut a row of parts into as many pieces as tasks.
+    for cuts in itertools.combinations(range(1, parts), size - 1):
+        shares = np.diff([0, *cuts, parts]) / parts
+        shown = shares[:-1] if size == 2 else shares  # The other one follows.
+        weights = dict(zip(task_names, (total * shares).tolist(), strict=True))
+        name = f'{STATIC} {", ".join(f"{share:.2f}" for share in shown)}'
+        found[name] = functools.partial(weighting.fixed, weights)
+    return found
+
+
+class _Timed(NamedTuple):
+    """A network, and the seconds that a step of it took; NaN where that is not known."""
+
+    network: TrainedNetwork
+    seconds_a_step: float
 
 
 def _trained(problem, dataset, config, name, groups, seeds, rates):
-    """Networks of one way, `{(tasks, learning rate): [S TrainedNetworks]}`."""
+    """Networks of one way, `{(tasks, learning rate): [S _Timed]}`."""
     found = {}
     for rate in rates:
         plans = [
             NetworkPlan(f'{name}, {"+".join(tasks)}, seed {seed}', tasks, config.seed + seed, rate)
             for tasks, seed in itertools.product(groups, range(seeds))
         ]
-        for network in train_networks(problem, dataset.train, dataset.validation, plans, config):
-            found.setdefault((network.plan.tasks, rate), []).append(network)
+        for one in _timed(problem, dataset.train, dataset.validation, plans, config):
+            found.setdefault((one.network.plan.tasks, rate), []).append(one)
     return found
 
 
-def _outcome(problem, test, config, name, groups, networks) -> Outcome:
-    """Chooses a learning rate for each group of tasks, and evaluates its networks."""
+def _trained_again(problem, splits, config, name, chosen, seeds):
+    """Networks of the chosen rates, which keep their last step: there is nothing to choose by."""
+    last = dataclasses.replace(config, eval_every=config.steps, patience=0)
+    plans = [
+        NetworkPlan(f'{name}, {"+".join(tasks)}, again {seed}', tasks, config.seed + seed, rate)
+        for (tasks, rate), seed in itertools.product(chosen, range(seeds))
+    ]
+    found = {}
+    for one in _timed(problem, *splits, plans, last):
+        found.setdefault((one.network.plan.tasks, one.network.plan.learning_rate), []).append(one)
+    return found
 
-    def validation_error(key):
-        errors = [scores['error'] for n in networks[key] for scores in n.validation.values()]
-        return np.mean(errors)
 
+def _timed(problem, train_split, validation_split, plans, config):
+    """Trained networks with the time of a step: the median over evaluations but the first.
+
+    Before the first one programs are compiled.
+    """
+    ends, seconds = {}, {}
+
+    def on_record(record):
+        if record.network in ends:
+            steps = record.step - ends[record.network]
+            seconds.setdefault(record.network, []).append(record.seconds / steps)
+        ends[record.network] = record.step
+
+    networks = train_networks(problem, train_split, validation_split, plans, config, on_record)
+    middle = lambda name: float(np.median(seconds[name])) if name in seconds else math.nan
+    return [_Timed(network, middle(network.plan.name)) for network in networks]
+
+
+def _chosen(networks, groups, select_by):
+    """For each group of tasks its key, with the learning rate of lowest validation error."""
+
+    def validation_score(key):
+        found = [x[select_by] for one in networks[key] for x in one.network.validation.values()]
+        return np.mean(found)
+
+    return [
+        min((key for key in networks if key[0] == tasks), key=validation_score) for tasks in groups
+    ]
+
+
+def _outcome(problem, test, config, name, chosen, networks, tested) -> Outcome:
+    """Evaluates networks of the chosen learning rates.
+
+    Args:
+      problem, config, name: of the way.
+      test: the prepared test split.
+      chosen: keys of `networks`, one a group of tasks.
+      networks: all that were trained, `{(tasks, learning rate): [S _Timed]}`.
+      tested: those to evaluate, by the same keys; the same or others.
+    """
     columns = {task: n for n, task in enumerate(problem.task_names)}
     seeds = len(next(iter(networks.values())))
-    validation, tested = np.empty((2, seeds, len(columns)))
+    validation, errors = np.empty((2, seeds, len(columns)))
     metrics = {task: {} for task in columns}
-    chosen = []
-    for tasks in groups:
-        best = min((key for key in networks if key[0] == tasks), key=validation_error)
-        chosen.append(best[1])
-        for row, network in enumerate(networks[best]):
+    for key in chosen:
+        for row, (before, after) in enumerate(zip(networks[key], tested[key], strict=True)):
+            network = after.network
             scores = evaluation.evaluate(
                 problem, network.params, network.model_state, test, config.batch_size
             )
-            for task in tasks:
-                validation[row, columns[task]] = network.validation[task]['error']
-                tested[row, columns[task]] = scores[task]['error']
+            for task in key[0]:
+                validation[row, columns[task]] = before.network.validation[task]['error']
+                errors[row, columns[task]] = scores[task]['error']
                 for measure, value in scores[task].items():
                     metrics[task].setdefault(measure, np.full(seeds, np.nan))[row] = value
-    seconds = sum(network.seconds for found in networks.values() for network in found)
-    return Outcome(name, tuple(chosen), validation, tested, metrics, seconds)
+    all_of_them = [one for found in networks.values() for one in found]
+    if tested is not networks:
+        all_of_them += [one for found in tested.values() for one in found]
+    return Outcome(
+        name,
+        tuple(rate for _, rate in chosen),
+        validation,
+        errors,
+        metrics,
+        math.fsum(one.network.seconds for one in all_of_them),
+        math.fsum(
+            float(np.mean([one.seconds_a_step * one.network.steps for one in networks[key]]))
+            for key in chosen
+        ),
+    )

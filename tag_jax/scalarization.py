@@ -2,7 +2,7 @@
 
 `measure_scales` looks at a few batches where training begins, `propose_weights` makes as many
 vectors of weights as there are runs for, `multi_objective.compare` trains with each of them, and
-`choose` takes one by its validation errors.
+`multi_objective.searched` chooses one by its validation errors.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import numpy as np
 
 from tag_jax import examples, gradients
 from tag_jax.data import Source, Split
-from tag_jax.multi_objective import STATIC, Outcome
+from tag_jax.multi_objective import STATIC
 from tag_jax.problem import MultiTaskProblem
 from tag_jax.training import TrainingConfig, batch_rows
 
@@ -143,21 +143,3 @@ def propose_weights(
         )
         for name, weights in list(proposed.items())[:count]
     }
-
-
-def choose(outcomes: Sequence[Outcome]) -> Outcome:
-    """Chooses static weights by the mean validation error over seeds and tasks.
-
-    Args:
-      outcomes: from `multi_objective.compare`; those of other weightings do not count.
-
-    Returns:
-      The outcome of the chosen ones.
-
-    Raises:
-      ValueError: if none of the outcomes has static weights.
-    """
-    static = [outcome for outcome in outcomes if outcome.name.startswith(STATIC)]
-    if not static:
-        raise ValueError(f'there is nothing to choose from: no outcome is called {STATIC!r}')
-    return min(static, key=lambda outcome: outcome.validation_error.mean())

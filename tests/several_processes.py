@@ -18,7 +18,7 @@ from small import TASKS, make_problem, make_split
 from experiments import launch, processes
 from tag_jax import evaluation, examples, parallel, training
 from tag_jax.data import Source, Split
-from tag_jax.training import NetworkPlan, TrainingConfig
+from tag_jax.training import Measurement, NetworkPlan, TrainingConfig
 
 PLAN = NetworkPlan('a', tuple(TASKS), 0, 1e-2, True)
 CONFIG = TrainingConfig(
@@ -26,7 +26,7 @@ CONFIG = TrainingConfig(
     batch_size=32,
     learning_rate=1e-2,
     eval_every=4,
-    affinity_every=2,
+    affinity=Measurement(every=2),
     slots=1,
     patience=0,
 )

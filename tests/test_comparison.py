@@ -5,13 +5,18 @@ import numpy as np
 import pytest
 from small import TASKS, make_problem
 
-from tag_jax import comparison, grouping, numbers, selection
+from tag_jax import comparison, grouping, numbers, selection, weighting
 from tag_jax.grouping import Searcher
 from tag_jax.runs import score_table
-from tag_jax.training import TrainingConfig
+from tag_jax.training import Measurement, TrainingConfig
 
 CONFIG = TrainingConfig(
-    steps=20, batch_size=64, learning_rate=1e-2, eval_every=4, affinity_every=4, slots=2
+    steps=20,
+    batch_size=64,
+    learning_rate=1e-2,
+    eval_every=4,
+    affinity=Measurement(every=4),
+    slots=2,
 )
 ALL = tuple(TASKS)
 METHODS = ('all_in_one', 'single_task', 'tag', 'cosine_similarity', 'hoa', 'esa', 'exhaustive')
@@ -51,7 +56,7 @@ def test_what_it_takes_is_foreseen(methods, problem, dataset, tmp_path):
     asked = problem, dataset, made(*methods), (2,), config
     foreseen = comparison.dry_run(*asked, seeds=2)
     (reference,) = [stage for stage in foreseen.stages if stage.what.endswith('the time of')]
-    assert (reference.networks, reference.steps) == (2, config.steps + 1)
+    assert (reference.networks, reference.steps) == (2, config.steps)
     comparison.compare_groupings(*asked, seeds=2, scores=tmp_path)
     with score_table.ScoreTable(tmp_path, {}) as book:
         steps = sum(row['steps_taken'] for row in book.rows())
@@ -59,6 +64,30 @@ def test_what_it_takes_is_foreseen(methods, problem, dataset, tmp_path):
     assert 0 < steps <= sum(stage.networks * stage.steps for stage in known)
     if 'exhaustive' in methods:
         assert steps == sum(stage.networks * stage.steps for stage in known)
+
+
+def test_weightings_stand_among_the_methods(problem, dataset, compared):
+    """Each is a network for all tasks, at the cost of its training; a plain sum is all in one."""
+    asked = {'pcgrad': weighting.pcgrad, 'sum': weighting.equal}
+    found = comparison.compare_groupings(
+        problem, dataset, made('tag'), (2,), CONFIG, seeds=1, weightings=asked
+    )
+    plain, other = outcome(found, 'sum'), outcome(found, 'pcgrad')
+    assert (plain.steps, other.steps) == (1, 1)
+    assert plain.groups == other.groups == (ALL,)
+    assert plain.seconds > 0
+    assert plain.test_error == pytest.approx(outcome(compared, 'all_in_one').test_error, rel=1e-5)
+    config = dataclasses.replace(CONFIG, weighting=weighting.pcgrad)
+    alone = grouping.group_tasks(problem, dataset, 1, grouping.all_in_one(), config)
+    assert other.test_error == pytest.approx(alone.total_test_error, rel=1e-5)
+    foreseen = comparison.dry_run(
+        problem, dataset, made('tag'), (2,), CONFIG, seeds=2, weightings=asked
+    )
+    assert [s.networks for s in foreseen.stages if s.what.endswith('weighed')] == [4]
+    with pytest.raises(ValueError, match="two methods of a comparison are called 'tag'"):
+        comparison.compare_groupings(
+            problem, dataset, made('tag'), (2,), CONFIG, weightings={'tag': weighting.equal}
+        )
 
 
 def test_searches_cost_what_they_would_have_trained(compared):
@@ -109,24 +138,29 @@ def test_without_the_exhaustive_search_only_what_is_asked_for_is_trained(
 
 def test_encoders_of_other_sizes_take_part(problem, dataset):
     """Single tasks on a smaller encoder, all tasks on a wider one; budgets in their costs."""
-    small, wide = make_problem(widths=(8, 8)), make_problem(widths=(32, 16))
-    cost, high = (grouping.cost_of_encoder(one, problem, dataset) for one in (small, wide))
+    others = [make_problem(widths=widths) for widths in ((8, 8), (32, 16), (6, 8))]
+    found = (grouping.cost_of_encoder(one, problem, dataset) for one in others)
+    sizes = dict(zip(found, others, strict=True))
+    cost, high, least = sizes
+    small = sizes[cost]
     small_single_task = grouping.single_task(smaller=cost)._replace(name='small_single_task')
     methods = [
         *made('all_in_one', 'tag'),
         grouping.all_in_one(wider={1.6: high})._replace(name='wide_all_in_one', options={}),
+        grouping.single_task(smaller={1.6: least})._replace(name='equal_single_task', options={}),
         small_single_task._replace(options={}),
         grouping.hoa(smaller=cost),
         grouping.exhaustive(smaller=cost),
     ]
     found = comparison.compare_groupings(
-        problem, dataset, methods, (1.6,), CONFIG, seeds=1, sizes={cost: small, high: wide}
+        problem, dataset, methods, (1.6,), CONFIG, seeds=1, sizes=sizes
     )
     hoa, exhaustive = (method.displayed for method in methods[-2:])
     assert exhaustive == f'exhaustive(smaller={cost:g})'
     costs = {one.method: one.cost for one in found.outcomes}
     assert costs['all_in_one'] == costs['tag'] == 1
     assert costs['small_single_task'] == pytest.approx(3 * cost)
+    assert costs['equal_single_task'] == pytest.approx(3 * least) != 3 * cost
     assert costs['wide_all_in_one'] == high > 2
     assert all(costs[method] <= 1.6 for method in ('random', hoa, exhaustive))
     (best,) = (one for one in found.outcomes if one.method == exhaustive)
@@ -218,6 +252,10 @@ def test_affinities_predict_the_mean_over_the_other_members(problem, dataset):
             'networks of cost 2 are asked for: give their problem with sizes={2: problem}',
         ),
         ({'methods': [grouping.all_in_one(wider={3: 2.0})]}, 'no wider encoder for the budget 2'),
+        (
+            {'methods': [grouping.single_task(smaller={3: 0.5})]},
+            'no smaller encoder for the budget 2',
+        ),
         ({'methods': [grouping.single_task(smaller=0.5)]}, 'networks of cost 0.5 are asked for'),
     ],
 )

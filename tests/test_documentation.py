@@ -262,6 +262,7 @@ def test_no_snippet_of_a_page_is_left_out():
         'budgets.md',
         'frozen.md',
         'grouping.md',
+        'larger.md',
         'methods.md',
         'runs.md',
         'your_model.md',

@@ -181,7 +181,9 @@ def test_metrics_need_only_sums_and_a_finish():
     split = Split(np.array([[1.0], [-1], [2], [3]], np.float32), {'a': np.array([1, 0, 0, 1])})
     params, state = problem.init(jax.random.key(0))
     evaluation.check_split(problem, split, 'test')
-    assert evaluation.evaluate(problem, params, state, split, 3) == {'a': {'error': 25}}
+    assert evaluation.evaluate(problem, params, state, split, 3) == {
+        'a': {'error': 25, 'loss': 2.25}
+    }
 
 
 def with_loss(problem, task, loss):

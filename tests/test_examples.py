@@ -7,10 +7,10 @@ from small import TASKS, make_split
 
 from tag_jax import evaluation, examples, grouping, training
 from tag_jax.data import Source, Split
-from tag_jax.training import NetworkPlan, TrainingConfig
+from tag_jax.training import Measurement, NetworkPlan, TrainingConfig
 
 CONFIG = TrainingConfig(
-    steps=8, batch_size=32, learning_rate=1e-2, eval_every=4, affinity_every=2, slots=2
+    steps=8, batch_size=32, learning_rate=1e-2, eval_every=4, affinity=Measurement(every=2), slots=2
 )
 
 
@@ -54,7 +54,7 @@ def test_networks_are_the_same_from_memory_and_from_a_source(
         NetworkPlan('b', tasks[:2], 1, 1e-2, True),
         NetworkPlan('c', tasks[1:], 0, 1e-2, True),
     ]
-    config = dataclasses.replace(CONFIG, affinity_split=where)
+    config = CONFIG.measuring(split=where)
     held = training.train_networks(problem, *splits, plans, config)
     read = training.train_networks(problem, *map(read_from, splits), plans, config)
     for one, other in zip(held, read, strict=True):

@@ -13,7 +13,9 @@ from sklearn.datasets import load_wine
 from tag_jax import comparison, data, grouping, objectives, problem, training, weighting
 from tag_jax.grouping import Method, Proposal, Stage
 
-CONFIG = training.TrainingConfig(steps=40, batch_size=32, eval_every=10, affinity_every=10)
+CONFIG = training.TrainingConfig(
+    steps=40, batch_size=32, eval_every=10, affinity=training.Measurement(every=10)
+)
 
 
 class Encoder(nn.Module):
@@ -262,7 +264,11 @@ def test_an_objective_and_a_weighting_of_ones_own(wine):
         return weighting.weighting('gentle', rule)
 
     config = training.TrainingConfig(
-        steps=40, batch_size=32, eval_every=10, affinity_every=10, weighting=gentle
+        steps=40,
+        batch_size=32,
+        eval_every=10,
+        affinity=training.Measurement(every=10),
+        weighting=gentle,
     )
     result = grouping.group_tasks(model, own, 2, config=config)
     assert 0 <= result.metrics['alcohol']['coverage'] <= 1

@@ -17,14 +17,14 @@ from launching import ENVIRONMENT, free_port
 from tag_jax import affinity, evaluation, parallel, training, weighting
 from tag_jax.data import Source
 from tag_jax.problem import Batch
-from tag_jax.training import NetworkPlan, TrainingConfig
+from tag_jax.training import Measurement, NetworkPlan, TrainingConfig
 
 CONFIG = TrainingConfig(
     steps=50,
     batch_size=32,
     learning_rate=1e-2,
     eval_every=10,
-    affinity_every=10,
+    affinity=Measurement(every=10),
     patience=0,
     weighting=weighting.mgda_ub,
     checkpoint_seconds=0,
@@ -83,7 +83,7 @@ def test_a_mesh_gives_what_one_device_does(problem, dataset, alone, mesh):
 )
 def test_batch_statistics_and_convolutions_lie_over_a_mesh(request, dataset, fixture, mesh):
     problem = request.getfixturevalue(fixture)
-    config = dataclasses.replace(CONFIG, steps=10, eval_every=5, affinity_every=5)
+    config = dataclasses.replace(CONFIG.measuring(every=5), steps=10, eval_every=5)
     over_mesh = dataclasses.replace(config, mesh=mesh)
     assert_alike(train(problem, dataset, over_mesh), train(problem, dataset, config))
 
@@ -152,7 +152,11 @@ def test_a_mesh_that_does_not_fit_is_refused(problem, dataset):
     config = dataclasses.replace(CONFIG, steps=10, mesh=(1, 4))
     train(problem, few, config)  # Only evaluated on 30.
     with pytest.raises(ValueError, match='30 examples cannot be split evenly over 4 devices'):
-        train(problem, few, dataclasses.replace(config, affinity_split='validation'))
+        train(
+            problem,
+            few,
+            config.measuring(split='validation'),
+        )
     for mesh in (0, (1, 0), (1, 2, 3), ('a', 1)):
         with pytest.raises(ValueError, match='mesh must be two numbers of devices'):
             dataclasses.replace(CONFIG, mesh=mesh)

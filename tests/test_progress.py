@@ -13,7 +13,7 @@ from small import TASKS
 
 from tag_jax import gradients, models, objectives, training, weighting
 from tag_jax.problem import Batch, from_nnx
-from tag_jax.training import NetworkPlan, TrainingConfig, slots
+from tag_jax.training import Measurement, NetworkPlan, TrainingConfig, slots
 
 ALL = tuple(TASKS)
 CONFIG = TrainingConfig(
@@ -21,7 +21,7 @@ CONFIG = TrainingConfig(
     batch_size=32,
     learning_rate=1e-2,
     eval_every=10,
-    affinity_every=10,
+    affinity=Measurement(every=10),
     patience=0,
     checkpoint_seconds=0,
 )

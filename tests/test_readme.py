@@ -86,6 +86,13 @@ def test_the_example_of_grouping_runs(problem, dataset, tmp_path, monkeypatch):
     assert names['result'].method == 'spectral'
 
 
+def test_the_example_of_an_executor_runs(problem, dataset):
+    config = TrainingConfig(steps=20, batch_size=64, eval_every=10)
+    names = {'grouping': grouping, 'problem': problem, 'dataset': dataset, 'config': config}
+    names = run_snippets(ROOT / 'docs' / 'larger.md', {**names, '__name__': '__main__'})
+    assert names['result'].method == 'hoa'
+
+
 def test_bringing_a_model_takes_under_thirty_lines():
     snippet = re.search(r'\[start:model\] -->\n```python\n(.*?)```', README, re.DOTALL)[1]
     statements = [line for line in snippet.splitlines() if line and not line.startswith('#')]

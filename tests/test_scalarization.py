@@ -87,20 +87,16 @@ def test_draws_cover_the_simplex_evenly():
     np.testing.assert_allclose(np.cov(draws.T), expected, atol=0.005)
 
 
-def test_the_choice_is_made_on_validation_alone_and_among_static_weights():
-    def outcome(name, validation, test):
-        errors = [np.full((3, 3), float(value)) for value in (validation, test)]
-        return multi_objective.Outcome(name, (0.1,), *errors, {}, 1.0)
-
-    static = multi_objective.STATIC
+def test_proposals_are_one_search():
+    """As `multi_objective.searched` and its reports see them."""
+    errors = np.ones((2, 3))
+    names = scalarization.propose_weights(NAMES, SCALES, 6)
     outcomes = [
-        outcome('mgda', 0, 0),
-        outcome(f'{static}s, b', 2, 1),
-        outcome(f'{static}s, a', 1, 9),
+        multi_objective.Outcome(name, (0.1,), n * errors, errors, {}, 1.0)
+        for n, name in enumerate(names)
     ]
-    assert scalarization.choose(outcomes) is outcomes[2]
-    with pytest.raises(ValueError, match='nothing to choose from'):
-        scalarization.choose(outcomes[:1])
+    ((kind, (chosen, count)),) = multi_objective.searched(outcomes[::-1]).items()
+    assert (kind, chosen.name, count) == (multi_objective.STATIC, next(iter(names)), 6)
 
 
 @pytest.mark.parametrize(

@@ -25,58 +25,46 @@ def test_rows_are_found_by_what_they_were_trained_as(tmp_path, kept):
     path = tmp_path / 'table' if kept else None
     with score_table.ScoreTable(path, SUBJECT) as table:
         assert table.find(specification('a')) is None
-        assert table.claim(specification('a'))
         table.add(specification('a'), result(a=1.5))
         table.add(specification('a', seed=1), result(a=2.5))
         assert table.find(specification('a'))['validation'] == {'a': {'error': 1.5}}
-        assert not table.claim(specification('a')), 'it is there already'
         assert [row['seed'] for row in table.rows()] == [0, 1]
     if kept:
         with score_table.ScoreTable(path, SUBJECT) as table:
             assert table.find(specification('a', seed=1))['validation'] == {'a': {'error': 2.5}}
 
 
-def in_another_process(path, code):
-    begin = f"""
+def test_what_does_not_last_is_not_written(tmp_path):
+    with score_table.ScoreTable(tmp_path, SUBJECT) as table:
+        table.add(specification('a'), result(a=1.5), lasting=False)
+        assert table.find(specification('a'))['cost'] == 1
+    with score_table.ScoreTable(tmp_path, SUBJECT) as table:
+        assert table.rows() == []
+
+
+@pytest.mark.parametrize('killed', [True, False])
+def test_one_process_at_a_time_has_a_table_open(tmp_path, killed):
+    """However it ends, the next one may open it."""
+    code = f"""
         from tag_jax.runs import score_table
-        table = score_table.ScoreTable({str(path)!r}, {SUBJECT})
-        one = lambda *tasks: {{'tasks': list(tasks), 'seed': 0}}
+        table = score_table.ScoreTable({str(tmp_path)!r}, {SUBJECT})
+        table.add({specification('a')}, {result(a=1.0)})
+        print('open', flush=True)
+        input()
+        table.close()
     """
-    code = textwrap.dedent(begin) + code
-    return subprocess.Popen(
-        [sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-
-
-def test_processes_share_the_work(tmp_path):
-    """A claim holds until its row is written, or its process is gone, however it went."""
+    command = [sys.executable, '-c', textwrap.dedent(code)]
+    pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'text': True}
+    with subprocess.Popen(command, **pipes) as other:
+        assert other.stdout.readline() == 'open\n'
+        with pytest.raises(ValueError, match='the score table .* is in use: wait until'):
+            score_table.ScoreTable(tmp_path, SUBJECT)
+        other.kill() if killed else other.communicate('\n')
+        other.wait(60)
     with score_table.ScoreTable(tmp_path, SUBJECT) as table:
-        assert table.claim(specification('a'))
-        code = 'print(table.claim(one("a")), table.claim(one("b")), flush=True); input()'
-        other = in_another_process(tmp_path, code)
-        assert other.stdout.readline().split() == ['False', 'True']
-        assert not table.claim(specification('b'))
-        other.kill()
-        other.communicate()
-        assert table.claim(specification('b'))
-        table.add(specification('a'), result(a=1.0))
-        other = in_another_process(tmp_path, 'print(table.find(one("a"))["cost"])')
-        assert other.communicate()[0].strip() == '1.0'
-
-
-def test_processes_may_open_a_new_score_table_together(tmp_path):
-    started = [in_another_process(tmp_path / 'new', 'print(len(table.rows()))') for _ in range(4)]
-    assert [process.communicate()[0].strip() for process in started] == ['0'] * 4
-
-
-def test_rows_of_other_processes_are_seen(tmp_path):
-    with score_table.ScoreTable(tmp_path, SUBJECT) as table:
-        table.add(specification('a'), result(a=1.0))
-        code = f'table.add(one("b"), {result(b=2.0)})'
-        in_another_process(tmp_path, code).communicate()
-        assert table.find(specification('b'))['test'] == {'b': {'error': 2.0}}
-        assert not table.claim(specification('b'))
-        assert len(table.rows()) == 2
+        assert [row['tasks'] for row in table.rows()] == [['a']]
+        with pytest.raises(ValueError, match='is in use'):
+            score_table.ScoreTable(tmp_path, SUBJECT)
 
 
 def test_a_row_that_a_crash_cut_off_is_no_row(tmp_path):

@@ -10,10 +10,15 @@ from tag_jax.data import Dataset
 from tag_jax.numbers import mean_and_error
 from tag_jax.runs import workdir
 from tag_jax.studies.result import within_targets
-from tag_jax.training import TrainingConfig
+from tag_jax.training import Measurement, TrainingConfig
 
 CONFIG = TrainingConfig(
-    steps=20, batch_size=64, learning_rate=1e-2, eval_every=4, affinity_every=4, slots=2
+    steps=20,
+    batch_size=64,
+    learning_rate=1e-2,
+    eval_every=4,
+    affinity=Measurement(every=4),
+    slots=2,
 )
 ALL = tuple(TASKS)
 
@@ -55,29 +60,92 @@ def test_validation_by_hand(study, problem, dataset):
     different = ~np.eye(3, dtype=bool)
     with comparison.training_seeds(problem, dataset, CONFIG, 2) as searches:
         pairs = [
-            [one.measured(affinity_split=split)[0].mean for split in ('train', 'validation')]
+            [one.measured(split=split)[0].mean for split in ('train', 'validation')]
             for one in searches
         ]
     alike = [np.corrcoef(*(matrix[different] for matrix in pair))[0, 1] for pair in pairs]
     assert correlations.rows[0][1] == pytest.approx(mean_and_error(alike))
-    assert [name for name, *_ in groups.rows] == ['training batches', 'validation batches']
+    assert [name for name, *_ in groups.rows] == [
+        'training batches', 'validation batches', 'validation batches, none alone',
+    ]  # fmt: skip
 
 
-def test_task_sets(tmp_path):
-    """Four tasks, two of them the same: in any set with both, they are partners."""
+def test_on_validation_the_diagonal_counts_as_for_tag(study, problem, dataset):
+    """Groups of the study are those of `tag` with the split in its config."""
+    found = study(studies.validation).comparison
+    chosen = {(one.method, one.seed): set(one.groups) for one in found.outcomes}
+    names = ('training batches', 'validation batches')
+    for name, split in zip(names, ('train', 'validation'), strict=True):
+        for seed in (0, 1):
+            config = dataclasses.replace(CONFIG, seed=seed).measuring(split=split)
+            alone = grouping.group_tasks(problem, dataset, 2, grouping.tag(), config)
+            groups = {group.tasks for group in alone.groups}
+            assert chosen[name, seed] == groups, (name, seed)
+
+
+@pytest.fixture(scope='module')
+def four():
+    """A problem and data of four tasks, two of them the same."""
     tasks = {**TASKS, 'radius again': TASKS['radius']}
     splits = []
     for seed, size in enumerate((512, 200, 200)):
         split = make_split(size, seed)
         twice = {**split.targets, 'radius again': split.targets['radius']}
         splits.append(split._replace(targets=twice))
-    found = studies.task_sets(
-        make_problem(tasks), Dataset('points', tasks, *splits), CONFIG, (2,), 1, count=4
-    )
+    return make_problem(tasks), Dataset('points', tasks, *splits)
+
+
+def test_task_sets(four):
+    """In any set with both of the tasks that are the same, they are partners."""
+    found = studies.task_sets(*four, CONFIG, (2,), 1, count=4)
     table, agreement = found.tables
     assert [name.count(',') for name, *_ in table.rows] == [2] * 4
     assert 0.3 <= agreement.rows[0][1] <= 1
     assert all(np.isfinite(row[1][0]) for row in table.rows)
+
+
+def test_named_sets_have_heat_maps(four):
+    """Sets of two, three and four tasks: the numbers by hand, and why some are missing."""
+    all_four = four[0].task_names
+    sets = [('radius', 'sign'), ALL, all_four]
+    found = studies.task_sets(*four, CONFIG, (2,), 2, sets=sets)
+    table, _, shared = found.tables
+    with comparison.training_seeds(*four, CONFIG, 2) as searches:
+        pair = [one.measured_in([('sign', 'radius')])[0].mean for one in searches]
+        whole = [one.measured()[0].mean for one in searches]
+    cells = {row[0]: row[1:] for row in table.rows}
+    assert cells['sign, radius'] == ('needs three tasks', 'needs four tasks')
+    assert cells[', '.join(ALL)][1] == 'needs four tasks'
+    for cell in cells[', '.join(all_four)]:
+        assert cell == pytest.approx((1, 0), abs=1e-5)
+    first, _, third, last = found.heat_maps
+    places = [all_four.index('sign'), all_four.index('radius')]
+    assert first.task_names == ('sign', 'radius')
+    np.testing.assert_allclose(
+        first.mean, np.mean([one[np.ix_(places, places)] for one in pair], axis=0), rtol=1e-5
+    )
+    np.testing.assert_allclose(last.mean, np.mean(whole, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(third.mean, last.mean, rtol=1e-4)
+    onto = {row[0]: row[1:] for row in shared.rows}
+    assert len(onto) == 3 * 2, 'all pairs of the second set are in the third'
+    source, target = places
+    expected = mean_and_error([one[source, target] for one in pair])
+    assert onto['sign onto radius'][0] == pytest.approx(expected, rel=1e-5)
+    assert onto['sign onto octant'][0] is None
+
+
+@pytest.mark.parametrize(
+    ('sets', 'sentence'),
+    [
+        ([], 'name at least one set of tasks, and none twice'),
+        ([('sign', 'radius'), ('radius', 'sign')], 'name at least one set of tasks'),
+        ([('sign',)], 'a set needs two tasks or more, and none twice: not sign'),
+        ([('sign', 'x')], "there is no task 'x' for a set: choose from sign, octant, radius"),
+    ],
+)
+def test_bad_sets(sets, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        studies.check_sets(ALL, sets)
 
 
 def test_hyperparameters_by_hand(study, problem, dataset):
@@ -206,6 +274,8 @@ def test_alike_within_targets():
 
 def test_what_is_written(tmp_path):
     table = studies.Table('A title', ('name', 'x'), (('a', (1.0, 0.25)), ('b', None), ('c', 2.0)))
+    assert report.studies.cell_text((1.0, 7.9e-17)) == '1 ± 0'
+    assert report.studies.cell_text((0.0, 2.5e-17)) == '0 ± 2.5e-17'
     text = report.write_study(tmp_path, 'early', studies.Study((table,)), {'dataset': 'letters'})
     assert '1 ± 0.25' in text
     assert text.endswith(f'report: {tmp_path}/report.html')

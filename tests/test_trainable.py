@@ -425,7 +425,7 @@ def test_a_lookahead_that_moves_what_the_optimizer_does_not_is_named(dataset):
     assert training.still_parameters(problem, masked) == ('first/bias', 'first/kernel')
     result = grouping.group_tasks(problem, dataset, 2, grouping.tag(), masked)
     assert 'does not move first/bias, first/kernel, and the steps that' in result.remarks[0]
-    along = dataclasses.replace(masked, affinity_step='optimizer')
+    along = masked.measuring(step='optimizer')
     result = grouping.group_tasks(problem, dataset, 2, grouping.tag(), along)
     assert not any('does not move' in remark for remark in result.remarks)
     for optimizer in (optax.adam, optax.lion, late):

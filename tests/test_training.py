@@ -12,12 +12,12 @@ from small import TASKS, make_split
 
 from tag_jax import affinity, evaluation, gradients, training
 from tag_jax.problem import Batch, from_nnx
-from tag_jax.training import NetworkPlan, TrainingConfig, slots
+from tag_jax.training import Measurement, NetworkPlan, TrainingConfig, slots
 from tag_jax.training import train as train_module
 
 ALL = tuple(TASKS)
 CONFIG = TrainingConfig(
-    steps=40, batch_size=32, learning_rate=1e-2, eval_every=20, affinity_every=10
+    steps=40, batch_size=32, learning_rate=1e-2, eval_every=20, affinity=Measurement(every=10)
 )
 
 
@@ -88,6 +88,15 @@ def test_a_network_is_the_same_whoever_trains_it(problem, dataset):
         assert left.validation == right.validation
 
 
+def test_compiling_is_not_training(problem, dataset):
+    """The first period counts as the second, where it took longer."""
+    records = []
+    config = dataclasses.replace(CONFIG, patience=0)
+    (network,) = train(problem, dataset, [plan('a')], config, on_record=records.append)
+    first, second, *rest = (record.seconds for record in records)
+    assert network.seconds == pytest.approx(min(first, second) + second + sum(rest))
+
+
 def test_what_one_worker_meets_ends_all(problem, dataset):
     def on_finish(network):
         raise OSError('the disk is full')
@@ -98,14 +107,10 @@ def test_what_one_worker_meets_ends_all(problem, dataset):
         train(problem, dataset, plans, config, on_finish=on_finish)
 
 
-def test_plans_can_be_denied(problem, dataset):
+def test_networks_need_not_be_kept(problem, dataset):
     config = dataclasses.replace(CONFIG, steps=20, slots=1, workers=2)
-    plans = [plan(name) for name in 'abcd']
     finished = []
-    found = train(problem, dataset, plans, config, claim=lambda one: one.name in 'bd')
-    assert [network.plan.name for network in found] == ['b', 'd']
-    assert train(problem, dataset, plans, config, claim=lambda one: False) == ()
-    kept = train(problem, dataset, plans[:1], config, on_finish=finished.append, keep=False)
+    kept = train(problem, dataset, [plan('a')], config, on_finish=finished.append, keep=False)
     assert kept == ()
     assert [network.plan.name for network in finished] == ['a']
 
@@ -113,7 +118,7 @@ def test_plans_can_be_denied(problem, dataset):
 @pytest.mark.parametrize('slots', [1, 3])
 def test_it_is_the_same_on_the_unrolled_road(convolutional_problem, dataset, slots):
     """Bitwise, with steps that are no multiple of the evaluations, whatever the slots."""
-    config = TrainingConfig(steps=7, batch_size=16, eval_every=3, affinity_every=3)
+    config = TrainingConfig(steps=7, batch_size=16, eval_every=3, affinity=Measurement(every=3))
     plans = [plan('a', seed=1), plan('b', ('sign',), learning_rate=0.1), plan('c', seed=2)]
     expected = train(convolutional_problem, dataset, plans, dataclasses.replace(config, slots=2))
     config = dataclasses.replace(config, slots=slots)
@@ -285,15 +290,16 @@ def test_how_affinities_are_measured_can_be_chosen(problem, dataset, monkeypatch
     """On both roads what the options say: here all of them at once, against a direct call."""
     monkeypatch.setattr(gradients, 'preferred_batching', lambda *arguments: road)
     config = dataclasses.replace(
-        CONFIG,
+        CONFIG.measuring(
+            every=1,
+            kind='first_order',
+            step='optimizer',
+            window=(0.05, 0.15),
+            examples=16,
+            split='validation',
+        ),
         steps=20,
         eval_every=10,
-        affinity_every=1,
-        affinity_kind='first_order',
-        affinity_step='optimizer',
-        affinity_window=(0.05, 0.15),
-        affinity_examples=16,
-        affinity_split='validation',
     )
     (network,) = train(problem, dataset, [plan('all', seed=4, measures_affinity=True)], config)
     np.testing.assert_array_equal(network.affinities.steps, [1, 2])
@@ -323,7 +329,7 @@ def test_how_affinities_are_measured_can_be_chosen(problem, dataset, monkeypatch
 
 
 def test_the_step_of_an_optimizer_that_looks_at_the_loss(problem, dataset):
-    config = dataclasses.replace(CONFIG, optimizer=on_plateau, affinity_step='optimizer')
+    config = dataclasses.replace(CONFIG.measuring(step='optimizer'), optimizer=on_plateau)
     (network,) = train(problem, dataset, [plan('all', measures_affinity=True)], config)
     assert np.isfinite(network.affinities.mean).all()
 
@@ -363,7 +369,7 @@ def test_measuring_does_not_change_training(problem, dataset):
 
 
 def test_convolutions_on_cpu_take_the_unrolled_road(convolutional_problem, dataset):
-    config = dataclasses.replace(CONFIG, steps=10, eval_every=5, affinity_every=5)
+    config = dataclasses.replace(CONFIG.measuring(every=5), steps=10, eval_every=5)
     plans = [plan('a', measures_affinity=True), plan('b', ('sign',), seed=1)]
     if jax.default_backend() == 'cpu':
         assert training.num_slots(convolutional_problem, 2, dataset.train.inputs, CONFIG) == 1
@@ -449,17 +455,10 @@ def test_networks_report_when_they_finish(problem, dataset):
         ('steps', 2.5),
         ('batch_size', -1),
         ('eval_every', 0),
-        ('affinity_every', 0),
         ('seed', -1),
         ('seed', 2**32),
         ('patience', -1),
         ('slots', 0),
-        ('affinity_examples', 0),
-        ('affinity_kind', 'exakt'),
-        ('affinity_step', 'adam'),
-        ('affinity_split', 'test'),
-        ('affinity_window', (0.5, 0.5)),
-        ('affinity_window', 0.5),
         ('learning_rate', 0.0),
         ('learning_rate', -1e-3),
         ('learning_rate', float('nan')),
@@ -472,9 +471,27 @@ def test_settings_out_of_range_are_named(name, value):
         TrainingConfig(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('every', 0),
+        ('examples', 0),
+        ('kind', 'exakt'),
+        ('step', 'adam'),
+        ('split', 'test'),
+        ('window', (0.5, 0.5)),
+        ('window', 0.5),
+    ],
+)
+def test_settings_of_measuring_out_of_range_are_named(name, value):
+    wanted = f'affinity.{name} must be .*, not {re.escape(repr(value))}'
+    with pytest.raises(ValueError, match=wanted):
+        Measurement(**{name: value})
+
+
 def test_a_window_without_a_measurement_is_refused():
-    with pytest.raises(ValueError, match='holds no multiple of affinity_every, 15: nothing would'):
-        TrainingConfig(steps=20, affinity_every=15, affinity_window=(0.8, 1.0))
+    with pytest.raises(ValueError, match='holds no multiple of affinity.every, 15: nothing would'):
+        TrainingConfig(steps=20, affinity=Measurement(every=15, window=(0.8, 1.0)))
 
 
 def test_numbers_of_numpy_become_numbers():
@@ -516,7 +533,7 @@ def test_schedules_work_as_users_of_optax_write_them(problem, dataset):
     # By hand, one step: at a rate of zero nothing moves, and at the next one something does.
     start, _ = problem.init(jax.random.split(jax.random.key(0))[0])
     for steps, moves in ((1, False), (2, True)):
-        brief = dataclasses.replace(config, steps=steps, eval_every=steps, affinity_every=1)
+        brief = dataclasses.replace(config.measuring(every=1), steps=steps, eval_every=steps)
         (network,) = train(problem, dataset, [plan('fast', learning_rate=0.05)], brief)
         pairs = zip(*map(jax.tree.leaves, (network.params, start)), strict=True)
         assert any(np.any(a != b) for a, b in pairs) == moves
@@ -532,11 +549,11 @@ def accumulating(rate):
 
 
 def test_the_step_of_an_optimizer_that_mostly_stands_still_is_not_measured(problem, dataset):
-    config = dataclasses.replace(CONFIG, optimizer=accumulating, affinity_step='optimizer')
+    config = dataclasses.replace(CONFIG.measuring(step='optimizer'), optimizer=accumulating)
     plans = [plan('all', measures_affinity=True)]
-    with pytest.raises(ValueError, match="affinity_step='optimizer' cannot be measured behind opt"):
+    with pytest.raises(ValueError, match="affinity.step='optimizer' cannot be measured behind opt"):
         train(problem, dataset, plans, config)
-    sgd = dataclasses.replace(config, affinity_step='sgd', steps=4, eval_every=4, affinity_every=4)
+    sgd = dataclasses.replace(config.measuring(step='sgd', every=4), steps=4, eval_every=4)
     (network,) = train(problem, dataset, plans, sgd)
     assert np.abs(network.affinities.mean).max() > 1e-4
 

@@ -36,7 +36,7 @@ def main():
 
 def train(problem, dataset, config, kind, seed=0):
     """One network on all tasks, trained with measurements of a kind or without."""
-    config = dataclasses.replace(config, affinity_kind='exact' if kind == WITHOUT else kind)
+    config = config.measuring(kind='exact' if kind == WITHOUT else kind)
     plan = training.NetworkPlan(
         'all', problem.task_names, seed, config.learning_rate, kind != WITHOUT
     )
@@ -54,7 +54,7 @@ def print_times(problem, dataset, config):
             if n:  # the first round compiles
                 seconds[kind].append(time.perf_counter() - began)
     plain = np.array(seconds[WITHOUT])
-    print(f'{config.steps} steps, measured every {config.affinity_every}; {WITHOUT} ', end='')
+    print(f'{config.steps} steps, measured every {config.affinity.every}; {WITHOUT} ', end='')
     print(f'{np.median(plain):.1f} s')
     for kind in affinity.KINDS:
         print(f'{kind:12} {np.median(np.array(seconds[kind]) / plain):6.2f}', flush=True)

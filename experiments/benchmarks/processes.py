@@ -3,11 +3,12 @@
     python -m experiments.benchmarks.processes --repeats=3
 
 trains the networks of an exhaustive search on MultiDigits, 255 of them with few steps each, from
-the start of the command to its end: in one process, as `python -m experiments.tag` does it; in two
-that share the work by a score table; and in two that hold half of the slots each, over a mesh. The
-ratios are of wall times, medians over the repeats.
+the start of the command to its end: in threads of one process, as `python -m experiments.tag` does
+it; by two worker processes; by Ray, where it is installed; and in two processes that hold half of
+the slots each, over a mesh. The ratios are of wall times, medians over the repeats.
 """
 
+import importlib.util
 import pathlib
 import socket
 import statistics
@@ -29,11 +30,12 @@ FLAGS = flags.FLAGS
 def main():
     ways = {
         'one process': lambda folder: [[f'--workdir={folder}']],
-        'two with one score table': lambda folder: [
-            [f'--workdir={folder}/{n}', f'--scores={folder}/scores'] for n in range(2)
-        ],
+        'two workers': lambda folder: [[f'--workdir={folder}', '--cluster=processes:2']],
+        'Ray': lambda folder: [[f'--workdir={folder}', '--cluster=ray']],
         'two over a mesh': over_a_mesh,
     }
+    if importlib.util.find_spec('ray') is None:
+        del ways['Ray']
     seconds = {name: [] for name in ways}
     for _ in range(FLAGS.repeats):
         for name, flags_of in ways.items():

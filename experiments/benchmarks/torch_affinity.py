@@ -26,7 +26,7 @@ def calls(name, batch):
     """
     inputs, targets = torch_encoders.arrays(batch)
     encoder, heads = torch_encoders.network(name, inputs, [2] * len(targets))
-    optimizer = torch.weighting.Adam([*encoder.parameters(), *heads.parameters()], lr=RATE)
+    optimizer = torch.optim.Adam([*encoder.parameters(), *heads.parameters()], lr=RATE)
     params = dict(encoder.named_parameters())
 
     def losses(representation):

@@ -25,7 +25,7 @@ def measure(size, batch, rounds):
     """
     images, targets = torch_encoders.arrays(batch)
     encoder, heads = torch_encoders.network('small', images, [10] * size)
-    optimizer = torch.weighting.Adam([*encoder.parameters(), *heads.parameters()], lr=1e-3)
+    optimizer = torch.optim.Adam([*encoder.parameters(), *heads.parameters()], lr=1e-3)
     aggregator, cross_entropy = MGDA(), nn.CrossEntropyLoss()
 
     def losses():

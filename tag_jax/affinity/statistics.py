@@ -165,19 +165,26 @@ def contrast(summary: AffinitySummary, weights: ArrayLike) -> Contrast:
     return Contrast(float(over(summary.mean)), float(error), max(1, 2 * (known - 1) // 3))
 
 
-def margin(affinity: ArrayLike) -> np.ndarray:
+def margin(affinity: ArrayLike, normalized: bool = False) -> np.ndarray:
     """How far apart the affinities onto each task are: the largest minus the smallest, `[T]`.
 
-    The column of Table 13 of Fifty et al. 2021 is this divided by a constant. Where it is small, it
-    matters little which tasks the task trains with, as far as affinities can tell.
+    Where it is small, it matters little which tasks the task trains with, as far as affinities can
+    tell. Table 13 of Fifty et al. 2021 has it normalised, and does not say how; in units of the
+    median size of affinities their published matrix gives that table to 0.012.
 
     Args:
       affinity: `[T, T]`, source task first. A task's effect on itself does not count, nor does NaN.
+      normalized: whether it is in units of the median size of all affinities between two tasks.
 
     Returns:
       `[T]`, NaN where no other task has an affinity onto the task.
     """
-    return _extremes(affinity)[0]
+    found = _extremes(affinity)[0]
+    if not normalized:
+        return found
+    sizes = np.abs(np.asarray(affinity, float))[~np.eye(len(found), dtype=bool)]
+    middle = np.median(sizes[np.isfinite(sizes)]) if np.isfinite(sizes).any() else np.nan
+    return found / middle if middle > 0 else np.full(len(found), np.nan)
 
 
 def indistinct(summary: AffinitySummary, chance: float = 0.05) -> tuple[str, ...]:

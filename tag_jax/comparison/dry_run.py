@@ -3,7 +3,13 @@
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from tag_jax.comparison.groupings import DEFAULTS, DRAWS_TO_TRAIN, check, trains_every_set
+from tag_jax.comparison.groupings import (
+    DEFAULTS,
+    DRAWS_TO_TRAIN,
+    Weighting,
+    check,
+    trains_every_set,
+)
 from tag_jax.data import Dataset
 from tag_jax.grouping import DryRun, Method, Stage
 from tag_jax.grouping.dry_run import tried
@@ -21,6 +27,7 @@ def dry_run(
     *,
     seeds: int = 3,
     sizes: Mapping[float, MultiTaskProblem] = MappingProxyType({}),
+    weightings: Mapping[str, Weighting] = MappingProxyType({}),
 ) -> DryRun:
     """Estimates what `compare_groupings` takes at most: it trains a few networks for a few steps.
 
@@ -28,7 +35,8 @@ def dry_run(
     hold some of them already. Networks on other encoders count as much as others.
 
     Args:
-      problem, dataset, methods, budgets, config, seeds, sizes: see `compare_groupings`.
+      problem, dataset, methods, budgets, config, seeds, sizes, weightings: see
+        `compare_groupings`.
 
     Returns:
       A `grouping.DryRun`.
@@ -36,8 +44,10 @@ def dry_run(
     Raises:
       ValueError: see `compare_groupings`.
     """
-    run = check(problem, dataset, methods, budgets, config, seeds, sizes)
+    run = check(problem, dataset, methods, budgets, config, seeds, sizes, weightings)
     found = stages(methods, run, budgets)
+    if weightings:
+        found += (Stage('all tasks, weighed', len(weightings), config.steps),)
     one = tried(problem, dataset, config, found)
     return DryRun(
         tuple(stage._replace(networks=seeds * stage.networks) for stage in found),
@@ -56,7 +66,6 @@ def stages(methods: Sequence[Method], run, budgets: Sequence[float]) -> tuple[St
     """
     names, config = run.problem.task_names, run.config
     complete = trains_every_set(methods, run, budgets)
-    compiling = config.eval_every if config.steps % config.eval_every == 0 else 0
     found = {}
     for method in methods:
         for budget in budgets:
@@ -69,13 +78,11 @@ def stages(methods: Sequence[Method], run, budgets: Sequence[float]) -> tuple[St
                         continue
                     if stage.steps == config.steps:
                         continue
-                if stage.measures:
-                    stage = stage._replace(steps=stage.steps + compiling)
                 found[method.name, stage] = stage
     every = Stage('every set of tasks', 2 ** len(names) - 1, config.steps)
     networks = sum(map(whole_networks, budgets)) * (len(methods) + DRAWS_TO_TRAIN)
     groups = Stage('chosen and random groups', min(networks, every.networks), config.steps)
-    reference = Stage('all tasks, to take the time of', 1, config.steps + compiling)
+    reference = Stage('all tasks, to take the time of', 1, config.steps)
     measuring = [stage for stage in found.values() if stage.measures]
     others = [stage for stage in found.values() if not stage.measures]
     return (*measuring, reference, every if complete else groups, *others)

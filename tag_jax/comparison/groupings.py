@@ -10,6 +10,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from tag_jax.grouping.method import (
     checked_proposal,
     whole_networks,
 )
+from tag_jax.grouping.remote import Workers
 from tag_jax.grouping.task_sets import all_sets, draws, random_groups
 from tag_jax.grouping.trainer import Trainer, open_table
 from tag_jax.problem import MultiTaskProblem
@@ -35,6 +37,8 @@ from tag_jax.training import TrainingConfig
 
 # What one network for all tasks, and random groupings, are called: every method stands beside them.
 ALL_IN_ONE, RANDOM = all_in_one().name, random().name
+# A factory of an optax transform over `gradients.TaskGradients`, as `TrainingConfig.weighting` is.
+Weighting = Callable[[], Any]
 DRAWS = 200  # Random groupings of a seed and budget, where all networks exist.
 DRAWS_TO_TRAIN = 5  # The same, where their networks have to be trained.
 DEFAULTS = TrainingConfig()
@@ -50,7 +54,8 @@ class Outcome(NamedTuple):
       cost: of their networks at inference, in standard networks.
       steps: network-steps of the search, in units of the steps of one all-in-one network.
       seconds: of the search, in units of the seconds of one all-in-one network, trained alone.
-      validation_error: total over tasks, percent, of the chosen networks of this seed.
+      validation_error: total over tasks of the chosen networks of this seed: of the errors in
+        percent, or of the losses, if networks are selected by these (`select_by`).
       test_error: the same on the test split.
       fresh_errors: `{seed: total}` on the test split, of networks for these groups of the other
         seeds, which had no part in the choice; each task is served by the one of them with its
@@ -90,11 +95,13 @@ class Comparison(NamedTuple):
       outcomes: an `Outcome` for each method, budget and seed.
       optima: `{budget: CrossFitted}`; empty unless all networks were trained, for several seeds.
       correlations: `{method: [T]}`, see `within_task_correlations`; empty like `optima`.
+      select_by: what errors in it are: see `training.TrainingConfig`.
     """
 
     outcomes: tuple[Outcome, ...]
     optima: Mapping[int, CrossFitted]
     correlations: Mapping[str, np.ndarray]
+    select_by: str = 'error'
 
     def __repr__(self):
         methods = dict.fromkeys(one.method for one in self.outcomes)
@@ -114,6 +121,8 @@ def compare_groupings(
     seeds: int = 3,
     scores: str | os.PathLike | None = None,
     sizes: Mapping[float, MultiTaskProblem] = MappingProxyType({}),
+    weightings: Mapping[str, Weighting] = MappingProxyType({}),
+    executor: futures.Executor | None = None,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
     on_record: Callable = lambda record: None,
     on_finish: Callable = lambda network: None,
@@ -132,6 +141,9 @@ def compare_groupings(
       seeds: how many.
       scores: the folder of a score table; None to keep it in memory.
       sizes: `{cost: problem}`, the same tasks on other encoders, see `grouping.group_tasks`.
+      weightings: `{name: weighting}`, such as `{'pcgrad': weighting.pcgrad}`: networks for all
+        tasks that these train stand among the methods, at the cost of their training.
+      executor: whose workers train the networks, see `grouping.group_tasks`.
       on_outcome: called with each outcome as it is known.
       on_record, on_finish: see `grouping.group_tasks`.
 
@@ -150,22 +162,24 @@ def compare_groupings(
             f'{type(methods).__name__}'
         )
     methods = [one for one in methods if not _is_random(one)]
-    run = check(problem, dataset, methods, budgets, config, seeds, sizes)
+    run = check(problem, dataset, methods, budgets, config, seeds, sizes, weightings)
     complete = trains_every_set(methods, run, budgets)
-    run = run._replace(on_record=on_record, on_finish=on_finish)
+    workers = None if executor is None else Workers(executor, run)
+    run = run._replace(on_record=on_record, on_finish=on_finish, workers=workers)
     with _trainers(run, seeds, scores) as trainers:
-        whole = [_every_row(trainer) for trainer in trainers if complete]
+        costs = _cheaper(methods, run, budgets) if complete else ()
+        whole = [_every_row(trainer, costs) for trainer in trainers if complete]
         count = DRAWS if complete else DRAWS_TO_TRAIN
-        outcomes = propose(trainers, methods, budgets, complete, count, on_outcome)
+        outcomes = propose(trainers, methods, budgets, complete, count, on_outcome, weightings)
         if not complete:
-            return Comparison(outcomes, {}, {})
+            return Comparison(outcomes, {}, {}, config.select_by)
         optima = {
             budget: cross_fitted_optimum(whole, problem.task_names, budget)
             for budget in budgets
             if seeds > 1
         }
         correlations = within_task_correlations(trainers, whole, methods)
-    return Comparison(outcomes, optima, correlations)
+    return Comparison(outcomes, optima, correlations, config.select_by)
 
 
 @contextlib.contextmanager
@@ -210,13 +224,25 @@ def _is_random(method):
     return True
 
 
-def _every_row(trainer):
+def _every_row(trainer, costs):
     """The rows of an exhaustive search: every set, and single tasks on cheaper encoders."""
     rows = trainer.rows(all_sets(trainer.names))
-    for cost in trainer.run.sizes:
-        if cost < 1:
-            rows = rows + trainer.rows([(task,) for task in trainer.names], cost=cost)
+    for cost in costs:
+        rows = rows + trainer.rows([(task,) for task in trainer.names], cost=cost)
     return rows
+
+
+def _cheaper(methods, run, budgets):
+    """The costs of the cheaper encoders on which an exhaustive search trains single tasks."""
+    return sorted(
+        {
+            stage.cost
+            for method in methods
+            if trains_every_set([method], run, budgets)
+            for stage in method.stages(run.problem.task_names, budgets[0], run.config)
+            if stage.cost < 1
+        }
+    )
 
 
 def propose(
@@ -226,6 +252,7 @@ def propose(
     afresh: bool,
     count: int,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+    weightings: Mapping[str, Weighting] = MappingProxyType({}),
 ) -> tuple[Outcome, ...]:
     """Evaluates methods, and random groupings beside them, for every budget and seed.
 
@@ -236,8 +263,14 @@ def propose(
       afresh: whether the networks of all other seeds judge the groups as well.
       count: how many random groupings stand for all.
       on_outcome: called with each outcome as it is known.
+      weightings: see `compare_groupings`.
     """
     outcomes = []
+
+    def add(outcome):
+        outcomes.append(outcome)
+        on_outcome(outcome)
+
     for trainer in trainers:
         others = [other for other in trainers if afresh and other is not trainer]
         for budget in budgets:
@@ -246,13 +279,21 @@ def propose(
                 proposal = method.propose(searcher, budget)
                 proposal = checked_proposal(method, proposal, trainer.names)
                 took = searcher.steps + proposal.steps, searcher.seconds + proposal.seconds
-                name = method.displayed
-                outcomes.append(_outcome(name, budget, trainer, others, [proposal], took))
-                on_outcome(outcomes[-1])
+                add(_outcome(method.displayed, budget, trainer, others, [proposal], took))
+            for name, weighting in weightings.items():
+                add(_weighed(name, weighting, budget, trainer, others))
             drawn = _random_proposals(trainer, budget, count)
-            outcomes.append(_outcome(RANDOM, budget, trainer, others, drawn, (0, 0)))
-            on_outcome(outcomes[-1])
+            add(_outcome(RANDOM, budget, trainer, others, drawn, (0, 0)))
     return tuple(outcomes)
+
+
+def _weighed(name, weighting, budget, trainer, others):
+    """The outcome of one network for all tasks that another weighting trains."""
+    own, *rest = (one.changed(weighting=weighting) for one in (trainer, *others))
+    (row,) = own.rows([trainer.names])
+    took = row['steps_taken'], row['seconds']
+    everything = Proposal((tuple(range(len(trainer.names))),))
+    return _outcome(name, budget, own, rest, [everything], took, trainer.reference)
 
 
 def check(
@@ -263,11 +304,13 @@ def check(
     config: TrainingConfig,
     seeds: int,
     sizes: Mapping[float, MultiTaskProblem] = MappingProxyType({}),
+    weightings: Mapping[str, Weighting] = MappingProxyType({}),
 ) -> runs.Run:
     """A run of the first seed, if everything that `compare_groupings` is given can be used.
 
     Args:
-      problem, dataset, methods, budgets, config, seeds, sizes: see `compare_groupings`.
+      problem, dataset, methods, budgets, config, seeds, sizes, weightings: see
+        `compare_groupings`.
 
     Raises:
       ValueError: see `compare_groupings`.
@@ -279,12 +322,14 @@ def check(
     training.check_seeds(config, seeds)
     for method in methods:
         check_method(method)
-    names = [method.displayed for method in methods]
+    names = [*(method.displayed for method in methods), *weightings]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(
             f'two methods of a comparison are called {twice[0]!r}: leave one out, or tell them '
             'apart by their options'
         )
+    for weighting in weightings.values():
+        dataclasses.replace(config, weighting=weighting)  # Which checks it.
     for budget in budgets:
         run = runs.check(problem, dataset, budget, config, methods, sizes, strict=False)
     return run
@@ -360,7 +405,7 @@ def _random_proposals(trainer, budget, count):
     return [Proposal(random_groups(rng, len(trainer.names), networks)) for _ in range(count)]
 
 
-def _outcome(method, budget, trainer, others, proposals, took) -> Outcome:
+def _outcome(method, budget, trainer, others, proposals, took, reference=None) -> Outcome:
     """The mean over proposals, which are several for random groupings only."""
     own = np.mean([_total_errors(trainer, proposal) for proposal in proposals], axis=0)
     again = [proposal._replace(serves=None) for proposal in proposals]
@@ -368,7 +413,7 @@ def _outcome(method, budget, trainer, others, proposals, took) -> Outcome:
         other.run.config.seed: float(np.mean([_total_errors(other, one)[1] for one in again]))
         for other in others
     }
-    steps, seconds = trainer.reference
+    steps, seconds = reference or trainer.reference
     return Outcome(
         method=method,
         budget=budget,
@@ -402,7 +447,8 @@ def _total_errors(trainer, proposal):
         for task in tasks
     ]
     return [
-        math.fsum(row[split][task]['error'] for row, task in pairs) for split in score_table.SPLITS
+        math.fsum(score_table.scores(row, split)[task] for row, task in pairs)
+        for split in score_table.SPLITS
     ]
 
 

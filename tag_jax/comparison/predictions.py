@@ -58,12 +58,12 @@ def _by_set(candidates):
 
 
 def errors_of(rows_of_seeds, task_names, split):
-    """Errors in percent, `[seeds, networks, T]`, NaN where a network does not train a task."""
+    """The values that networks are selected by, `[seeds, networks, T]`; NaN for other tasks."""
     return np.array(
         [
             [
-                [row[split][t]['error'] if t in row[split] else np.nan for t in task_names]
-                for row in rows
+                [found.get(task, np.nan) for task in task_names]
+                for found in (score_table.scores(row, split) for row in rows)
             ]
             for rows in rows_of_seeds
         ]

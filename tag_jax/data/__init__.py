@@ -1,8 +1,9 @@
 """Datasets, all in one form; one file a dataset."""
 
+from tag_jax.data.append import append
 from tag_jax.data.arrays import from_arrays
 from tag_jax.data.celeb_a import celeb_a
-from tag_jax.data.cityscapes import cityscapes
+from tag_jax.data.cityscapes import cityscapes, depth_from_disparity
 from tag_jax.data.dataset import Dataset, Split
 from tag_jax.data.digit_attributes import digit_attributes
 from tag_jax.data.encoding import Encoding
@@ -19,8 +20,10 @@ __all__ = [
     'Encoding',
     'Source',
     'Split',
+    'append',
     'celeb_a',
     'cityscapes',
+    'depth_from_disparity',
     'digit_attributes',
     'encode_rows',
     'from_arrays',

@@ -4,6 +4,7 @@ Sener & Koltun 2018, Section 4.3 and supplement C.3.
 """
 
 import functools
+import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -15,9 +16,24 @@ from tag_jax.data.dataset import Dataset, Split
 from tag_jax.data.images import bilinear, nearest, read_image
 from tag_jax.data.source import Source
 
+PIXELS = 'mae_in_pixels'  # The metric of offsets in pixels of an image of the paper's width.
+PAPER_SIZE = 256, 512
+
+
+def _offsets_in_widths():
+    """The objective of offsets, in widths of the image, which has their error in pixels too."""
+    plain = objectives.pixel_regression(2, absolute=True)
+
+    def finish(totals, variance=None):
+        found = plain.metric.finish(totals, variance)
+        return {**found, PIXELS: PAPER_SIZE[1] * found['mae']}
+
+    return plain._replace(metric=plain.metric._replace(finish=finish))
+
+
 TASKS = {
     'segmentation': objectives.segmentation(19),
-    'instance_offset': objectives.pixel_regression(2, absolute=True),
+    'instance_offset': _offsets_in_widths(),
     'disparity': objectives.pixel_regression(1, absolute=True),
 }
 
@@ -34,7 +50,7 @@ _FILES = {
 def cityscapes(
     data_dir: str | os.PathLike,
     tasks: Sequence[str] = tuple(TASKS),
-    size: tuple[int, int] = (256, 512),
+    size: tuple[int, int] = PAPER_SIZE,
     validation: int = 275,
     seed: int = 0,
 ) -> Dataset:
@@ -47,11 +63,12 @@ def cityscapes(
 
     - 'segmentation': the 19 classes that are evaluated, int32 `[H, W]`; others have no label.
     - 'instance_offset': the way from the pixel to the centre of mass of the pixels of its instance,
-      (x, y), float32 `[H, W, 2]`, x to the right and y down, in widths of the image (so that W
-      times it is in pixels). Pixels that are not of a single person, rider or vehicle of the 19
-      classes have no label.
+      (x, y), float32 `[H, W, 2]`, x to the right and y down, in widths of the image. Pixels that
+      are not of a single person, rider or vehicle of the 19 classes have no label. The metric 'mae'
+      is in widths, 'mae_in_pixels' in pixels of an image 512 wide, as in Table 4 of the paper.
     - 'disparity': float32 `[H, W]`, in pixels of the original image, which is 2,048 wide: (p - 1) /
       256 of the stored p; p = 0 has no label. It is some ten pixels, and so is its loss: weigh it.
+      `depth_from_disparity` makes depth of it.
 
     Images are resized by PIL's bilinear filter, labels by taking the nearest pixel; centres are of
     the resized instances. As in the paper, the official validation images are the test split,
@@ -94,6 +111,36 @@ def cityscapes(
         for files in (kept, held_out or kept, test)
     )
     return Dataset('cityscapes', {task: TASKS[task] for task in tasks}, *splits)
+
+
+def depth_from_disparity(disparity: np.ndarray, camera: str | os.PathLike) -> np.ndarray:
+    """Converts disparity to depth by a camera (Supplement C.3): baseline times fx over disparity.
+
+    Args:
+      disparity: in pixels of the original image, `[...]`, as the task and its predictions are.
+      camera: the file of the image's camera, camera/PART/CITY/NAME_camera.json in
+        camera_trainvaltest.zip.
+
+    Returns:
+      Depth in metres, float32 `[...]`; infinity where disparity is not above 0.
+
+    Raises:
+      ValueError: if the file has no positive baseline and fx.
+      OSError: if there is no such file.
+    """
+    text = pathlib.Path(camera).expanduser().read_text(encoding='utf-8')
+    try:
+        found = json.loads(text)
+        factor = float(found['extrinsic']['baseline']) * float(found['intrinsic']['fx'])
+    except (ValueError, KeyError, TypeError):
+        factor = 0.0
+    if not 0 < factor < np.inf:
+        raise ValueError(
+            f'{camera} has no positive extrinsic.baseline and intrinsic.fx: name a camera.json of '
+            'camera_trainvaltest.zip'
+        )
+    disparity = np.asarray(disparity, np.float32)
+    return np.where(disparity > 0, factor / np.maximum(disparity, 1e-12), np.inf).astype(np.float32)
 
 
 def _files(data_dir, part, tasks):

@@ -45,6 +45,7 @@ def taskonomy(
     tasks: Sequence[str] = tuple(TASKS),
     size: int = 256,
     check: bool = True,
+    most_images: int | None = None,
 ) -> Dataset:
     """Reads Taskonomy from the files of its archives, or as the Omnidata tools download it.
 
@@ -69,22 +70,29 @@ def taskonomy(
         BUILDING_TASK/TASK (each BUILDING_TASK.tar unpacked in a folder of its name), or in
         TASK/taskonomy/BUILDING (Omnidata), where TASK is rgb or one of the tasks. Files are called
         point_0_view_0_domain_rgb.png and so on.
-      train, validation, test: text files with the name of a building a line.
+      train, validation, test: text files with the name of a building a line. Those of Fifty et al.
+        are train_models.txt, val_models.txt and test_models.txt of the folder tag/taskonomy of
+        their code (github.com/google-research/google-research).
       tasks: those to read; all five by default.
       size: height and width of images and labels.
       check: whether to look for files that are cut off, which opens each of them once.
+      most_images: of a building in validation and in test, the first by the names of their files;
+        None for all. (The code of both papers takes 1,000.)
 
     Returns:
       A `Dataset` of `Source`s: inputs float32 `[size, size, 3]` in [0, 1].
 
     Raises:
-      ValueError: if there is no such task, a building is in two splits, or a split has no images
-        that can be read; when an example is read, if a file is damaged or holds what it cannot.
+      ValueError: if there is no such task, a building is in two splits, the most images are none,
+        or a split has no images that can be read; when an example is read, if a file is damaged or
+        holds what it cannot.
       FileNotFoundError: if a building has no folder for a task.
     """
     for task in tasks:
         if task not in TASKS:
             raise ValueError(f'Taskonomy has no task {task!r}: choose from {", ".join(TASKS)}')
+    if most_images is not None and most_images < 1:
+        raise ValueError(f'most_images of a building must be at least 1, not {most_images}')
     data_dir = pathlib.Path(data_dir).expanduser()
     lists = [pathlib.Path(path).read_text().split() for path in (train, validation, test)]
     counts = collections.Counter(itertools.chain(*lists))
@@ -92,16 +100,17 @@ def taskonomy(
         raise ValueError(f'the building {twice[0]!r} is listed twice')
     domains = dict.fromkeys(('rgb', *tasks, *(['depth_zbuffer'] if 'normal' in tasks else [])))
     splits = []
-    for path, buildings in zip((train, validation, test), lists, strict=True):
-        images = _images(data_dir, path, buildings, domains, check)
+    most = (None, most_images, most_images)
+    for path, buildings, limit in zip((train, validation, test), lists, most, strict=True):
+        images = _images(data_dir, path, buildings, domains, check, limit)
         decode = functools.partial(_decode, images, tuple(tasks), size)
         splits.append(Source(decode, len(images)))
     return Dataset('taskonomy', {task: TASKS[task] for task in tasks}, *splits)
 
 
-def _images(data_dir, path, buildings, domains, check):
+def _images(data_dir, path, buildings, domains, check, limit):
     """[({domain: folder and end of its files}, start of their names)] of all whole images."""
-    read = functools.partial(_images_of, data_dir, domains, check)
+    read = functools.partial(_images_of, data_dir, domains, check, limit)
     with futures.ThreadPoolExecutor() as threads:
         found, totals = zip(*threads.map(read, buildings), strict=True) if buildings else ((), ())
     images, total = list(itertools.chain(*found)), sum(totals)
@@ -115,14 +124,16 @@ def _images(data_dir, path, buildings, domains, check):
     return images
 
 
-def _images_of(data_dir, domains, check, building):
+def _images_of(data_dir, domains, check, limit, building):
     """The whole images of one building, and how many there are with the others."""
     places, names = {}, {}
     for domain in domains:
         places[domain], names[domain] = _listed(data_dir, building, domain)
-    whole = sorted(set.intersection(*names.values()))
+    # Of names as files have them, in which '_' ends the number of a view.
+    wanted = set(sorted(set.union(*names.values()), key=lambda name: f'{name}_')[:limit])
+    whole = sorted(set.intersection(wanted, *names.values()))
     images = [(places, name) for name in whole if not check or _is_whole(places, name)]
-    return images, len(set.union(*names.values()))
+    return images, len(wanted)
 
 
 def _listed(data_dir, building, domain):

@@ -112,12 +112,10 @@ def _seconds_a_step(problem, dataset, config, stage, slots, size):
 def _trial(problem, train_split, validation_split, config, stage, size, steps):
     """A network, and the seconds that `size` of them take together for twice some steps."""
     trial = dataclasses.replace(
-        config,
+        config.measuring(window=(0, 1), every=min(config.affinity.every, steps)),
         steps=3 * steps,
         eval_every=steps,
         patience=0,
-        affinity_window=(0, 1),
-        affinity_every=min(config.affinity_every, steps),
     )
     plans = [
         NetworkPlan(str(n), problem.task_names, n, config.learning_rate, stage.measures)

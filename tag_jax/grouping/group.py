@@ -1,11 +1,13 @@
 """Finds groups of tasks, trains a network for each of them, and evaluates them."""
 
 import functools
+import itertools
 import math
 import os
 import shutil
 import types
 from collections.abc import Callable, Mapping
+from concurrent import futures
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,11 @@ from tag_jax.data import Dataset
 from tag_jax.grouping import metrics as metrics_of
 from tag_jax.grouping import run as runs
 from tag_jax.grouping.answers import served_outputs
+from tag_jax.grouping.gain import gain_interval
 from tag_jax.grouping.method import Method, Proposal, checked_proposal
 from tag_jax.grouping.methods import tag
 from tag_jax.grouping.pictures import NUM_EXAMPLES, pictures
+from tag_jax.grouping.remote import Workers
 from tag_jax.grouping.result import Group, Network, Result, errors_of, load, to_json
 from tag_jax.grouping.run import ALL_IN_ONE
 from tag_jax.grouping.searcher import Searcher
@@ -46,6 +50,7 @@ def group_tasks(
     *,
     scores: str | os.PathLike | None = None,
     sizes: Mapping[float, MultiTaskProblem] = types.MappingProxyType({}),
+    executor: futures.Executor | None = None,
     on_record: Callable = _ignore,
     on_finish: Callable = _ignore,
 ) -> Result:
@@ -65,13 +70,17 @@ def group_tasks(
         pictures and the report are drawn from it by `tag_jax.report.write`.
       resume: go on with the run that the workdir holds. Networks that had finished are kept, those
         that had not start again; the result is that of an unbroken run. A finished run is loaded.
-      scores: the folder of a `score_table.ScoreTable`, which may hold networks already and be
-        shared by processes; None for one in the workdir.
+      scores: the folder of a `score_table.ScoreTable`, which may hold networks already; None
+        for one in the workdir. One process at a time has it open.
       sizes: `{cost: problem}`, the same tasks on other encoders, by what a network costs at
         inference in networks of the problem (`grouping.cost_of_encoder` counts multiply-adds).
+      executor: whose workers train the networks of the search, see `cluster`; None for threads of
+        this process. The numbers are the same.
       on_record: called after every evaluation of a network with its `training.Record`; training of
-        that network stops where it returns True.
-      on_finish: called with each `training.TrainedNetwork` as soon as it has finished.
+        that network stops where it returns True. (Records of a worker come when its network has
+        finished, and stop nothing.)
+      on_finish: called with each `training.TrainedNetwork` as soon as it has finished; those of
+        workers come without parameters.
 
     Returns:
       A `Result`.
@@ -87,7 +96,8 @@ def group_tasks(
         if not callable(hook):
             raise ValueError(f'{name} must be a function, not {hook!r}: leave it out for none')
     run = runs.begin(problem, dataset, budget, config, method, workdir, resume, sizes)
-    run = run._replace(on_record=on_record, on_finish=on_finish)
+    workers = None if executor is None else Workers(executor, run)
+    run = run._replace(on_record=on_record, on_finish=on_finish, workers=workers)
     if result := _finished(run):
         return result
     trained = {}
@@ -173,7 +183,7 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
       cost: `{name: number}` of the search.
       slots: see `run.train`.
     """
-    names = run.problem.task_names
+    names, by = run.problem.task_names, run.config.select_by
     baseline = runs.all_in_one_plan(run)
     chosen = []
     for n, group in enumerate(proposal.groups):
@@ -186,11 +196,12 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
     trained = trained | runs.train(run, missing, slots)
     new = [trained[plan.name] for plan in missing if plan in chosen]
     if proposal.serves is None:
-        chosen, serves = _served_on_validation(names, chosen, trained)
+        chosen, serves = _served_on_validation(names, chosen, trained, by)
     else:
         serves = [tuple(names[n] for n in served) for served in proposal.serves]
 
-    test = evaluation.prepare(run.problem, run.dataset.test, parallel.make_mesh(run.config.mesh))
+    mesh = parallel.make_mesh(run.config.mesh)
+    test = evaluation.prepare(run.problem, run.dataset.test, mesh, by)
     scores = {
         plan.name: _scores(run, trained[plan.name], test)
         for plan in dict.fromkeys([*chosen, baseline])
@@ -211,9 +222,10 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
             Group(plan.tasks, served, plan.name, plan.cost)
             for plan, served in zip(chosen, serves, strict=True)
         ),
-        **errors_of(metrics)._asdict(),
+        select_by=by,
+        **errors_of(metrics, by)._asdict(),
         metrics=metrics,
-        baselines={ALL_IN_ONE: errors_of(scores[ALL_IN_ONE])},
+        baselines={ALL_IN_ONE: errors_of(scores[ALL_IN_ONE], by)},
         affinities=proposal.affinities,
         cost={
             **cost,
@@ -232,6 +244,7 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
         networks=tuple(_network(run, trained[plan.name], run.config.batch_size) for plan in chosen),
         tasks=run.problem.tasks,
         encoding=getattr(run.dataset, 'encoding', None),
+        gain_interval=_gain_interval(run, chosen, serves, trained, test),
     )
     if run.writes:
         workdirs.write_json(run.path / workdirs.RESULTS, to_json(result))
@@ -243,16 +256,28 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
     return result
 
 
-def _served_on_validation(names, plans, trained):
+def _gain_interval(run, chosen, serves, trained, test):
+    """See `gain.gain_interval`; None where the all-in-one network is what was chosen."""
+    if [plan.name for plan in chosen] == [ALL_IN_ONE]:
+        return None
+    arrays = [
+        (trained[name].params, trained[name].model_state)
+        for name in (*(plan.name for plan in chosen), ALL_IN_ONE)
+    ]
+    problems = [run.sized(plan.cost).problem for plan in chosen]
+    return gain_interval(
+        run.problem, problems, arrays[:-1], serves, arrays[-1], test, run.config.select_by
+    )
+
+
+def _served_on_validation(names, plans, trained, by):
     """The plans of networks that serve a task, and what each serves: what it does best."""
     table = [
         {
             'name': plan.name,
             'tasks': plan.tasks,
             'cost': plan.cost,
-            'scores': {
-                task: score['error'] for task, score in trained[plan.name].validation.items()
-            },
+            'scores': {task: score[by] for task, score in trained[plan.name].validation.items()},
         }
         for plan in plans
     ]
@@ -265,11 +290,12 @@ def _scores(run, network, split):
     problem = run.sized(network.plan.cost).problem
     arrays = network.params, network.model_state
     found = evaluation.evaluate(problem, *arrays, split, run.config.batch_size)
-    for task in network.plan.tasks:
-        if not math.isfinite(found[task]['error']):
+    needed = dict.fromkeys(['error', run.config.select_by])
+    for task, name in itertools.product(network.plan.tasks, needed):
+        if not math.isfinite(found[task][name]):
             raise FloatingPointError(
-                f'the test error of {task!r} in {network.plan.name} is not finite: look for bad '
-                'values in the test split'
+                f'the test {name.replace("_", " ")} of {task!r} in {network.plan.name} is not '
+                'finite: look for bad values in the test split'
             )
     return found
 
@@ -307,14 +333,14 @@ def _exact_metrics(run, trained, served_by):
 def _remarks_on_still_parameters(run, proposal):
     """A sentence, if lookahead steps move parameters that the optimizer does not."""
     measured = proposal.affinities is not None and len(proposal.affinities.steps)
-    if not measured or run.config.affinity_step != 'sgd':
+    if not measured or run.config.affinity.step != 'sgd':
         return
     if still := training.still_parameters(run.problem, run.config):
         some = ', '.join(still[:4]) + ', ...' * (len(still) > 4)
         yield (
             f'The optimizer does not move {some}, and the steps that affinities measure do: they '
             'are of another network. Say what trains with trainable=, or take '
-            "affinity_step='optimizer'."
+            "affinity.step='optimizer'."
         )
 
 

@@ -1,5 +1,6 @@
 """The identity of a run: checksums of its data and its model, its settings, its versions."""
 
+import dataclasses
 import functools
 import os
 import platform
@@ -88,17 +89,22 @@ def description(run):
         'parameters': sum(x.size for x in jax.tree.leaves(shapes[0])),
         **subject(run),
         'model': model(run),
-        'versions': {
-            'tag_jax': tag_jax.__version__,
-            'jax': jax.__version__,
-            'flax': flax.__version__,
-            'optax': optax.__version__,
-            'numpy': np.__version__,
-            'python': platform.python_version(),
-            'system': f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores',
-            'backend': jax.default_backend(),
-            'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
-        },
+        'versions': versions(),
+    }
+
+
+def versions():
+    """The versions and devices that a run has, as JSON types."""
+    return {
+        'tag_jax': tag_jax.__version__,
+        'jax': jax.__version__,
+        'flax': flax.__version__,
+        'optax': optax.__version__,
+        'numpy': np.__version__,
+        'python': platform.python_version(),
+        'system': f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores',
+        'backend': jax.default_backend(),
+        'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
     }
 
 
@@ -117,6 +123,8 @@ def _as_json(value):
         return value
     if isinstance(value, tuple):
         return [_as_json(one) for one in value]
+    if dataclasses.is_dataclass(value):
+        return {name: _as_json(one) for name, one in vars(value).items()}
     if isinstance(value, functools.partial):
         arguments = [*map(_as_json, value.args)]
         arguments += [f'{name}={_as_json(one)}' for name, one in value.keywords.items()]

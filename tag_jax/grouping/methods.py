@@ -43,7 +43,7 @@ def tag() -> Method:
 
     Trains all tasks together once, measuring inter-task affinities on the way, and selects at most
     `budget` groups that maximise the affinity onto every task. Where affinities are compared on the
-    validation split (`affinity_split` of the config), a task may be left alone: then its affinity
+    validation split (`affinity.split` of the config), a task may be left alone: then its affinity
     onto itself is its score.
     """
     return by_affinities('tag')
@@ -54,7 +54,7 @@ def cosine_similarity() -> Method:
 
     As `tag`, with the mean cosines between the gradients of two tasks in place of affinities.
     """
-    return by_affinities('cosine_similarity', affinity_kind='cosine')
+    return by_affinities('cosine_similarity', kind='cosine')
 
 
 def from_affinities(matrix: ArrayLike | str | os.PathLike) -> Method:
@@ -62,7 +62,7 @@ def from_affinities(matrix: ArrayLike | str | os.PathLike) -> Method:
 
     Args:
       matrix: `[T, T]`, source task first; or a file that `tag_jax.runs.workdir.read_affinity` reads
-        (.npz of another run, or .csv). Its diagonal counts where `affinity_split` of the config is
+        (.npz of another run, or .csv). Its diagonal counts where `affinity.split` of the config is
         'validation'.
 
     Raises:
@@ -75,7 +75,8 @@ def from_affinities(matrix: ArrayLike | str | os.PathLike) -> Method:
 
     def propose(searcher, budget):
         summary = _given_affinities(searcher.task_names, searcher.config, matrix)
-        return _follow(searcher, summary, budget, measured=False)
+        on_validation = searcher.config.affinity.split == 'validation'
+        return _follow(searcher, summary, budget, on_validation)
 
     def stages(task_names, budget, config):
         _given_affinities(task_names, config, matrix)
@@ -263,25 +264,29 @@ def random_even() -> Method:
     return Method('random_even', propose, _no_search)
 
 
-def single_task(smaller: float | None = None) -> Method:
+def single_task(smaller: float | Mapping[float, float] | None = None) -> Method:
     """A network for each task (STL in Fifty et al. 2021), whatever the budget.
 
     Args:
-      smaller: the cost of a cheaper encoder, one of `sizes=`; None for standard networks.
+      smaller: the cost of a cheaper encoder, one of `sizes=`; or `{budget: cost}`, such as
+        budget / T, so that all T networks together cost the budget (the independent networks of
+        Standley et al. 2020, Section 4). None for standard networks.
+
+    Raises:
+      ValueError: when the method begins, if there is no cost for a budget.
     """
-    cost = 1.0 if smaller is None else smaller
 
     def propose(searcher, budget):
-        del budget
         size = len(searcher.task_names)
+        cost = _cost_at('single_task', 'smaller', smaller, budget)
         return Proposal(tuple((n,) for n in range(size)), costs=(cost,) * size)
 
     def stages(task_names, budget, config):
-        del budget
+        cost = _cost_at('single_task', 'smaller', smaller, budget)
         alone = Stage(CHOSEN, len(task_names), config.steps, cost=cost)
         return alone, Stage(BASELINE, 1, config.steps)
 
-    return Method('single_task', propose, stages, None, _given(smaller=smaller))
+    return Method('single_task', propose, stages, None, _costs_given(smaller=smaller))
 
 
 def all_in_one(wider: float | Mapping[float, float] | None = None) -> Method:
@@ -296,30 +301,19 @@ def all_in_one(wider: float | Mapping[float, float] | None = None) -> Method:
       ValueError: when the method begins, if there is no cost for a budget.
     """
 
-    def cost_for(budget):
-        if wider is None:
-            return 1.0
-        if not isinstance(wider, Mapping):
-            return wider
-        if budget not in wider:
-            raise ValueError(f'all_in_one has no wider encoder for the budget {budget:g}: give one')
-        return wider[budget]
-
     def propose(searcher, budget):
         everything = tuple(range(len(searcher.task_names)))
-        return Proposal((everything,), costs=(cost_for(budget),))
+        return Proposal((everything,), costs=(_cost_at('all_in_one', 'wider', wider, budget),))
 
     def stages(task_names, budget, config):
         del task_names
         baseline = Stage(BASELINE, 1, config.steps)
-        if (cost := cost_for(budget)) == 1:
+        cost = _cost_at('all_in_one', 'wider', wider, budget)
+        if cost == 1:
             return (baseline,)
         return Stage('all tasks on a wider encoder', 1, config.steps, cost=cost), baseline
 
-    if isinstance(wider, Mapping):
-        options = {'wider': {str(budget): cost for budget, cost in wider.items()}}
-        return Method('all_in_one', propose, stages, None, options)
-    return Method('all_in_one', propose, stages, None, _given(wider=wider))
+    return Method('all_in_one', propose, stages, None, _costs_given(wider=wider))
 
 
 def given(groups: Sequence[Sequence[str]]) -> Method:
@@ -359,16 +353,20 @@ def given(groups: Sequence[Sequence[str]]) -> Method:
     return Method('given', propose, stages, None, {'groups': named})
 
 
-def by_affinities(name: str, **changes: Any) -> Method:
+def by_affinities(name: str, alone: bool = True, **changes: Any) -> Method:
     """A method that follows affinities, measured with some settings changed.
 
     Args:
       name: of the method.
-      **changes: of the config.
+      alone: whether tasks may be left alone by their affinities onto themselves, where these are
+        compared on the validation split.
+      **changes: fields of `training.Measurement` or of the config.
     """
 
     def propose(searcher, budget):
-        return _follow(searcher, measured(searcher, **changes), budget)
+        split = changes.get('split', searcher.config.affinity.split)
+        alone_too = alone and split == 'validation'
+        return _follow(searcher, measured(searcher, **changes), budget, alone_too)
 
     def stages(task_names, budget, config):
         del task_names
@@ -413,10 +411,12 @@ def _by_networks(name, sets, fraction, model, smaller, options=None, select=None
     return Method(name, propose, stages, lambda searcher: search(searcher)[1], options)
 
 
-def _follow(searcher, summary, budget, measured=True) -> Proposal:
-    """The groups that maximise the affinity onto every task, and how far they can be trusted."""
+def _follow(searcher, summary, budget, on_validation) -> Proposal:
+    """The groups that maximise the affinity onto every task, and how far they can be trusted.
+
+    On validation the affinity of a task onto itself is what it has alone.
+    """
     networks = whole_networks(budget)
-    on_validation = searcher.config.affinity_split == 'validation'
     alone = np.diagonal(summary.mean) if on_validation else None
     chosen = selection.select_groups(summary.mean, networks, alone)
     other = confident = None
@@ -442,7 +442,7 @@ def _tried(base, searcher, budget, count):
     first = base.propose(searcher, budget)
     if first.affinities is not None:
         matrix = first.affinities.mean
-        on_validation = searcher.config.affinity_split == 'validation'
+        on_validation = searcher.config.affinity.split == 'validation'
         alone = np.diagonal(matrix) if on_validation else None
         began = time.perf_counter()
         found = proposed(matrix, whole_networks(budget), count, alone)
@@ -491,7 +491,7 @@ def measured(searcher: Searcher, **changes: Any) -> affinity.AffinitySummary:
 
     Args:
       searcher: a `Searcher`.
-      **changes: of the config.
+      **changes: fields of `training.Measurement` or of the config.
 
     Raises:
       ValueError: if a pair of tasks ended without an affinity.
@@ -499,11 +499,13 @@ def measured(searcher: Searcher, **changes: Any) -> affinity.AffinitySummary:
     summary, config = searcher.affinities(**changes), searcher.config
     if not len(summary.steps):
         raise ValueError(
-            'training stopped before affinity_window began: its shares are of the '
+            'training stopped before affinity.window began: its shares are of the '
             f'{config.steps} steps allowed'
         )
     if pair := _pair_without_affinity(
-        searcher.task_names, summary.mean, config.affinity_split == 'validation'
+        searcher.task_names,
+        summary.mean,
+        changes.get('split', config.affinity.split) == 'validation',
     ):
         source, target = pair
         if not np.isfinite(summary.mean).any():
@@ -531,7 +533,7 @@ def _given_affinities(names, config, matrix):
         raise ValueError(
             f'an affinity matrix of {size} tasks is {size} x {size}, not {matrix.shape}'
         )
-    if pair := _pair_without_affinity(names, matrix, config.affinity_split == 'validation'):
+    if pair := _pair_without_affinity(names, matrix, config.affinity.split == 'validation'):
         raise ValueError(f'there is no affinity of {pair[0]!r} onto {pair[1]!r} among those given')
     nothing = affinity.summary(affinity.AffinityStatistics(tuple(names), (), ()))
     return nothing._replace(**found | {'mean': matrix})
@@ -559,6 +561,27 @@ def _no_search(task_names, budget, config):
 def _every_set(names, seed):
     del seed
     return all_sets(names)
+
+
+def _cost_at(method, option, costs, budget):
+    """The cost of a network on another encoder: 1 where none is asked for, or that of a budget."""
+    if costs is None:
+        return 1.0
+    if not isinstance(costs, Mapping):
+        return costs
+    if budget not in costs:
+        raise ValueError(f'{method} has no {option} encoder for the budget {budget:g}: give one')
+    return costs[budget]
+
+
+def _costs_given(**options):
+    """Options that are costs, or costs by budget, as JSON types; those of None are left out."""
+    return {
+        name: {str(budget): cost for budget, cost in costs.items()}
+        if isinstance(costs, Mapping)
+        else costs
+        for name, costs in _given(**options).items()
+    }
 
 
 def _given(**options):

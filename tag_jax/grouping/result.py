@@ -57,10 +57,14 @@ class Errors(NamedTuple):
     Attributes:
       test_error: `{task: percent}`.
       total_test_error: their sum.
+      test_score: `{task: value}` of what networks are selected by.
+      total_test_score: their sum.
     """
 
     test_error: Mapping[str, float]
     total_test_error: float
+    test_score: Mapping[str, float]
+    total_test_score: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,8 +79,12 @@ class Result:
       groups: the chosen groups, one for each network.
       test_error: `{task: percent}`, each from the network that serves it.
       total_test_error: their sum.
+      select_by: what networks and groups are selected by, see `training.TrainingConfig`.
+      test_score, total_test_score: the same of that on the test split; errors, where it is these.
       metrics: `{task: {name: value}}` on the test split, in natural units.
       baselines: `{'mtl': Errors}`: one network for all tasks, trained the same way.
+      gain_interval: (lowest, highest) gain over that network in percent of its total, with 95 %
+        confidence over the choice of test examples, see `gain.gain_interval`; None if not known.
       affinities: those that were selected from, an `AffinitySummary`; None if the method uses none.
       cost: steps and seconds of search and training.
       objective, bound: of the selection; None if nothing was optimised.
@@ -97,6 +105,9 @@ class Result:
     groups: tuple[Group, ...]
     test_error: Mapping[str, float]
     total_test_error: float
+    select_by: str
+    test_score: Mapping[str, float]
+    total_test_score: float
     metrics: Mapping[str, Mapping[str, float]]
     baselines: Mapping[str, Errors]
     affinities: AffinitySummary | None
@@ -108,6 +119,7 @@ class Result:
     networks: tuple[Network, ...]
     tasks: Mapping[str, Objective]
     encoding: Encoding | None = None
+    gain_interval: tuple[float, float] | None = None
 
     def __repr__(self):
         groups = ', '.join(
@@ -218,7 +230,7 @@ def load(workdir: str | os.PathLike, problem: MultiTaskProblem | None = None) ->
         },
         confidence=found.get('confidence'),
         remarks=tuple(found.get('remarks', ())),
-        **{name: found[name] for name in ('test_error', 'total_test_error', 'metrics', 'cost')},
+        **{name: found[name] for name in (*Errors._fields, 'select_by', 'metrics', 'cost')},
         task_names=task_names,
         groups=groups,
         baselines={name: Errors(**errors) for name, errors in found['baselines'].items()},
@@ -231,6 +243,7 @@ def load(workdir: str | os.PathLike, problem: MultiTaskProblem | None = None) ->
         ),
         tasks=_tasks(found, problem),
         encoding=_encoding(path),
+        gain_interval=tuple(interval) if (interval := found.get('gain_interval')) else None,
     )
 
 
@@ -255,10 +268,18 @@ def _affinities(path, task_names):
     return AffinitySummary(**workdirs.read_affinity(path / workdirs.AFFINITY, task_names))
 
 
-def errors_of(metrics) -> Errors:
-    """The errors among the metrics of every task, `{task: {'error': percent, ...}}`."""
-    errors = {task: values['error'] for task, values in metrics.items()}
-    return Errors(errors, math.fsum(errors.values()))
+def errors_of(metrics, select_by) -> Errors:
+    """The errors among the metrics of every task, `{task: {'error': percent, ...}}`.
+
+    Args:
+      metrics: of every task.
+      select_by: the entry that networks are selected by.
+    """
+    found = []
+    for name in ('error', select_by):
+        of_tasks = {task: values[name] for task, values in metrics.items()}
+        found += [of_tasks, math.fsum(of_tasks.values())]
+    return Errors(*found)
 
 
 def folder_of(path, network):

@@ -39,6 +39,7 @@ class Run(NamedTuple):
       cost: of a network of the problem.
       on_record: called with each `training.Record`; that network stops where it returns True.
       on_finish: called with each `TrainedNetwork`.
+      workers: the `remote.Workers` that train networks of searches; None for this process.
     """
 
     problem: Any
@@ -51,6 +52,7 @@ class Run(NamedTuple):
     cost: float = 1.0
     on_record: Callable = _ignore
     on_finish: Callable = _ignore
+    workers: Any = None
 
     @property
     def writes(self) -> bool:
@@ -144,6 +146,9 @@ def check(problem, dataset, budget, config, methods, sizes=None, strict=True) ->
             )
         evaluation.check_split(problem, getattr(dataset, name), name)
     training.check_devices(config, dataset.train, dataset.validation)
+    if config.select_by == evaluation.RELATIVE_LOSS:
+        for split in (dataset.validation, dataset.test):
+            evaluation.constant_losses(problem, split)
     sizes = dict(sizes or {})
     for cost, other in sizes.items():
         _check_size(cost, other, problem, dataset)

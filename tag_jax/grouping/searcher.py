@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from tag_jax.affinity import AffinitySummary
 from tag_jax.grouping.trainer import Trainer
+from tag_jax.runs import score_table
 from tag_jax.selection import Candidates
 from tag_jax.training import TrainingConfig
 
@@ -20,7 +21,7 @@ class NetworkScores(NamedTuple):
       cost: at inference, in standard networks.
       steps: that it trained.
       seconds: that it took.
-      validation: `{task: error in percent}`, at its best evaluation.
+      validation: `{task: value}` at its best evaluation, of what networks are selected by.
       key: of its row in the score table.
     """
 
@@ -73,7 +74,7 @@ class Searcher:
         """Inter-task affinities, measured while one network trains on all tasks.
 
         Args:
-          **changes: of the config, such as `affinity_kind='cosine'`.
+          **changes: fields of `training.Measurement`, such as `kind='cosine'`, or of the config.
 
         Returns:
           An `AffinitySummary`.
@@ -121,7 +122,7 @@ class Searcher:
                     row['cost'],
                     row['steps_taken'],
                     row['seconds'],
-                    {task: scores['error'] for task, scores in row['validation'].items()},
+                    score_table.scores(row),
                     row['key'],
                 )
             )
@@ -130,7 +131,7 @@ class Searcher:
     def candidates(
         self, sets: Sequence[Sequence], fraction: float = 1.0, cost: float = 1.0
     ) -> Candidates:
-        """Networks for sets of tasks as candidates, scored by validation errors in percent.
+        """Networks for sets of tasks as candidates, scored on the validation split.
 
         Args:
           sets, fraction, cost: see `networks`.
@@ -175,7 +176,7 @@ class Searcher:
 
 
 def candidates_of(networks: Sequence[NetworkScores], task_names: Sequence[str]) -> Candidates:
-    """Networks as candidates, scored by validation errors in percent.
+    """Networks as candidates, scored on the validation split.
 
     Args:
       networks: `NetworkScores`; several of the same tasks stay several candidates.

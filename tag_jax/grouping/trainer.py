@@ -3,27 +3,23 @@
 import dataclasses
 import functools
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tag_jax import affinity, evaluation, parallel, training
+from tag_jax import affinity, parallel, training
 from tag_jax.affinity import AffinitySummary
 from tag_jax.grouping.identity import model, objective, settings, subject
+from tag_jax.grouping.rows import beginning, train_rows
 from tag_jax.grouping.run import Run, all_in_one_plan, num_slots, plan
-from tag_jax.runs import workdir
 from tag_jax.runs.score_table import ScoreTable, candidates
 from tag_jax.selection import Candidates
+from tag_jax.training import TrainingConfig
 
 FOLDER, TABLE = 'networks', 'networks.csv'
 
-# What a row is known by, of the settings of training, and of those of measuring.
+# What a row is known by, of the settings of training.
 _SETTINGS = (
-    'steps', 'batch_size', 'eval_every', 'patience', 'weighting', 'optimizer',
-)  # fmt: skip
-_MEASURING = (
-    'affinity_every', 'affinity_kind', 'affinity_step', 'affinity_window', 'affinity_examples',
-    'affinity_split',
+    'steps', 'batch_size', 'eval_every', 'patience', 'weighting', 'optimizer', 'select_by',
 )  # fmt: skip
 
 
@@ -121,12 +117,12 @@ class Trainer:
             wholes = _specifications(run, _plans(run, sets).values(), self._model(run))
             found = parallel.first_says(lambda: [self.table.find(one) for one in wholes.values()])
             rows = {
-                tasks: _beginning(row, steps)
+                tasks: beginning(row, steps)
                 for tasks, row in zip(wholes, found, strict=True)
                 if row is not None
             }
         missing = [tasks for tasks in sets if tasks not in rows]
-        brief = dataclasses.replace(run.config, steps=steps, affinity_window=(0, 1))
+        brief = dataclasses.replace(run.config.measuring(window=(0, 1)), steps=steps)
         return rows | (self._whole_rows(run._replace(config=brief), missing) if missing else {})
 
     def _model(self, run):
@@ -154,10 +150,10 @@ class Trainer:
         """(`AffinitySummary`, steps, seconds) of an all-in-one network.
 
         Args:
-          **changes: of the config, such as `affinity_kind='cosine'`.
+          **changes: fields of `training.Measurement`, such as `kind='cosine'`, or of the config.
         """
-        run = self.run._replace(config=dataclasses.replace(self.run.config, **changes))
-        return self._all_in_one(run, True)
+        config = measuring(self.run.config, changes)
+        return self._all_in_one(self.run._replace(config=config), True)
 
     def measured_in(self, sets: Sequence[tuple[str, ...]]) -> list[AffinitySummary]:
         """An `AffinitySummary` for each of some sets of task names, of a network for them.
@@ -198,8 +194,7 @@ class Trainer:
         own = all_in_one_plan(run)
         (specification,) = _specifications(run, [own], self._model(run)).values()
         found = settings(run.config)
-        measuring = {name: found[name] for name in _MEASURING} if measures else None
-        specification['measuring'] = measuring
+        specification['measuring'] = found['affinity'] if measures else None
         has = parallel.each_says(lambda: self.table.measurement(specification) is not None)
         kept = self._always and self._train_all_in_one
         if not all(has) or (kept and _only_measures_otherwise(run.config, self.run.config)):
@@ -216,26 +211,42 @@ class Trainer:
         return summary, row['steps_taken'], row['seconds']
 
 
+def measuring(config: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConfig:
+    """A config with settings of measuring, or of training, changed.
+
+    Args:
+      config: a `TrainingConfig`.
+      changes: `{name: value}` of the fields of `training.Measurement` or of the config.
+
+    Raises:
+      ValueError: if a name is none of them, or a value is out of its range.
+    """
+    fields = {field.name for field in dataclasses.fields(training.Measurement)}
+    known = fields | {field.name for field in dataclasses.fields(config)}
+    if unknown := sorted(set(changes) - known):
+        raise ValueError(
+            f'there is no setting {unknown[0]!r} of measuring: choose from '
+            f'{", ".join(sorted(fields))}, or a setting of TrainingConfig'
+        )
+    own = {name: value for name, value in changes.items() if name in fields}
+    rest = {name: value for name, value in changes.items() if name not in fields}
+    return dataclasses.replace(config, **rest).measuring(**own)
+
+
 def _only_measures_otherwise(config, usual):
     """Whether a config trains the network that another one trains: the baseline of a run."""
-    own = {name: getattr(usual, name) for name in _MEASURING}
-    return dataclasses.replace(config, **own) == usual
+    return dataclasses.replace(config, affinity=usual.affinity) == usual
 
 
 def _train_alone(run, measures):
-    """An all-in-one network; the seconds that compilation takes are not counted."""
+    """An all-in-one network, which is not kept."""
     own = all_in_one_plan(run)._replace(measures_affinity=measures)
-    data, config = run.dataset, run.config
-    train = functools.partial(
-        training.train_networks, run.problem, data.train, data.validation, [own]
-    )
-    if config.steps % config.eval_every == 0:  # Else another program would be compiled.
-        train(dataclasses.replace(config, steps=config.eval_every, affinity_window=(0, 1)))
-    return train(config)[0]
+    data = run.dataset
+    return training.train_networks(run.problem, data.train, data.validation, [own], run.config)[0]
 
 
 def candidates_of(trainer: Trainer, rows: Sequence[Any], split: str = 'validation') -> Candidates:
-    """Rows as candidates, scored by errors in percent.
+    """Rows as candidates, scored by what networks are selected by.
 
     Args:
       trainer: that gave them.
@@ -262,98 +273,35 @@ def cost_of(rows) -> dict[str, float]:
 def _trained_rows(run, known, table) -> dict[tuple[str, ...], dict]:
     """`{tasks: row}` of networks; those that the table lacks are trained.
 
-    Networks that another process is training are waited for.
-
     Args:
       run: a `Run`.
       known: `{tasks: specification}`.
       table: the `ScoreTable`.
     """
-    sets = list(known)
-    plans = _plans(run, sets)
-    folders = parallel.first_says(lambda: [_text(table.running(known[tasks])) for tasks in sets])
-    folder_of = dict(zip(sets, folders, strict=True))
-    test = evaluation.prepare(run.problem, run.dataset.test, parallel.make_mesh(run.config.mesh))
-    config = dataclasses.replace(run.config, slots=num_slots(run, plans))
-    curves = {}
-
-    def on_record(record):
-        steps, errors = curves.setdefault(record.network, ([], {}))
-        steps.append(record.step)
-        for task, error in record.validation_error.items():
-            errors.setdefault(task, []).append(error)
-        return run.on_record(record)
-
-    def on_finish(network):
-        steps, errors = curves.pop(network.plan.name)
-        scores = evaluation.evaluate(
-            run.problem, network.params, network.model_state, test, config.batch_size
-        )
-        row = {
-            'cost': run.cost,
-            'slots': config.slots,
-            'validation': workdir.finite(network.validation),
-            'test': workdir.finite({task: scores[task] for task in network.plan.tasks}),
-            'curve': {'step': steps, 'validation_error': errors},
-            'best_step': network.best_step,
-            'steps_taken': network.steps,
-            'seconds': network.seconds,
-        }
-        if parallel.is_first():
-            # What a hook ended would stand for a whole network in other runs.
-            add = table.keep if network.stopped else table.add
-            add(known[network.plan.tasks], row)
-        run.on_finish(network)
 
     def found():
-        return parallel.first_says(lambda: [table.find(known[tasks]) for tasks in sets])
+        rows = parallel.first_says(lambda: [table.find(known[tasks]) for tasks in known])
+        return dict(zip(known, rows, strict=True))
 
-    def claim(plan):
-        return parallel.first_says(lambda: table.claim(known[plan.tasks]))
+    def on_row(row, network):
+        if parallel.is_first():
+            # What a hook ended would stand for a whole network in other runs.
+            table.add(known[network.plan.tasks], row, lasting=not network.stopped)
+        run.on_finish(network)
 
-    rows = found()
-    while None in rows:
-        training.train_networks(
-            run.problem,
-            run.dataset.train,
-            run.dataset.validation,
-            [plans[tasks] for tasks, row in zip(sets, rows, strict=True) if row is None],
-            config,
-            on_record,
-            on_finish,
-            claim=claim,
-            keep=False,
-            checkpoints=(lambda plan: folder_of[plan.tasks]) if any(folders) else None,
-        )
-        rows = found()
-        if None in rows:
-            time.sleep(1)  # Another search trains the rest.
-    return dict(zip(sets, rows, strict=True))
-
-
-def _beginning(row, steps):
-    """The row of a network after its first steps, without test errors."""
-    curve = row['curve']
-    seen = [n for n, step in enumerate(curve['step']) if step <= steps]
-    errors = {task: [found[n] for n in seen] for task, found in curve['validation_error'].items()}
-    totals = [math.fsum(errors[task][n] for task in errors) for n in seen]
-    best = totals.index(min(totals))
-    return {
-        **{name: row[name] for name in ('tasks', 'seed', 'cost', 'slots')},
-        'key': f'{row["key"]}:{steps}',
-        'validation': {task: {'error': found[best]} for task, found in errors.items()},
-        'best_step': curve['step'][best],
-        'steps_taken': curve['step'][seen[-1]],
-        'seconds': row['seconds'] * curve['step'][seen[-1]] / row['steps_taken'],
-    }
+    plans = _plans(run, known)
+    config = dataclasses.replace(run.config, slots=num_slots(run, plans))
+    missing = [plans[tasks] for tasks, row in found().items() if row is None]
+    folders = parallel.first_says(lambda: [table.running(known[one.tasks]) for one in missing])
+    folders = {one.name: folder for one, folder in zip(missing, folders, strict=True) if folder}
+    if missing:
+        train = train_rows if run.workers is None else run.workers.train_rows
+        train(run._replace(config=config), missing, folders, run.on_record, on_row)
+    return found()
 
 
 def _plans(run, sets):
     return {tasks: plan(run, '+'.join(tasks), tasks) for tasks in sets}
-
-
-def _text(path):
-    return None if path is None else str(path)
 
 
 def _specifications(run, plans, shapes):

@@ -19,12 +19,13 @@ from tag_jax.models.pretrained import from_torchvision, load_weights, save_weigh
 from tag_jax.models.pspnet import PyramidPooling
 from tag_jax.models.resnet import CelebAResNet18, ResNet, SmallResNet, resnet18, resnet50
 from tag_jax.models.sizes import multiply_adds, multiply_adds_of, width_for
-from tag_jax.models.xception import Xception, XceptionDecoder
+from tag_jax.models.xception import PlainDecoder, Xception, XceptionDecoder
 
 __all__ = [
     'MLP',
     'CelebAResNet18',
     'LeNet',
+    'PlainDecoder',
     'PyramidPooling',
     'ResNet',
     'SmallResNet',

@@ -1,4 +1,4 @@
-"""The encoder and the decoder of Standley et al. for Taskonomy."""
+"""The encoders and the decoders of Standley et al. and of Fifty et al. for Taskonomy."""
 
 import itertools
 
@@ -7,7 +7,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from tag_jax.models.layers import Normalised, convolution, normalised_convolution, scaled
+from tag_jax.models.layers import (
+    HE_NORMAL,
+    Normalised,
+    convolution,
+    normalised_convolution,
+    scaled,
+)
 from tag_jax.models.pspnet import resized
 
 
@@ -36,13 +42,14 @@ class SeparableConvolution(nnx.Module):
 
 
 class XceptionBlock(nnx.Module):
-    """Two separable convolutions, added to a shortcut; ReLU stands before each convolution.
+    """Separable convolutions, added to a shortcut; ReLU stands before each convolution.
 
     Args:
       num_inputs, num_outputs: channels.
       halves: half the height and the width, by a 2 x 2 convolution of stride 2 (in Xception: max
         pooling) and in the shortcut by a 1 x 1 convolution; otherwise the shortcut is the identity.
       activates_first: whether the first ReLU is there.
+      depth: separable convolutions.
     """
 
     def __init__(
@@ -52,6 +59,7 @@ class XceptionBlock(nnx.Module):
         *,
         halves: bool = False,
         activates_first: bool = True,
+        depth: int = 2,
         dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
@@ -59,7 +67,7 @@ class XceptionBlock(nnx.Module):
         self.activates_first = activates_first
         self.layers = nnx.List(
             Normalised(SeparableConvolution(inputs, num_outputs, **options), num_outputs, **options)
-            for inputs in (num_inputs, num_outputs)
+            for inputs in (num_inputs, *[num_outputs] * (depth - 1))
         )
         self.shrink = self.shortcut = nnx.data(None)
         if halves:
@@ -67,9 +75,10 @@ class XceptionBlock(nnx.Module):
             self.shortcut = normalised_convolution(num_inputs, num_outputs, 1, stride=2, **options)
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        first, second = self.layers
+        first, *others = self.layers
         hidden = first(nnx.relu(inputs) if self.activates_first else inputs)
-        hidden = second(nnx.relu(hidden))
+        for layer in others:
+            hidden = layer(nnx.relu(hidden))
         if self.shrink is None:
             return hidden + inputs
         return self.shrink(hidden) + self.shortcut(inputs)
@@ -83,10 +92,15 @@ class Xception(nnx.Module):
     (`xception_taskonomy_small`). At full width 4.1 million parameters and 2.26 billion
     multiply-adds at 256 x 256 (in the paper "about 4 million" and 2.28 billion).
 
+    `later` is the larger encoder of the authors' later code (`xception_taskonomy_new`), which Fifty
+    et al. 2021 train (Appendix B.7): eight blocks of 728 channels and three separable convolutions
+    in the middle, and no ReLU at the end.
+
     Args:
       channels: of the representation. `width` leaves them alone, as in the authors' half-size
         network, so that the same decoder fits behind an encoder of any size.
       depth: blocks in the middle.
+      later: whether it is the encoder of the later code.
       width: multiplies the channels of every other layer; `width_for` finds that of a given cost.
       dtype: of the computation, bfloat16 say; parameters are float32.
       rngs: for the initial parameters.
@@ -99,13 +113,15 @@ class Xception(nnx.Module):
         channels: int = 256,
         depth: int = 4,
         *,
+        later: bool = False,
         width: float = 1.0,
         dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
         options = {'dtype': dtype, 'rngs': rngs}
-        sizes = [scaled(size, width) for size in (24, 48, 96, 192, 512)]
-        self.channels = channels
+        channels_of = (32, 64, 128, 256, 728) if later else (24, 48, 96, 192, 512)
+        sizes = [scaled(size, width) for size in channels_of]
+        self.channels, self.later = channels, later
         self.stem = nnx.List(
             (
                 normalised_convolution(3, sizes[0], 3, stride=2, **options),
@@ -116,7 +132,10 @@ class Xception(nnx.Module):
             XceptionBlock(inputs, outputs, halves=True, activates_first=stage > 0, **options)
             for stage, (inputs, outputs) in enumerate(itertools.pairwise(sizes[1:]))
         )
-        self.blocks.extend(XceptionBlock(sizes[-1], sizes[-1], **options) for _ in range(depth))
+        self.blocks.extend(
+            XceptionBlock(sizes[-1], sizes[-1], depth=3 if later else 2, **options)
+            for _ in range(depth)
+        )
         last = SeparableConvolution(sizes[-1], channels, **options)
         self.last = Normalised(last, channels, **options)
 
@@ -125,6 +144,8 @@ class Xception(nnx.Module):
             images = nnx.relu(layer(images))
         for block in self.blocks:
             images = block(images)
+        if self.later:
+            return self.last(nnx.relu(images))
         return nnx.relu(self.last(images))
 
 
@@ -184,3 +205,45 @@ class XceptionDecoder(nnx.Module):
         coarse = resized(self.coarse(representation), hidden.shape[1:3])
         joined = jnp.concatenate((hidden, coarse), axis=-1)
         return self.output(nnx.relu(joined)).astype(jnp.float32)
+
+
+class PlainDecoder(nnx.Module):
+    """Four times a transposed convolution that doubles the map and a 3 x 3 convolution.
+
+    Fifty et al. 2021, Appendix B.7. The channels are those of the code that the paper trained (the
+    smaller of its two decoders): 128, 64, 48 and 32, then the outputs. BatchNorm and ReLU follow
+    every layer but the last.
+
+    Args:
+      channels: of the representation.
+      num_outputs: channels of the output.
+      dtype: of the computation, bfloat16 say; parameters are float32, and so is the output.
+      rngs: for the initial parameters.
+
+    Called with a representation `[B, h, w, channels]`, returns `[B, 16 h, 16 w, num_outputs]`.
+    """
+
+    def __init__(
+        self, channels: int, num_outputs: int, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs
+    ):
+        options = {'dtype': dtype, 'rngs': rngs}
+
+        def double(inputs, outputs):
+            layer = nnx.ConvTranspose(inputs, outputs, (2, 2), 2, padding='VALID', **options)
+            return Normalised(layer, outputs, **options)
+
+        def plain(inputs, outputs):
+            return nnx.Conv(inputs, outputs, (3, 3), kernel_init=HE_NORMAL, **options)
+
+        sizes = (channels, 128, 64, 48, 32)
+        self.layers = nnx.List()
+        for inputs, outputs in itertools.pairwise(sizes):
+            self.layers.append(double(inputs, outputs))
+            if outputs != sizes[-1]:
+                self.layers.append(Normalised(plain(outputs, outputs), outputs, **options))
+        self.output = plain(sizes[-1], num_outputs)
+
+    def __call__(self, representation: jax.Array) -> jax.Array:
+        for layer in self.layers:
+            representation = nnx.relu(layer(representation))
+        return self.output(representation).astype(jnp.float32)

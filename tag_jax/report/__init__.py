@@ -31,7 +31,12 @@ from tag_jax.report.multi_objective import (
     scatter_figure,
     write_multi_objective,
 )
-from tag_jax.report.pictures import PREDICTIONS, pictured_tasks, predictions_figure
+from tag_jax.report.pictures import (
+    PREDICTIONS,
+    methods_figure,
+    pictured_tasks,
+    predictions_figure,
+)
 from tag_jax.report.run import (
     REPORT,
     FinishedRun,
@@ -48,6 +53,12 @@ from tag_jax.report.trade_off import (
     totals_table,
     trade_off_figure,
     write_trade_off,
+)
+from tag_jax.report.transfer import (
+    TRANSFER,
+    compare_transfer,
+    transfer_figure,
+    transfer_sentence,
 )
 from tag_jax.report.words import (
     dry_run_text,
@@ -68,12 +79,14 @@ __all__ = [
     'RADAR',
     'REPORT',
     'SCATTER',
+    'TRANSFER',
     'FinishedRun',
     'affinity_figure',
     'budgets_figure',
     'by_settings',
     'choices_figure',
     'choices_table',
+    'compare_transfer',
     'comparison_table',
     'correlations_table',
     'costs_figure',
@@ -85,6 +98,7 @@ __all__ = [
     'groups_figure',
     'html_page',
     'measured_sentence',
+    'methods_figure',
     'multi_objective_table',
     'notation',
     'optimum_sentence',
@@ -98,6 +112,8 @@ __all__ = [
     'scatter_figure',
     'totals_table',
     'trade_off_figure',
+    'transfer_figure',
+    'transfer_sentence',
     'write',
     'write_comparison',
     'write_multi_objective',

@@ -17,12 +17,17 @@ from tag_jax.comparison import (
     differences,
     summary,
 )
-from tag_jax.report import page
+from tag_jax.report import page, words
 from tag_jax.report.styles import style
+from tag_jax.report.svg import svg
 from tag_jax.report.tables import plus_minus, text_table
 from tag_jax.runs import workdir as workdirs
 
 COSTS, BUDGETS, REPORT = 'costs.png', 'budgets.png', 'report.html'
+_SHOWN = {
+    COSTS: 'Total test error against the cost of the search',
+    BUDGETS: 'Total test error against the cost at inference',
+}
 
 
 def write_comparison(
@@ -59,13 +64,14 @@ def write_comparison(
             },
         },
     )
-    pictures = {COSTS: page.png(costs_figure(lines)), BUDGETS: page.png(budgets_figure(lines))}
-    for name, picture in pictures.items():
-        workdirs.write_bytes(path / name, picture)
+    by = comparison.select_by
+    figures = {COSTS: costs_figure(lines, by), BUDGETS: budgets_figure(lines, by)}
+    for name, figure in figures.items():
+        workdirs.write_bytes(path / name, page.png(figure))
     command = workdirs.command_of(path)
-    html = _page(comparison, lines, task_names, settings, pictures, command)
-    workdirs.write_bytes(path / REPORT, html.encode())
-    text = comparison_table(lines)
+    text = _page(comparison, lines, task_names, settings, figures, command)
+    workdirs.write_bytes(path / REPORT, text.encode())
+    text = comparison_table(lines, comparison.select_by)
     if comparison.optima:
         text += '\n\n' + optimum_sentence(comparison)
     if comparison.correlations:
@@ -73,27 +79,31 @@ def write_comparison(
     return f'{text}\n\nreport: {path / REPORT}'
 
 
-def comparison_table(lines: Sequence[Line]) -> str:
+def comparison_table(lines: Sequence[Line], select_by: str = 'error') -> str:
     """The lines as text.
 
     Args:
       lines: from `comparison.summary`.
+      select_by: what their errors are, see `training.TrainingConfig`.
     """
-    header, rows = _cells(lines)
+    header, rows = _cells(lines, words.measure(select_by))
     rules = [n for n, row in enumerate(rows) if not n or row[0] != rows[n - 1][0]]
     return text_table(header, rows, left=(1,), rules=rules)
 
 
-def best_sentence(lines: Sequence[Line]) -> str:
+def best_sentence(lines: Sequence[Line], select_by: str = 'error') -> str:
     """Which way to group has the lowest error, over all budgets if there are several.
 
     Args:
       lines: from `comparison.summary`.
+      select_by: see `comparison_table`.
     """
+    measure = words.measure(select_by)
     of_means = [line for line in lines if line.budget is None] or lines
     best = min(of_means, key=lambda line: line.error[0])
     over = 'over all budgets' if best.budget is None else f'at budget {best.budget:g}'
-    return f'Lowest total test error {over}: {best.method}, {plus_minus(*best.error)} %'
+    value = plus_minus(*best.error, measure.digits) + measure.unit
+    return f'Lowest total test {measure.name} {over}: {best.method}, {value}'
 
 
 def optimum_sentence(comparison: Comparison) -> str:
@@ -102,12 +112,15 @@ def optimum_sentence(comparison: Comparison) -> str:
     Args:
       comparison: from `comparison.compare_groupings`.
     """
+    measure = words.measure(comparison.select_by)
     values = ', '.join(
-        f'{optimum.error:.2f} % at {budget:g}' for budget, optimum in comparison.optima.items()
+        f'{measure.text(optimum.error)}{measure.unit} at {budget:g}'
+        for budget, optimum in comparison.optima.items()
     )
+    of = {'error': 'errors'}.get(measure.name, 'losses')
     return (
-        'The optimum (groups chosen on the validation errors of half the seeds, scored on the test '
-        f'errors of the other half): {values}.'
+        f'The optimum (groups chosen on the validation {of} of half the seeds, scored on the test '
+        f'{of} of the other half): {values}.'
     )
 
 
@@ -122,45 +135,57 @@ def correlations_table(comparison: Comparison, task_names: Sequence[str]) -> str
     means = {method: float(np.nanmean(of_tasks)) for method, of_tasks in found.items()}
     rows = [[task, *(f'{found[m][n]:.2f}' for m in found)] for n, task in enumerate(task_names)]
     rows.append(['mean', *(f'{mean:.2f}' for mean in means.values())])
-    title = 'Correlation of predicted with test errors, within a task, over its groups of three up'
+    of = 'errors' if comparison.select_by == 'error' else 'losses'
+    title = f'Correlation of predicted with test {of}, within a task, over its groups of three up'
     return f'{title}\n{text_table(["", *found], rows, rules=())}'
 
 
-def costs_figure(lines: Sequence[Line]) -> Figure:
+def costs_figure(lines: Sequence[Line], select_by: str = 'error') -> Figure:
     """Total test error against the cost of the search: Figure 2 of Fifty et al. 2021.
 
-    The mean over budgets, where there are several. What needs no search stands on the left.
+    On the left in steps of networks; on the right in time, which measuring takes as well. The mean
+    over budgets, where there are several. Ways that need no search stand on the left of each.
 
     Args:
       lines: from `comparison.summary`.
+      select_by: see `comparison_table`.
     """
     of_means = [line for line in lines if line.budget is None] or lines
-    searched = [line.steps for line in of_means if line.steps > 0]
-    left = min(searched, default=1) / 4
-    figure = Figure(figsize=(7.5, 5), layout='constrained')
-    axes = figure.add_subplot()
-    for line, look in zip(of_means, _styles(of_means), strict=True):
-        mean, error = line.error
-        axes.errorbar(
-            line.steps or left, mean, yerr=0 if np.isnan(error) else error, capsize=3, **look
-        )
-    axes.set_xscale('log')
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda x, _: 'none' if np.isclose(x, left) else f'{x:g}')
-    )
-    axes.set_xticks([left, *(10.0**n for n in range(4) if 10.0**n <= 2 * max(searched, default=1))])
-    axes.set_xlabel('cost of the search, in all-in-one networks')
-    axes.set_ylabel('total test error (%)')
-    axes.set_title('What a grouping costs to find, and what it gains')
-    figure.legend(loc='outside right upper', fontsize=8)
+    figure = Figure(figsize=(9, 5), layout='constrained')
+    left, right = figure.subplots(1, 2, sharey=True)
+    _draw_costs(left, of_means, [line.steps for line in of_means])
+    _draw_costs(right, of_means, [line.seconds for line in of_means])
+    left.set_xlabel('steps of the search, all-in-one networks')
+    right.set_xlabel('time of the search, all-in-one networks')
+    left.set_ylabel(_axis(select_by))
+    figure.suptitle('What a grouping costs to find, and what it gains')
+    figure.legend(*left.get_legend_handles_labels(), loc='outside right upper', fontsize=8)
     return figure
 
 
-def budgets_figure(lines: Sequence[Line]) -> Figure:
+def _draw_costs(axes, lines, costs):
+    """Errors over costs, which may be zero, on a logarithmic axis."""
+    searched = [cost for cost in costs if cost > 0]
+    nothing = min(searched, default=1) / 4
+    for line, cost, look in zip(lines, costs, _styles(lines), strict=True):
+        mean, error = line.error
+        axes.errorbar(
+            cost or nothing, mean, yerr=0 if np.isnan(error) else error, capsize=3, **look
+        )
+    axes.set_xscale('log')
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda x, _: 'none' if np.isclose(x, nothing) else f'{x:g}')
+    )
+    powers = (10.0**n for n in range(4) if 10.0**n <= 2 * max(searched, default=1))
+    axes.set_xticks([nothing, *powers])
+
+
+def budgets_figure(lines: Sequence[Line], select_by: str = 'error') -> Figure:
     """Total test error against the cost at inference, as in Figure 3 of Standley et al. 2020.
 
     Args:
       lines: from `comparison.summary`.
+      select_by: see `comparison_table`.
     """
     figure = Figure(figsize=(7.5, 5), layout='constrained')
     axes = figure.add_subplot()
@@ -173,84 +198,79 @@ def budgets_figure(lines: Sequence[Line]) -> Figure:
         axes.errorbar(list(by_cost), means, yerr=np.nan_to_num(errors), capsize=3, **look)
     axes.set_xticks(sorted({line.budget for line in lines if line.budget}))
     axes.set_xlabel('cost of the networks at inference, in standard networks')
-    axes.set_ylabel('total test error (%)')
+    axes.set_ylabel(_axis(select_by))
     figure.legend(loc='outside right upper', fontsize=8)
     return figure
 
 
-def _page(comparison, lines, task_names, settings, pictures, command):
-    header, rows = _cells(lines)
-    correlations = ''
-    if comparison.correlations:
-        correlations = '<h2>Do predictions hold?</h2>\n<p>Correlation of predicted with test ' + (
-            'errors, within a task, over its groups of three tasks and more.</p>\n'
-        )
-        correlations += page.table(
-            ['task', *comparison.correlations],
+def _page(comparison, lines, task_names, settings, figures, command):
+    found = comparison.correlations
+    return page.render(
+        'comparison.html',
+        f'Ways to group the tasks of {settings["dataset"]}',
+        command,
+        best=best_sentence(lines, comparison.select_by),
+        measure=words.measure(comparison.select_by),
+        totals=_cells(lines, words.measure(comparison.select_by)),
+        optimum=optimum_sentence(comparison) if comparison.optima else '',
+        figures=[svg(figure, _SHOWN[name], 'diagram') for name, figure in figures.items()],
+        differences=_differences(comparison),
+        correlations=(
+            ['task', *found],
             [
-                [task, *(f'{found[n]:.2f}' for found in comparison.correlations.values())]
+                [task, *(f'{of_tasks[n]:.2f}' for of_tasks in found.values())]
                 for n, task in enumerate(task_names)
             ],
         )
-    chosen = [
-        [f'{one.budget:g}', one.method, str(one.seed), ' | '.join(', '.join(g) for g in one.groups)]
-        for one in comparison.outcomes
-        if one.groups
-    ]
-    body = '\n'.join(
-        [
-            f'<p class="decision">{best_sentence(lines)}</p>',
-            page.table(header, rows, 'numbers'),
-            f'<p>{optimum_sentence(comparison)}</p>' if comparison.optima else '',
-            page.image(pictures[COSTS], 'Total test error against the cost of the search'),
-            page.image(pictures[BUDGETS], 'Total test error against the number of networks'),
-            *_differences(comparison),
-            correlations,
-            '<h2>Chosen groups</h2>',
-            page.table(['budget', 'method', 'seed', 'groups'], chosen),
-            '<h2>Settings</h2>',
-            page.table(None, [(name, str(value)) for name, value in settings.items()]),
-            page.to_repeat(command),
-        ]
+        if found
+        else None,
+        chosen=[
+            [f'{o.budget:g}', o.method, str(o.seed), ' | '.join(', '.join(g) for g in o.groups)]
+            for o in comparison.outcomes
+            if o.groups
+        ],
+        settings=[(name, str(value)) for name, value in settings.items()],
     )
-    return page.page(f'Ways to group the tasks of {settings["dataset"]}', body)
 
 
 def _differences(comparison):
-    """Every method against every other one."""
-    found = differences(comparison)
+    """Header and rows of every method against every other one."""
+    found, digits = differences(comparison), words.measure(comparison.select_by).digits
     methods = list(dict.fromkeys(method for method, _ in found))
     rows = [
-        [method, *('' if one == method else plus_minus(*found[method, one]) for one in methods)]
+        [
+            method,
+            *('' if one == method else plus_minus(*found[method, one], digits) for one in methods),
+        ]
         for method in methods
     ]
-    return [
-        '<h2>One against the other</h2>',
-        '<p>Total test error of the row minus that of the column, in points of percent, over all '
-        'budgets, with the standard error of the difference.</p>',
-        page.table(['', *methods], rows, 'numbers'),
-    ]
+    return ['', *methods], rows
 
 
-def _cells(lines):
+def _axis(select_by):
+    measure = words.measure(select_by)
+    return f'total test {measure.name}{" (%)" if measure.unit else ""}'
+
+
+def _cells(lines, measure):
     """Header and rows of the table."""
     header = [
-        *('budget', 'method', 'total test error', 'below all in one', 'below random'),
+        *('budget', 'method', f'total test {measure.name}', 'below all in one', 'below random'),
         *('share of optimum', 'cost', 'search', 'time', 'expected', 'own'),
     ]
     rows = [
         [
             'mean' if line.budget is None else f'{line.budget:g}',
             line.method,
-            plus_minus(*line.error),
+            plus_minus(*line.error, measure.digits),
             '' if line.over_all_in_one is None else f'{plus_minus(*line.over_all_in_one, 1)} %',
             f'{plus_minus(*line.over_random, 1)} %',
             '' if line.share is None else f'{line.share:.2f}',
             f'{line.cost:.2f}',
             f'{line.steps:.1f}',
             f'{line.seconds:.1f}',
-            f'{line.expected:.2f}',
-            f'{line.own:.2f}',
+            measure.text(line.expected),
+            measure.text(line.own),
         ]
         for line in lines
     ]

@@ -5,15 +5,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from tag_jax.report import styles, words
+from tag_jax.report.lines import Line, draw
+from tag_jax.report.svg import INSIDE, SAYS
+
 HEAT_MAP, DIAGRAM, CURVES = 'affinity.png', 'groups.png', 'curves.png'
 
-_COLOURS = colormaps['tab10'].colors
-_GREY = '0.5'
 _ANNOTATED_TASKS = 20
+_LONGEST_NAME = 32
 
 
 def affinity_figure(
@@ -84,54 +86,41 @@ def groups_figure(results: Mapping[str, Any]) -> Figure:
     groups, names = results['groups'], results['task_names']
     served = [task for group in groups for task in group['serves']]
     height = {task: -n for n, task in enumerate(served)}
-    figure = Figure(figsize=(7.5, 0.45 * len(names) + 1.6), layout='constrained')
-    axes = figure.subplots()
+    longest = min(max(map(len, served)), _LONGEST_NAME)
+    found = words.measure(results.get('select_by'))
+    scores = {task: found.text(x) + found.unit for task, x in words.scores(results).items()}
+    width = 3.6 + 0.085 * longest
+    figure = Figure(figsize=(width, 0.3 * len(names) + 0.9))
+    axes = figure.add_axes((0, 0, 1, 1))
+    helped = any(set(group['tasks']) - set(group['serves']) for group in groups)
     for n, group in enumerate(groups):
-        colour = _COLOURS[n % len(_COLOURS)]
+        name, _ = styles.of_network(n)
+        colour = styles.light(name)
         middle = np.mean([height[task] for task in group['serves']])
         for task in group['tasks']:
             serves = task in group['serves']
+            does = 'trains and serves' if serves else 'trains with the help of'
             axes.plot(
-                [0, 1],
+                [1.0, 1.9],
                 [middle, height[task]],
                 color=colour,
                 linestyle='-' if serves else ':',
-                linewidth=2 if serves else 1.4,
+                linewidth=1.8 if serves else 1.4,
+                gid=f'{SAYS}network {n + 1} {does} {plain_text(task)}',
             )
-            if serves:
-                error = results['test_error'][task]
-                axes.text(
-                    1.03,
-                    height[task],
-                    f'{plain_text(task)}   {error:.2f} %',
-                    va='center',
-                    fontsize=10,
-                    color=colour,
-                    fontweight='bold',
-                )
-        axes.text(
-            -0.03,
-            middle,
-            f'network {n + 1}',
-            ha='right',
-            va='center',
-            fontsize=10,
-            color='white',
-            bbox={'boxstyle': 'round,pad=0.5', 'facecolor': colour, 'linewidth': 0},
-        )
-    axes.set_xlim(-0.45, 1.75)
-    axes.set_ylim(-len(names) + 0.4, 0.6)
+        box = {'boxstyle': 'round,pad=0.5', 'facecolor': colour, 'linewidth': 0}
+        inside = {'color': styles.light('page'), 'fontweight': 'bold', 'gid': INSIDE, 'bbox': box}
+        axes.text(1.0, middle, f'network {n + 1}', ha='right', va='center', fontsize=9, **inside)
+    for task, y in height.items():
+        ink = {'va': 'center', 'fontsize': 9.5, 'color': styles.light('text')}
+        axes.text(1.95, y, plain_text(_short(task)), **ink)
+        axes.text(width - 0.05, y, scores[task], ha='right', **ink)
+    if helped:
+        under = {'fontsize': 8.5, 'color': styles.light('muted'), 'va': 'center'}
+        axes.text(0.1, -len(names) - 0.3, 'dotted: trains with the help of the task', **under)
+    axes.set_xlim(0, width)
+    axes.set_ylim(-len(names) - 0.8, 0.9)
     axes.set_axis_off()
-    axes.set_title(f'{len(groups)} networks for {len(names)} tasks, with test errors')
-    figure.legend(
-        handles=[
-            Line2D([], [], color=_GREY, linewidth=2, label='trains and serves'),
-            Line2D([], [], color=_GREY, linewidth=1.4, linestyle=':', label='trains only'),
-        ],
-        loc='outside lower center',
-        ncols=2,
-        frameon=False,
-    )
     return figure
 
 
@@ -142,54 +131,81 @@ def curves_figure(results: Mapping[str, Any], records: Sequence[Mapping[str, Any
       results: what results.json holds.
       records: the lines of metrics.jsonl.
     """
-    curves = by_network(records)
-    groups, names = results['groups'], results['task_names']
+    names = results['task_names']
     columns = min(4, max(2, len(names)))
     rows = math.ceil(len(names) / columns)
     figure = Figure(figsize=(3 * columns, 3 + 2.1 * rows), layout='constrained')
     above, below = figure.subfigures(2, 1, height_ratios=(3, 2.1 * rows))
-    totals = (
-        ('training_loss', 'training loss, sum'),
-        ('validation_error', 'validation error, sum (%)'),
-    )
-    for axes, (kind, label) in zip(above.subplots(1, 2), totals, strict=True):
-        if 'mtl' in curves:
-            axes.plot(*series(curves['mtl'], kind, names), color=_GREY, label='all together')
-        axes.plot(*sum_of_groups(curves, groups, kind), color='black', label='groups')
-        axes.set_title(label, fontsize=10)
-        axes.set_xlabel('step')
-        if kind == 'training_loss':
-            _use_log_scale(axes)
-        axes.legend(frameon=False)
+    totals = total_lines(results, records)
+    for axes, (kind, (title, lines)) in zip(above.subplots(1, 2), totals.items(), strict=True):
+        draw(axes, lines, kind == 'training_loss')
+        axes.set_title(title, fontsize=10)
+    of_tasks = task_lines(results, records, 'training_loss')
     panels = np.ravel(below.subplots(rows, columns, sharex=True))
     for panel, task in zip(panels, names, strict=False):
-        if 'mtl' in curves:
-            panel.plot(*series(curves['mtl'], 'training_loss', [task]), color=_GREY)
-        for n, group in enumerate(groups):
-            if task in group['serves']:
-                own = series(curves[group['network']], 'training_loss', [task])
-                panel.plot(*own, color=_COLOURS[n % len(_COLOURS)])
+        draw(panel, of_tasks[task], logarithmic=True)
         panel.set_title(plain_text(task), fontsize=9)
-        _use_log_scale(panel)
         panel.tick_params(which='both', labelsize=7)
     for panel in panels[len(names) :]:
         panel.set_axis_off()
     below.supylabel('training loss', fontsize=9)
-    lines = [('all together', _GREY)] * ('mtl' in curves)
-    lines += [
-        (f'network {n}', _COLOURS[(n - 1) % len(_COLOURS)]) for n in range(1, len(groups) + 1)
+    handles = [
+        Line2D([], [], color=styles.light(colour), linestyle='--' if dashed else '-', label=text)
+        for colour, dashed, text in dict.fromkeys(
+            [*key_of_totals(records), *key_of_networks(results, records)]
+        )
     ]
-    below.legend(
-        handles=[Line2D([], [], color=colour, label=label) for label, colour in lines],
-        loc='outside lower center',
-        ncols=min(6, len(lines)),
-        frameon=False,
-    )
-    for axes in (*above.axes, *panels):
-        for line in axes.get_lines():
-            if len(line.get_xdata()) == 1:
-                line.set_marker('o')
+    ncols = min(6, len(handles))
+    below.legend(handles=handles, loc='outside lower center', ncols=ncols, frameon=False)
     return figure
+
+
+def total_lines(results, records) -> dict[str, tuple[str, list[Line]]]:
+    """`{kind: (title, lines)}`: sums over tasks, of one network for all and of the groups."""
+    curves, names = by_network(records), results['task_names']
+    titles = {
+        'training_loss': 'Training loss, sum',
+        'validation_error': 'Validation error, sum (%)',
+    }
+    found = {}
+    for kind, title in titles.items():
+        groups = Line(*sum_of_groups(curves, results['groups'], kind), 'groups', 'text')
+        found[kind] = title, [*_together(curves, kind, names), groups]
+    return found
+
+
+def task_lines(results, records, kind) -> dict[str, list[Line]]:
+    """`{task: lines}` of a kind of record: one network for all, and the one that serves it."""
+    curves, found = by_network(records), {}
+    for n, group in enumerate(results['groups']):
+        colour, dashed = styles.of_network(n)
+        for task in group['serves']:
+            own = series(curves[group['network']], kind, [task])
+            line = Line(*own, f'network {n + 1}', colour, dashed)
+            found[task] = [*_together(curves, kind, [task]), line]
+    return found
+
+
+def key_of_totals(records):
+    """The key of `total_lines`: (name of a colour, whether dashed, text)."""
+    return [*_key_of_together(records), ('text', False, 'groups')]
+
+
+def key_of_networks(results, records):
+    """The key of `task_lines`: (name of a colour, whether dashed, text)."""
+    networks = [(*styles.of_network(n), f'network {n + 1}') for n in range(len(results['groups']))]
+    return [*_key_of_together(records), *networks]
+
+
+def _together(curves, kind, tasks):
+    """The line of one network for all, if there is one."""
+    if 'mtl' not in curves:
+        return []
+    return [Line(*series(curves['mtl'], kind, tasks), 'all together', 'muted', dashed=True)]
+
+
+def _key_of_together(records):
+    return [('muted', True, 'all together')] if 'mtl' in by_network(records) else []
 
 
 def by_network(records):
@@ -214,13 +230,6 @@ def sum_of_groups(curves, groups, kind):
     return steps, total
 
 
-def _use_log_scale(axes):
-    """A logarithmic axis, unless there is nothing positive to show on it."""
-    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.get_lines()])
-    if np.any(values > 0):
-        axes.set_yscale('log')
-
-
 def _or_nan(value):
     return math.nan if value is None else value
 
@@ -228,3 +237,7 @@ def _or_nan(value):
 def plain_text(name):
     """A name for a figure, in which a dollar sign begins no formula."""
     return name.replace('$', r'\$')
+
+
+def _short(name):
+    return name if len(name) <= _LONGEST_NAME else f'{name[: _LONGEST_NAME - 1]}…'

@@ -1,7 +1,8 @@
 """A heat map as an HTML table: its values can be read, copied, and seen where the pointer rests."""
 
-import html
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,10 +11,53 @@ from tag_jax.report import page
 ANNOTATED_TASKS = 20
 
 
-def heat_table(affinity, groups, unit_name, with_diagonal=False) -> str:
+class Cell(NamedTuple):
+    """An affinity of a `HeatTable`.
+
+    Attributes:
+      harms: whether it is below 0.
+      strength: of its colour, 0 to 1, as text.
+      title: all that is known of it, shown where the pointer rests.
+      text, error: the value and its standard error in units of the table; '' without room.
+    """
+
+    harms: bool
+    strength: str
+    title: str
+    text: str
+    error: str
+
+
+class HeatTable(NamedTuple):
     """Inter-task affinities, source tasks down, target tasks across, a colour each.
 
-    Tasks that are served by the same network stand together.
+    Attributes:
+      names: T task names, those that the same network serves together.
+      starts: the rows and columns above and before which there is a rule.
+      rows: (source task, a `Cell` for each target task; None where there is no affinity).
+      unit_name: what the values are.
+      exponent: of the power of ten that they are in units of; '' for 0.
+      lowest, highest: the ends of the scale, as text.
+      dense: whether there is room for no text in the cells.
+    """
+
+    names: Sequence[str]
+    starts: frozenset[int]
+    rows: Sequence[tuple[str, Sequence[Cell | None]]]
+    unit_name: str
+    exponent: str
+    lowest: str
+    highest: str
+    dense: bool
+
+
+def heat_table(
+    affinity: Mapping[str, Any],
+    groups: Sequence[Sequence[str]],
+    unit_name: str,
+    with_diagonal: bool = False,
+) -> HeatTable:
+    """Arranges inter-task affinities for a page.
 
     Args:
       affinity: `{'mean': [T, T], 'task_names': T names}`, source task first; `stderr` and `count`,
@@ -36,47 +80,33 @@ def heat_table(affinity, groups, unit_name, with_diagonal=False) -> str:
     shown = np.isfinite(mean) & (np.eye(len(mean), dtype=bool) <= with_diagonal)
     largest = float(np.abs(mean[shown]).max()) if shown.any() else 0.0
     exponent = math.floor(math.log10(largest)) if largest > 0 else 0
-    starts = {sum(map(len, groups[:n])) for n in range(1, len(groups))}
-    escaped = [html.escape(name) for name in names]
-    last = lambda n: ' class="first"' if n in starts else ''
-    head = ''.join(
-        f'<th scope="col"{last(n)}><span>{name}</span></th>' for n, name in enumerate(escaped)
-    )
-    rows = []
-    for source, name in enumerate(escaped):
-        cells = []
-        for target in range(len(names)):
-            kinds = ['first'] if target in starts else []
-            if not shown[source, target]:
-                kinds.append('none')
-                cells.append(f'<td class="{" ".join(kinds)}"></td>')
-                continue
-            value, error, samples = (x[source, target] for x in (mean, stderr, count))
-            kinds.append('harms' if value < 0 else 'helps')
-            strength = abs(value) / largest if largest else 0
-            title = f'{name} onto {escaped[target]}: {value:.3g}'
-            title += f' ± {error:.2g}' if np.isfinite(error) else ''
-            title += f' ({samples:.0f} measurements)' if np.isfinite(samples) else ''
-            text = ''
-            if len(names) <= ANNOTATED_TASKS:
-                text = _number(value / 10.0**exponent)
-                if np.isfinite(error):
-                    text += f'<small>±{error / 10.0**exponent:.2f}</small>'
-            cells.append(
-                f'<td class="{" ".join(kinds)}" style="--strength:{strength:.2f}" '
-                f'title="{title}">{text}</td>'
-            )
-        opening = '<tr class="below">' if source in starts else '<tr>'
-        rows.append(f'{opening}<th scope="row">{name}</th>{"".join(cells)}</tr>')
-    unit = f', in units of 10<sup>{_number(exponent, 0)}</sup>' if exponent else ''
-    ends = [_number(sign * largest / 10.0**exponent) for sign in (-1, 1)]
-    kind = 'heat' if len(names) <= ANNOTATED_TASKS else 'heat dense'
-    return (
-        f'<p>Rows: the source task, whose step is taken. Columns: the target task, whose loss '
-        f'changes. Values: {html.escape(unit_name)}{unit}.</p>\n'
-        f'<div class="table"><table class="{kind}">\n<thead><tr><td></td>{head}</tr></thead>\n'
-        f'<tbody>{"".join(rows)}</tbody>\n</table></div>\n'
-        f'<p class="scale"><span>{ends[0]} harms</span><i></i><span>helps {ends[1]}</span></p>'
+    dense = len(names) > ANNOTATED_TASKS
+
+    def cell(source, target):
+        if not shown[source, target]:
+            return None
+        value, error, samples = (x[source, target] for x in (mean, stderr, count))
+        title = f'{names[source]} onto {names[target]}: {value:.3g}'
+        title += f' ± {error:.2g}' if np.isfinite(error) else ''
+        title += f' ({samples:.0f} measurements)' if np.isfinite(samples) else ''
+        return Cell(
+            harms=value < 0,
+            strength=f'{abs(value) / largest if largest else 0:.2f}',
+            title=title,
+            text='' if dense else _number(value / 10.0**exponent),
+            error='' if dense or np.isnan(error) else f'±{error / 10.0**exponent:.2f}',
+        )
+
+    targets = range(len(names))
+    return HeatTable(
+        names=names,
+        starts=frozenset(sum(map(len, groups[:n])) for n in range(1, len(groups))),
+        rows=[(name, [cell(n, target) for target in targets]) for n, name in enumerate(names)],
+        unit_name=unit_name,
+        exponent=_number(exponent, 0) if exponent else '',
+        lowest=_number(-largest / 10.0**exponent),
+        highest=_number(largest / 10.0**exponent),
+        dense=dense,
     )
 
 

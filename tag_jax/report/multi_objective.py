@@ -1,6 +1,5 @@
 """Ways of weighting tasks side by side: a table, a scatter for each pair of tasks, a radar."""
 
-import html
 import itertools
 import os
 import pathlib
@@ -8,20 +7,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from tag_jax.multi_objective import SINGLE_TASK, STATIC, Outcome
+from tag_jax.data.cityscapes import PIXELS
+from tag_jax.multi_objective import SINGLE_TASK, STATIC, Outcome, best, searched
 from tag_jax.numbers import mean_and_error
 from tag_jax.report import page
 from tag_jax.report.figures import plain_text
-from tag_jax.report.tables import plus_minus, text_table
+from tag_jax.report.styles import style
+from tag_jax.report.svg import svg
+from tag_jax.report.tables import plus_minus, significant, text_table
+from tag_jax.report.words import duration
 from tag_jax.runs import workdir as workdirs
 
 SCATTER, RADAR, REPORT = 'accuracies.png', 'errors.png', 'report.html'
 
 _MOST_PAIRED = 4  # Of more tasks, pairs are too many to look at.
 _MOST_COLUMNS = 12
+_NAME_SIZE = 9  # Points.
+_MOST_IN_A_RADAR = 24  # Of more tasks there are two, the easy half and the hard one.
 _SHOWN = {
     SCATTER: 'What all ways to weigh tasks reach on pairs of tasks',
     RADAR: 'Test errors of all ways to weigh tasks',
@@ -60,54 +64,74 @@ def write_multi_objective(
                     for task, measures in outcome.metrics.items()
                 },
                 'seconds': outcome.seconds,
+                'training_seconds': _or_null(np.array([outcome.training_seconds]))[0],
             }
             for outcome in outcomes
         ],
     }
     workdirs.write_json(path / workdirs.RESULTS, results)
-    pictures = {}
+    figures = {}
     if 2 <= len(task_names) <= _MOST_PAIRED:
-        pictures[SCATTER] = page.png(scatter_figure(outcomes, task_names))
+        figures[SCATTER] = scatter_figure(outcomes, task_names)
     if len(task_names) != 2:
-        pictures[RADAR] = page.png(radar_figure(outcomes, task_names))
-    for name, picture in pictures.items():
-        workdirs.write_bytes(path / name, picture)
-    best = min(outcomes, key=lambda outcome: outcome.test_error.mean())
-    body = [
-        f'<p class="decision">Lowest mean test error: {html.escape(best.name)}, '
-        f'{_cells(best)[-2]} %</p>',
-        page.table(*_grid(outcomes, task_names), 'numbers'),
-        '<p>Means over seeds with their standard errors, where there are several seeds.</p>',
-        *(page.image(picture, _SHOWN[name]) for name, picture in pictures.items()),
-        *_in_natural_units(outcomes),
-        '<h2>Settings</h2>',
-        page.table(None, [(name, str(value)) for name, value in settings.items()]),
-        page.to_repeat(workdirs.command_of(path)),
-    ]
-    text = page.page(f'Ways to weigh {len(task_names)} tasks', '\n'.join(body))
+        figures[RADAR] = radar_figure(outcomes, task_names)
+    for name, figure in figures.items():
+        workdirs.write_bytes(path / name, page.png(figure))
+    text = page.render(
+        'multi_objective.html',
+        f'Ways to weigh {len(task_names)} tasks',
+        workdirs.command_of(path),
+        choice=_choice(outcomes),
+        searches=_searches(outcomes),
+        errors=_grid(outcomes, task_names),
+        figures=[svg(figure, _SHOWN[name], 'diagram') for name, figure in figures.items()],
+        natural=_in_natural_units(outcomes),
+        settings=[(name, str(value)) for name, value in settings.items() if name != 'versions'],
+        versions=list(settings.get('versions', {}).items()),
+    )
     workdirs.write_bytes(path / REPORT, text.encode())
     return multi_objective_table(outcomes, task_names)
 
 
 def multi_objective_table(outcomes: Sequence[Outcome], task_names: Sequence[str]) -> str:
-    """Mean test errors with their standard errors over seeds, and the mean over tasks, as text.
+    """Test errors and training times as text, and what was chosen on the validation split.
+
+    Errors are means over seeds with their standard errors, and the mean over tasks. Times are those
+    of `Outcome.training_seconds`: Table 2 of Sener & Koltun 2018.
 
     Args:
       outcomes: from `multi_objective.compare`.
       task_names: T names.
     """
     header, rows = _grid(outcomes, task_names)
-    return text_table(header, rows, rules=())
+    sentences = [_choice(outcomes), *_searches(outcomes)]
+    return '\n'.join([text_table(header, rows, rules=()), '', *sentences])
 
 
 def _grid(outcomes, task_names):
     """A header and rows as text: a row for each way; of many tasks, a column for each way."""
-    return _oriented(['test error (%)', *task_names, 'mean', 'rate'], list(map(_cells, outcomes)))
+    header = ['test error (%)', *task_names, 'mean', 'rate', 'training']
+    return _oriented(header, list(map(_cells, outcomes)))
+
+
+def _choice(outcomes):
+    """Which way to take: chosen on the validation split, and then tested."""
+    chosen = best(outcomes)
+    error = plus_minus(*map(float, mean_and_error(chosen.test_error.mean(axis=1))))
+    return f'Lowest mean validation error: {chosen.name}, mean test error {error} %'
+
+
+def _searches(outcomes):
+    """A sentence for each way that was tried with several numbers."""
+    return [
+        f'{kind}: {count} were tried, and {chosen.name} has the lowest mean validation error'
+        for kind, (chosen, count) in searched(outcomes).items()
+    ]
 
 
 def _oriented(header, rows):
     """A table, or its transpose if it has many columns and fewer rows."""
-    if len(header) <= _MOST_COLUMNS + 3 or len(rows) >= len(header):
+    if len(header) <= _MOST_COLUMNS + 4 or len(rows) >= len(header):
         return header, rows
     header, *rows = map(list, zip(header, *rows, strict=True))
     return header, rows
@@ -119,15 +143,16 @@ def _or_null(values):
 
 
 def _cells(outcome):
-    """A row of the table, as text: its name, the error of each task and their mean, the rates."""
+    """A row of the table: its name, the error of each task and their mean, the rates, the time."""
     columns = np.column_stack([outcome.test_error, outcome.test_error.mean(axis=1)])
     errors = [plus_minus(*cell) for cell in zip(*mean_and_error(columns), strict=True)]
     rates = ', '.join(f'{rate:g}' for rate in dict.fromkeys(outcome.learning_rates))
-    return [outcome.name, *errors, rates]
+    seconds = outcome.training_seconds
+    return [outcome.name, *errors, rates, '' if np.isnan(seconds) else duration(seconds)]
 
 
 def _in_natural_units(outcomes):
-    """A table of what the errors come from, such as mIoU: Table 4 of Sener & Koltun 2018."""
+    """Header and rows of what errors come from, as mIoU: Table 4 of Sener & Koltun 2018."""
     measured = dict.fromkeys(
         (task, name)
         for outcome in outcomes
@@ -136,29 +161,28 @@ def _in_natural_units(outcomes):
         if name != 'error'
     )
     if not measured:
-        return []
+        return None
     header = ['on the test split', *(f'{task}: {name}' for task, name in measured)]
     rows = [
         [outcome.name, *(_natural(outcome.metrics[task].get(name)) for task, name in measured)]
         for outcome in outcomes
     ]
-    return ['<h2>In natural units</h2>', page.table(*_oriented(header, rows), 'numbers')]
+    return _oriented(header, rows)
 
 
 def _natural(values):
     """Mean and standard error to four and two digits; '' where nothing was measured."""
     if values is None:
         return ''
-    mean, error = mean_and_error(values)
-    return f'{mean:.4g}' + ('' if np.isnan(error) else f' ± {error:.2g}')
+    return significant(*mean_and_error(values), 4)
 
 
 def scatter_figure(outcomes: Sequence[Outcome], task_names: Sequence[str]) -> Figure:
     """Performance profiles of every pair of tasks, with standard errors.
 
     Figures 3 and 4 of Sener & Koltun 2018. Accuracies and mean intersections over unions are in
-    percent; of a mean error in natural units the profile shows 1 / error. (The paper has
-    1 - error for the offsets of instances.)
+    percent; of a mean error in natural units the profile shows 1 / error, and 1 - error of one
+    that is normalised to the size of the image, as the offsets of instances are.
 
     Args:
       outcomes: from `multi_objective.compare`.
@@ -171,25 +195,26 @@ def scatter_figure(outcomes: Sequence[Outcome], task_names: Sequence[str]) -> Fi
         _profile(axes, outcomes, pair)
     for axes in panels[len(pairs) :]:
         axes.set_axis_off()
-    panels[0].legend(fontsize=8)
+    entries = panels[0].get_legend_handles_labels()
+    figure.legend(*entries, loc='outside lower center', ncols=6, fontsize=9)
     return figure
 
 
 def _profile(axes, outcomes, pair):
     """The performance of all ways on two tasks."""
-    colours = iter(colormaps['tab20'].colors * 4)
+    numbers = itertools.count()
     for outcome in outcomes:
         seeds = np.column_stack([_performance(outcome, task)[1] for task in pair])
         (x, y), error = mean_and_error(seeds)
         if outcome.name.startswith(STATIC):
-            style = {'color': '0.6', 'marker': '.', 'label': None}
+            look = {'color': '0.6', 'marker': '.', 'label': None}
         elif outcome.name == SINGLE_TASK:
-            style = {'color': 'black', 'marker': '*', 'markersize': 14, 'label': outcome.name}
+            look = {'color': '0.3', 'marker': '*', 'markersize': 14, 'label': outcome.name}
             axes.axvline(x, color='0.8', linewidth=1, zorder=0)
             axes.axhline(y, color='0.8', linewidth=1, zorder=0)
         else:
-            style = {'color': next(colours), 'marker': 'o', 'label': outcome.name}
-        axes.errorbar(x, y, xerr=error[0], yerr=error[1], linewidth=1, linestyle='', **style)
+            look = {**style(next(numbers)), 'label': outcome.name}
+        axes.errorbar(x, y, xerr=error[0], yerr=error[1], linewidth=1, linestyle='', **look)
     if any(outcome.name.startswith(STATIC) for outcome in outcomes):
         axes.plot([], [], color='0.6', marker='.', linestyle='', label='static weights')
     names = [plain_text(f'{task}: {_performance(outcomes[0], task)[0]}') for task in pair]
@@ -202,6 +227,8 @@ def _performance(outcome, task):
     for name, words in (('accuracy', 'accuracy (%)'), ('miou', 'mIoU (%)')):
         if name in measures:
             return words, 100 * measures[name]
+    if PIXELS in measures:
+        return '1 - error', 1 - measures['mae']
     for name in ('mae', 'mse'):
         if name in measures:
             return f'1 / {name}', 1 / np.where(measures[name] > 0, measures[name], np.nan)
@@ -211,22 +238,62 @@ def _performance(outcome, task):
 def radar_figure(outcomes: Sequence[Outcome], task_names: Sequence[str]) -> Figure:
     """Mean error of every task as a radar chart: Figure 2 of Sener & Koltun 2018.
 
+    Many tasks are on two charts: the half with the lower errors on the left. The paper does not say
+    which errors part them; here they are means over all ways.
+
     Args:
       outcomes: from `multi_objective.compare`.
       task_names: T names.
     """
-    figure = Figure(figsize=(8, 7), layout='constrained')
-    axes = figure.add_subplot(projection='polar')
+    errors = np.array([mean_and_error(outcome.test_error)[0] for outcome in outcomes])
+    titles = {'Test error (%): smaller is better': range(len(task_names))}
+    if len(task_names) > _MOST_IN_A_RADAR:
+        order = np.argsort(errors.mean(axis=0), kind='stable')
+        middle = len(task_names) // 2
+        titles = {
+            'Easy tasks: test error (%)': sorted(order[:middle]),
+            'Hard tasks: test error (%)': sorted(order[middle:]),
+        }
+    figure = Figure(figsize=(9 * len(titles), 9), layout='constrained')
+    panels = figure.subplots(1, len(titles), subplot_kw={'projection': 'polar'}, squeeze=False)[0]
+    for axes, (title, tasks) in zip(panels, titles.items(), strict=True):
+        _radar(axes, outcomes, errors[:, tasks], [task_names[n] for n in tasks])
+        # Above the name at the top, which stands upright.
+        axes.set_title(title, pad=20 + 0.6 * _NAME_SIZE * max(map(len, task_names)))
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc='outside lower center', ncols=5, fontsize=9
+    )
+    return figure
+
+
+def _radar(axes, outcomes, errors, task_names):
+    """A chart of errors `[ways, T]`, with names around it that do not meet."""
     angles = np.linspace(0, 2 * np.pi, len(task_names), endpoint=False)
     closed = lambda values: np.append(values, values[:1])
-    colours = iter(colormaps['tab20'].colors * 4)
-    for outcome in outcomes:
-        mean, _ = mean_and_error(outcome.test_error)
-        style = {'color': 'black', 'linestyle': '--'}
-        if outcome.name != SINGLE_TASK:
-            style = {'color': next(colours)}
-        axes.plot(closed(angles), closed(mean), linewidth=1.5, label=outcome.name, **style)
-    axes.set_xticks(angles, list(map(plain_text, task_names)), fontsize=8)
-    axes.set_title('Test error (%): smaller is better')
-    figure.legend(loc='outside right upper', fontsize=8)
-    return figure
+    numbers = itertools.count()
+    for outcome, values in zip(outcomes, errors, strict=True):
+        if outcome.name.startswith(STATIC):
+            look = {'color': '0.8', 'zorder': 1}
+        elif outcome.name == SINGLE_TASK:
+            look = {'color': '0.3', 'linestyle': '--', 'label': outcome.name}
+        else:
+            look = {**style(next(numbers)), 'markersize': 5, 'label': outcome.name}
+        axes.plot(closed(angles), closed(values), linewidth=1.2, **look)
+    if any(outcome.name.startswith(STATIC) for outcome in outcomes):
+        axes.plot([], [], color='0.8', label='static weights')
+    axes.set_xticks(angles, [''] * len(task_names))
+    axes.tick_params(axis='y', labelsize=8)
+    most = np.nanmax(errors, initial=0)
+    axes.set_ylim(0, 1.02 * most if most > 0 else 1)
+    for angle, name in zip(angles, task_names, strict=True):
+        left = np.cos(angle) < -1e-9  # Names read from left to right on both sides.
+        axes.text(
+            angle,
+            1.06 * axes.get_ylim()[1],
+            plain_text(name),
+            rotation=np.degrees(angle) - 180 * left,
+            rotation_mode='anchor',
+            horizontalalignment='right' if left else 'left',
+            verticalalignment='center',
+            fontsize=_NAME_SIZE,
+        )

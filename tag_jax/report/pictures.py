@@ -13,7 +13,8 @@ PREDICTIONS = 'predictions.png'
 MOST_PICTURED = 8  # Tasks in one picture.
 
 _UNKNOWN = 0.5  # The grey of pixels without a label.
-_CLASSES = np.concatenate([colormaps['tab20'].colors, colormaps['tab20b'].colors])
+_COLOURS = np.concatenate([colormaps['tab20'].colors, colormaps['tab20b'].colors])
+_CLASSES = _COLOURS[np.ptp(_COLOURS, axis=1) > 0.1]  # None of them grey.
 
 
 def pictured_tasks(pictures: Mapping[str, np.ndarray]) -> list[str]:
@@ -30,7 +31,7 @@ def predictions_figure(
 ) -> Figure:
     """A row for each example: its input, then the target and the prediction of each task.
 
-    Classes have colours of their own, up to 40 of them; single values run from dark to bright over
+    Classes have colours of their own, up to 38 of them; single values run from dark to bright over
     the range of the target, directions of two values are hues, three values are red, green and
     blue. Pixels without a label are grey.
 
@@ -48,7 +49,47 @@ def predictions_figure(
         target, known = pictures[f'targets/{task}'], pictures[f'known/{task}']
         for title, values in ((task, target), ('predicted', pictures[f'predictions/{task}'])):
             columns.append((title, _coloured(values, target, known)))
-    count, height, width = columns[0][1].shape[:3]
+    figure = _grid(columns)
+    _explain_grey(figure, pictures, tasks)
+    return figure
+
+
+def methods_figure(
+    pictures_of: Mapping[str, Mapping[str, np.ndarray]],
+    row: int = 0,
+    task_names: Sequence[str] | None = None,
+) -> Figure:
+    """A row for each task: the input, its target, then the prediction of each method.
+
+    Figure 4 of Standley et al. 2020. Colours are those of `predictions_figure`.
+
+    Args:
+      pictures_of: `{name of a method: arrays of pictures.npz}`, `[N, H, W, ...]` as
+        `predictions_figure` takes them, all of the same examples.
+      row: which example.
+      task_names: which tasks; None for the first MOST_PICTURED of them.
+    """
+    first = next(iter(pictures_of.values()))
+    tasks = pictured_tasks(first)[:MOST_PICTURED] if task_names is None else task_names
+    # Colours run over all examples, as in `predictions_figure`.
+    coloured = lambda pictures, name: [
+        _coloured(pictures[f'{name}/{task}'], first[f'targets/{task}'], first[f'known/{task}'])[row]
+        for task in tasks
+    ]
+    columns = []
+    if 'inputs' in first:
+        inputs = _in_unit(first['inputs'])[row]
+        columns.append(('input', [np.broadcast_to(inputs, (*inputs.shape[:2], 3))] * len(tasks)))
+    columns.append(('target', coloured(first, 'targets')))
+    columns += [(name, coloured(own, 'predictions')) for name, own in pictures_of.items()]
+    figure = _grid(columns, rows=tasks)
+    _explain_grey(figure, {name: x[row] for name, x in first.items()}, tasks)
+    return figure
+
+
+def _grid(columns, rows=None):
+    """A figure of columns of images, each with its title; rows may have names."""
+    count, (height, width) = len(columns[0][1]), columns[0][1][0].shape[:2]
     wide = 1.7
     size = (wide * len(columns), 0.3 + count * wide * height / width)
     figure = Figure(figsize=size, layout='constrained')
@@ -57,8 +98,17 @@ def predictions_figure(
         column[0].set_title(plain_text(title), fontsize=9)
         for axes, picture in zip(column, images, strict=True):
             axes.imshow(picture, interpolation='nearest')
-            axes.set_axis_off()
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+    for axes, name in zip(panels[:, 0], rows or (), strict=False):
+        axes.set_ylabel(plain_text(name), fontsize=9)
     return figure
+
+
+def _explain_grey(figure, pictures, tasks):
+    """Says what grey is, where a pixel of a task has no label."""
+    if not all(pictures[f'known/{task}'].all() for task in tasks):
+        figure.supxlabel('grey: no label', fontsize=8)
 
 
 def _coloured(values, target, known):

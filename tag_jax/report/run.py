@@ -3,7 +3,6 @@
 `report.write('runs/mine')` draws affinity.png, groups.png, curves.png and report.html into it.
 """
 
-import html
 import json
 import os
 import pathlib
@@ -13,8 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tag_jax.report import page, words
-from tag_jax.report.chart import Line, charts, colour, group_diagram, key, line_chart
+from tag_jax.report import page, styles, words
 from tag_jax.report.figures import (
     CURVES,
     DIAGRAM,
@@ -23,15 +21,20 @@ from tag_jax.report.figures import (
     by_network,
     curves_figure,
     groups_figure,
-    series,
-    sum_of_groups,
+    key_of_networks,
+    key_of_totals,
+    task_lines,
+    total_lines,
 )
 from tag_jax.report.heat_table import heat_table
+from tag_jax.report.lines import Line, chart
 from tag_jax.report.pictures import PREDICTIONS, pictured_tasks, predictions_figure
+from tag_jax.report.svg import svg
 from tag_jax.runs import workdir as workdirs
 
 REPORT = 'report.html'
 
+_DIAGRAM = 'Which network trains and which serves each task'
 _MANY_TASKS = 12
 _BLOCKS = 30
 
@@ -155,177 +158,123 @@ def html_page(run: FinishedRun) -> str:
     Args:
       run: a `FinishedRun`.
     """
-    results = run.results
-    sections = [
-        _decision(results),
-        *_titled('Inter-task affinity', _affinities(run)),
-        *_titled('Networks', group_diagram(results)),
-        *_titled('Test error (%)', page.table(*words.compared_rows(results), 'errors')),
-        *_titled('Predictions', _predictions(run)),
-        *_titled('What the measurements say', _remarks(results)),
-        *_titled('Training', _curves(run)),
-        *_titled('Affinities over training', _affinities_over_training(run)),
-        *_titled('Cost', page.table(None, [*map(_setting, results['cost'].items())])),
-        *_titled('Configuration', _settings(run.config)),
-        *_titled('Environment', _environment(run.config)),
-        page.to_repeat(words.command(run.config)),
-    ]
+    results, records = run.results, run.records
     title = f'{results["method"]} on {results["dataset"]}, budget {results["budget"]:g}, '
-    return page.page(title + f'seed {results["seed"]}', '\n'.join(sections))
-
-
-def _titled(title, body):
-    """A section of the page; none if there is nothing in it."""
-    return [f'<h2>{title}</h2>', body] if body else []
-
-
-def _decision(results):
-    """Says which tasks to train together, what that gains, how sure it is, and what it cost."""
-    many = ' many' if len(results['task_names']) > _MANY_TASKS else ''
-    items = ''.join(f'<li>{html.escape(line)}</li>' for line in words.group_lines(results))
-    total = html.escape(words.total_words(results))
-    facts = [
-        ('Total test error', f'<b>{words.gain_words(results)}</b>{total}'),
-        ('Standard error of the gain', html.escape(words.sure_sentences(results))),
-        ('Cost to find', html.escape(words.cost_sentence(results))),
-    ]
-    found = ''.join(f'<div><dt>{name}</dt><dd>{what}</dd></div>' for name, what in facts)
-    return (
-        f'<p class="decision">Train together</p>\n<ol class="decision{many}">{items}</ol>\n'
-        f'<dl class="facts">{found}</dl>'
+    totals = total_lines(results, records)
+    titles = {
+        'validation_error': 'Validation error of each task (%)',
+        'training_loss': 'Training loss of each task',
+    }
+    return page.render(
+        'run.html',
+        title + f'seed {results["seed"]}',
+        words.command(run.config),
+        many=len(results['task_names']) > _MANY_TASKS,
+        groups=words.group_lines(results),
+        gain=words.gain_words(results),
+        total=words.total_words(results),
+        sure=words.sure_sentences(results),
+        cost=words.cost_sentence(results),
+        map=_heat_map(run),
+        measured=None if run.affinity is None else words.measured_sentence(run.config),
+        diagram=svg(groups_figure(results), _DIAGRAM, 'diagram', tight=True),
+        measure=words.measure(results.get('select_by')),
+        scores=words.compared_rows(results),
+        predictions=_predictions(run),
+        remarks=results.get('remarks', ()),
+        key_of_totals=key_of_totals(records),
+        totals=[
+            chart(name, lines, kind == 'training_loss') for kind, (name, lines) in totals.items()
+        ],
+        key_of_networks=key_of_networks(results, records),
+        curves=[
+            (name, _task_charts(task_lines(results, records, kind), kind == 'training_loss'))
+            for kind, name in titles.items()
+        ],
+        over_training=_affinities_over_training(run),
+        spent=[*map(_setting, results['cost'].items())],
+        configuration=_settings(run.config),
+        environment=[*map(_setting, (run.config.get('versions') or {}).items())],
     )
 
 
-def _affinities(run):
-    """The heat map, and what it shows."""
+def _heat_map(run):
+    """The `HeatTable` of the affinities, or None if there are none."""
     if run.affinity is None:
-        return ''
+        return None
     kind = words.affinity_kind(run.config)
     measured = {None: 'affinity', 'cosine': 'cosine of gradients'}
-    return (
-        f'<p>{html.escape(words.measured_sentence(run.config))} Blue helps, red harms.</p>\n'
-        + heat_table(
-            run.affinity,
-            [group['serves'] for group in run.results['groups']],
-            measured.get(kind, 'share of loss taken away'),
-            words.on_validation(run.config),
-        )
+    return heat_table(
+        run.affinity,
+        [group['serves'] for group in run.results['groups']],
+        measured.get(kind, 'share of loss taken away'),
+        words.on_validation(run.config),
     )
 
 
 def _predictions(run):
-    """For tasks whose labels are images: inputs, targets and predictions of a few test examples."""
+    """(task, picture) of tasks whose labels are images, for a few test examples."""
     if not run.pictures:
-        return ''
-    images = (
-        page.image(
-            page.png(predictions_figure(run.pictures, [task])),
-            f'Inputs, targets and predictions of {task}',
-        )
+        return []
+    return [
+        (task, page.data_url(page.png(predictions_figure(run.pictures, [task]))))
         for task in pictured_tasks(run.pictures)
-    )
-    return (
-        '<p>Test examples, each task by the network that serves it. Grey has no label.</p>\n'
-        f'<div class="charts">{"".join(images)}</div>'
-    )
+    ]
 
 
-def _remarks(results):
-    return ''.join(f'<p>{html.escape(remark)}</p>' for remark in results.get('remarks', ()))
+def _task_charts(lines, logarithmic):
+    return [chart(task, of_task, logarithmic) for task, of_task in lines.items()]
 
 
-def _curves(run):
-    """Training loss and validation error, in total and of every task."""
-    groups, names = run.results['groups'], run.results['task_names']
-    curves = by_network(run.records)
-    together = 'mtl' in curves
-    titles = {
-        'training_loss': 'Training loss, sum',
-        'validation_error': 'Validation error, sum (%)',
-    }
-    totals, tasks = [], {kind: [] for kind in titles}
-    for kind, title in titles.items():
-        logarithmic = kind == 'training_loss'
-        lines = []
-        if together:
-            lines.append(Line(*series(curves['mtl'], kind, names), 'all together', 'other dashed'))
-        lines.append(Line(*sum_of_groups(curves, groups, kind), 'groups', 'all'))
-        totals.append(line_chart(title, lines, logarithmic))
-        for n, group in enumerate(groups):
-            for task in group['serves']:
-                own = Line(
-                    *series(curves[group['network']], kind, [task]), f'network {n + 1}', colour(n)
-                )
-                lines = [own]
-                if together:
-                    baseline = series(curves['mtl'], kind, [task])
-                    lines.insert(0, Line(*baseline, 'all together', 'other dashed'))
-                tasks[kind].append(line_chart(task, lines, logarithmic))
-    entries = [('other dashed', 'all together')] * together + [('all', 'groups')]
-    of_networks = [('other dashed', 'all together')] * together
-    of_networks += [(colour(n), f'network {n + 1}') for n in range(len(groups))]
-    parts = [key(entries), charts(totals)]
-    for kind, title in (
-        ('validation_error', 'Validation error of each task (%)'),
-        ('training_loss', 'Training loss of each task'),
-    ):
-        parts += [f'<h3>{title}</h3>', key(of_networks), charts(tasks[kind])]
-    return '\n'.join(parts)
+class _OverTraining(NamedTuple):
+    """Affinities as training went: a sentence, a key, and a `Chart` for each target task."""
+
+    sentence: str
+    key: list
+    charts: list
 
 
 def _affinities_over_training(run):
-    """A chart for each target task: what every source task did for it, as training went."""
+    """An `_OverTraining`, or None where there are no two measurements."""
     history = None if run.affinity is None else run.affinity.get('history')
     if history is None or len(history) < 2 or len(run.affinity.get('steps', ())) != len(history):
-        return ''
+        return None
     names = list(run.affinity['task_names'])
     steps, blocks = _block_means(run.affinity['steps'], np.asarray(history, float))
-    found = []
+    found, key = [], []
     for n, group in enumerate(run.results['groups']):
-        inside = [names.index(task) for task in group['tasks']]
+        key.append(
+            (*styles.of_network(n), f'from tasks of network {n + 1}, which serves the target: mean')
+        )
         for task in group['serves']:
-            target = names.index(task)
-            sources = [
-                source
-                for source in range(len(names))
-                if source != target or words.on_validation(run.config)
-            ]
-            thin = [
-                Line(
-                    steps,
-                    tuple(blocks[:, source, target]),
-                    f'from {names[source]}',
-                    (colour(n) if source in inside else 'other dashed') + ' thin',
-                )
-                for source in sources
-                if len(names) <= _MANY_TASKS
-            ]
-            means = [
-                Line(steps, _mean_over(blocks[:, chosen, target]), name, kind)
-                for name, kind, chosen in (
-                    (
-                        *('mean of the others', 'other dashed'),
-                        [source for source in sources if source not in inside],
-                    ),
-                    (
-                        *('mean of those it trains with', colour(n)),
-                        [source for source in sources if source in inside],
-                    ),
-                )
-                if chosen
-            ]
-            found.append(line_chart(f'onto {task}', [*thin, *means], zero=True))
-    entries = [
-        (colour(n), f'from tasks of network {n + 1}, which serves the target: mean')
-        for n in range(len(run.results['groups']))
-    ]
-    entries.append(('other dashed', 'from the other tasks: mean'))
-    each = ' Thin lines are single source tasks.' if len(names) <= _MANY_TASKS else ''
+            lines = _lines_onto(run, names, steps, blocks, n, task)
+            found.append(chart(f'onto {task}', lines, zero=True))
+    key.append(('muted', True, 'from the other tasks: mean'))
     size = -(-len(history) // len(steps))
     averaged = f', each point the mean of {size} measurements' if size > 1 else ''
-    return (
-        f'<p>Affinity onto each target task{averaged}.{each}</p>\n{key(entries)}\n{charts(found)}'
-    )
+    each = ' Thin lines are single source tasks.' if len(names) <= _MANY_TASKS else ''
+    sentence = f'Affinity onto each target task{averaged}.{each}'
+    return _OverTraining(sentence, key, found)
+
+
+def _lines_onto(run, names, steps, blocks, network, task):
+    """Lines of affinities onto a task: of each source task, and the means of two kinds of them."""
+    target, own = names.index(task), styles.of_network(network)
+    inside = [names.index(name) for name in run.results['groups'][network]['tasks']]
+    itself = words.on_validation(run.config)
+    sources = [source for source in range(len(names)) if source != target or itself]
+    lines = []
+    for source in sources if len(names) <= _MANY_TASKS else []:
+        look = own if source in inside else ('muted', True)
+        onto = blocks[:, source, target]
+        lines.append(Line(steps, onto, f'from {names[source]}', *look, thin=True))
+    for name, look, chosen in (
+        ('mean of the others', ('muted', True), [s for s in sources if s not in inside]),
+        ('mean of those it trains with', own, [s for s in sources if s in inside]),
+    ):
+        if chosen:
+            lines.append(Line(steps, _mean_over(blocks[:, chosen, target]), name, *look))
+    return lines
 
 
 def _block_means(steps, history):
@@ -344,18 +293,11 @@ def _mean_over(values):
 
 
 def _settings(config):
-    """The configuration, as a table."""
+    """The configuration, as rows of a table."""
     apart = ('versions', 'command')
-    return page.table(
-        None,
-        [_setting(pair) for pair in config.items() if pair[1] is not None and pair[0] not in apart],
-    )
-
-
-def _environment(config):
-    """The versions and devices of a run."""
-    found = config.get('versions')
-    return page.table(None, [_setting(pair) for pair in found.items()]) if found else ''
+    return [
+        _setting(pair) for pair in config.items() if pair[1] is not None and pair[0] not in apart
+    ]
 
 
 def _setting(pair):

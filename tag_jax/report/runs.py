@@ -1,6 +1,5 @@
 """Finished runs side by side: tables for the terminal and a page."""
 
-import html
 import json
 import os
 import pathlib
@@ -10,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tag_jax.numbers import mean_and_error
-from tag_jax.report import page, words
-from tag_jax.report.chart import Line, charts, colour, key, line_chart
+from tag_jax.report import page, styles, words
 from tag_jax.report.figures import by_network, sum_of_groups
+from tag_jax.report.lines import Line, chart
+from tag_jax.report.pictures import methods_figure
 from tag_jax.report.run import FinishedRun, read, write_page, write_report
 from tag_jax.report.tables import plus_minus, text_table
 from tag_jax.runs import workdir as workdirs
@@ -80,19 +80,23 @@ def runs_page(runs: Sequence[FinishedRun]) -> str:
       runs: `FinishedRun`s.
     """
     several, warned = _several_seeds(runs), warnings_of(runs)
-    sections = [] if warned else [_best(runs)]
-    sections += [f'<p><strong>{html.escape(sentence)}</strong></p>' for sentence in warned]
-    if several:
-        sections += ['<h2>Means over seeds</h2>', page.table(*_mean_rows(several), 'numbers')]
-    sections += ['<h2>Runs</h2>', page.table(*_run_rows(runs), 'numbers')]
-    groups = [[str(n), ' | '.join(words.group_lines(run.results))] for n, run in enumerate(runs, 1)]
-    sections += ['<h2>Groups</h2>', page.table(['run', 'groups'], groups)]
-    if _same(runs, lambda run: run.results['task_names']):
-        sections += ['<h2>Test error of each task (%)</h2>', *_task_tables(runs)]
-    sections += ['<h2>Validation error over training, sum (%)</h2>', _curves(runs)]
-    if differing := _differing(runs):
-        sections += ['<h2>Settings that differ</h2>', *differing]
-    return page.page(_TITLE, '\n'.join(sections))
+    same_tasks = _same(runs, lambda run: run.results['task_names'])
+    lines = _lines(runs)
+    return page.render(
+        'runs.html',
+        _TITLE,
+        measure=_measure(runs),
+        best=None if warned else _best(runs),
+        warnings=warned,
+        means=_mean_rows(several) if several else ((), ()),
+        runs=_run_rows(runs),
+        groups=[[str(n), ' | '.join(words.group_lines(r.results))] for n, r in enumerate(runs, 1)],
+        tasks=_task_tables(runs) if same_tasks else [],
+        key=[(line.colour, line.dashed, line.name) for line in lines],
+        curves=[chart('sum over tasks', lines)],
+        pictured=_predictions(runs),
+        differing=_differing(runs),
+    )
 
 
 def warnings_of(runs) -> list[str]:
@@ -106,6 +110,10 @@ def warnings_of(runs) -> list[str]:
         found.append('The runs are about different tasks: their totals cannot be compared.')
     elif not _same(runs, lambda run: run.config.get('test_data')):
         found.append('The runs were tested on different data: their errors cannot be compared.')
+    if not _same(runs, _select_by):
+        found.append(
+            'The runs were selected by different measures: their totals cannot be compared.'
+        )
     return found
 
 
@@ -139,8 +147,8 @@ def _best(runs):
     first = chosen.runs[0]
     if any(_groups(run) != _groups(first) for run in chosen.runs):
         who += f'; the groups are those of run {chosen.numbers[0]}'
-    value = f'{mean:.2f}' if np.isnan(error) else plus_minus(mean, error)
-    lines = ''.join(f'<li>{html.escape(line)}</li>' for line in words.group_lines(first.results))
+    found = _measure(runs)
+    value = plus_minus(mean, error, found.digits) + found.unit
     sure = [
         'Errors after ± are standard errors over seeds of training.'
         if any(len(one.runs) > 1 for one in asked)
@@ -149,27 +157,30 @@ def _best(runs):
         if any(len(one.runs) == 1 for one in asked)
         else '',
     ]
-    return (
-        f'<p class="decision">Lowest total test error: {value} % ({who})</p>\n'
-        f'<ol class="decision">{lines}</ol>\n<p>{" ".join(filter(None, sure))}</p>'
-    )
+    return {
+        'sentence': f'Lowest total test {found.name}: {value} ({who})',
+        'groups': words.group_lines(first.results),
+        'sure': ' '.join(filter(None, sure)),
+    }
 
 
 def _run_rows(runs):
     """Header and rows of the table of runs."""
     several_datasets = not _same(runs, lambda run: run.results['dataset'])
     header = ['', 'run', *(['dataset'] if several_datasets else []), 'method', 'budget', 'seed']
-    header += ['total test error', 'all together', 'gain', 'search steps', 'search time']
+    header += [f'total test {_measure(runs).name}', 'all together', 'gain']
+    header += ['search steps', 'search time']
     rows = []
     for n, run in enumerate(runs, 1):
         results = run.results
         together, steps = _together(run), results['cost'].get('search_steps', 0)
+        text = words.measure(_select_by(run)).text
         rows.append(
             [
                 *(str(n), str(run.path), *([results['dataset']] if several_datasets else [])),
                 *(results['method'], f'{results["budget"]:g}', str(results['seed'])),
-                f'{_total(run):.2f}',
-                '' if together is None else f'{together:.2f}',
+                text(_total(run)),
+                '' if together is None else text(together),
                 words.gain_words(results),
                 f'{steps:,}',
                 words.duration(results['cost']['search_seconds']) if steps else '',
@@ -180,20 +191,21 @@ def _run_rows(runs):
 
 def _mean_rows(several):
     """Header and rows of the table of means over seeds."""
-    header = ['runs', 'method', 'budget', 'seeds', 'total test error', 'all together']
+    found = _measure([run for one in several for run in one.runs])
+    header = ['runs', 'method', 'budget', 'seeds', f'total test {found.name}', 'all together']
     header += ['lower by', 'search steps', 'same groups']
     rows = []
     for one in several:
-        results = one.runs[0].results
+        results, digits = one.runs[0].results, words.measure(_select_by(one.runs[0])).digits
         chosen = [_groups(run) for run in one.runs]
         most = max(chosen.count(groups) for groups in chosen)
         rows.append(
             [
                 ', '.join(map(str, one.numbers)),
                 *(results['method'], f'{results["budget"]:g}', str(len(one.runs))),
-                plus_minus(*_over_seeds(one, _total)),
-                _known(*_over_seeds(one, _together), ''),
-                _known(*_over_seeds(one, lambda run: words.gain(run.results)), ' %'),
+                plus_minus(*_over_seeds(one, _total), digits),
+                _known(*_over_seeds(one, _together), digits),
+                _known(*_over_seeds(one, lambda run: words.gain(run.results)), 1, ' %'),
                 f'{np.mean([run.results["cost"].get("search_steps", 0) for run in one.runs]):,.0f}',
                 f'{most} of {len(chosen)}',
             ]
@@ -203,28 +215,47 @@ def _mean_rows(several):
 
 def _task_tables(runs):
     """Tables of the errors of each task, some runs a table."""
-    names = runs[0].results['task_names']
-    tables = []
+    names, tables, text = runs[0].results['task_names'], [], _measure(runs).text
     for start in range(0, len(runs), _MOST_RUNS_IN_A_TABLE):
         part = runs[start : start + _MOST_RUNS_IN_A_TABLE]
         header = ['task', *(f'run {n}' for n in range(start + 1, start + len(part) + 1))]
-        rows = [
-            [task, *(f'{run.results["test_error"][task]:.2f}' for run in part)] for task in names
-        ]
-        total = ['total', *(f'{_total(run):.2f}' for run in part)]
-        tables.append(page.table(header, [*rows, total], 'numbers totals'))
+        rows = [[task, *(text(words.scores(run.results)[task]) for run in part)] for task in names]
+        total = ['total', *(text(_total(run)) for run in part)]
+        tables.append((header, [*rows, total]))
     return tables
 
 
-def _curves(runs):
-    """The validation errors of all runs in one chart."""
-    lines, entries = [], []
-    for n, run in enumerate(runs):
-        curves = by_network(run.records)
-        series = sum_of_groups(curves, run.results['groups'], 'validation_error')
-        lines.append(Line(*series, f'run {n + 1}', colour(n)))
-        entries.append((colour(n), f'run {n + 1}'))
-    return key(entries) + charts([line_chart('sum over tasks', lines)], wide=True)
+def _lines(runs):
+    """The validation errors of all runs, a line each."""
+    return [
+        Line(
+            *sum_of_groups(by_network(run.records), run.results['groups'], 'validation_error'),
+            *(f'run {n + 1}', *styles.of_network(n)),
+        )
+        for n, run in enumerate(runs)
+    ]
+
+
+def _predictions(runs):
+    """(picture as a URL, description) of the predictions of all runs, for each example."""
+    names = [f'run {n}: {run.results["method"]}' for n, run in enumerate(runs, 1)]
+    first = runs[0].pictures
+    labels = [name for name in first or () if not name.startswith('predictions/')]
+    if not labels or not all(_pictures_same(run.pictures, first, labels) for run in runs):
+        return []
+    of_runs = dict(zip(names, (run.pictures for run in runs), strict=True))
+    return [
+        (page.data_url(page.png(methods_figure(of_runs, row))), f'Predictions of example {row + 1}')
+        for row in range(len(first[labels[0]]))
+    ]
+
+
+def _pictures_same(pictures, others, names):
+    """Whether a run has pictures of the same examples and labels."""
+    return bool(pictures) and all(
+        name in pictures and np.array_equal(pictures[name], others[name], equal_nan=True)
+        for name in names
+    )
 
 
 def _differing(runs):
@@ -239,7 +270,7 @@ def _differing(runs):
         part = runs[start : start + _MOST_RUNS_IN_A_TABLE]
         header = ['', *(f'run {n}' for n in range(start + 1, start + len(part) + 1))]
         rows = [[name, *(_shown(run.config.get(name)) for run in part)] for name in names]
-        tables.append(page.table(header, rows))
+        tables.append((header, rows))
     return tables
 
 
@@ -266,13 +297,22 @@ def _over_seeds(settings, value):
     return float(mean[0]), float(error[0])
 
 
+def _select_by(run):
+    return run.results.get('select_by')
+
+
+def _measure(runs):
+    """The measure that runs were selected by; errors, where they differ in it."""
+    return words.measure(_select_by(runs[0]) if _same(runs, _select_by) else None)
+
+
 def _total(run):
-    return run.results['total_test_error']
+    return words.total(run.results)
 
 
 def _together(run):
     baseline = run.results['baselines'].get('mtl')
-    return baseline and baseline['total_test_error']
+    return baseline and words.total(baseline)
 
 
 def _groups(run):
@@ -286,10 +326,8 @@ def _same(runs, value):
     return all(value(run) == value(runs[0]) for run in runs)
 
 
-def _known(mean, error, unit):
-    if np.isnan(mean):
-        return ''
-    return page.number(f'{mean:.1f} ± {error:.1f}{unit}' if unit else plus_minus(mean, error))
+def _known(mean, error, digits, unit=''):
+    return '' if np.isnan(mean) else page.number(plus_minus(mean, error, digits) + unit)
 
 
 def _shown(value):

@@ -10,8 +10,10 @@ import numpy as np
 from tag_jax.comparison import summary
 from tag_jax.report import page
 from tag_jax.report.comparison import comparison_table
+from tag_jax.report.figures import affinity_figure
 from tag_jax.report.run import REPORT
-from tag_jax.report.tables import text_table
+from tag_jax.report.svg import svg
+from tag_jax.report.tables import significant, text_table
 from tag_jax.runs import workdir as workdirs
 from tag_jax.studies import Study, Table
 
@@ -19,7 +21,7 @@ from tag_jax.studies import Study, Table
 def write_study(
     path: str | os.PathLike, name: str, study: Study, settings: Mapping[str, Any]
 ) -> str:
-    """Writes results.json and report.html of a study.
+    """Writes results.json, report.html and the heat maps of a study.
 
     Args:
       path: the folder, which exists.
@@ -46,15 +48,23 @@ def write_study(
             ],
         },
     )
-    body = []
-    for table in study.tables:
-        cells = [list(map(cell_text, row)) for row in table.rows]
-        body += [f'<h2>{table.title}</h2>', page.table(list(table.header), cells)]
-    rows = [(key, str(value)) for key, value in settings.items()]
-    body += ['<h2>Settings</h2>', page.table(None, rows)]
-    body.append(page.to_repeat(workdirs.command_of(path)))
-    title = f'{name}: {settings["dataset"]}'
-    workdirs.write_bytes(path / REPORT, page.page(title, '\n'.join(body)).encode())
+    maps = []
+    for number, heat_map in enumerate(study.heat_maps, 1):
+        figure = affinity_figure(heat_map.mean, heat_map.task_names)
+        workdirs.write_bytes(path / f'affinity_{number}.png', page.png(figure))
+        maps.append((heat_map.title, svg(figure, heat_map.title, 'diagram')))
+    page_text = page.render(
+        'study.html',
+        f'{name}: {settings["dataset"]}',
+        workdirs.command_of(path),
+        tables=[
+            (table.title, list(table.header), [list(map(cell_text, row)) for row in table.rows])
+            for table in study.tables
+        ],
+        maps=maps,
+        settings=[(key, str(value)) for key, value in settings.items()],
+    )
+    workdirs.write_bytes(path / REPORT, page_text.encode())
     text = [table_text(table) for table in study.tables]
     if lines:
         text.append(comparison_table(lines))
@@ -75,7 +85,7 @@ def cell_text(cell: Any) -> str:
         case str():
             return cell
         case (mean, error):
-            return f'{mean:.3g}' if np.isnan(error) else f'{mean:.3g} ± {error:.2g}'
+            return significant(mean, error, 3)
     return '' if np.isnan(cell) else f'{cell:.3g}'
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+_ROUNDING = 1e-12  # Of float64, over a few operations.
+
 
 def plus_minus(mean: float, error: float, digits: int = 2) -> str:
     """A mean and its standard error, if that is known.
@@ -13,6 +15,22 @@ def plus_minus(mean: float, error: float, digits: int = 2) -> str:
       digits: behind the point.
     """
     return f'{mean:.{digits}f}' + ('' if np.isnan(error) else f' ± {error:.{digits}f}')
+
+
+def significant(mean: float, error: float, digits: int) -> str:
+    """A mean to so many digits, and its standard error to two, if that is known.
+
+    An error that is nothing but rounding is 0.
+
+    Args:
+      mean, error: numbers.
+      digits: of the mean that count.
+    """
+    if np.isnan(error):
+        return f'{mean:.{digits}g}'
+    if error <= _ROUNDING * abs(mean):
+        error = 0
+    return f'{mean:.{digits}g} ± {error:.2g}'
 
 
 def text_table(

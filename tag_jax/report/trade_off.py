@@ -13,8 +13,10 @@ Examples:
 
 import csv
 import io
+import math
 import os
 import pathlib
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,27 +25,28 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from tag_jax.report import page
+from tag_jax.report.styles import style
 from tag_jax.report.tables import text_table
 from tag_jax.runs import workdir as workdirs
 from tag_jax.selection import Candidates, Choice, Selection
 
 TRADE_OFF, CHOICES, TABLE, RESULTS = 'trade_off.png', 'choices.png', 'choices.csv', 'results.json'
+TASK_SETS = 'task_sets.png'
 
 NAMES = {
     'optimal': 'optimal',
     'hoa': 'higher order approximation',
     'esa': 'early stopping',
     'all_in_one': 'all in one',
-    'independent': 'independent networks',
+    'independent_equal': 'independent, equal sizes',
+    'independent': 'independent, mixed sizes',
     'random': 'random',
     'pessimal': 'pessimal',
 }
-_STYLES = {
-    name: {'color': colour, 'marker': marker, 'linestyle': line}
-    for name, colour, marker, line in zip(
-        NAMES, colormaps['tab10'].colors, 'osD^vx+', ['-'] * 3 + ['--'] * 4, strict=False
-    )
-}
+_STYLES = {name: {**style(n), 'linestyle': '-' if n < 3 else '--'} for n, name in enumerate(NAMES)}
+# The area of the dot of a network of the greatest cost, and how many costs a legend shows.
+_AREA, _MOST_COSTS = 110, 4
 _SELECTED = ('optimal', 'hoa', 'esa', 'pessimal')
 
 
@@ -53,6 +56,8 @@ def write_trade_off(
     candidates: Candidates,
     settings: Mapping[str, Any],
     maximize: bool = False,
+    means: Sequence[Choice] = (),
+    remarks: Sequence[str] = (),
 ) -> str:
     """Writes the tables and pictures of a comparison of selections.
 
@@ -62,6 +67,8 @@ def write_trade_off(
       candidates: the candidate networks.
       settings: what was asked for, for results.json.
       maximize: whether scores are to be high.
+      means: over sets of fewer tasks, from `selection.mean_trade_off`, if there are any.
+      remarks: sentences to end with.
 
     Returns:
       The tables as text.
@@ -79,16 +86,21 @@ def write_trade_off(
         | {
             'task_names': list(candidates.task_names),
             'choices': [_record(choice, candidates) for choice in choices],
+            'means': [_record(choice, candidates) for choice in means],
+            'remarks': list(remarks),
         },
     )
-    for name, figure in (
-        (TRADE_OFF, trade_off_figure(choices, maximize)),
-        (CHOICES, choices_figure(choices, candidates)),
-    ):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format='png', dpi=150)
-        workdirs.write_bytes(path / name, buffer.getvalue())
-    return f'{totals_table(choices)}\n\n{choices_table(choices, candidates)}'
+    pictures = {
+        TRADE_OFF: trade_off_figure(choices, maximize),
+        CHOICES: choices_figure(choices, candidates),
+    }
+    tables = [totals_table(choices), choices_table(choices, candidates)]
+    if means:
+        pictures[TASK_SETS] = trade_off_figure(means, maximize)
+        tables.append(f'Mean over all sets of fewer tasks\n\n{totals_table(means)}')
+    for name, figure in pictures.items():
+        workdirs.write_bytes(path / name, page.png(figure))
+    return '\n\n'.join([*tables, '\n'.join(remarks)]).rstrip()
 
 
 def letters(task_names: Sequence[str]) -> list[str]:
@@ -183,6 +195,8 @@ def trade_off_figure(choices: Sequence[Choice], maximize: bool = False) -> Figur
 def choices_figure(choices: Sequence[Choice], candidates: Candidates) -> Figure:
     """Which networks each method selects and whom they serve: the paper's Figure 2.
 
+    The area of a dot is the cost of its network.
+
     Args:
       choices: from `selection.trade_off`.
       candidates: the candidate networks.
@@ -205,16 +219,45 @@ def choices_figure(choices: Sequence[Choice], candidates: Candidates) -> Figure:
             axes.set_ylim(-0.45, 1.35)
     for axes, method in zip(grid[0], methods, strict=True):
         axes.set_title(NAMES[method], fontsize=10)
+    handles = [
+        Line2D([], [], color='0.3', label='serves'),
+        Line2D([], [], color='0.3', linestyle=':', label='trains only'),
+        *_dots(candidates),
+    ]
+    names = zip(letters(candidates.task_names), candidates.task_names, strict=True)
+    key = ', '.join(f'{sign}: {name}' for sign, name in names)
     figure.legend(
-        handles=[
-            Line2D([], [], color='0.3', label='serves'),
-            Line2D([], [], color='0.3', linestyle=':', label='trains only'),
-        ],
+        handles=handles,
+        title=textwrap.fill(key, 24 * len(methods)),
+        title_fontsize=9,
         loc='outside lower center',
-        ncols=2,
+        ncols=len(handles),
         frameon=False,
     )
     return figure
+
+
+def _dots(candidates):
+    """Entries of a legend for the sizes of dots: each cost, or the ends of many."""
+    costs = np.unique(candidates.costs)
+    shown = costs if len(costs) <= _MOST_COSTS else costs[[0, -1]]
+    return [
+        Line2D(
+            [],
+            [],
+            color='0.3',
+            linestyle='',
+            marker='o',
+            markersize=math.sqrt(_area(cost, candidates)),
+            label=f'cost {cost:g}',
+        )
+        for cost in shown[::-1].tolist()
+    ]
+
+
+def _area(cost, candidates):
+    """The area of the dot of a network, in square points."""
+    return _AREA * max(cost / (candidates.costs.max() or 1.0), 0.1)
 
 
 def _draw_choice(axes, choice, candidates):
@@ -222,7 +265,6 @@ def _draw_choice(axes, choice, candidates):
     selected, signs = choice.selected, letters(candidates.task_names)
     colours = colormaps['tab10'].colors
     places = np.linspace(0, len(signs) - 1, len(selected.groups) + 2)[1:-1]
-    largest = candidates.costs.max() or 1.0
     for n, (network, tasks, serves) in enumerate(
         zip(selected.networks, selected.groups, selected.serves, strict=True)
     ):
@@ -230,8 +272,8 @@ def _draw_choice(axes, choice, candidates):
         for task in tasks:
             line = '-' if task in serves else ':'
             axes.plot([places[n], task], [1, 0.18], color=colour, linestyle=line, linewidth=1.4)
-        share = max(candidates.costs[network] / largest, 0.1)
-        axes.scatter([places[n]], [1], s=110 * share, color=colour, zorder=3)
+        area = _area(candidates.costs[network], candidates)
+        axes.scatter([places[n]], [1], s=area, color=colour, zorder=3)
     for task, sign in enumerate(signs):
         axes.text(task, 0, sign, ha='center', va='center', fontsize=9)
     axes.text(

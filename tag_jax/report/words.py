@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from tag_jax import grouping
 from tag_jax.grouping.identity import settings
@@ -48,8 +48,50 @@ def group_lines(results: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+class Measure(NamedTuple):
+    """The name of the values that networks and groups were selected by.
+
+    Attributes:
+      name: 'error', 'loss' or 'relative loss'.
+      unit: behind a value, with a space.
+      digits: of a value, behind the point.
+    """
+
+    name: str
+    unit: str
+    digits: int
+
+    def text(self, value: float) -> str:
+        """A value without its unit."""
+        return f'{value:.{self.digits}f}'
+
+
+def measure(select_by: str | None) -> Measure:
+    """The words for a criterion.
+
+    Args:
+      select_by: of `evaluation.CRITERIA`; None for 'error'.
+    """
+    name = (select_by or 'error').replace('_', ' ')
+    return Measure(name, '', 4) if name == 'loss' else Measure(name, ' %', 2)
+
+
+def scores(found: Mapping[str, Any]) -> Mapping[str, float]:
+    """The values on the test split that networks were selected by, `{task: value}`.
+
+    Args:
+      found: what results.json holds, or one of its baselines.
+    """
+    return found.get('test_score', found['test_error'])
+
+
+def total(found: Mapping[str, Any]) -> float:
+    """The sum of `scores` over the tasks."""
+    return found.get('total_test_score', found['total_test_error'])
+
+
 def gain(results) -> float | None:
-    """How much lower the total test error is than that of one network for all tasks.
+    """How much lower the total test error (or loss) is than that of one network for all tasks.
 
     Args:
       results: what results.json holds.
@@ -58,9 +100,9 @@ def gain(results) -> float | None:
       Percent of the latter, negative where the groups lose; None where it is zero or not known.
     """
     baseline = results['baselines'].get('mtl')
-    if not baseline or not baseline['total_test_error'] > 0:
+    if not baseline or not total(baseline) > 0:
         return None
-    return 100 * (1 - results['total_test_error'] / baseline['total_test_error'])
+    return 100 * (1 - total(results) / total(baseline))
 
 
 def gain_words(results) -> str:
@@ -76,9 +118,11 @@ def gain_words(results) -> str:
 
 def total_words(results) -> str:
     """The total test error, beside that of one network for all tasks."""
-    words = f'{results["total_test_error"]:.2f} %'
+    found = measure(results.get('select_by'))
+    words = found.text(total(results)) + found.unit
     if baseline := results['baselines'].get('mtl'):
-        words += f', against {baseline["total_test_error"]:.2f} % for one network of all tasks'
+        together = found.text(total(baseline)) + found.unit
+        words += f', against {together} for one network of all tasks'
     return words
 
 
@@ -89,21 +133,47 @@ def gain_sentence(results: Mapping[str, Any]) -> str:
       results: what results.json holds.
     """
     change = gain_words(results)
-    gained = f': {change} with this seed.' if change else '.'
-    return f'Total test error {total_words(results)}{gained}'
+    gained = f': {change} with this seed{interval_words(results)}.' if change else '.'
+    name = measure(results.get('select_by')).name
+    return f'Total test {name} {total_words(results)}{gained}'
+
+
+def interval_words(results) -> str:
+    """The interval of the gain over test examples, in brackets; '' where it is not known."""
+    interval = results.get('gain_interval')
+    if not interval:
+        return ''
+    low, high = interval
+    if low > 0 or high < 0:
+        near, far = sorted(map(abs, interval))
+        return f' (95 % interval over test examples: {near:.1f} to {far:.1f} %)'
+    return (
+        f' (95 % interval over test examples: {-low:.1f} % higher to {high:.1f} % lower, so it '
+        'cannot be told from none)'
+    )
 
 
 def sure_sentences(results) -> str:
     """Says how sure a gain is, and the choice of groups.
 
-    A run has one seed, so there is no standard error over seeds: that is said, and nothing made up.
+    A run has one seed: the interval is that over test examples, and another seed is not in it.
 
     Args:
       results: what results.json holds.
     """
-    found = (
-        f'Not known from one seed ({results["seed"]}); side by side, runs of several seeds give it.'
-    )
+    seed = results['seed']
+    found = f'Not known from one seed ({seed}); side by side, runs of several seeds give it.'
+    if interval := results.get('gain_interval'):
+        told = (
+            'cannot be told from none'
+            if interval[0] <= 0 <= interval[1]
+            else 'can be told from none'
+        )
+        found = (
+            f'Over the choice of test examples, the difference of these networks {told} (paired '
+            f'bootstrap, 95 %). Networks of another seed, or of another split, are not in that '
+            'interval; side by side, runs of several seeds give it.'
+        )
     confidence = results.get('confidence')
     if confidence is not None:
         share = 'more than 99' if confidence > 0.99 else f'{100 * confidence:.0f}'
@@ -150,24 +220,24 @@ def command(config) -> str:
     """
     if 'command' in config:
         return config['command']
-    asked = (
-        ['problem', 'dataset', f'budget={config["budget"]}']
-        if 'budget' in config
-        else [
-            'problem',
-            'dataset',
-        ]
-    )
+    asked = ['problem', 'dataset', *([f'budget={config["budget"]}'] if 'budget' in config else [])]
     asked.append(f'method={_method(config)}')
-    changed = [
-        # Functions are known by their names.
-        f'{key}={config[key] if key in ("weighting", "optimizer") else repr(config[key])}'
-        for key, usual in settings(TrainingConfig()).items()
-        if config.get(key, usual) != usual
-    ]
+    usual = settings(TrainingConfig())
+    changed = _changed({**config, 'affinity': None}, {**usual, 'affinity': None})
+    if how := _changed(measurement(config), usual['affinity']):
+        changed.append(f'affinity=Measurement({", ".join(how)})')
     if changed:
         asked.append(f'config=TrainingConfig({", ".join(changed)})')
     return f'grouping.group_tasks({", ".join([*asked, "workdir=..."])})'
+
+
+def _changed(config, usual):
+    """The settings that are not the usual ones, as arguments; functions by their names."""
+    return [
+        f'{key}={config[key] if key in ("weighting", "optimizer") else repr(config[key])}'
+        for key, value in usual.items()
+        if config.get(key, value) != value
+    ]
 
 
 def _method(config):
@@ -189,15 +259,15 @@ def measured_sentence(config: Mapping[str, Any]) -> str:
     if kind is None:
         return f'Measured elsewhere: {config["options"]["affinity"]}.'
     sentence = _AFFINITY_KINDS[kind]
-    if config.get('affinity_step') == 'optimizer' and kind != 'cosine':
+    if measurement(config).get('step') == 'optimizer' and kind != 'cosine':
         sentence += ', with the step of the optimizer'
     if on_validation(config):
         sentence += ', compared on batches of the validation split'
     sentence += '; averaged over the training of one network on all tasks'
-    start, stop = config.get('affinity_window', (0, 1))
+    start, stop = measurement(config).get('window', (0, 1))
     if (start, stop) != (0, 1):
         sentence += f', between {100 * start:g} and {100 * stop:g} % of its largest number of steps'
-    every = config.get('affinity_every', 1)
+    every = measurement(config).get('every', 1)
     return sentence + (', at every step.' if every == 1 else f', every {every} steps.')
 
 
@@ -207,12 +277,17 @@ def affinity_kind(config) -> str | None:
         return None
     if config.get('method') == 'cosine_similarity':
         return 'cosine'
-    return config.get('affinity_kind', 'exact')
+    return measurement(config).get('kind', 'exact')
+
+
+def measurement(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings by which a run measured affinities, as `training.Measurement` names them."""
+    return config.get('affinity') or {}
 
 
 def on_validation(config) -> bool:
     """Whether a run compared losses on the validation split, where effects on itself count."""
-    return config.get('affinity_split') == 'validation'
+    return measurement(config).get('split') == 'validation'
 
 
 _SHARE = "The share of the target task's loss that one step on the source task alone takes away"
@@ -226,18 +301,17 @@ _AFFINITY_KINDS = {
 def error_rows(results):
     """Header and rows of the table of test errors, as text; the last row is the total."""
     baselines = results['baselines']
+    ways, text = [results, *baselines.values()], measure(results.get('select_by')).text
     header = ['task', 'network', 'groups']
     header += [BASELINE_NAMES.get(name, name) for name in baselines]
     server = {
         task: str(n + 1) for n, group in enumerate(results['groups']) for task in group['serves']
     }
     rows = [
-        [task, server[task], f'{results["test_error"][task]:.2f}']
-        + [f'{errors["test_error"][task]:.2f}' for errors in baselines.values()]
+        [task, server[task], *(text(scores(found)[task]) for found in ways)]
         for task in results['task_names']
     ]
-    totals = [results['total_test_error'], *(e['total_test_error'] for e in baselines.values())]
-    return header, [*rows, ['total', '', *(f'{total:.2f}' for total in totals)]]
+    return header, [*rows, ['total', '', *(text(total(found)) for found in ways)]]
 
 
 def plain(value) -> str:
@@ -255,12 +329,12 @@ def compared_rows(results):
     baseline = results['baselines'].get('mtl')
     if not baseline:
         return header, rows
-    errors = [results['test_error'][task] for task in results['task_names']]
-    together = [baseline['test_error'][task] for task in results['task_names']]
-    errors.append(results['total_test_error'])
-    together.append(baseline['total_test_error'])
+    names, digits = results['task_names'], measure(results.get('select_by')).digits
+    own, together = (
+        [*(scores(found)[task] for task in names), total(found)] for found in (results, baseline)
+    )
     changes = [
-        page.number(f'{one - other:+.2f}') for one, other in zip(errors, together, strict=True)
+        page.number(f'{one - other:+.{digits}f}') for one, other in zip(own, together, strict=True)
     ]
     return [*header, 'change'], [[*row, change] for row, change in zip(rows, changes, strict=True)]
 

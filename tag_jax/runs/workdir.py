@@ -9,12 +9,11 @@
     running/        checkpoints of the networks in training, a folder each
 
 Files appear whole or not at all. While a process has a run open, others are kept out of it by the
-lock on a file, `.lock`, which goes with the run, or with its process, however that ends.
+lock on a file, `.lock`, which ends with the run, or with its process, however that ends.
 """
 
 import contextlib
 import csv
-import errno
 import json
 import math
 import os
@@ -28,11 +27,7 @@ from typing import IO, Any
 import numpy as np
 
 from tag_jax.cells import decode, number
-
-try:
-    import fcntl
-except ImportError:  # Not on Windows: there nothing keeps a second process out.
-    fcntl = None
+from tag_jax.runs import locks
 
 CONFIG, METRICS, AFFINITY, RESULTS = 'config.json', 'metrics.jsonl', 'affinity.npz', 'results.json'
 PICTURES = 'pictures.npz'
@@ -98,7 +93,13 @@ def open_run(path: str | os.PathLike, config: dict[str, Any], resume: bool = Fal
     text = _as_text(config)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        _keep_others_out(path)
+        lock = locks.hold(
+            path / LOCK,
+            f'another process is at work on the run in {path}: wait for its end, or choose another '
+            'workdir',
+            shared=True,
+        )
+        weakref.finalize(path, lock.release)
         with replacing(path / CONFIG) as file:
             file.write(text)
     except OSError as error:
@@ -391,42 +392,6 @@ def _named(path):
         raise OSError(
             f'cannot write {path} ({_why(error)}): make room there, or choose another folder'
         ) from error
-
-
-def _keep_others_out(folder):
-    """Locks the folder of a run for this process, for as long as the `RunFolder` lives.
-
-    Raises ValueError if another process has it.
-    """
-    if fcntl is None:
-        return
-    lock = pathlib.Path(folder, LOCK)
-    while True:
-        file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(file)
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                raise ValueError(
-                    f'another process is at work on the run in {folder}: wait for its end, or '
-                    'choose another workdir'
-                ) from error
-            return  # A filesystem without locks.
-        try:
-            still_there = os.path.samestat(os.fstat(file), os.stat(lock))
-        except FileNotFoundError:
-            still_there = False
-        if still_there:
-            weakref.finalize(folder, _let_others_in, lock, file)
-            return
-        os.close(file)  # A run that ended meanwhile took the file with it.
-
-
-def _let_others_in(lock, file):
-    with contextlib.suppress(OSError):
-        os.unlink(lock)
-    os.close(file)
 
 
 def _why(error):

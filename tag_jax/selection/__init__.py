@@ -30,11 +30,16 @@ from tag_jax.selection.baselines import (
 from tag_jax.selection.candidates import Candidates, read_candidates
 from tag_jax.selection.groups import MAX_EXACT_TASKS, select_groups
 from tag_jax.selection.networks import select_networks, serve, served_scores
-from tag_jax.selection.predictors import affinity_candidates, all_groups, higher_order_approximation
+from tag_jax.selection.predictors import (
+    affinity_candidates,
+    all_groups,
+    higher_order_approximation,
+    ratio_errors,
+)
 from tag_jax.selection.relations import correlation, mutual_gains, pair_gains
 from tag_jax.selection.result import Infeasible, Selection
 from tag_jax.selection.surrogate import additive_model
-from tag_jax.selection.trade_off import Choice, trade_off
+from tag_jax.selection.trade_off import Choice, mean_trade_off, trade_off
 
 __all__ = [
     'MAX_EXACT_TASKS',
@@ -50,10 +55,12 @@ __all__ = [
     'correlation',
     'higher_order_approximation',
     'independent',
+    'mean_trade_off',
     'mutual_gains',
     'pair_gains',
     'pessimal',
     'random_selections',
+    'ratio_errors',
     'read_candidates',
     'select_groups',
     'select_networks',

@@ -71,19 +71,36 @@ def all_in_one(
     return serve(candidates, [int(totals.argmax())], maximize)
 
 
-def independent(candidates: Candidates, budget: float, maximize: bool = False) -> Selection:
-    """The best networks of one task each; with smaller ones among them where the budget is short.
+def independent(
+    candidates: Candidates, budget: float, maximize: bool = False, equal: bool = False
+) -> Selection:
+    """The best networks of one task each.
 
     Args:
       candidates: N networks over T tasks.
       budget: what the networks may cost together.
       maximize: whether scores are to be high.
+      equal: whether all cost the same, budget / T, so that the budget is spent to the end: the
+        paper's baseline (Section 4; Table 7). Otherwise networks of different costs are mixed as
+        their scores ask for, and need not use the budget up.
 
     Raises:
-      Infeasible: if the budget does not pay for a network of its own for every task. It is a
-        ValueError.
+      Infeasible: if the budget does not pay for a network of its own for every task, or, with
+        `equal`, if a task has none of that cost. It is a ValueError.
     """
-    return select_networks(candidates, budget, maximize, max_size=1)
+    if not equal:
+        return select_networks(candidates, budget, maximize, max_size=1)
+    size = len(candidates.task_names)
+    cost = checked_budget(budget) / size
+    alone = (candidates.members.sum(axis=1) == 1) & np.isclose(candidates.costs, cost, rtol=1e-6)
+    gains = np.where(alone[:, None], candidates.gains(maximize), -np.inf)
+    served = np.isfinite(gains.max(axis=0))
+    if not served.all():
+        raise Infeasible(
+            f'{candidates.task_names[served.argmin()]!r} has no network of its own that costs '
+            f'{cost:g}, a budget of {budget:g} over {size} tasks'
+        )
+    return serve(candidates, gains.argmax(axis=0).tolist(), maximize)
 
 
 def pessimal(

@@ -122,6 +122,30 @@ class Candidates:
             [self.network_names[n] for n in networks],
         )
 
+    def only(self, tasks: Sequence[str]) -> 'Candidates':
+        """The candidates for some of the tasks: networks that train nothing else.
+
+        Args:
+          tasks: their names.
+
+        Raises:
+          ValueError: if there is no such task, or no network of these tasks alone.
+        """
+        for task in tasks:
+            if task not in self.task_names:
+                raise ValueError(
+                    f'there is no task {task!r}: choose from {", ".join(self.task_names)}'
+                )
+        kept = np.isin(self.task_names, list(tasks))
+        networks = np.flatnonzero(~self.members[:, ~kept].any(axis=1))
+        return Candidates(
+            self.members[np.ix_(networks, kept)],
+            self.scores[np.ix_(networks, kept)],
+            self.costs[networks],
+            [task for task in self.task_names if task in tasks],
+            [self.network_names[n] for n in networks],
+        )
+
     @classmethod
     def from_table(
         cls, rows: Iterable[Mapping], task_names: Sequence[str] | None = None

@@ -88,6 +88,45 @@ def higher_order_approximation(
     return _extended(known, members, scores, prices[0])
 
 
+def ratio_errors(predicted: Candidates, measured: Candidates) -> np.ndarray:
+    """How far predicted scores of networks of three tasks and more are from the measured ones.
+
+    The error of a prediction is the larger of the two scores by the smaller, minus 1. Its mean is
+    the "average max ratio error" of Standley et al. 2020, Section 3.3.2.
+
+    Args:
+      predicted: such as `higher_order_approximation` gives.
+      measured: networks over the same tasks; the one with the same tasks and cost is compared.
+
+    Returns:
+      `[P]`, one for each task of each network that is in both.
+
+    Raises:
+      ValueError: if the tasks differ, or a score is not positive.
+    """
+    if predicted.task_names != measured.task_names:
+        raise ValueError('predicted and measured networks must be over the same tasks')
+    places = {}
+    for n, (members, cost) in enumerate(zip(measured.members, measured.costs, strict=True)):
+        places.setdefault((members.tobytes(), float(cost)), n)
+    errors = []
+    for members, cost, scores in zip(
+        predicted.members, predicted.costs, predicted.scores, strict=True
+    ):
+        place = places.get((members.tobytes(), float(cost)))
+        if members.sum() < 3 or place is None:
+            continue
+        both = np.stack([scores, measured.scores[place]])
+        both = both[:, np.isfinite(both).all(axis=0)]
+        if (both <= 0).any():
+            raise ValueError(
+                f'ratios need positive scores, and {measured.network_names[place]!r} has '
+                f'{both.min():g}'
+            )
+        errors.append(both.max(axis=0) / both.min(axis=0) - 1)
+    return np.concatenate([np.zeros(0), *errors])
+
+
 def affinity_candidates(
     affinity: ArrayLike,
     costs: ArrayLike = 1.0,

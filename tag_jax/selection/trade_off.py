@@ -1,5 +1,6 @@
 """Every way to select networks, over a range of budgets (Standley et al. 2020, Section 5)."""
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -42,7 +43,8 @@ def trade_off(
     'optimal' selects by the candidates' scores; 'hoa' by the higher order approximation from
     networks of one and two tasks; 'esa' by early scores. Whatever a method selects by, its networks
     serve by the candidates' scores, as they would once they are trained to the end. Then the
-    baselines: 'random', 'pessimal', 'all_in_one' and 'independent'.
+    baselines: 'random', 'pessimal', 'all_in_one', 'independent_equal' (a network a task, all of the
+    same cost, as in the paper) and 'independent' (networks of one task, of any costs).
 
     Args:
       candidates: N networks over T tasks, with their validation scores.
@@ -85,6 +87,9 @@ def trade_off(
         'hoa': _by_approximation(candidates, maximize),
         'esa': early and (lambda budget: select_networks(early, budget, maximize).networks),
         'all_in_one': lambda b: baselines.all_in_one(candidates, b, maximize).networks,
+        'independent_equal': lambda b: (
+            baselines.independent(candidates, b, maximize, equal=True).networks
+        ),
         'independent': lambda b: baselines.independent(candidates, b, maximize).networks,
         'pessimal': lambda budget: baselines.pessimal(candidates, budget, maximize).networks,
     }
@@ -102,6 +107,45 @@ def trade_off(
             continue
         found.append(Choice('random', budget, None, None, spread.mean))
     return found
+
+
+def mean_trade_off(
+    candidates: Candidates,
+    budgets: float | Sequence[float],
+    size: int,
+    outcomes: Candidates | None = None,
+    early: Candidates | None = None,
+    maximize: bool = False,
+) -> list[Choice]:
+    """The mean of `trade_off` over all sets of so many tasks (Appendix A.2, Figure 6).
+
+    For each set, the candidates are the networks that train no other task.
+
+    Args:
+      candidates, budgets, outcomes, early, maximize: see `trade_off`.
+      size: how many tasks.
+
+    Returns:
+      A `Choice` without networks for every method and budget at which it has a valid selection for
+      every set; its total is the mean.
+
+    Raises:
+      Infeasible, ValueError: see `trade_off`; if there are not so many tasks.
+    """
+    names = candidates.task_names
+    if not 1 <= size <= len(names):
+        raise ValueError(f'sets have 1 to {len(names)} tasks, as many as there are, not {size}')
+    sets = list(itertools.combinations(names, size))
+    totals = {}
+    for tasks in sets:
+        own = [None if one is None else one.only(tasks) for one in (candidates, outcomes, early)]
+        for choice in trade_off(own[0], budgets, *own[1:], maximize):
+            totals.setdefault((choice.method, choice.budget), []).append(choice.total)
+    return [
+        Choice(method, budget, None, None, float(np.mean(found)))
+        for (method, budget), found in totals.items()
+        if len(found) == len(sets)
+    ]
 
 
 def _by_approximation(candidates, maximize):

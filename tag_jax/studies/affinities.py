@@ -13,6 +13,7 @@ from tag_jax.grouping import Method, exhaustive
 from tag_jax.grouping.methods import by_affinities
 from tag_jax.numbers import correlation, mean_and_error
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.runs import score_table
 from tag_jax.studies.result import (
     Study,
     Table,
@@ -53,12 +54,11 @@ def frequency(
       ValueError, OSError, FloatingPointError: see `comparison.compare_groupings`.
     """
     options = {
-        'every step' if period == 1 else f'every {period} steps': {'affinity_every': period}
+        'every step' if period == 1 else f'every {period} steps': {'every': period}
         for period in PERIODS
     }
     options |= {
-        f'{name} quarter': {'affinity_every': 1, 'affinity_window': window}
-        for name, window in QUARTERS.items()
+        f'{name} quarter': {'every': 1, 'window': window} for name, window in QUARTERS.items()
     }
     options = {name: {**changes, 'patience': 0} for name, changes in options.items()}
     methods = [by_affinities(name, **changes) for name, changes in options.items()]
@@ -101,15 +101,18 @@ def validation(
     Args:
       problem, dataset, config, budgets, seeds, scores: see `frequency`.
     """
-    # Groups are chosen alike, so the diagonal does not count.
+    # On validation a task's affinity onto itself counts, as for `grouping.tag` (Appendix B.4). The
+    # last way leaves it out, so that groups are chosen as they are on training batches.
+    on_validation = {'split': 'validation'}
     methods = [
-        by_affinities('training batches'),
-        by_affinities('validation batches', affinity_split='validation'),
+        by_affinities('training batches', split='train'),
+        by_affinities('validation batches', **on_validation),
+        by_affinities('validation batches, none alone', alone=False, **on_validation),
     ]
     with comparison.training_seeds(problem, dataset, config, seeds, scores) as searches:
         found = _compared(searches, methods, budgets)
         pairs = [
-            [one.measured(**changes)[0].mean for changes in ({}, {'affinity_split': 'validation'})]
+            [one.measured(split=split)[0].mean for split in ('train', 'validation')]
             for one in searches
         ]
     lines = _lines_of_means(found, budgets)
@@ -130,62 +133,6 @@ def validation(
         ),
     )
     return Study(tables, found)
-
-
-@needs(4)
-def task_sets(
-    problem: MultiTaskProblem,
-    dataset: Dataset,
-    config: TrainingConfig,
-    budgets: Sequence[float],
-    seeds: int,
-    scores: str | os.PathLike | None = None,
-    count: int = 8,
-) -> Study:
-    """Do affinities between two tasks depend on what else trains with them? (Appendix, Figure 7.)
-
-    For every seed, affinities in networks for random sets of tasks are compared with those in the
-    network for all of them.
-
-    Args:
-      problem, dataset, config, budgets, seeds, scores: see `frequency`; budgets are not used.
-      count: sets of T / 2 + 1 tasks, rounded down.
-    """
-    del budgets
-    names = problem.task_names
-    size = len(names) // 2 + 1
-    sets = list(itertools.combinations(range(len(names)), size))
-    drawn = np.random.default_rng(config.seed).permutation(len(sets))[:count]
-    sets = [sets[n] for n in sorted(drawn)]
-    with comparison.training_seeds(problem, dataset, config, seeds, scores) as searches:
-        wholes = [one.measured()[0].mean for one in searches]
-        parts = [one.measured_in([_named(s, names) for s in sets]) for one in searches]
-    rows, agree = [], []
-    for n, tasks in enumerate(sets):
-        within = [
-            (part[n].mean[np.ix_(tasks, tasks)], whole[np.ix_(tasks, tasks)])
-            for part, whole in zip(parts, wholes, strict=True)
-        ]
-        alike = [correlation(*map(of_different_tasks, pair)) for pair in within]
-        targets = [within_targets(*pair) for pair in within]
-        rows.append(
-            (', '.join(_named(tasks, names)), mean_and_error(alike), mean_and_error(targets))
-        )
-        agree += [_partners(part) == _partners(whole) for part, whole in within]
-    tables = (
-        Table(
-            'Affinities in networks for some tasks, and the same in the network for all (Fifty et '
-            'al. 2021, Figure 7)',
-            ('tasks', 'r of all pairs', 'r within a target'),
-            tuple(rows),
-        ),
-        Table(
-            'Targets whose best partner is the same in both',
-            ('', 'share'),
-            (('of all targets in all sets', float(np.mean(agree))),),
-        ),
-    )
-    return Study(tables)
 
 
 @needs(2)
@@ -276,14 +223,14 @@ def partner(
             gains['TAG'].append(relative[sources.argmax()])
             gains['best'].append(relative.max())
             gains['worst'].append(relative.min())
-            gains['range'].append(margin(affinity)[n])
+            gains['range'].append(margin(affinity, normalized=True)[n])
             correlations.append(correlation(sources, relative))
         rows.append((target, *map(mean_and_error, gains.values())))
     chosen, best = ([row[column][0] for row in rows] for column in (1, 2))
     tables = (
         Table(
             'Test error below that of a random partner, in percent of it (Fifty et al. 2021, Table '
-            '1), and the range of affinities onto the task (a constant times that of Table 13)',
+            '1), and the range of affinities onto the task over their median size (Table 13)',
             ('task', 'with the partner of highest affinity', 'best', 'worst', 'range of affinity'),
             tuple(rows),
         ),
@@ -328,19 +275,12 @@ def _searched_elsewhere(name, changes):
     return Method(name, propose, exhaustive().stages)
 
 
-def _named(tasks, names):
-    return tuple(names[task] for task in tasks)
-
-
-def _partners(affinity):
-    """The source of highest affinity onto each target, `[T]`."""
-    return np.where(np.eye(len(affinity), dtype=bool), -np.inf, affinity).argmax(axis=0)
-
-
 def _errors_in_pairs(names, pairs, rows):
     """Test errors `[T, T]` of the second task beside the first; NaN on the diagonal."""
     errors = np.full((len(names), len(names)), np.nan)
     for pair, row in zip(pairs, rows, strict=True):
         for source, target in (pair, pair[::-1]):
-            errors[names.index(source), names.index(target)] = row['test'][target]['error']
+            errors[names.index(source), names.index(target)] = score_table.scores(row, 'test')[
+                target
+            ]
     return errors

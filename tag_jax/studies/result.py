@@ -27,16 +27,32 @@ class Table(NamedTuple):
     rows: tuple[tuple, ...]
 
 
+class HeatMap(NamedTuple):
+    """Affinities to look at.
+
+    Attributes:
+      title: in which network they were measured.
+      task_names: T names.
+      mean: `[T, T]`, source task first.
+    """
+
+    title: str
+    task_names: tuple[str, ...]
+    mean: np.ndarray
+
+
 class Study(NamedTuple):
     """The tables of a study, and the groups that were trained for it.
 
     Attributes:
       tables: its `Table`s.
       comparison: groups that were trained for it, as a `Comparison`; None if there are none.
+      heat_maps: its `HeatMap`s.
     """
 
     tables: tuple[Table, ...]
     comparison: Comparison | None = None
+    heat_maps: tuple[HeatMap, ...] = ()
 
 
 def needs(least: int) -> Callable:

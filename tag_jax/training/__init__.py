@@ -13,10 +13,12 @@ from tag_jax.training.config import (
     TrainingConfig,
     check_seeds,
 )
+from tag_jax.training.measurement import Measurement
 from tag_jax.training.progress import Record
 from tag_jax.training.train import train_networks
 
 __all__ = [
+    'Measurement',
     'NetworkPlan',
     'Record',
     'TrainedNetwork',

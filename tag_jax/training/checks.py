@@ -50,15 +50,15 @@ def check_optimizer(
       plans: the networks to train.
       config: a `TrainingConfig`.
     """
-    if config.affinity_step != 'optimizer' or not any(plan.measures_affinity for plan in plans):
+    if config.affinity.step != 'optimizer' or not any(plan.measures_affinity for plan in plans):
         return
     params, _ = problem.shapes
     state = jax.eval_shape(config.optimizer(config.learning_rate).init, params)
     several = lambda node: isinstance(node, optax.MultiStepsState)
     if any(map(several, jax.tree.leaves(state, is_leaf=several))):
         raise ValueError(
-            "affinity_step='optimizer' cannot be measured behind optax.MultiSteps, whose steps in "
-            "between move nothing: take affinity_step='sgd', or a larger batch_size"
+            "affinity.step='optimizer' cannot be measured behind optax.MultiSteps, whose steps in "
+            "between move nothing: take affinity.step='sgd', or a larger batch_size"
         )
 
 
@@ -66,7 +66,7 @@ def still_parameters(problem: MultiTaskProblem, config: TrainingConfig) -> tuple
     """Names the parameters of the encoder that the optimizer leaves in place, while others move.
 
     `optax.partition` with `optax.set_to_zero` does so. Affinities of plain gradient steps
-    (`affinity_step='sgd'`) move these parameters all the same.
+    (`Measurement.step='sgd'`) move these parameters all the same.
 
     Args:
       problem: a `MultiTaskProblem`.
@@ -107,4 +107,4 @@ def check_devices(
 
 def splits_of_steps(config, train, validation):
     """The splits that a step takes batches of: training, and validation where affinities do."""
-    return (train, validation) if config.affinity_split == 'validation' else (train,)
+    return (train, validation) if config.affinity.split == 'validation' else (train,)

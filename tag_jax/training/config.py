@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import optax
 
-from tag_jax import affinity, weighting
+from tag_jax import affinity, evaluation, weighting
 from tag_jax.training import slots
+from tag_jax.training.measurement import Measurement
 
+MEASUREMENT = Measurement()
 # How many seeds a comparison may ask for.
 MOST_SEEDS = 1000
 # The smallest and the largest number of float32, in which learning rates are.
@@ -29,18 +31,13 @@ class TrainingConfig:
       learning_rate: of the optimizer; also eta, the step of the affinity measurements.
       seed: of initial parameters, batches and dropout, below 2^32.
       eval_every: steps between evaluations on the validation split.
-      patience: evaluations without a better total validation error after which a network stops;
+      patience: evaluations without a better one after which a network stops;
         0 for never.
-      affinity_every: steps between measurements of inter-task affinity.
-      affinity_kind: 'exact', 'first_order' or 'cosine', see `affinity.inter_task_affinities`.
-      affinity_step: 'sgd' for lookahead steps of plain gradient descent (the paper), 'optimizer'
-        for those that the optimizer would take from where it stands.
-      affinity_window: shares of `steps`, the largest number, between which affinities are measured;
-        (0, 1) for all.
-      affinity_examples: examples of each batch that take part; None for all.
-      affinity_split: where losses are compared, 'train', on the batch of the step (the paper), or
-        'validation', on a batch of that split. There a task's affinity onto itself can be compared
-        with the others', so that `grouping.tag` may leave a task alone.
+      select_by: what the best evaluation of a network, groups and totals go by, the lower the
+        better: 'error', in percent; 'loss', the mean loss on the split as it is trained (Standley
+        et al. 2020, Section 3); 'relative_loss', that in percent of the loss of the best constant
+        answer, so that tasks weigh alike.
+      affinity: how affinities are measured, a `Measurement`.
       weighting: makes the optax transform that weighs the tasks, from `tag_jax.weighting`.
       optimizer: learning rate -> optax transform, such as `optax.adam`, or a schedule in one:
         `lambda rate: optax.adamw(optax.warmup_cosine_decay_schedule(0.0, rate, 100, steps))`. The
@@ -68,12 +65,8 @@ class TrainingConfig:
     seed: int = 0
     eval_every: int = 100
     patience: int = 10
-    affinity_every: int = 10
-    affinity_kind: str = 'exact'
-    affinity_step: str = 'sgd'
-    affinity_window: tuple[float, float] = (0.0, 1.0)
-    affinity_examples: int | None = None
-    affinity_split: str = 'train'
+    select_by: str = 'error'
+    affinity: Measurement = MEASUREMENT
     weighting: Callable[[], optax.GradientTransformation] = weighting.equal
     optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
     slots: int | None = None
@@ -83,39 +76,27 @@ class TrainingConfig:
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self):
-        for name in ('steps', 'batch_size', 'eval_every', 'affinity_every'):
+        for name in ('steps', 'batch_size', 'eval_every'):
             self._set_integer(name, 1, 2**31 - 1)
         for name in ('seed', 'patience'):
             self._set_integer(name, 0, 2**32 - 1)
-        for name in ('slots', 'workers', 'affinity_examples'):
+        for name in ('slots', 'workers'):
             if getattr(self, name) is not None:
                 self._set_integer(name, 1, 2**31 - 1)
         for name, known in (
-            ('affinity_kind', affinity.KINDS),
-            ('affinity_step', ('sgd', 'optimizer')),
-            ('affinity_split', ('train', 'validation')),
+            ('select_by', evaluation.CRITERIA),
             ('if_not_finite', slots.NOT_FINITE),
         ):
             if not isinstance(getattr(self, name), str) or getattr(self, name) not in known:
                 raise ValueError(
                     f'{name} must be one of {", ".join(known)}, not {getattr(self, name)!r}'
                 )
-        try:
-            start, stop = map(float, self.affinity_window)
-        except (TypeError, ValueError, OverflowError):
-            start, stop = math.nan, math.nan
-        if not 0 <= start < stop <= 1:
+        if not isinstance(self.affinity, Measurement):
             raise ValueError(
-                'affinity_window must be two shares of training, 0 <= start < stop <= 1, not '
-                f'{self.affinity_window!r}'
+                'affinity must be a training.Measurement, such as Measurement(every=5), not '
+                f'{self.affinity!r}'
             )
-        object.__setattr__(self, 'affinity_window', (start, stop))
-        first = math.ceil((start * self.steps - 1e-9) / self.affinity_every) * self.affinity_every
-        if not first < min(stop * self.steps - 1e-9, self.steps):
-            raise ValueError(
-                f'affinity_window {self.affinity_window} of {self.steps} steps holds no multiple '
-                f'of affinity_every, {self.affinity_every}: nothing would be measured'
-            )
+        self.affinity.check(self.steps)
         rate = self.learning_rate
         if callable(rate):
             raise ValueError(
@@ -142,14 +123,25 @@ class TrainingConfig:
                     f'{type(getattr(self, name)).__name__} is none'
                 )
 
+    def measuring(self, **changes: Any) -> 'TrainingConfig':
+        """The config with affinities measured in another way.
+
+        Args:
+          **changes: fields of `Measurement`, such as `every=5`.
+
+        Raises:
+          ValueError: if a field is out of its range.
+        """
+        return dataclasses.replace(self, affinity=dataclasses.replace(self.affinity, **changes))
+
     def measures_at(self, steps: np.ndarray) -> np.ndarray:
         """Whether affinities are measured before steps, bool `[...]`.
 
         Args:
           steps: their numbers, `[...]`.
         """
-        start, stop = (share * self.steps - 1e-9 for share in self.affinity_window)
-        return (steps % self.affinity_every == 0) & (steps >= start) & (steps < stop)
+        start, stop = self.affinity.bounds(self.steps)
+        return (steps % self.affinity.every == 0) & (steps >= start) & (steps < stop)
 
     def _check_mesh(self):
         try:
@@ -197,10 +189,11 @@ class TrainedNetwork(NamedTuple):
 
     Attributes:
       plan: what it was trained as.
-      params, model_state: at the step with the lowest total validation error.
+      params, model_state: at the best evaluation, see `select_by`.
       validation: `{task: {'error': percent, ...}}` at that step, for the tasks it trains.
       best_step, steps: that step, and the number of steps trained.
-      seconds: its share of the wall time, compilation included.
+      seconds: its share of the wall time; its first evaluation period, in which programs may be
+        compiled, counts as the second where that took less.
       affinities: an `AffinitySummary`, or None if it was not asked to measure.
       not_finite: `{what: steps}` whose numbers were not finite: task names, or `progress.SHARED`.
       stopped: whether a hook ended its training.

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tag_jax import affinity
+from tag_jax import affinity, evaluation
 from tag_jax.problem import MultiTaskProblem
 from tag_jax.runs import checkpoint
+from tag_jax.runs.workdir import finite
 
 # What the last entry of `slots.Outputs.finite` is about.
 SHARED = 'the shared parameters'
@@ -31,6 +32,9 @@ class Record(NamedTuple):
       training_loss: `{task: mean loss}` since the last evaluation; None where it had no label.
       validation_error: `{task: percent}`.
       total_validation_error: their sum.
+      validation_loss: `{task: mean loss}`.
+      validation_relative_loss: `{task: percent}` of the loss of the best constant answer; empty
+        unless networks are selected by it.
       seconds: its share of the wall time since the last evaluation.
       not_finite: `{what: steps}` whose numbers were not finite: task names, or SHARED.
       zero_losses: `{task: steps}` in which its loss was exactly zero.
@@ -41,6 +45,8 @@ class Record(NamedTuple):
     training_loss: Mapping[str, float | None]
     validation_error: Mapping[str, float]
     total_validation_error: float
+    validation_loss: Mapping[str, float] = {}
+    validation_relative_loss: Mapping[str, float] = {}
     seconds: float = 0.0
     not_finite: Mapping[str, int] = {}
     zero_losses: Mapping[str, int] = {}
@@ -49,11 +55,21 @@ class Record(NamedTuple):
         """The line of metrics.jsonl, which is the same whenever the network is trained again."""
         found = self._asdict()
         del found['seconds']
+        for name in ('validation_loss', 'validation_relative_loss'):
+            found[name] = finite(found[name])
         return {
             name: value
             for name, value in found.items()
-            if value or name not in ('not_finite', 'zero_losses')
+            if value or name not in ('not_finite', 'zero_losses', 'validation_relative_loss')
         }
+
+    def validation(self, criterion: str) -> Mapping[str, float]:
+        """The values that networks are selected by, `{task: value}`.
+
+        Args:
+          criterion: of `evaluation.CRITERIA`.
+        """
+        return getattr(self, f'validation_{criterion}')
 
 
 class Progress(NamedTuple):
@@ -63,7 +79,7 @@ class Progress(NamedTuple):
       plan: the `training.NetworkPlan` that it is trained as.
       affinities: an `AffinityStatistics`.
       step: steps taken.
-      best_step, best_error, best_scores: of its best evaluation so far.
+      best_step, best_total, best_scores: of its best evaluation so far.
       stale: evaluations since then.
       seconds: its share of the wall time.
       not_finite: `{what: steps}` whose numbers were not finite: task names, or SHARED.
@@ -75,7 +91,7 @@ class Progress(NamedTuple):
     affinities: affinity.AffinityStatistics
     step: int = 0
     best_step: int = 0
-    best_error: float = math.inf
+    best_total: float = math.inf
     best_scores: Mapping[str, Mapping[str, float]] | None = None
     stale: int = 0
     seconds: float = 0.0
@@ -86,7 +102,7 @@ class Progress(NamedTuple):
 
 # What a checkpoint says of these in words; the rest of it are arrays.
 _WORDS = (
-    *('step', 'best_step', 'best_error', 'best_scores', 'stale', 'seconds'),
+    *('step', 'best_step', 'best_total', 'best_scores', 'stale', 'seconds'),
     *('not_finite', 'zero_losses', 'records'),
 )
 
@@ -125,17 +141,22 @@ def observe(
     """
     bad = _steps_not_finite(problem, before, outputs, config)
     plan = before.plan
-    errors = {task: scores[task]['error'] for task in plan.tasks}
-    total = math.fsum(errors.values())
+    errors, losses, relative = (
+        {task: scores[task][name] for task in plan.tasks if name in scores[task]}
+        for name in evaluation.CRITERIA
+    )
+    total = math.fsum(scores[task][config.select_by] for task in plan.tasks)
     step = before.step + len(outputs.losses)
     if not math.isfinite(total):
         raise FloatingPointError(
-            f'the validation error of {plan.name} is not finite at step {step}: '
+            f'the validation {config.select_by.replace("_", " ")} of {plan.name} is not finite at '
+            f'step {step}: '
             'try a lower learning_rate'
         )
     zero = _zero_losses(problem, before, outputs)
-    losses = _mean_losses(problem, plan, outputs)
-    record = Record(plan.name, step, losses, errors, total, seconds, bad, zero)
+    trained = _mean_losses(problem, plan, outputs)
+    sums = errors, math.fsum(errors.values()), losses, relative
+    record = Record(plan.name, step, trained, *sums, seconds, bad, zero)
     affinities = before.affinities
     if plan.measures_affinity:
         taken = np.arange(before.step, step)
@@ -151,9 +172,9 @@ def observe(
         zero_losses=_added(before.zero_losses, zero),
         records=(*before.records, record),
     )
-    if total < before.best_error and not math.isclose(total, before.best_error):
+    if total < before.best_total and not math.isclose(total, before.best_total):
         best_scores = {task: scores[task] for task in plan.tasks}
-        after = after._replace(best_step=step, best_error=total, best_scores=best_scores, stale=0)
+        after = after._replace(best_step=step, best_total=total, best_scores=best_scores, stale=0)
     return after
 
 

@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 
 from tag_jax import affinity, gradients, parallel
 from tag_jax.problem import Batch, split_frozen, with_frozen, with_trailing_axes
+from tag_jax.training.measurement import Measurement
 
 # Where passes are unrolled: tasks up to which all lookaheads are one compiled call, and sources a
 # call beyond, which costs a forward pass more for each call and keeps compile time down.
@@ -25,20 +26,6 @@ SOURCES_A_CALL = 3
 # What becomes of a step in which a loss or a gradient is not finite: the host ends the run, the
 # network stands still, or the tasks that are to blame sit out.
 NOT_FINITE = ('stop', 'skip', 'drop')
-
-
-class Measurement(NamedTuple):
-    """How inter-task affinities are measured while training; hashable.
-
-    Attributes:
-      kind: of `affinity.KINDS`.
-      step: 'sgd', a step of plain gradient descent, or 'optimizer', that of the optimizer.
-      examples: how many examples of a batch take part; None for all.
-    """
-
-    kind: str = 'exact'
-    step: str = 'sgd'
-    examples: int | None = None
 
 
 class Program(NamedTuple):
@@ -51,7 +38,7 @@ class Program(NamedTuple):
       batching: 'vmap' for a scan over steps with the slots under vmap, 'unroll' for one step and
         one network after another (see `gradients.preferred_batching`).
       ragged: whether some slots may stand still in a step, which costs a copy of their state.
-      measurement: how affinities are measured; None if they are not.
+      measurement: how affinities are measured, `Measurement.compiled`; None if they are not.
       if_not_finite: what becomes of a step whose numbers are not finite, of NOT_FINITE.
       mesh: the devices over which slots and batches lie, see `parallel`; None for one device.
     """

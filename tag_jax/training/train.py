@@ -50,9 +50,9 @@ def train_networks(
     config: TrainingConfig,
     on_record: Callable[[Record], bool | None] = lambda record: None,
     on_finish: Callable[[TrainedNetwork], None] = lambda network: None,
-    claim: Callable[[NetworkPlan], bool] = lambda plan: True,
     keep: bool = True,
     checkpoints: Callable[[NetworkPlan], Any] | None = None,
+    progress_bar: bool = True,
 ) -> tuple[TrainedNetwork, ...]:
     """Trains networks, and keeps each at its best evaluation.
 
@@ -65,12 +65,12 @@ def train_networks(
       on_record: called after every evaluation of a network with its `Record`; training of that
         network stops where it returns True.
       on_finish: called with each network as soon as it has finished.
-      claim: asked of each plan before it begins; those that it denies are not trained.
       keep: whether the networks are returned; where there are hundreds, `on_finish` may be enough.
       checkpoints: gives each plan a folder for the checkpoints of its network; None for none. A
         network that has some goes on from there, bit for bit, and its records up to there come
         again; the folder is removed after `on_finish`. They are written after evaluations, as
         often as `checkpoint_seconds` says, and where training ends by an error or an interrupt.
+      progress_bar: whether a bar on a terminal shows the steps.
 
     Returns:
       The networks that were trained, in the order of the plans.
@@ -92,15 +92,16 @@ def train_networks(
         for rate in dict.fromkeys(plan.learning_rate for plan in plans):
             some = [plan for plan in plans if plan.learning_rate == rate]
             own = dataclasses.replace(config, optimizer=AtRate(config.optimizer, rate))
-            rest = (on_record, on_finish, claim, keep, checkpoints)
+            rest = (on_record, on_finish, keep, checkpoints, progress_bar)
             for network in train_networks(problem, train_split, validation_split, some, own, *rest):
                 trained[network.plan.name] = network
         return tuple(trained[plan.name] for plan in plans if plan.name in trained)
     mesh = parallel.make_mesh(config.mesh)
     slots_each = num_slots(problem, len(plans), shapes, config)
     train = examples.examples(problem, train_split, mesh)
-    validation = evaluation.prepare(problem, validation_split, mesh)
+    validation = evaluation.prepare(problem, validation_split, mesh, config.select_by)
     frozen = problem.frozen and problem.frozen.values()
+    measures = any(plan.measures_affinity for plan in plans)
     work = _Work(
         program=slots.Program(
             problem=problem,
@@ -108,7 +109,7 @@ def train_networks(
             optimizer=config.optimizer,
             batching=batching_of(problem, shapes, mesh),
             ragged=config.steps % min(config.eval_every, config.steps) != 0,
-            measurement=_measurement(plans, config),
+            measurement=config.affinity.compiled if measures else None,
             if_not_finite=config.if_not_finite,
             mesh=mesh,
         ),
@@ -125,10 +126,10 @@ def train_networks(
         total=len(plans) * config.steps,
         desc='compiling',  # The first thing that takes long.
         unit='step',
-        disable=None if parallel.is_first() else True,
+        disable=None if progress_bar and parallel.is_first() else True,
         leave=False,
     ) as bar:
-        desk = _Desk(plans, claim, on_record, on_finish, bar, keep)
+        desk = _Desk(plans, on_record, on_finish, bar, keep)
         _run_workers(functools.partial(_train_in_slots, work, desk), work.num_workers, desk)
     return tuple(desk.finished[plan.name] for plan in plans if plan.name in desk.finished)
 
@@ -167,22 +168,18 @@ class _Work(NamedTuple):
 class _Desk:
     """The desk where workers take plans and hand in results, one at a time."""
 
-    def __init__(self, plans, claim, on_record, on_finish, bar, keep):
+    def __init__(self, plans, on_record, on_finish, bar, keep):
         self.finished, self._keep = {}, keep
         self.stopped = False
         self._compiling, self._lock = threading.Lock(), threading.Lock()
         self._waiting = collections.deque(plans)
-        self._claim, self._on_record, self._on_finish = claim, on_record, on_finish
+        self._on_record, self._on_finish = on_record, on_finish
         self._bar, self._activity = bar, _activity(plans)
 
     def next_plan(self):
-        """A plan that nobody else trains, or None if there is none left."""
+        """The next plan, or None if there is none left."""
         with self._lock:
-            while self._waiting:
-                plan = self._waiting.popleft()
-                if self._claim(plan):
-                    return plan
-            return None
+            return self._waiting.popleft() if self._waiting else None
 
     @contextlib.contextmanager
     def compiling(self):
@@ -240,6 +237,7 @@ def _train_in_slots(work, desk):
     runs: list[progress.Progress | None] = [None] * num_slots
     written = [0.0] * num_slots  # When each began, or its last checkpoint was written.
     state, compiled, stopped = None, False, False
+    compiling = {}  # Seconds of networks in the chunk in which programs are compiled.
     labelled = [
         functools.cache(functools.partial(examples.labelled_rows, split)) for split in work.splits
     ]
@@ -272,8 +270,11 @@ def _train_in_slots(work, desk):
                 program.batching,
                 work.frozen_on_device,
             )
-        compiled = True
         seconds = (time.perf_counter() - began) / len(occupied) / work.num_workers
+        for n, spent in compiling.items():  # That chunk counts as this one does.
+            runs[n] = runs[n]._replace(seconds=runs[n].seconds + min(0.0, seconds - spent))
+        compiling = {} if compiled else dict.fromkeys(occupied, seconds)
+        compiled = True
 
         improved, asked_to_stop = np.zeros(num_slots, bool), [False] * num_slots
         for n in occupied:
@@ -301,6 +302,7 @@ def _train_in_slots(work, desk):
                 desk.hand_in_network(network, config.steps - runs[n].step)
                 _forget(work, runs[n].plan)
                 runs[n] = None
+                compiling.pop(n, None)
             elif work.checkpoints and (stopped or due[n]):
                 slot = slots.take_slot(program, state, n)
                 progress.save(work.checkpoints(runs[n].plan), runs[n], slot)
@@ -365,13 +367,6 @@ def _activity(plans):
     count = f'{len(plans)} network{"s" * (len(plans) > 1)}'
     measuring = any(plan.measures_affinity for plan in plans)
     return f'training {count}' + ', measuring affinities' * measuring
-
-
-def _measurement(plans, config):
-    """A `slots.Measurement`, or None if no plan asks for affinities."""
-    if not any(plan.measures_affinity for plan in plans):
-        return None
-    return slots.Measurement(config.affinity_kind, config.affinity_step, config.affinity_examples)
 
 
 def _trained(run, best):

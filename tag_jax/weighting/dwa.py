@@ -53,7 +53,7 @@ def dwa(
     check_number('temperature', temperature, 1e-6)
 
     def init(size):
-        unknown = lambda: jnp.full(size, jnp.nan)
+        unknown = lambda: jnp.full(size, jnp.nan, jnp.result_type(float))
         return DWAState(unknown(), unknown(), jnp.zeros(size), jnp.zeros(size))
 
     def weigh(tasks, state, step):

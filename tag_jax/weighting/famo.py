@@ -60,7 +60,7 @@ def famo(
 
     def init(size):
         zeros = jnp.zeros(size)
-        return FAMOState(zeros, jnp.full(size, jnp.nan), adam.init(zeros))
+        return FAMOState(zeros, jnp.full(size, jnp.nan, zeros.dtype), adam.init(zeros))
 
     def weigh(tasks, state, step):
         del step

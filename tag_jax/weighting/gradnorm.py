@@ -66,7 +66,7 @@ def gradnorm(
 
     def init(size):
         ones = jnp.ones(size)
-        return GradNormState(ones, jnp.full(size, jnp.nan), adam.init(ones))
+        return GradNormState(ones, jnp.full(size, jnp.nan, ones.dtype), adam.init(ones))
 
     def weigh(tasks, state, step):
         del step

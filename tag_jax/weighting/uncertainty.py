@@ -19,7 +19,7 @@ class UncertaintyState(NamedTuple):
 
     Attributes:
       log_variances: s_t = log sigma_t^2, `[T]`.
-      optimizer: the state of Adam.
+      optimizer: the state of their optimizer.
     """
 
     log_variances: jax.Array
@@ -30,6 +30,7 @@ def uncertainty(
     factors: ArrayLike | Mapping[str, ArrayLike] = 1.0,
     learning_rate: float = 0.025,
     num_tasks: int | None = None,
+    optimizer: optax.GradientTransformation | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Learns the noise of each task and weighs its loss by the inverse variance.
 
@@ -42,6 +43,9 @@ def uncertainty(
         for squared errors (Equation 7). The weights begin at f.
       learning_rate: of Adam for s, which begins at 0.
       num_tasks: see `weighting.weighting`.
+      optimizer: of s, in place of Adam. Kendall et al. train s with the other parameters: that is
+        the optimizer behind the weighting once more, as long as it treats every number by itself,
+        as SGD with momentum and Adam do.
 
     Returns:
       A transform of `TaskGradients`; s is in its state.
@@ -56,11 +60,11 @@ def uncertainty(
     large weight, which needs a lower learning rate or clipping behind it.
     """
     check_number('learning_rate', learning_rate, 0)
-    adam = optax.adam(learning_rate)
+    of_s = optax.adam(learning_rate) if optimizer is None else optimizer
 
     def init(size):
         zeros = jnp.zeros(size)
-        return UncertaintyState(zeros, adam.init(zeros))
+        return UncertaintyState(zeros, of_s.init(zeros))
 
     def weigh(tasks, state, step):
         del step
@@ -68,9 +72,9 @@ def uncertainty(
         scale = by_task_array('factors', factors, tasks.names, len(tasks.active), dtype)
         weights = scale * jnp.exp(-state.log_variances)
         slopes = jnp.where(tasks.active, 0.5 - weights * tasks.losses.astype(dtype), 0)
-        updates, optimizer = adam.update(slopes, state.optimizer)
+        updates, of_optimizer = of_s.update(slopes, state.optimizer, state.log_variances)
         moved = state.log_variances + jnp.where(tasks.active, updates, 0)
         moved = jnp.clip(moved, -LARGEST, LARGEST).astype(dtype)
-        return weights, UncertaintyState(moved, optimizer)
+        return weights, UncertaintyState(moved, of_optimizer)
 
     return weighting('uncertainty', Rule(init, weigh, needs_losses=True), num_tasks=num_tasks)

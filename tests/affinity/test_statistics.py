@@ -147,11 +147,16 @@ def test_margin_is_table_13_of_the_paper():
     """Its "normalised" affinities are the published ones divided by about 111."""
     printed = [0.35, 0.39, 0.16, 0.31, 0.47, 0.31, 0.43, 0.04, 0.17]
     np.testing.assert_allclose(affinity.margin(CELEBA_TAG) / 111, printed, atol=0.01)
+    found = affinity.margin(CELEBA_TAG, normalized=True)
+    np.testing.assert_allclose(found, printed, atol=0.012)
+    np.testing.assert_allclose(affinity.margin(1e-5 * CELEBA_TAG, normalized=True), found)
 
 
 def test_margin_of_what_is_missing():
     matrix = [[9.0, 1, np.nan], [2, 9, np.nan], [np.nan, -4, 9]]
     np.testing.assert_array_equal(affinity.margin(matrix), [0, 5, np.nan])
+    np.testing.assert_array_equal(affinity.margin(matrix, normalized=True), [0, 2.5, np.nan])
+    assert np.isnan(affinity.margin(np.zeros((2, 2)), normalized=True)).all()
 
 
 def test_affinities_that_cannot_be_told_apart_are_named():

@@ -94,6 +94,22 @@ def test_validation_is_held_out_of_training(root):
         data.cityscapes(root)
 
 
+def test_depth_is_baseline_times_focal_length_over_disparity(tmp_path):
+    """By similar triangles: two cameras see a point at depth Z apart by f B / Z pixels."""
+    camera = tmp_path / 'aachen_000000_000019_camera.json'
+    camera.write_text('{"extrinsic": {"baseline": 0.25}, "intrinsic": {"fx": 2000.0, "fy": 1.0}}')
+    metres = np.array([[5.0, 12.5], [40.0, 100.0]])
+    left, right = (2000 * (1.5 - side) / metres for side in (0, 0.25))  # A point 1.5 to the right.
+    found = data.depth_from_disparity(left - right, camera)
+    np.testing.assert_allclose(found, metres, rtol=1e-5)
+    assert found.dtype == np.float32
+    assert np.isinf(data.depth_from_disparity(np.zeros(2), camera)).all()
+    for text in ('{}', '{"extrinsic": {"baseline": 0}, "intrinsic": {"fx": 1}}', 'no json'):
+        camera.write_text(text)
+        with pytest.raises(ValueError, match=r'camera.json has no positive extrinsic.baseline'):
+            data.depth_from_disparity(np.ones(1), camera)
+
+
 def test_only_the_files_of_the_tasks_are_needed(root):
     for path in (root / 'disparity').rglob('*.png'):
         path.unlink()

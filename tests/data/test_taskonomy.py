@@ -67,6 +67,25 @@ def test_the_masks_of_normals_need_depth(root):
     assert read(root, 'edge_texture', size=SIZE).test[0].mask is None
 
 
+def test_the_first_images_of_a_building(root, caplog):
+    """In validation and test, in the order of file names: view 11 stands before view 1."""
+    for building in ('ackerman', 'corozal', 'muleshoe'):
+        for task, array in stored(0).items():
+            folder = root / task / building
+            Image.fromarray(array).save(folder / name_of((0, 1), task))
+    (root / 'normal' / 'muleshoe' / name_of((0, 0), 'normal')).unlink()
+    rooms = read(root, size=SIZE, most_images=2)
+    # The first two of test are views 0 and 11, of which view 0 lacks a file.
+    assert [len(split) for split in rooms[2:5]] == [7, 2, 1]
+    order = [VIEWS.index((0, 0)), VIEWS.index((0, 11))]
+    for row, view in enumerate(order):
+        expected = stored(seed_of('corozal', view))['rgb'] / np.float32(255)
+        np.testing.assert_array_equal(rooms.validation[row].inputs, expected)
+    assert 'skipped 1 of 2 images' in caplog.text
+    with pytest.raises(ValueError, match='most_images of a building must be at least 1, not 0'):
+        read(root, most_images=0)
+
+
 def test_views_that_are_not_whole_are_skipped_and_counted(root, caplog):
     (root / 'normal' / 'ackerman' / name_of((0, 0), 'normal')).unlink()
     cut = root / 'depth_zbuffer' / 'adrian' / name_of((2, 3), 'depth_zbuffer')

@@ -1,13 +1,15 @@
-"""Every command that documents name runs, with tiny sizes."""
+"""Every command that documents name runs, with tiny sizes; those of papers.md are understood."""
 
+import json
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
 
 import pytest
-from launching import launch
+from launching import ENVIRONMENT, answers, launch
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -82,3 +84,89 @@ def test_how_often_a_step_raises_a_loss():
     plain, mgda = (line.split() for line in done.stdout.splitlines())
     assert plain[:3] == mgda[:3] == ['True', '2', '3']
     assert mgda[3] == 'True'
+
+
+def papers():
+    """The rows of the tables in papers.md: (what, state, command, test)."""
+    text = (ROOT / 'docs' / 'papers.md').read_text(encoding='utf-8')
+    lines = [line for line in text.splitlines() if line.startswith('|')]
+    rows = [[cell.strip() for cell in line.strip('|').split(' | ')] for line in lines]
+    return [row for row in rows if row[1] not in ('state', '---')]
+
+
+def commands_of_papers():
+    """`{launcher: lists of flags}` of the commands in papers.md."""
+    found = {}
+    for *_, command, _ in papers():
+        python, _, module, *flags = shlex.split(command.strip('`'))
+        assert python == 'python'
+        if module.startswith('experiments.'):
+            found.setdefault(module.removeprefix('experiments.'), []).append(flags)
+    return found
+
+
+def test_every_row_of_papers_has_a_state_a_command_and_a_test():
+    rows = papers()
+    assert len(rows) > 80
+    for what, state, command, test in rows:
+        assert re.match(r'(groups (of \w+ and \w+ )?)?(repeated|runs|cannot)\b', state), what
+        path, _, name = test.strip('`').partition('::')
+        assert f'\ndef {name}(' in (ROOT / path).read_text(), test
+        assert command.startswith('`python -m '), what
+        if 'pytest' in command:
+            assert (ROOT / command.strip('`').split()[-1]).is_file(), command
+
+
+NUMBERED = {
+    'Fifty': {'Table': range(1, 14), 'Figure': (1, 2, 3, 4, 7, 8)},
+    'Standley': {'Table': range(1, 10), 'Figure': range(1, 7), 'Algorithm': (1,)},
+    'Sener': {'Table': range(1, 6), 'Figure': range(1, 9), 'Algorithm': (1, 2), 'Theorem': (1,)},
+}
+
+
+def test_everything_that_a_paper_numbers_has_a_row():
+    _, *parts = (ROOT / 'docs' / 'papers.md').read_text().split('\n## ')
+    for part, (paper, kinds) in zip(parts, NUMBERED.items(), strict=True):
+        assert part.startswith(paper)
+        cells = [line.split(' | ')[0] for line in part.splitlines() if line.startswith('|')]
+        for kind, numbers in kinds.items():
+            for number in numbers:
+                one = rf'\b{kind} \[?{number}\b'
+                assert any(re.search(one, cell) for cell in cells), (paper, kind, number)
+
+
+_PARSE = """
+import importlib, json, sys
+from absl import flags
+from experiments import launch
+
+name, commands = sys.argv[1], json.load(sys.stdin)
+sys.argv = [name]
+importlib.import_module(name)
+for command in commands:
+    flags.FLAGS([name, *command])
+    launch._check_flags()
+    flags.FLAGS.unparse_flags()
+    for flag in flags.FLAGS:
+        flags.FLAGS[flag].unparse()
+"""
+
+
+@pytest.mark.parametrize('launcher', commands_of_papers())
+def test_commands_of_papers_are_understood(launcher, tmp_path):
+    """Their flags are those of the launcher; where data is needed, only the data is missing."""
+    commands = commands_of_papers()[launcher]
+    done = subprocess.run(
+        [sys.executable, '-c', _PARSE, f'experiments.{launcher}'],
+        input=json.dumps(commands),
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    of_data = [flags for flags in commands if '--data_dir=DIR' in flags]
+    of_data = [flags for flags in of_data if not any('RUN' in flag for flag in flags)]
+    for flags, answer in zip(of_data, answers(launcher, of_data, tmp_path), strict=True):
+        assert answer.returncode == 2, flags
+        assert 'DIR' in answer.stderr, (flags, answer.stderr)

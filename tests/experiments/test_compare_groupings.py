@@ -109,7 +109,7 @@ def test_encoders_of_other_sizes(table):
         ),
         *('--targets=Age (years),Blood pressure,Outcome', '--steps=20', '--eval_every=10'),
         *('--budgets=1,1.5', '--seeds=2', '--smaller=0.5', '--wider=cost', '--workdir=sizes'),
-        '--methods=wide_all_in_one,small_single_task,tag,exhaustive',
+        '--methods=wide_all_in_one,small_single_task,equal_single_task,tag,exhaustive',
         cwd=table,
     )
     assert done.returncode == 0, done.stderr
@@ -117,5 +117,7 @@ def test_encoders_of_other_sizes(table):
     costs = {(one['method'], one['budget']): one['cost'] for one in results['outcomes']}
     assert costs['wide_all_in_one', 1.5] == pytest.approx(1.5, abs=0.03)
     assert costs['small_single_task', 1.5] == pytest.approx(1.5, abs=0.03)
+    for budget in (1, 1.5):
+        assert costs['equal_single_task', budget] == pytest.approx(budget, abs=0.05)
     assert costs['tag', 1.5] == 1
     assert costs['exhaustive', 1.5] <= 1.5

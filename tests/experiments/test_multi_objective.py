@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 from launching import check_sentences, launch
 
 SMALL = ('--steps=20', '--eval_every=10', '--seeds=2')
@@ -9,7 +10,7 @@ SMALL = ('--steps=20', '--eval_every=10', '--seeds=2')
 
 def test_two_digits(tmp_path):
     folder = tmp_path / 'run'
-    flags = ('--methods=equal,gradnorm:0.5', '--grid=1', f'--workdir={folder}')
+    flags = ('--methods=equal,gradnorm:0.5', '--grid=1', '--retrain', f'--workdir={folder}')
     printed = launch('multi_objective', *SMALL, *flags).stdout
     assert printed.endswith(f'report: {folder}/report.html\n')
     command = 'python -m experiments.multi_objective --steps=20 --eval_every=10 --seeds=2'
@@ -20,6 +21,12 @@ def test_two_digits(tmp_path):
     assert results['task_names'] == ['left_digit', 'right_digit']
     errors = {o['name']: o['test_error'] for o in results['outcomes']}
     assert errors['equal'] == errors['static weight 0.50']
+    settings = results['settings']
+    assert settings['retrain']
+    assert (settings['loss_reduction'], settings['optimizer']) == ('sum', 'adam')
+    assert settings['versions']['jax'] == jax.__version__
+    assert json.loads((folder / 'config.json').read_text())['versions'] == settings['versions']
+    assert 'Lowest mean validation error: ' in printed
     assert (folder / 'accuracies.png').exists()
 
 
@@ -52,10 +59,9 @@ def test_static_weights_are_tuned_on_validation(tmp_path):
     # Equal weights are the sum of the losses.
     assert tried[0]['test_error'] == equal['test_error']
     best = min(tried, key=lambda one: sum(map(sum, one['validation_error'])))
-    seeds = results['settings']['seeds']
-    assert f"Of 5 vectors of static weights, trained as {5 * seeds} networks, '{best['name']}'" in (
-        printed
-    )
+    assert f'Of 5 ways with static weight, {best["name"]} has the lowest' in printed
+    networks = 5 * results['settings']['seeds']
+    assert f'The 5 static weights that were proposed took {networks} networks.' in printed
 
 
 def test_bad_flags_end_with_one_sentence(tmp_path):
@@ -69,6 +75,7 @@ def test_bad_flags_end_with_one_sentence(tmp_path):
             (['--widths=8,x'], "--widths needs positive integers, not '8,x'"),
             (['--tune_static=-1'], 'count must be at least 1, not -1'),
             (['--seeds=0'], 'seeds must be at least 1, not 0'),
+            (['--tasks=all', '--grid=20'], '8 tasks and 20 points are not that'),
         ],
         tmp_path,
     )

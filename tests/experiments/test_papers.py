@@ -1,5 +1,7 @@
 """The launchers of the papers' experiments on small datasets in the official formats."""
 
+import types
+
 import numpy as np
 import pytest
 from architectures import abstract, as_dicts, filled
@@ -7,6 +9,7 @@ from flax.traverse_util import flatten_dict
 from launching import answers, check_sentences, launch
 from official import celeb_a, cityscapes, mnist, taskonomy
 
+from experiments.recipes import BUILDING_LISTS, DATASETS
 from tag_jax import grouping, models, report
 from tag_jax.grouping import saved_networks
 from tag_jax.runs import workdir
@@ -122,6 +125,11 @@ def test_every_launcher_goes_through_its_model(tmp_path):
         ('multi_mnist', 2, ['--data_dir=mnist', '--num_validation=15']),
         ('celeb_a', 40, ['--data_dir=.', '--attributes=40', '--image_size=32']),
         ('taskonomy', 5, ['--data_dir=taskonomy', '--image_size=16']),
+        (
+            'taskonomy',
+            5,
+            ['--data_dir=taskonomy', '--image_size=16', '--network=xception_plain'],
+        ),
         ('cityscapes', 3, ['--data_dir=cityscapes', '--image_size=16,32', '--num_validation=1']),
     ):
         (answer,) = answers(launcher, [[*flags, '--width=0.05', '--budget=99']], tmp_path)
@@ -129,10 +137,26 @@ def test_every_launcher_goes_through_its_model(tmp_path):
         assert sentence in answer.stderr
 
 
+def test_lists_of_buildings_by_the_names_of_the_authors(tmp_path):
+    """Those of their code are read; the images of a building are limited, or not."""
+    taskonomy.write(tmp_path)
+    for name, other in zip(*BUILDING_LISTS, strict=True):
+        (tmp_path / name).rename(tmp_path / other)
+    flags = types.SimpleNamespace(
+        dataset='taskonomy', data_dir=str(tmp_path), image_size=None, images_per_building=2
+    )
+    load = DATASETS['taskonomy'].load
+    assert [len(split) for split in load(flags)[2:5]] == [6, 2, 2]
+    flags.images_per_building = 0
+    assert [len(split) for split in load(flags)[2:5]] == [6, 3, 3]
+
+
 def test_bad_input_ends_with_one_sentence(tmp_path):
     check_sentences(
         'taskonomy',
         [
+            (['--data_dir=.'], 'has no lists of buildings: put there train_buildings.txt, valid'),
+            (['--data_dir=.'], 'tag/taskonomy'),
             ([], '--dataset=taskonomy needs --data_dir, the folder of its files'),
             (['--data_dir=.', '--image_size=1,2'], '--image_size of taskonomy needs 1 positive'),
             (['--seeds=3', '--data_dir=.'], '--seeds is of no use here without --compare'),

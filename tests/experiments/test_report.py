@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 from finished_runs import NAMES, RESULTS, make_run, results_of
 from launching import answers, check_sentences
@@ -81,6 +82,26 @@ def test_runs_of_the_same_settings_get_errors_over_seeds(folder):
     page = report.runs_page(runs)
     assert 'Lowest total test error: 3.88 ± 0.50 % (mean of runs 1, 3)' in page
     assert 'another may turn the order around' in page
+
+
+def test_predictions_of_runs_stand_side_by_side(folder, tmp_path):
+    """A picture for each example, where all runs have pictures of the same labels."""
+    labels = {
+        'targets/a': np.arange(32).reshape(2, 4, 4) % 3,
+        'known/a': np.ones((2, 4, 4), bool),
+    }
+    runs = []
+    for seed in (0, 1):
+        shutil.copytree(folder / f'seed_{seed}', tmp_path / str(seed))
+        arrays = {**labels, 'predictions/a': np.roll(labels['targets/a'], seed, axis=1)}
+        workdir.write_arrays(tmp_path / str(seed) / workdir.PICTURES, arrays)
+        runs.append(report.read(tmp_path / str(seed)))
+    page = report.runs_page(runs)
+    assert [f'alt="Predictions of example {n}"' in page for n in (1, 2, 3)] == [True, True, False]
+    without = report.read(folder / 'random')
+    assert 'alt="Predictions' not in report.runs_page([*runs, without])
+    other = runs[1]._replace(pictures={**runs[1].pictures, 'targets/a': np.zeros((2, 4, 4), int)})
+    assert 'alt="Predictions' not in report.runs_page([runs[0], other])
 
 
 def test_what_cannot_be_compared_is_not(folder, tmp_path):

@@ -171,11 +171,11 @@ def test_bad_input_ends_with_one_sentence(finished):
             (['--workdir='], '--workdir is empty'),
             (
                 ['--affinity_kind=exakt'],
-                'affinity_kind must be one of exact, first_order, cosine, not',
+                'affinity.kind must be one of exact, first_order, cosine, not',
             ),
             (
                 ['--affinity_window=0.5'],
-                'affinity_window must be two shares of training, 0 <= start',
+                'affinity.window must be two shares of training, 0 <= start',
             ),
             (
                 ['--seed=99999999999'],

@@ -13,10 +13,10 @@ from tag_jax import affinity, grouping, training
 from tag_jax.data import Dataset
 from tag_jax.grouping import methods, saved_networks
 from tag_jax.runs import workdir
-from tag_jax.training import TrainingConfig
+from tag_jax.training import Measurement, TrainingConfig
 
 CONFIG = TrainingConfig(
-    steps=40, batch_size=64, learning_rate=1e-2, eval_every=20, affinity_every=10
+    steps=40, batch_size=64, learning_rate=1e-2, eval_every=20, affinity=Measurement(every=10)
 )
 ALL = tuple(TASKS)
 
@@ -49,7 +49,7 @@ def test_the_result_holds_together(run, problem, dataset):
     assert result.total_test_error == pytest.approx(sum(result.test_error.values()))
     for task in ALL:
         assert result.metrics[task]['error'] == result.test_error[task]
-    assert set(result.metrics['radius']) == {'error', 'mse', 'mae', 'r2'}
+    assert set(result.metrics['radius']) == {'error', 'loss', 'mse', 'mae', 'r2'}
     assert set(result.metrics['sign']) > {'error', 'accuracy', 'balanced_accuracy', 'roc_auc'}
     baseline = result.baselines['mtl']
     assert baseline.total_test_error == pytest.approx(sum(baseline.test_error.values()))
@@ -82,7 +82,7 @@ def test_the_files_of_a_run(run):
     names = {file.name for file in path.iterdir()}
     assert names == {
         *('config.json', 'metrics.jsonl', 'affinity.npz', 'results.json'),
-        *('checkpoints', 'networks'),
+        *('checkpoints', 'networks', '.lock'),
     }
     results = workdir.read_json(path / 'results.json')
     assert set(results) >= {
@@ -92,7 +92,9 @@ def test_the_files_of_a_run(run):
     for group in results['groups']:
         assert set(group) >= {'tasks', 'serves'}
         assert (path / 'checkpoints' / group['network'] / 'network.json').exists()
-    assert set(results['baselines']['mtl']) == {'test_error', 'total_test_error'}
+    assert set(results['baselines']['mtl']) == {
+        *('test_error', 'total_test_error', 'test_score', 'total_test_score'),
+    }
     with np.load(path / 'affinity.npz') as file:
         assert set(file) >= {'mean', 'stderr', 'count', 'history', 'steps', 'task_names'}
         np.testing.assert_array_equal(file['steps'], [0, 10, 20, 30])
@@ -222,10 +224,9 @@ def test_settings_are_told_apart_by_the_arguments_of_their_functions(problem, da
 
 
 def test_training_that_ends_before_the_window_of_measuring(problem, dataset):
-    config = dataclasses.replace(
-        CONFIG, steps=400, eval_every=10, patience=1, learning_rate=1e-9, affinity_window=(0.9, 1)
-    )
-    with pytest.raises(ValueError, match='training stopped before affinity_window began'):
+    config = dataclasses.replace(CONFIG, steps=400, eval_every=10, patience=1, learning_rate=1e-9)
+    config = config.measuring(window=(0.9, 1))
+    with pytest.raises(ValueError, match='training stopped before affinity.window began'):
         grouping.group_tasks(problem, dataset, 2, grouping.tag(), config)
 
 
@@ -233,7 +234,7 @@ def test_on_validation_a_task_may_be_left_alone(problem, dataset, tmp_path):
     """Then its affinity onto itself is its score; on training data it never is."""
     alone = GIVEN + np.diag([0.0, 9.0, 0.0])
     for split, expected in (('train', False), ('validation', True)):
-        config = dataclasses.replace(CONFIG, affinity_split=split)
+        config = CONFIG.measuring(split=split)
         result = grouping.group_tasks(
             problem, dataset, 2, grouping.from_affinities(alone), config, tmp_path / split
         )
@@ -312,7 +313,7 @@ def test_given_affinities_must_fit(problem, dataset, tmp_path):
             grouping.group_tasks(
                 problem, dataset, 2, grouping.from_affinities(given), CONFIG, workdir_path
             )
-    on_validation = dataclasses.replace(CONFIG, affinity_split='validation')
+    on_validation = CONFIG.measuring(split='validation')
     alone = GIVEN + np.diag([0, np.nan, 0])
     with pytest.raises(ValueError, match="no affinity of 'octant' onto 'octant' among those given"):
         grouping.group_tasks(
@@ -329,7 +330,7 @@ def test_a_pair_without_a_sample_is_named_and_the_affinities_are_kept(problem, d
     """Labels of 'octant' and 'radius' never meet: their tasks have examples of their own."""
     first = np.arange(512) < 256
     mask = {'octant': first, 'radius': ~first}
-    config = dataclasses.replace(CONFIG, batch_size=1, affinity_every=1)
+    config = dataclasses.replace(CONFIG.measuring(every=1), batch_size=1)
     apart = dataset._replace(train=dataset.train._replace(mask=mask))
     path = tmp_path / 'run'
     message = "no affinity of 'octant' onto 'radius' was measured"

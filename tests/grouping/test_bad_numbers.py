@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from tag_jax import grouping
-from tag_jax.training import TrainingConfig
+from tag_jax.training import Measurement, TrainingConfig
 
 CONFIG = TrainingConfig(
     steps=20,
     batch_size=32,
     learning_rate=1e-2,
     eval_every=10,
-    affinity_every=5,
+    affinity=Measurement(every=5),
     if_not_finite='drop',
 )
 

@@ -4,10 +4,15 @@ import pytest
 from small import TASKS
 
 from tag_jax import grouping, report
-from tag_jax.training import TrainingConfig
+from tag_jax.training import Measurement, TrainingConfig
 
 CONFIG = TrainingConfig(
-    steps=20, batch_size=32, learning_rate=1e-2, eval_every=10, affinity_every=10, patience=0
+    steps=20,
+    batch_size=32,
+    learning_rate=1e-2,
+    eval_every=10,
+    affinity=Measurement(every=10),
+    patience=0,
 )
 
 

@@ -14,10 +14,10 @@ from tag_jax import objectives, training
 from tag_jax.grouping import saved_networks
 from tag_jax.problem import from_functions
 from tag_jax.runs import checkpoint, exported, workdir
-from tag_jax.training import NetworkPlan, TrainingConfig
+from tag_jax.training import Measurement, NetworkPlan, TrainingConfig
 
 PLAN = NetworkPlan('all', tuple(TASKS), 0, 1e-2, True)
-CONFIG = TrainingConfig(steps=10, batch_size=32, eval_every=5, affinity_every=5)
+CONFIG = TrainingConfig(steps=10, batch_size=32, eval_every=5, affinity=Measurement(every=5))
 
 
 def trained(problem, dataset, plan=PLAN):

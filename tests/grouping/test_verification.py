@@ -5,10 +5,15 @@ from small import TASKS
 from tag_jax import grouping
 from tag_jax.grouping.methods import preferred, proposed
 from tag_jax.runs import score_table, workdir
-from tag_jax.training import TrainingConfig
+from tag_jax.training import Measurement, TrainingConfig
 
 CONFIG = TrainingConfig(
-    steps=20, batch_size=64, learning_rate=1e-2, eval_every=4, affinity_every=4, slots=2
+    steps=20,
+    batch_size=64,
+    learning_rate=1e-2,
+    eval_every=4,
+    affinity=Measurement(every=4),
+    slots=2,
 )
 ALL = tuple(TASKS)
 

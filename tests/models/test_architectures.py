@@ -1,5 +1,7 @@
 """The architectures at full size, by their shapes only, against the papers' figures."""
 
+import itertools
+
 import pytest
 from architectures import abstract, num_params, output_shape
 from flax import nnx
@@ -51,6 +53,36 @@ def test_the_decoder_of_standley_has_about_116_000_parameters(num_outputs):
     module = abstract(models.XceptionDecoder, 256, num_outputs)
     assert num_params(module) == 115_760 + 48 * num_outputs == pytest.approx(116_000, rel=0.01)
     assert output_shape(module, (16, 16, 256)) == (256, 256, num_outputs)
+
+
+def test_the_encoder_and_the_decoder_of_fifty():
+    """Appendix B.7, layer by layer: separable convolutions, BatchNorm, what halves a map."""
+    module = abstract(models.Xception, 512, 8, later=True)
+    separable = lambda inputs, outputs: 9 * inputs + inputs * outputs + 2 * outputs
+    halving = lambda inputs, outputs: (
+        separable(inputs, outputs)
+        + separable(outputs, outputs)
+        + (4 * outputs * outputs + outputs)  # The convolution of stride 2.
+        + (inputs * outputs + 2 * outputs)  # The shortcut.
+    )
+    assert num_params(module) == (
+        (27 * 32 + 2 * 32)
+        + (9 * 32 * 64 + 2 * 64)
+        + halving(64, 128)
+        + halving(128, 256)
+        + halving(256, 728)
+        + 8 * 3 * separable(728, 728)
+        + separable(728, 512)
+    )
+    assert output_shape(module, (256, 256, 3)) == (16, 16, 512)
+    decoder = abstract(models.PlainDecoder, 512, 17)
+    sizes = (512, 128, 64, 48, 32)
+    transposed = sum(4 * a * b + b + 2 * b for a, b in itertools.pairwise(sizes))
+    plain = sum(9 * a * a + a + 2 * a for a in sizes[1:4]) + 9 * 32 * 17 + 17
+    assert num_params(decoder) == transposed + plain
+    assert output_shape(decoder, (16, 16, 512)) == (256, 256, 17)
+    kinds = [type(layer.convolution).__name__ for layer in decoder.layers]
+    assert kinds == ['ConvTranspose', 'Conv'] * 3 + ['ConvTranspose']
 
 
 def test_pyramid_pooling_on_cityscapes():

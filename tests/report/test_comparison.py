@@ -108,7 +108,7 @@ def test_what_is_written(tmp_path, comparison):
     results = workdir.read_json(tmp_path / 'results.json')
     assert len(results['outcomes']) == len(comparison.outcomes)
     page = (tmp_path / 'report.html').read_text()
-    assert page.count('<img') == 2
+    assert page.count('<svg') == 2
     assert 'One against the other' in page
     assert 'a, b | c' in page
 

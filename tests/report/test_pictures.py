@@ -96,6 +96,31 @@ def test_forms_of_labels():
     assert 'inputs' not in of('inside', images, logits, inputs=two)
 
 
+def test_methods_side_by_side():
+    """Every method in the colours of its own picture, and grey explained where there is some."""
+    right = pictures(PROBLEM, split(), answers)
+    wrong = {
+        name: np.roll(array, 1, axis=1) if name.startswith('predictions/') else array
+        for name, array in right.items()
+    }
+    figure = report.methods_figure({'right': right, 'wrong': wrong}, row=1)
+    panels = np.reshape(figure.axes, (len(SIZES), 4))
+    assert [axes.get_title() for axes in panels[0]] == ['input', 'target', 'right', 'wrong']
+    assert [axes.get_ylabel() for axes in panels[:, 0]] == list(SIZES)
+    shown = lambda axes: np.asarray(axes.get_images()[0].get_array())
+    for task, row in zip(SIZES, panels, strict=True):
+        _, target, same, other = map(shown, row)
+        np.testing.assert_array_equal(target, same)
+        assert not np.array_equal(target, other)
+        alone = report.predictions_figure(right, [task])
+        np.testing.assert_array_equal(target, shown(alone.axes[3 + 1]))
+        said = alone.get_supxlabel()
+        assert said == ('grey: no label' if task in ('depth', 'normal') else '')
+    assert figure.get_supxlabel() == 'grey: no label'
+    colours = report.pictures._CLASSES
+    assert np.ptp(colours, axis=1).min() > 0.1, 'a class has a colour, and not grey'
+
+
 @pytest.mark.parametrize('task', SIZES)
 def test_what_is_shown(task):
     """Right predictions look like targets, wrong ones do not, and grey is what has no label."""

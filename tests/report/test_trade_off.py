@@ -102,6 +102,16 @@ def test_pictures_hold_every_method_and_choice(candidates, choices):
     assert lines['optimal'] == [9, 5, 4]
     figure = report.choices_figure(choices, candidates)
     assert len(figure.axes) == 3 * 3
+    (legend,) = figure.legends
+    assert [entry.get_text() for entry in legend.texts] == [
+        'serves', 'trains only', 'cost 1', 'cost 0.5',
+    ]  # fmt: skip
+    assert legend.get_title().get_text() == 'S: semantic, D: depth, E: edges'
+    # A dot in the legend is as large as those it explains.
+    whole, half = (entry.get_markersize() ** 2 for entry in legend.legend_handles[2:])
+    drawn = {area for axes in figure.axes for dot in axes.collections for area in dot.get_sizes()}
+    assert sorted(drawn) == pytest.approx([half, whole])
+    assert half == pytest.approx(whole / 2)
     served = [line for line in figure.axes[3].get_lines() if line.get_linestyle() == '-']
     assert len(served) == 3
 

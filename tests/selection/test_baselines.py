@@ -88,6 +88,11 @@ def test_all_in_one_and_independent_networks():
     assert selection.all_in_one(candidates, 1, maximize=True).objective == 6
     assert selection.independent(candidates, 1).objective == 3
     assert selection.independent(candidates, 1.5).objective == 2
+    equal = selection.independent(candidates, 1, equal=True)
+    assert (equal.networks, equal.objective) == ((2, 3), 3)
+    for budget, cost in ((1.5, 0.75), (2, 1)):
+        with pytest.raises(selection.Infeasible, match=f"'a' has no network .* that costs {cost},"):
+            selection.independent(candidates, budget, equal=True)
     with pytest.raises(ValueError, match='no network that costs 0.5 or less serves every task'):
         selection.all_in_one(candidates, 0.5)
     with pytest.raises(ValueError, match='no selection within a budget of 0.5 covers every task'):

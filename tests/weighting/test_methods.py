@@ -6,11 +6,14 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from scipy.optimize import minimize
+from weighting.properties import METHODS
 from weighting.stacked import TASKS, Step, first_update, first_updates
 
 from tag_jax import gradients, weighting
+from tag_jax.problem import Batch
 from tag_jax.weighting import min_norm
 
 PINNED = [[-4.0, 1, 1], [6, 1, 1]]
@@ -154,6 +157,31 @@ def test_uncertainty_follows_its_gradient():
     _, state = run(transform, [losses])
     step = -0.1 * np.sign(jax.grad(objective)(jnp.zeros(2)))
     np.testing.assert_allclose(state.rule.log_variances, step, rtol=1e-4)
+
+
+@pytest.mark.parametrize('make', [lambda: optax.sgd(0.05, momentum=0.9), lambda: optax.adam(0.05)])
+def test_uncertainty_by_one_optimizer_with_the_rest(make):
+    """Kendall's objective over parameters and s together, by jax.grad, with factors 1 and 1/2."""
+    factors, targets = jnp.array([1.0, 0.5]), jnp.array([[1.0, 2.0], [-1.0, 0.5]])
+    losses_of = lambda theta: jnp.sum((theta[None] - targets) ** 2, axis=1) + 0.1
+
+    def objective(both):
+        return jnp.sum(factors * jnp.exp(-both['s']) * losses_of(both['theta']) + both['s'] / 2)
+
+    joint = {'theta': jnp.zeros(2), 's': jnp.zeros(2)}
+    optimizer = make()
+    state = optimizer.init(joint)
+    transform = optax.chain(weighting.uncertainty(factors, num_tasks=2, optimizer=make()), make())
+    theta = jnp.zeros(2)
+    own = transform.init(theta)
+    for _ in range(20):
+        updates, state = optimizer.update(jax.grad(objective)(joint), state, joint)
+        joint = optax.apply_updates(joint, updates)
+        by_task = jax.jacobian(losses_of)(theta)
+        updates, own = transform.update(by_task, own, theta, losses=losses_of(theta))
+        theta = optax.apply_updates(theta, updates)
+        np.testing.assert_allclose(theta, joint['theta'], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(own[0].rule.log_variances, joint['s'], rtol=1e-4, atol=1e-6)
 
 
 def test_gradnorm_follows_its_gradient():
@@ -549,3 +577,23 @@ def test_nash_mtl_is_finite_near_stationary_points():
     update = lambda stack: transform.update(stack, transform.init(params), params)[0]
     updates = jax.jit(functools.partial(jax.lax.map, update))(jnp.asarray(found, jnp.float32))
     assert np.isfinite(updates).all()
+
+
+@pytest.mark.parametrize('name', [*METHODS, 'mgda_ub', 'gradnorm of representations'])
+def test_a_step_leaves_the_types_of_the_state(name, problem, dataset):
+    """If one of them changed, weak or strong, a training program would compile twice."""
+    others = {'mgda_ub': weighting.mgda_ub, 'gradnorm of representations': weighting.gradnorm}
+    transform = (METHODS | others)[name]()
+
+    def step(state, params, model_state):
+        batch = Batch(*dataset.train)
+        by_task, _ = gradients.task_gradients(
+            problem, params, model_state, batch, jax.random.key(1)
+        )
+        return transform.update(by_task, state, params)[1]
+
+    params, model_state = jax.eval_shape(problem.init, jax.random.key(0))
+    before = jax.eval_shape(transform.init, params)
+    after = jax.eval_shape(step, before, params, model_state)
+    types = lambda tree: [(x.shape, x.dtype, x.weak_type) for x in jax.tree.leaves(tree)]
+    assert types(after) == types(before)

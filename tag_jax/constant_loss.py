@@ -1,0 +1,53 @@
+"""The lowest loss that a constant answer reaches: what a loss is relative to."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import optimize
+
+from tag_jax import gradients
+from tag_jax.objectives import Objective
+from tag_jax.problem import with_trailing_axes
+
+_MOST_WIDTH = 4  # Outputs up to which a search without gradients follows: losses may have kinks.
+
+
+def constant_loss(
+    objective: Objective, shape: tuple[int, ...], target: np.ndarray, mask: np.ndarray
+) -> float:
+    """The mean loss of the best answer that does not look at the input.
+
+    For cross entropies that is the entropy of the labels, for squared errors their variance.
+
+    Args:
+      objective: of the task.
+      shape: of the output for one example, `[..., width]`; all of its places get the same answer.
+      target: `[N, ...]`, its labels.
+      mask: bool, `[N]` or `[N, ...]`, where there is one.
+
+    Raises:
+      ValueError: if it is not positive and finite, so that no loss is relative to it.
+    """
+    target, mask = jnp.asarray(target), jnp.asarray(mask, bool)
+    target = jnp.where(with_trailing_axes(mask, target.ndim), target, jnp.zeros((), target.dtype))
+
+    @jax.jit
+    def mean_loss(answer):
+        output = jnp.broadcast_to(answer, (target.shape[0], *shape))
+        return gradients.mean_over_labels(objective.loss(output, target), mask)[0]
+
+    both = jax.jit(jax.value_and_grad(mean_loss))
+    with_gradient = lambda x: tuple(np.asarray(part, float) for part in both(x.astype(np.float32)))
+    only = lambda x: float(mean_loss(x.astype(np.float32)))
+    width = shape[-1] if shape else 1
+    start = np.zeros(shape[-1:])
+    found = optimize.minimize(with_gradient, start, jac=True, method='L-BFGS-B')
+    best = min(float(found.fun), only(start))
+    if width <= _MOST_WIDTH:
+        best = min(best, float(optimize.minimize(only, found.x, method='Powell').fun))
+    if not 0 < best < np.inf:
+        raise ValueError(
+            f'the best constant answer has a loss of {best:.3g}, and no loss can be relative to '
+            "it: take select_by='loss'"
+        )
+    return best

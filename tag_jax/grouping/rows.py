@@ -1,0 +1,101 @@
+"""Trains networks of a search, and makes a row of each: its scores, and how it came to them."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tag_jax import evaluation, parallel, training
+from tag_jax.grouping.run import Run
+from tag_jax.runs import workdir
+from tag_jax.training import NetworkPlan
+
+
+def train_rows(
+    run: Run,
+    plans: Sequence[NetworkPlan],
+    folders: Mapping[str, Any],
+    on_record: Callable,
+    on_row: Callable,
+    progress_bar: bool = True,
+) -> None:
+    """Trains networks, and gives the row of each as soon as it has finished.
+
+    Args:
+      run: a `Run` whose config says the number of slots.
+      plans: of the networks.
+      folders: `{name: folder}` for the checkpoints of each network; an empty dict for none.
+      on_record: called with each `training.Record`; that network stops where it returns True.
+      on_row: called with the row of a network, JSON types, and its `training.TrainedNetwork`.
+      progress_bar: whether a bar shows the steps.
+    """
+    mesh = parallel.make_mesh(run.config.mesh)
+    test = evaluation.prepare(run.problem, run.dataset.test, mesh, run.config.select_by)
+    curves = {}
+
+    def keep_record(record):
+        curve = curves.setdefault(record.network, {'step': []})
+        curve['step'].append(record.step)
+        for criterion in evaluation.CRITERIA:
+            of_tasks = curve.setdefault(f'validation_{criterion}', {})
+            for task, value in record.validation(criterion).items():
+                of_tasks.setdefault(task, []).append(workdir.finite(value))
+        return on_record(record)
+
+    def finish(network):
+        scores = evaluation.evaluate(
+            run.problem, network.params, network.model_state, test, run.config.batch_size
+        )
+        row = {
+            'cost': run.cost,
+            'slots': run.config.slots,
+            'validation': workdir.finite(network.validation),
+            'test': workdir.finite({task: scores[task] for task in network.plan.tasks}),
+            'curve': curves.pop(network.plan.name),
+            'best_step': network.best_step,
+            'steps_taken': network.steps,
+            'seconds': network.seconds,
+        }
+        on_row(row, network)
+
+    training.train_networks(
+        run.problem,
+        run.dataset.train,
+        run.dataset.validation,
+        plans,
+        run.config,
+        keep_record,
+        finish,
+        keep=False,
+        checkpoints=(lambda plan: folders[plan.name]) if folders else None,
+        progress_bar=progress_bar,
+    )
+
+
+def beginning(row: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    """The row of a network after its first steps, without test scores.
+
+    Args:
+      row: of the network when it had finished.
+      steps: at which it was evaluated.
+    """
+    curve = row['curve']
+    seen = [n for n, step in enumerate(curve['step']) if step <= steps]
+    by = curve[f'validation_{row["select_by"]}']
+    totals = [math.fsum(values[n] for values in by.values()) for n in seen]
+    best = totals.index(min(totals))
+    validation = {
+        task: {
+            criterion: of_tasks[task][best]
+            for criterion in evaluation.CRITERIA
+            if task in (of_tasks := curve.get(f'validation_{criterion}', {}))
+        }
+        for task in by
+    }
+    return {
+        **{name: row[name] for name in ('tasks', 'seed', 'cost', 'slots', 'select_by')},
+        'key': f'{row["key"]}:{steps}',
+        'validation': validation,
+        'best_step': curve['step'][best],
+        'steps_taken': curve['step'][seen[-1]],
+        'seconds': row['seconds'] * curve['step'][seen[-1]] / row['steps_taken'],
+    }
