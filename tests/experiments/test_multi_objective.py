@@ -48,7 +48,8 @@ def test_static_weights_are_tuned_on_validation(tmp_path):
     printed = launch(
         'multi_objective',
         *SMALL,
-        *('--tasks=left_digit,left_even,right_even', '--methods=equal', '--tune_static=5'),
+        *('--tasks=left_digit,left_even,right_even', '--methods=equal', '--grid=0'),
+        '--tune_static=5',
         f'--workdir={folder}',
     ).stdout
     results = json.loads((folder / 'results.json').read_text())
@@ -59,7 +60,7 @@ def test_static_weights_are_tuned_on_validation(tmp_path):
     # Equal weights are the sum of the losses.
     assert tried[0]['test_error'] == equal['test_error']
     best = min(tried, key=lambda one: sum(map(sum, one['validation_error'])))
-    assert f'Of 5 ways with static weight, {best["name"]} has the lowest' in printed
+    assert f'static weight: 5 were tried, and {best["name"]} has the lowest' in printed
     networks = 5 * results['settings']['seeds']
     assert f'The 5 static weights that were proposed took {networks} networks.' in printed
 
