@@ -8,7 +8,7 @@ import numpy as np
 from absl import flags, logging
 from flax import nnx
 
-from experiments import compiled, launch, weightings
+from experiments import compiled, launch, optimizers, weightings
 from experiments.launch import choose
 from experiments.recipes import DATASETS, DTYPES, NETWORKS, TABLE_FLAGS
 from tag_jax import examples, models, parallel
@@ -21,6 +21,7 @@ from tag_jax.training import Measurement, TrainingConfig
 
 flags.adopt_module_key_flags(launch)
 flags.adopt_module_key_flags(compiled)
+flags.adopt_module_key_flags(optimizers)
 flags.DEFINE_string('dataset', 'multi_digits', f'One of: {", ".join(DATASETS)}.')
 flags.DEFINE_string(
     'data_dir', None, 'Folder of the files of a dataset that does not come with the package.'
@@ -68,6 +69,23 @@ flags.DEFINE_string('comment', None, 'What lines of it begin with that do not co
 flags.DEFINE_string(
     'split_column', None, 'Its column that says train, validation or test; at random if left out.'
 )
+flags.DEFINE_string(
+    'groups', None, 'Its column of patients, schools or the like, none of which is in two splits.'
+)
+flags.DEFINE_string(
+    'stratify', None, 'Its target whose classes (or tenths of values) all splits have alike.'
+)
+flags.DEFINE_string(
+    'order', None, 'Its column of numbers or dates: the first rows train, the last ones test.'
+)
+flags.DEFINE_string(
+    'weights', None, 'Its column of numbers by which the losses of training rows are multiplied.'
+)
+flags.DEFINE_list(
+    'class_weights',
+    [],
+    'By which the losses of the rows of a class are multiplied: ill:yes:5, or ill:balanced.',
+)
 flags.DEFINE_float('budget', 2, 'Number of networks allowed at inference.')
 flags.DEFINE_integer('seed', TrainingConfig.seed, 'Of initial parameters and batches.')
 flags.DEFINE_integer(
@@ -106,6 +124,12 @@ flags.DEFINE_string(
     'weighting',
     'equal',
     f'Task weighting, one of: {", ".join(weightings.WEIGHTINGS)}; {weightings.NUMBERED}.',
+)
+flags.DEFINE_string(
+    'sampling',
+    'proportional',
+    'How batches are drawn where tasks have labels of different examples: proportional, balanced, '
+    'or a temperature of at least 1 between the two.',
 )
 flags.DEFINE_integer(
     'eval_every', None, 'Steps between evaluations; by default as the dataset asks.'
@@ -187,9 +211,9 @@ COMPARISON_FLAGS = (
     *('dataset', *TABLE_FLAGS, 'seed', 'steps'),
     *('batch_size', 'learning_rate', 'eval_every', 'patience', 'widths', 'weighting'),
     *('data_dir', 'image_size', 'num_validation', 'images_per_building'),
-    *('network', 'width', 'size', 'dtype'),
-    *('loss_reduction', 'affinity_every', 'select_by', 'resume', 'budgets', 'seeds', 'scores'),
-    *('mesh', 'if_not_finite', 'checkpoint_seconds', 'pretrained', 'compilation_cache'),
+    *('network', 'width', 'size', 'dtype', *optimizers.NAMES),
+    *('loss_reduction', 'affinity_every', 'select_by', 'sampling', 'resume', 'budgets', 'seeds'),
+    *('scores', 'mesh', 'if_not_finite', 'checkpoint_seconds', 'pretrained', 'compilation_cache'),
 )
 
 # Settings that flags leave to the dataset.
@@ -239,8 +263,11 @@ def training_config(dataset):
     """The `TrainingConfig` that the flags ask for, on a dataset."""
     given = {name: FLAGS[name].value for name in _BY_DATASET if FLAGS[name].value is not None}
     usual = _recipe().settings(examples.count(dataset.train), FLAGS.batch_size)
+    asked = {**usual, **given}
+    if optimizer := optimizers.chosen(asked.get('steps', TrainingConfig.steps)):
+        asked['optimizer'] = optimizer
     return TrainingConfig(
-        **{**usual, **given},
+        **asked,
         seed=FLAGS.seed,
         affinity=Measurement(
             every=FLAGS.affinity_every,
@@ -251,10 +278,19 @@ def training_config(dataset):
             split=FLAGS.affinity_split,
         ),
         weighting=make_weighting(FLAGS.weighting),
+        sampling=sampling(),
         mesh=mesh(),
         if_not_finite=FLAGS.if_not_finite,
         checkpoint_seconds=FLAGS.checkpoint_seconds,
     )
+
+
+def sampling():
+    """The value of --sampling: a number where it is one."""
+    try:
+        return float(FLAGS.sampling)
+    except ValueError:
+        return FLAGS.sampling
 
 
 def takes_mean():

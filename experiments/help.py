@@ -17,24 +17,14 @@ GROUPS = {
     ),
     'Data': (
         *('dataset', 'data_dir', 'image_size', 'num_validation', 'images_per_building'),
-        *(
-            'table',
-            'targets',
-            'inputs',
-            'leave_out',
-            'kinds',
-            'missing',
-            'split_column',
-            'delimiter',
-            'decimal',
-            'thousands',
-        ),
-        *('encoding', 'comment'),
+        *('table', 'targets', 'inputs', 'leave_out', 'kinds', 'missing', 'split_column'),
+        *('delimiter', 'decimal', 'thousands', 'encoding', 'comment', 'groups', 'stratify'),
+        *('order', 'weights', 'class_weights'),
     ),
     'Networks': ('network', 'widths', 'width', 'size', 'dtype', 'pretrained'),
     'Training': (
         *('steps', 'batch_size', 'learning_rate', 'eval_every', 'patience', 'loss_reduction'),
-        'select_by',
+        *('select_by', 'sampling', 'optimizer', 'weight_decay', 'clip', 'schedule', 'warmup'),
     ),
     'Affinities': (
         *('affinity', 'affinity_every', 'affinity_kind', 'affinity_step', 'affinity_window'),

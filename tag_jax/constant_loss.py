@@ -13,7 +13,11 @@ _MOST_WIDTH = 4  # Outputs up to which a search without gradients follows: losse
 
 
 def constant_loss(
-    objective: Objective, shape: tuple[int, ...], target: np.ndarray, mask: np.ndarray
+    objective: Objective,
+    shape: tuple[int, ...],
+    target: np.ndarray,
+    mask: np.ndarray,
+    weights: np.ndarray | None = None,
 ) -> float:
     """The mean loss of the best answer that does not look at the input.
 
@@ -24,6 +28,7 @@ def constant_loss(
       shape: of the output for one example, `[..., width]`; all of its places get the same answer.
       target: `[N, ...]`, its labels.
       mask: bool, `[N]` or `[N, ...]`, where there is one.
+      weights: of the labels, `[N]` or `[N, ...]`; None for 1.
 
     Raises:
       ValueError: if it is not positive and finite, so that no loss is relative to it.
@@ -34,7 +39,7 @@ def constant_loss(
     @jax.jit
     def mean_loss(answer):
         output = jnp.broadcast_to(answer, (target.shape[0], *shape))
-        return gradients.mean_over_labels(objective.loss(output, target), mask)[0]
+        return gradients.mean_over_labels(objective.loss(output, target), mask, weights)[0]
 
     both = jax.jit(jax.value_and_grad(mean_loss))
     with_gradient = lambda x: tuple(np.asarray(part, float) for part in both(x.astype(np.float32)))

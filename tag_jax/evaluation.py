@@ -319,7 +319,8 @@ def constant_losses(problem: MultiTaskProblem, split: Split | Source) -> dict[st
     for task, objective in problem.tasks.items():
         target, mask = batch.labels(task)
         try:
-            found[task] = constant_loss(objective, outputs[task].shape[1:], target, mask)
+            shape, weights = outputs[task].shape[1:], batch.weights(task)
+            found[task] = constant_loss(objective, shape, target, mask, weights)
         except ValueError as error:
             raise ValueError(f'of the task {task!r}, {error}') from error
     return found
@@ -359,8 +360,12 @@ def _check_labels(task, target, mask, size, name, whole):
         raise ValueError(
             f'the {name} split has targets of {task!r} that are no numbers: {target.dtype}'
         )
-    if mask is not None and mask.dtype != bool and not np.isin(mask, (0, 1)).all():
-        raise ValueError(f'the {name} split has a mask of {task!r} that is not true or false')
+    weights = mask is not None and mask.dtype != bool
+    if weights and not (_is_real(mask) and _finite(mask) and (mask >= 0).all()):
+        raise ValueError(
+            f'the {name} split has a mask of {task!r} that is neither true or false nor weights of '
+            'labels, finite and at least 0'
+        )
     if mask is None:
         labelled = target
     elif mask.shape[:1] != (size,) or mask.shape != target.shape[: mask.ndim]:
@@ -502,7 +507,9 @@ def _sums(problem, network, batch, counts):
     for task in problem.task_names:
         target, mask = batch.labels(task)
         mask &= with_trailing_axes(counts, mask.ndim)
-        losses = problem.tasks[task].loss(outputs[task], target)
+        losses = gradients.weighed(
+            problem.tasks[task].loss(outputs[task], target), batch.weights(task)
+        )
         sums = problem.tasks[task].metric.sums(outputs[task], target, mask)
         results[task] = sums, _loss_sums(losses, mask)
     return results
@@ -513,7 +520,6 @@ def _loss_sums(losses, mask):
 
     Rows of images stay apart: float32 loses digits in a sum over all of their pixels.
     """
-    losses = losses.astype(jnp.promote_types(losses.dtype, jnp.float32))
     mask = jnp.broadcast_to(with_trailing_axes(mask, losses.ndim), losses.shape)
     axes = (0, *range(2, losses.ndim))
     return jnp.sum(jnp.where(mask, losses, 0), axis=axes), jnp.sum(mask)

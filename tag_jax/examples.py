@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from tag_jax import parallel
 from tag_jax.data import Source, Split
+from tag_jax.data.overlaps import has_label
 from tag_jax.problem import Batch, MultiTaskProblem
 
 # What the examples of one window may take.
@@ -170,7 +171,7 @@ def labelled_rows(found: Examples, tasks: Sequence[str]) -> np.ndarray | None:
         return None
     known = np.zeros(found.size, bool)
     for task in tasks:
-        known |= np.asarray(masks[task], bool).reshape(found.size, -1).any(axis=1)
+        known |= has_label(masks[task], found.size)
     return None if known.all() or not known.any() else np.flatnonzero(known)
 
 

@@ -238,17 +238,33 @@ def task_losses(
     return jnp.stack([loss for loss, _, _ in results]), jnp.stack([on for _, on, _ in results])
 
 
-def mean_over_labels(losses: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+def mean_over_labels(
+    losses: jax.Array, mask: jax.Array, weights: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
     """The mean of losses where there is a label, 0 if there is none, and the number of labels.
 
     Args:
       losses: `[B, ...]`, one for each example, pixel or token.
       mask: bool, `[B, ...]`, of as many axes or fewer.
+      weights: `[B, ...]`, of as many axes or fewer, by which losses are multiplied; None for 1.
     """
-    losses = losses.astype(_at_least_float32(losses))
+    losses = weighed(losses, weights)
     mask = jnp.broadcast_to(with_trailing_axes(mask, losses.ndim), losses.shape)
     labels = jnp.sum(mask)
     return jnp.sum(jnp.where(mask, losses, 0)) / jnp.maximum(labels, 1), labels
+
+
+def weighed(losses: jax.Array, weights: jax.Array | None) -> jax.Array:
+    """Losses in float32 or better, multiplied by weights, if there are any.
+
+    Args:
+      losses: `[B, ...]`.
+      weights: `[B, ...]`, of as many axes or fewer; None for 1.
+    """
+    losses = losses.astype(_at_least_float32(losses))
+    if weights is None:
+        return losses
+    return losses * with_trailing_axes(weights, losses.ndim).astype(losses.dtype)
 
 
 def products(left: Any, right: Any) -> jax.Array:
@@ -472,7 +488,7 @@ def _task_loss(problem, task, head, model_state, representation, batch, key, tra
             f'the loss of {task!r} must be one number for each example (or pixel), '
             f'{list(target.shape)}: its shape is {list(losses.shape)}'
         )
-    mean, labels = mean_over_labels(losses, mask)
+    mean, labels = mean_over_labels(losses, mask, batch.weights(task))
     return mean, labels > 0, state
 
 

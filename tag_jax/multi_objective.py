@@ -10,6 +10,7 @@ validation as well.
 import dataclasses
 import functools
 import itertools
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -69,6 +70,8 @@ def compare(
 ) -> tuple[Outcome, ...]:
     """Trains networks with every weighting, and each task alone.
 
+    A warning names the weightings that cannot compare tasks whose labels do not overlap.
+
     Args:
       problem: a `MultiTaskProblem` with T tasks.
       dataset: a `tag_jax.data.Dataset` with these tasks.
@@ -97,6 +100,9 @@ def compare(
     alone = [(task,) for task in problem.task_names]
     ways = {SINGLE_TASK: (weighting.equal, alone)}
     ways |= {name: (make, [problem.task_names]) for name, make in weightings.items()}
+    for name, make in weightings.items():
+        if remark := weighting.remark_on_overlaps(name, make, dataset.train, problem.task_names):
+            logging.warning('%s', remark)
     outcomes = []
     for name, (make, groups) in ways.items():
         now = dataclasses.replace(config, weighting=make)
@@ -267,11 +273,11 @@ def _timed(problem, train_split, validation_split, plans, config):
 
 
 def _chosen(networks, groups, select_by):
-    """For each group of tasks its key, with the learning rate of lowest validation error."""
+    """For each group of tasks its key, with the learning rate that does best on validation."""
 
     def validation_score(key):
-        found = [x[select_by] for one in networks[key] for x in one.network.validation.values()]
-        return np.mean(found)
+        scores = [x[select_by] for one in networks[key] for x in one.network.validation.values()]
+        return np.mean(scores)
 
     return [
         min((key for key in networks if key[0] == tasks), key=validation_score) for tasks in groups

@@ -122,7 +122,7 @@ def classification(num_classes: int, class_weights: Sequence[float] | None = Non
     return _classes('classification', 'class labels', '[N]', 1, num_classes, class_weights)
 
 
-def tokens(num_classes: int) -> Objective:
+def tokens(num_classes: int, class_weights: Sequence[float] | None = None) -> Objective:
     """Softmax cross entropy over the integer label of every token of a sequence.
 
     The error is 100 x the misclassified share of the tokens that have a label; 'accuracy' is the
@@ -130,6 +130,7 @@ def tokens(num_classes: int) -> Objective:
 
     Args:
       num_classes: C; outputs are logits `[B, L, C]`, targets integers `[B, L]` in [0, C).
+      class_weights: of tokens, see `classification`.
 
     Returns:
       An `Objective`.
@@ -137,7 +138,7 @@ def tokens(num_classes: int) -> Objective:
     Raises:
       ValueError: as `classification`.
     """
-    return _classes('tokens', 'class labels of tokens', '[N, L]', 2, num_classes, None)
+    return _classes('tokens', 'class labels of tokens', '[N, L]', 2, num_classes, class_weights)
 
 
 def _classes(kind, labels_of, shape, ndim, num_classes, class_weights):
@@ -208,7 +209,7 @@ def binary(pos_weight: float | None = None) -> Objective:
     return Objective(1, loss, metric, 'binary', answer, _both_sides, options)
 
 
-def multilabel(size: int) -> Objective:
+def multilabel(size: int, pos_weight: Any = None) -> Objective:
     """Sigmoid cross entropy of several labels of an example, each of which is so or not.
 
     The error is 100 x the misclassified share of all labels (the Hamming loss); 'accuracy' is the
@@ -216,18 +217,22 @@ def multilabel(size: int) -> Objective:
 
     Args:
       size: L; outputs are logits `[B, L]`, targets 0 or 1, `[B, L]`, masks `[B]` or `[B, L]`.
+      pos_weight: what the losses of positive labels are multiplied by, a number or one for each of
+        the L labels; None for 1.
 
     Returns:
       An `Objective`.
 
     Raises:
-      ValueError: if L is not at least 1; from its loss, if the head has not L outputs; from its
-        metric, if a label is neither 0 nor 1.
+      ValueError: if L is not at least 1, or a weight is not positive; from its loss, if the head
+        has not L outputs; from its metric, if a label is neither 0 nor 1.
     """
     _check_size('size', size, 1)
+    weights = _positive_weights(pos_weight, size)
 
     def loss(output, target):
-        return _sigmoid_losses(_as_columns(target, output), output, None)
+        each = None if weights is None else jnp.broadcast_to(weights, output.shape)
+        return _sigmoid_losses(_as_columns(target, output), output, each)
 
     def sums(output, target, mask):
         mask = _spread(mask, target.shape)
@@ -242,10 +247,11 @@ def multilabel(size: int) -> Objective:
     loss.check_targets = reference
     answer = lambda output: (output > 0).astype(np.int32)
     metric = Metric(sums, _share_right, reference)
-    return Objective(size, loss, metric, 'multilabel', answer, _sigmoid)
+    options = {} if weights is None else {'pos_weight': weights.tolist()}
+    return Objective(size, loss, metric, 'multilabel', answer, _sigmoid, options)
 
 
-def segmentation(num_classes: int) -> Objective:
+def segmentation(num_classes: int, class_weights: Sequence[float] | None = None) -> Objective:
     """Softmax cross entropy over the integer label of every pixel.
 
     'miou' is the mean intersection over union: of the pixels that have a class, or are taken for
@@ -255,6 +261,7 @@ def segmentation(num_classes: int) -> Objective:
 
     Args:
       num_classes: C; outputs are logits `[B, H, W, C]`, targets integers `[B, H, W]` in [0, C).
+      class_weights: of pixels, see `classification`.
 
     Returns:
       An `Objective`.
@@ -262,7 +269,7 @@ def segmentation(num_classes: int) -> Objective:
     Raises:
       ValueError: as `classification`.
     """
-    pixelwise = classification(num_classes)
+    pixelwise = classification(num_classes, class_weights)
 
     def sums(output, target, mask):
         target = target.astype(jnp.int32)
@@ -301,7 +308,9 @@ def segmentation(num_classes: int) -> Objective:
 
     loss.check_targets = reference
     metric = Metric(sums, finish, reference)
-    return Objective(num_classes, loss, metric, 'segmentation', _most_probable, _softmax)
+    return Objective(
+        *(num_classes, loss, metric, 'segmentation', _most_probable, _softmax, pixelwise.options)
+    )
 
 
 def regression(size: int = 1, absolute: bool = False) -> Objective:
@@ -466,12 +475,20 @@ def _class_weights(weights, num_classes):
     """Weights of classes as an array `[C]`, or None."""
     if weights is None:
         return None
-    found = np.asarray(weights, np.float32)
+    found = _as_floats(weights)
     if found.shape != (num_classes,) or not (np.isfinite(found) & (found >= 0)).all():
         raise ValueError(
             f'class_weights must be {num_classes} numbers of at least 0, not {weights!r}'
         )
     return found
+
+
+def _as_floats(given):
+    """Numbers as an array; NaN for what is none."""
+    try:
+        return np.asarray(given, np.float32)
+    except (TypeError, ValueError):
+        return np.array(np.nan)
 
 
 def _positive_weight(weight):
@@ -481,8 +498,20 @@ def _positive_weight(weight):
     return weight
 
 
+def _positive_weights(weights, size):
+    """Weights of positive labels as an array `[size]`, or None."""
+    if weights is None:
+        return None
+    found = _as_floats(weights)
+    if found.shape not in ((), (size,)) or not (np.isfinite(found) & (found > 0)).all():
+        raise ValueError(
+            f'pos_weight must be a positive number, or {size} of them, not {weights!r}'
+        )
+    return np.array(np.broadcast_to(found, (size,)))
+
+
 def _sigmoid_losses(target, logits, pos_weight):
-    """The cross entropy of each label, of the shape of the logits."""
+    """The cross entropy of each label, of the shape of the logits `[..., L]`."""
     target = target.astype(logits.dtype)
     positive, negative = target * jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
     return -((1 if pos_weight is None else pos_weight) * positive + (1 - target) * negative)

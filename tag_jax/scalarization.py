@@ -39,7 +39,8 @@ def measure_scales(
     Args:
       problem: a `MultiTaskProblem` with T tasks.
       train: the training split.
-      config: a `TrainingConfig`; the network and its batches are those of its seed.
+      config: a `TrainingConfig`; the network is that of its seed, and so are the batches
+        where they are drawn from all rows alike.
       batches: how many.
 
     Returns:

@@ -263,8 +263,10 @@ def test_no_snippet_of_a_page_is_left_out():
         'frozen.md',
         'grouping.md',
         'larger.md',
+        'linen.md',
         'methods.md',
         'runs.md',
+        'sources.md',
         'your_model.md',
     }
 

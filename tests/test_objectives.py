@@ -408,7 +408,40 @@ def test_weights_of_classes_multiply_losses_and_no_errors():
     assert plain.metric.finish(scores[0]) == weighted.metric.finish(scores[1])
 
 
-@pytest.mark.parametrize('weights', [[1, 2], [1, 2, -1], [1, 2, np.nan], [[1, 2, 3]]])
+@pytest.mark.parametrize(
+    ('make', 'shape'), [(objectives.tokens, (2, 5)), (objectives.segmentation, (2, 3, 4))]
+)
+def test_weights_of_classes_of_tokens_and_pixels(make, shape):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(*shape, 3)).astype(np.float32)
+    labels, weights = rng.integers(3, size=shape), np.array([1, 0, 2.5])
+    plain, weighted = make(3), make(3, weights)
+    expected = plain.loss(logits, labels) * weights[labels]
+    np.testing.assert_allclose(weighted.loss(logits, labels), expected, rtol=1e-6)
+    assert weighted.options == {'class_weights': [1, 0, 2.5]}
+    mask = np.ones(shape, bool)
+    scores = [scored(one.metric, logits, labels, mask) for one in (plain, weighted)]
+    assert plain.metric.finish(scores[0]) == weighted.metric.finish(scores[1])
+
+
+@pytest.mark.parametrize('weight', [3.0, [3.0, 0.5]])
+def test_weights_of_positive_labels_by_hand(weight):
+    logits = np.random.default_rng(0).normal(size=(5, 2))
+    labels = np.array([[0, 1], [1, 0], [1, 1], [0, 0], [1, 0]])
+    chance = 1 / (1 + np.exp(-logits))
+    expected = -(weight * labels * np.log(chance) + (1 - labels) * np.log(1 - chance))
+    found = objectives.multilabel(2, weight)
+    np.testing.assert_allclose(found.loss(logits, labels), expected, rtol=1e-5)
+    assert found.options == {'pos_weight': np.broadcast_to(weight, 2).tolist()}
+
+
+@pytest.mark.parametrize('weight', [[1, 2, 3], 0, [1, -1], 'two', [1, np.inf]])
+def test_weights_of_several_labels_are_positive(weight):
+    with pytest.raises(ValueError, match='pos_weight must be a positive number, or 2 of them'):
+        objectives.multilabel(2, weight)
+
+
+@pytest.mark.parametrize('weights', [[1, 2], [1, 2, -1], [1, 2, np.nan], [[1, 2, 3]], 'even'])
 def test_weights_that_fit_no_classes_are_refused(weights):
     with pytest.raises(ValueError, match='class_weights must be 3 numbers of at least 0'):
         objectives.classification(3, weights)

@@ -48,6 +48,35 @@ def test_the_examples_of_frozen_backbones_run(tmp_path, monkeypatch):
     assert set(shared) == {'first'}
 
 
+def test_the_examples_of_a_linen_module_run():
+    """The page itself compares answers with those of the module."""
+    names = run_snippets(ROOT / 'docs' / 'linen.md', {})
+    assert set(names['params']['heads']) == set(names['tasks'])
+    assert names['params']['heads']['alcohol']['Dense_0']['kernel'].shape == (32, 1)
+    assert names['result'].total_test_error > 0
+
+
+@pytest.mark.parametrize('library', [None, 'torch', 'tensorflow'])
+def test_the_examples_of_data_from_elsewhere_run(library, capsys):
+    """Those of a library that is not installed go unread."""
+    if library:
+        pytest.importorskip(library)
+    first, *others = PYTHON.findall((ROOT / 'docs' / 'sources.md').read_text())
+    of_library = re.compile(f'^import {library or "(?:torch|tensorflow)"}', re.MULTILINE)
+    chosen = [one for one in others if bool(of_library.search(one)) == bool(library)]
+    names = {}
+    for snippet in (first, *chosen):
+        exec(compile(snippet, 'sources.md', 'exec'), names)
+    out = capsys.readouterr().out
+    if library:
+        assert len(chosen) == 1
+        assert out.strip()
+    else:
+        assert set(names['network'].validation) == {'digit', 'starts_low'}
+        assert "the inputs of 'starts_low' are not those of 'digit'" in out
+        assert len(names['dataset'].train) == 1200
+
+
 def test_the_examples_of_budgets_run():
     assert run_snippets(ROOT / 'docs' / 'budgets.md', {})['networks'].network_names
 

@@ -77,7 +77,8 @@ def test_on_validation_the_diagonal_counts_as_for_tag(study, problem, dataset):
     names = ('training batches', 'validation batches')
     for name, split in zip(names, ('train', 'validation'), strict=True):
         for seed in (0, 1):
-            config = dataclasses.replace(CONFIG, seed=seed).measuring(split=split)
+            measurement = dataclasses.replace(CONFIG.affinity, split=split)
+            config = dataclasses.replace(CONFIG, seed=seed, affinity=measurement)
             alone = grouping.group_tasks(problem, dataset, 2, grouping.tag(), config)
             groups = {group.tasks for group in alone.groups}
             assert chosen[name, seed] == groups, (name, seed)

@@ -9,6 +9,8 @@ from tag_jax.data.digit_attributes import digit_attributes
 from tag_jax.data.encoding import Encoding
 from tag_jax.data.multi_digits import multi_digits
 from tag_jax.data.multi_mnist import multi_mnist
+from tag_jax.data.overlaps import label_overlaps
+from tag_jax.data.records import from_records, from_stream
 from tag_jax.data.rows import encode_rows
 from tag_jax.data.source import Source
 from tag_jax.data.table import table
@@ -27,6 +29,9 @@ __all__ = [
     'digit_attributes',
     'encode_rows',
     'from_arrays',
+    'from_records',
+    'from_stream',
+    'label_overlaps',
     'multi_digits',
     'multi_mnist',
     'table',

@@ -10,10 +10,13 @@ from tag_jax.data.columns import column_of
 from tag_jax.data.dataset import Dataset, Split
 from tag_jax.data.encoding import Encoding, Input, encode_inputs, fit_input
 from tag_jax.data.labels import fit_labels
-from tag_jax.data.splitting import SPLITS, random_rows
+from tag_jax.data.splitting import SPLITS, Strata, split_rows
+from tag_jax.data.weights import check_weights, weigh
 
 # What the single input of an array without names is called.
 INPUTS = 'inputs'
+# Objectives whose labels a split can be stratified by.
+STRATIFIED = ('classification', 'binary', 'regression')
 
 
 def from_arrays(
@@ -23,6 +26,10 @@ def from_arrays(
     fractions: Sequence[float] = (0.6, 0.2, 0.2),
     seed: int = 0,
     name: str = 'arrays',
+    groups: Any = None,
+    stratify: str | None = None,
+    order: Any = None,
+    weights: Any = None,
 ) -> Dataset:
     """Makes a dataset from arrays: splits it, and standardises what a network sees.
 
@@ -41,38 +48,50 @@ def from_arrays(
       fractions: of training, validation and test examples.
       seed: of the split.
       name: of the dataset, in reports.
+      groups: `[N]`, the patient, scaffold or school of each example, so that none is in two splits;
+        or the name of a column of the DataFrame, which then is no input.
+      stratify: the task whose classes have alike shares in all splits; the values of a regression
+        are put into ten bins of as many rows, and these have alike shares. Examples without a label
+        of the task are split at random.
+      order: `[N]`, numbers or dates: the first examples are for training, the last ones for the
+        test, and those of one moment stay together; or the name of a column of the DataFrame, which
+        then is no input.
+      weights: `[N]`, what the losses of training examples are multiplied by, at least 0; or the
+        name of a column of the DataFrame, which then is no input. They are divided by the mean
+        of those of training rows that are not 0. An example of weight 0 trains nothing; errors and
+        metrics count all alike.
 
     Returns:
       A `Dataset`, whose `encoding` leads from raw rows to inputs, and back from answers.
 
     Raises:
       ValueError: if tasks are not `{task: Objective}`, labels do not fit an objective, lengths
-        differ, or a split is empty.
+        differ, a split is empty, or the rules of the split cannot be met together.
     """
     objectives.check_tasks(tasks)
     columns, arrays = _inputs(inputs, tasks)
     size = _size(columns, arrays)
     if missing := [task for task in tasks if task not in targets]:
         raise ValueError(f'there are no targets for the task {missing[0]!r}')
-    rows = random_rows(size, fractions, seed)
-    for split, part in rows.items():
-        if not len(part):
-            raise ValueError(f'the {split} split of {size} examples has none: give it a fraction')
+    given = {task: _labels(task, targets[task], size) for task in tasks}
+    rules = {'groups': groups, 'order': order, 'weights': weights}
+    groups, order, weights = (_rule(name, rule, columns, size) for name, rule in rules.items())
+    if columns == {}:
+        raise ValueError('the DataFrame has no column left for inputs')
+    strata = None if stratify is None else _strata(stratify, tasks, given)
+    rows = split_rows(size, fractions, seed, groups, strata, order)
     known, labels = {}, {}
     for task, objective in tasks.items():
-        array = _labels(task, targets[task])
-        if array.shape[:1] != (size,):
-            raise ValueError(
-                f'there are {size} examples, but targets {list(array.shape)} for {task!r}'
-            )
-        known[task], *labels[task] = fit_labels(task, objective, array, rows['train'])
+        known[task], *labels[task] = fit_labels(task, objective, given[task], rows['train'])
     encoding = Encoding(_fit(columns, rows['train']), known)
     if columns is not None:
         arrays = encode_inputs(encoding.inputs, columns)
         if not arrays.shape[1]:
             raise ValueError('no input has two different values in the training split')
-    splits = [_split(arrays, labels, rows[split]) for split in SPLITS]
-    return Dataset(name, dict(tasks), *splits, encoding)
+    train, *others = (_split(arrays, labels, rows[split]) for split in SPLITS)
+    if weights is not None:
+        train = weigh(train, check_weights(weights)[rows['train']])
+    return Dataset(name, dict(tasks), train, *others, encoding)
 
 
 def _inputs(inputs, tasks):
@@ -88,10 +107,10 @@ def _inputs(inputs, tasks):
             found[name] = column_of(name, inputs.iloc[:, place].to_numpy())
         return found, None
     if isinstance(inputs, Mapping | tuple) or hasattr(inputs, '_fields'):
-        return None, _nested(np.asarray, inputs)
+        return None, _nested(_as_array, inputs)
     if isinstance(inputs, np.ma.MaskedArray):
         raise ValueError('inputs are a masked array: give inputs.filled(np.nan)')
-    array = np.asarray(inputs)
+    array = _as_array(inputs)
     if array.ndim == 1:
         raise ValueError(
             f'inputs must be arrays with an example a row, not {list(array.shape)}: give '
@@ -106,14 +125,56 @@ def _inputs(inputs, tasks):
     return None, array
 
 
-def _labels(task, given):
+def _rule(name, given, columns, size):
+    """The column of groups, order or weights, which is taken out of the inputs if it is one."""
+    if given is None:
+        return None
+    if isinstance(given, str):
+        if columns is None or given not in columns or tuple(columns) == (INPUTS,):
+            has = '' if columns is None else f': it has {", ".join(columns)}'
+            raise ValueError(
+                f'{name} names the column {given!r}, which is none of a DataFrame of inputs{has}'
+            )
+        return columns.pop(given)
+    column = column_of(name, np.asarray(given))
+    if len(column.values) != size:
+        raise ValueError(f'there are {size} examples, but {len(column.values)} values in {name}')
+    return column
+
+
+def _strata(task, tasks, given):
+    """The `Strata` of the task that is to be alike in all splits."""
+    if task not in tasks:
+        raise ValueError(f'stratify is no task: {task!r}; choose from {", ".join(tasks)}')
+    if tasks[task].kind not in STRATIFIED or given[task].ndim != 1:
+        raise ValueError(
+            f'stratify takes a task with one class or one value an example, and {task!r} is '
+            f'{tasks[task].kind} with labels {list(given[task].shape)}'
+        )
+    return Strata(task, column_of(task, given[task]), tasks[task].kind != 'regression')
+
+
+def _labels(task, given, size):
     """Labels as an array; a list of text and NaN stays a list of both."""
     if isinstance(given, np.ma.MaskedArray):
         raise ValueError(f'the labels of {task!r} are a masked array: give labels.filled(np.nan)')
     array = np.asarray(given)
     if array.dtype.kind in 'US' and not isinstance(given, np.ndarray):
-        return np.asarray(given, object)
+        array = np.asarray(given, object)
+    if array.shape[:1] != (size,):
+        raise ValueError(f'there are {size} examples, but targets {list(array.shape)} for {task!r}')
     return array
+
+
+def _as_array(inputs):
+    """Inputs as an array; a sentence where their rows are of unlike length."""
+    try:
+        return np.asarray(inputs)
+    except ValueError as error:
+        raise ValueError(
+            'inputs have rows of unlike shape: fill them up to one shape, with an input of their '
+            'own that says what counts'
+        ) from error
 
 
 def _nested(function, tree):

@@ -14,7 +14,9 @@ class Split(NamedTuple):
     Attributes:
       inputs: array `[N, ...]`, or a pytree of such arrays.
       targets: `{task: [N, ...]}`.
-      mask: `{task: bool [N] or [N, H, W]}`, true where a label exists; None where all do.
+      mask: `{task: bool [N] or [N, H, W]}`, true where a label exists; None where all do. Numbers
+        in place of bool are weights of the labels: the loss of a label is multiplied by its weight,
+        and 0 is no label. Errors and metrics count every label alike.
     """
 
     inputs: Any

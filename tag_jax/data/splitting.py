@@ -1,33 +1,240 @@
-"""Rows of a table for training, validation and test."""
+"""Rows of each split: at random, whole groups, with alike labels, or in the order of time."""
 
+import warnings
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tag_jax.data.columns import Column
+
 SPLITS = ('train', 'validation', 'test')
+# The labels of a regression are stratified in so many bins.
+BINS = 10
+# Groups are stratified in at most so many folds, of which splits are made.
+MOST_FOLDS = 20
 
 
-def random_rows(size: int, fractions: Sequence[float], seed: int) -> dict[str, np.ndarray]:
-    """Splits rows at random.
+class Strata(NamedTuple):
+    """A task whose labels are to be alike in all splits.
+
+    Attributes:
+      task: its name.
+      column: its labels, `[N]`.
+      are_classes: whether they are classes, and not values.
+    """
+
+    task: str
+    column: Column
+    are_classes: bool
+
+
+def split_rows(
+    size: int,
+    fractions: Sequence[float],
+    seed: int,
+    groups: Column | None = None,
+    stratify: Strata | None = None,
+    order: Column | None = None,
+) -> dict[str, np.ndarray]:
+    """Splits rows.
+
+    Rows without a label of the task of `stratify` are split at random. Where groups are to have
+    alike labels, scikit-learn's `StratifiedGroupKFold` makes up to `MOST_FOLDS` folds, and
+    fractions are met as nearly as whole folds can.
 
     Args:
       size: how many there are.
       fractions: of the three splits, positive; their sum counts as all rows.
-      seed: of the draw.
+      seed: of the draw. With `order` nothing is drawn.
+      groups: the group of each row; no group is in two splits.
+      stratify: the task whose classes have alike shares in all splits. Values are put into `BINS`
+        bins of as many rows, and these have alike shares.
+      order: numbers or dates, by which the first rows are training rows and the last ones test
+        rows. Rows of one moment stay in one split.
 
     Returns:
       `{split: integers}`.
 
     Raises:
-      ValueError: if these are not three positive numbers.
+      ValueError: if the fractions are not three positive numbers, `order` comes with another rule,
+        a row has no group or no place in the order, a class has too few rows, or a split would be
+        empty.
     """
+    ends = _ends(fractions)
+    if order is not None and not (groups is None and stratify is None):
+        raise ValueError(
+            'order cannot be combined with groups or stratify, which take rows out of their order: '
+            'give one or the other'
+        )
+    if order is not None:
+        found, whole = _in_order(order, ends), 'moment in order'
+    elif stratify is not None:
+        found = _stratified(size, ends, seed, groups, stratify)
+        whole = None if groups is None else 'group'
+    elif groups is not None:
+        blocks = _blocks(groups, 'groups', 'group')
+        places = np.random.default_rng(seed).permutation(blocks.max() + 1)
+        found, whole = _cut(places[blocks], ends), 'group'
+    else:
+        found, whole = _at_random(size, ends, seed), None
+    for split, rows in found.items():
+        if not len(rows):
+            stays = f'; every {whole} stays in one split' if whole else ''
+            raise ValueError(
+                f'the {split} split of {size} examples has none: give it a larger fraction{stays}'
+            )
+    return found
+
+
+def _ends(fractions):
+    """The ends of the splits, as shares of all rows `[3]`."""
     if np.shape(fractions) != (3,) or not all(0 < part < np.inf for part in fractions):
         raise ValueError(
             f'the fractions must be three positive numbers, for {", ".join(SPLITS)}, not '
             f'{fractions!r}'
         )
-    ends = np.cumsum(fractions) / np.sum(fractions)
+    return np.cumsum(fractions) / np.sum(fractions)
+
+
+def _at_random(size, ends, seed):
     parts = np.split(
         np.random.default_rng(seed).permutation(size), np.rint(ends * size).astype(int)
     )
     return dict(zip(SPLITS, parts[:3], strict=True))
+
+
+def _in_order(order, ends):
+    if order.kind not in ('number', 'date'):
+        raise ValueError(
+            f'order holds {order.kind}, and no order in time: give numbers or '
+            'dates (in a text file YYYY-MM-DD, in memory datetime64)'
+        )
+    blocks = _blocks(order, 'order', 'place in the order')
+    return {
+        split: rows[np.argsort(blocks[rows], kind='stable')]
+        for split, rows in _cut(blocks, ends).items()
+    }
+
+
+def _blocks(column, name, what):
+    """The number of the value of each row among the different values, in their order."""
+    if column.values.ndim != 1:
+        raise ValueError(f'{name} must be [N], a value an example, not {list(column.values.shape)}')
+    if column.missing.any():
+        row = np.flatnonzero(column.missing)[0] + 1
+        raise ValueError(f'row {row} has no {what}: give it one, or leave the row out')
+    return np.unique(column.values, return_inverse=True)[1]
+
+
+def _cut(blocks, ends):
+    """Rows in the order of their blocks, cut where a block ends, as near as can be to the shares.
+
+    A block is in the split that its middle falls into.
+    """
+    sizes = np.bincount(blocks)
+    middles = (np.cumsum(sizes) - sizes / 2) / len(blocks)
+    splits = np.searchsorted(ends[:2], middles, side='right')[blocks]
+    return {split: np.flatnonzero(splits == n) for n, split in enumerate(SPLITS)}
+
+
+def _stratified(size, ends, seed, groups, stratify):
+    known = np.flatnonzero(~stratify.column.missing)
+    sizes = np.diff(np.rint(ends * len(known)).astype(int), prepend=0)
+    strata = _strata(stratify, known, min(sizes))
+    # (A state of scikit-learn's kind, of any seed that NumPy takes.)
+    state = np.random.RandomState(np.random.MT19937(seed))
+    if groups is not None:
+        labels = np.full(size, -1)
+        labels[known] = strata
+        return _stratified_groups(groups, labels, ends, state)
+    _check_sizes(stratify, strata, sizes)
+    found = _two_cuts(stratify.task, known, strata, sizes, state)
+    others = np.flatnonzero(stratify.column.missing)
+    for split, rows in _at_random(len(others), ends, seed).items():
+        found[split] = np.concatenate([found[split], others[rows]])
+    return found
+
+
+def _strata(stratify, known, most):
+    """The number of the class, or of the bin, of each row that has a label."""
+    values = stratify.column.values[known]
+    if not len(values):
+        raise ValueError(f'the task {stratify.task!r} has no label to stratify by')
+    if stratify.are_classes:
+        return np.unique(values, return_inverse=True)[1]
+    bins = max(1, min(BINS, most, len(values) // 3))
+    found = np.empty(len(values), int)
+    found[np.argsort(values, kind='stable')] = np.arange(len(values)) * bins // len(values)
+    return found
+
+
+def _check_sizes(stratify, strata, sizes):
+    """Raises ValueError unless every class can be in every split."""
+    counts = np.bincount(strata)
+    if counts.min() < len(SPLITS):
+        rare = np.unique(stratify.column.values[~stratify.column.missing])[counts.argmin()]
+        raise ValueError(
+            f'the class {rare} of {stratify.task!r} has {counts.min()} rows, and cannot be in all '
+            'three splits: leave them out, join it with another class, or stratify by another task'
+        )
+    if min(sizes) < len(counts):
+        split = SPLITS[int(np.argmin(sizes))]
+        raise ValueError(
+            f'the {split} split has {min(sizes)} rows with a label of {stratify.task!r}, less than '
+            f'its {len(counts)} classes: give it a larger fraction'
+        )
+
+
+def _two_cuts(task, rows, strata, sizes, state):
+    """`{split: rows}`: first the test rows are drawn, then those for validation."""
+    from sklearn.model_selection import train_test_split  # Slow to import.
+
+    def cut(rows, strata, count):
+        return train_test_split(rows, strata, test_size=count, stratify=strata, random_state=state)
+
+    try:
+        rest, test, left, _ = cut(rows, strata, int(sizes[2]))
+        train, validation, *_ = cut(rest, left, int(sizes[1]))
+    except ValueError as error:
+        raise ValueError(
+            f'the labels of {task!r} cannot be spread over all splits: {error}'
+        ) from error
+    return {'train': train, 'validation': validation, 'test': test}
+
+
+def _stratified_groups(groups, labels, ends, state):
+    """`{split: rows}`, made of the folds of scikit-learn."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    blocks = _blocks(groups, 'groups', 'group')
+    count = blocks.max() + 1
+    if count < len(SPLITS):
+        raise ValueError(f'there are {count} groups, too few for the splits {", ".join(SPLITS)}')
+    most = max(len(SPLITS), min(MOST_FOLDS, count, np.unique(labels, return_counts=True)[1].max()))
+    parts = _folds(np.diff(ends, prepend=0), most)
+    splitter = StratifiedGroupKFold(sum(parts), shuffle=True, random_state=state)
+    with warnings.catch_warnings():
+        # (It warns of classes that are rarer than there are folds.)
+        warnings.simplefilter('ignore')
+        folds: Any = [rows for _, rows in splitter.split(labels[:, None], labels, blocks)]
+    starts = np.cumsum([0, *parts])
+    return {
+        split: np.sort(np.concatenate(folds[starts[n] : starts[n + 1]]))
+        for n, split in enumerate(SPLITS)
+    }
+
+
+def _folds(shares, most):
+    """The number of folds of each split whose shares are the nearest; of equal ones the fewest."""
+    best = None
+    for count in range(len(SPLITS), most + 1):
+        parts = np.maximum(1, np.floor(shares * count).astype(int))
+        while parts.sum() < count:
+            parts[np.argmax(shares * count - parts)] += 1
+        while parts.sum() > count:
+            parts[np.argmax(parts - shares * count - 2 * (parts == 1))] -= 1
+        error = np.abs(parts / count - shares).max()
+        if best is None or error < best[0] - 1e-12:
+            best = error, parts.tolist()
+    return best[1]

@@ -6,6 +6,7 @@
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,8 @@ from tag_jax.data.encoding import (
     fit_target,
     width,
 )
-from tag_jax.data.splitting import SPLITS, random_rows
+from tag_jax.data.splitting import SPLITS, Strata, split_rows
+from tag_jax.data.weights import check_weights, class_weights_of, weigh
 
 TARGET_KINDS = ('classification', 'regression', 'text')
 INPUT_KINDS = ('number', 'text')
@@ -41,6 +43,11 @@ def table(
     encoding: str = 'utf-8',
     missing: Sequence[str | float] | Mapping[str, Sequence[str | float]] = (),
     comment: str | None = None,
+    groups: str | None = None,
+    stratify: str | None = None,
+    order: str | None = None,
+    weights: str | None = None,
+    class_weights: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Reads a dataset from a table with a row an example.
 
@@ -77,6 +84,19 @@ def table(
       missing: values that stand for missing ones, beside the words that pandas takes for them in a
         text file: for all columns, or `{column: values}`, such as `{'age': [-999]}`.
       comment: what lines of a text file begin with that do not count.
+      groups: name of a column that says of which patient, scaffold or school a row is, so that none
+        is in two splits.
+      stratify: the target whose classes have alike shares in all splits; numbers that are regressed
+        are put into ten bins of as many rows, and these have alike shares. Rows without a label of
+        it are split at random.
+      order: name of a column of numbers or dates: the first rows are for training, the last ones
+        for the test, and those of one moment stay together. This column and those of groups and
+        weights are no inputs, unless `inputs` names them.
+      weights: name of a column of numbers of at least 0, by which the losses of training rows are
+        multiplied. They are divided by the mean of those of training rows that are not 0. A row of
+        weight 0 trains nothing; errors and metrics count all rows alike.
+      class_weights: `{target: {class: weight}}`, by which the losses of the rows of a class are
+        multiplied (1 for those that it lacks), or `{target: 'balanced'}`, as scikit-learn has it.
 
     Returns:
       A `Dataset`, called after the file, with inputs float32 `[N, D]`, targets int32 or float32
@@ -84,7 +104,8 @@ def table(
 
     Raises:
       ValueError: if a column does not exist or cannot be used, a cell is no number among numbers,
-        a split is empty, or the file is none of these.
+        a split is empty, the rules of the split cannot be met together, or the file is none of
+        these.
       OSError: if the file cannot be read.
     """
     for name, given in (('targets', targets), ('inputs', inputs), ('leave_out', leave_out)):
@@ -96,9 +117,14 @@ def table(
     if not targets:
         raise ValueError(f'name the target columns of {file.path}, one for each task')
     if inputs is None:
-        no_inputs = (*targets, split, *leave_out, *file.index)
+        no_inputs = (*targets, split, groups, order, weights, *leave_out, *file.index)
         inputs = [name for name in file.names if name not in no_inputs]
     declared = [name for name in form.missing if name]
+    for rule, name in (('groups', groups), ('order', order), ('weights', weights)):
+        if name is not None and name not in file.names:
+            raise ValueError(
+                f'{file.path} has no column {name!r} for {rule}: it has {", ".join(file.names)}'
+            )
     for name in (*targets, *inputs, *kinds, *leave_out, *declared, *([split] if split else [])):
         if name not in file.names:
             raise ValueError(f'{file.path} has no column {name!r}: it has {", ".join(file.names)}')
@@ -110,10 +136,17 @@ def table(
 
     columns = {name: _column(file, name, kinds.get(name)) for name in (*targets, *inputs)}
     size = _length(file.path, columns)
-    if split is None:
-        rows = random_rows(size, fractions, seed)
-    else:
+    rules = groups, stratify, order
+    if split is not None:
+        if any(rule is not None for rule in rules):
+            raise ValueError(
+                f'the column {split!r} says of which split a row is: leave groups, stratify and '
+                'order out'
+            )
         rows = _given_rows(file.column(split, 'text').values, split)
+    else:
+        columns_of_rules = _rules(file, targets, columns, kinds, size, *rules)
+        rows = split_rows(size, fractions, seed, *columns_of_rules)
     for name, part in rows.items():
         if not len(part):
             raise ValueError(f'the {name} split of {file.path} has no rows')
@@ -129,9 +162,38 @@ def table(
         raise ValueError(f'no input of {file.path} has two different values in the training split')
     matrix = encode_inputs(found.inputs, columns)
     labels = {name: encode_target(found.targets[name], columns[name]) for name in targets}
-    splits = [_split(matrix, labels, rows[name]) for name in SPLITS]
-    tasks = {name: _objective(target) for name, target in found.targets.items()}
-    return Dataset(pathlib.Path(path).stem, tasks, *splits, found)
+    train, *others = (_split(matrix, labels, rows[name]) for name in SPLITS)
+    if weights is not None:
+        train = weigh(train, check_weights(_of_size(file, weights, None, size))[rows['train']])
+    tasks = _tasks(found.targets, labels, rows['train'], class_weights or {})
+    return Dataset(pathlib.Path(path).stem, tasks, train, *others, found)
+
+
+def _rules(file, targets, columns, kinds, size, groups, stratify, order):
+    """The groups, the `Strata` and the order that rows are split by; None where there is none."""
+    strata = None
+    if stratify is not None:
+        if stratify not in targets:
+            raise ValueError(
+                f'stratify is no target: {stratify!r}; choose from {", ".join(targets)}'
+            )
+        column, kind = columns[stratify], _goal(kinds.get(stratify))
+        target = fit_target(stratify, column, kind, np.arange(size))
+        strata = Strata(stratify, column, target.kind == 'classification')
+    groups = None if groups is None else _of_size(file, groups, 'text', size)
+    order = None if order is None else _of_size(file, order, None, size)
+    return groups, strata, order
+
+
+def _of_size(file, name, kind, size):
+    """A column that is neither input nor target, of as many rows."""
+    column = file.column(name, kind)
+    if len(column.values) != size:
+        raise ValueError(
+            f'{file.path} must hold columns of one length, but {name!r} has {len(column.values)} '
+            f'rows and others {size}'
+        )
+    return column
 
 
 def _split(matrix, labels, rows):
@@ -173,10 +235,26 @@ def _length(path, columns):
     return size
 
 
-def _objective(target):
-    if target.kind == 'classification':
-        return objectives.classification(len(target.classes))
-    return objectives.regression()
+def _tasks(targets, labels, train, class_weights):
+    """`{task: Objective}`, with the weights of classes that are asked for."""
+    if not isinstance(class_weights, Mapping):
+        raise ValueError(
+            f"class_weights must be {{target: 'balanced' or {{class: weight}}}}, not "
+            f'{class_weights!r}'
+        )
+    if unknown := [task for task in class_weights if task not in targets]:
+        raise ValueError(f'class_weights has {unknown[0]!r}, which is no target')
+    found = {}
+    for task, target in targets.items():
+        weights = None
+        if task in class_weights:
+            own = [part[train] for part in labels[task]]
+            weights = class_weights_of(task, class_weights[task], target, *own)
+        if target.kind == 'classification':
+            found[task] = objectives.classification(len(target.classes), weights)
+        else:
+            found[task] = objectives.regression()
+    return found
 
 
 def _names(names):

@@ -1,11 +1,11 @@
 """One split out of a split for each task: every example has the labels that it has."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from tag_jax.data.dataset import Split
+from tag_jax.data.overlaps import has_label
 from tag_jax.data.source import Source
 
 
@@ -16,15 +16,16 @@ def union(parts: Mapping[str, Split | Source]) -> Split | Source:
 
     Args:
       parts: `{task: Split or Source}`; each has targets of its task, and maybe masks of them.
-        Inputs are of one shape and structure.
+        Inputs are of one shape and structure: where those of tasks differ, a dict with an entry for
+        each, filled with zeros where an example has none.
 
     Returns:
       A `Split`, rows of the first part first, or a `Source` if one of the parts is. Targets are 0
       behind a mask where an example is of another task.
 
     Raises:
-      ValueError: if there is no part, one has no targets of its task, or inputs differ in shape;
-        for a `Source` that is found when examples are read.
+      ValueError: if there is no part, one has no targets of its task, or inputs differ in shape,
+        structure or kind of numbers (of a `Source` the first example is looked at).
     """
     if not isinstance(parts, Mapping) or not parts:
         raise ValueError('parts must be a dict {task: Split or Source}, with at least one task')
@@ -50,11 +51,13 @@ def _split(parts):
         targets[task] = np.zeros((total, *own.shape[1:]), own.dtype)
         targets[task][rows] = own
         known = (part.mask or {}).get(task)
-        known = np.ones(sizes[task], bool) if known is None else np.asarray(known, bool)
-        masks[task] = np.zeros((total, *known.shape[1:]), bool)
+        known = np.ones(sizes[task], bool) if known is None else np.asarray(known)
+        masks[task] = np.zeros((total, *known.shape[1:]), known.dtype)
         masks[task][rows] = known
-    names = list(parts)
-    return Split(_joined(names, [parts[task].inputs for task in names]), targets, masks)
+    inputs = [part.inputs for part in parts.values()]
+    one_of_each = [_mapped(lambda array: np.asarray(array)[0], one) for one in inputs]
+    _check_alike(list(parts), one_of_each)
+    return Split(_joined(inputs), targets, masks)
 
 
 def _source(parts):
@@ -63,26 +66,43 @@ def _source(parts):
         for part in parts.values()
     ]
     ends, names = np.cumsum(sizes), list(parts)
-    examples = {task: _example(part, 0) for task, part in parts.items()}
-    blank = {
-        task: np.zeros(np.shape(_targets_of(task, one)), np.asarray(_targets_of(task, one)).dtype)
-        for task, one in examples.items()
-    }
+    firsts = {task: _example(part, 0) for task, part in parts.items()}
+    _check_alike(names, [one.inputs for one in firsts.values()])
+    targets = {task: np.zeros_like(_targets_of(task, one)) for task, one in firsts.items()}
+    masks = {task: np.zeros_like(_mask_of(task, one)) for task, one in firsts.items()}
 
     def decode(row):
         place = int(np.searchsorted(ends, row, side='right'))
         task = names[place]
         one = _example(parts[task], row - int(ends[place] - sizes[place]))
-        known = (one.mask or {}).get(task)
-        known = np.bool_(True) if known is None else known
-        mask = {other: np.zeros(np.shape(known), bool) for other in names} | {task: known}
-        return Split(one.inputs, blank | {task: _targets_of(task, one)}, mask)
+        known = _mask_of(task, one)
+        if known.shape != masks[task].shape:
+            raise ValueError(
+                f'the mask of {task!r} is {list(known.shape)} an example in row {row}, and '
+                f'{list(masks[task].shape)} in the first of its part: give it always, in one shape'
+            )
+        return Split(one.inputs, targets | {task: _targets_of(task, one)}, masks | {task: known})
 
     def labelled(tasks: Sequence[str]) -> np.ndarray:
-        wanted = [n for n, name in enumerate(names) if name in tasks]
-        return np.concatenate([np.arange(ends[n] - sizes[n], ends[n]) for n in wanted])
+        starts = dict(zip(names, ends - sizes, strict=True))
+        own = [_labelled(task, parts[task]) + starts[task] for task in names if task in tasks]
+        return np.concatenate(own)
 
     return Source(decode, int(ends[-1]), labelled=labelled)
+
+
+def _labelled(task, part):
+    """The rows of a part that have a label, as far as that is known without reading them."""
+    if not isinstance(part, Source):
+        size = _size(_first_leaf(part.inputs))
+        return np.flatnonzero(has_label((part.mask or {}).get(task), size))
+    return np.arange(len(part)) if part.labelled is None else np.sort(part.labelled((task,)))
+
+
+def _mask_of(task, one):
+    """The mask of one example, of the shape that it has there; true where it is left out."""
+    known = (one.mask or {}).get(task)
+    return np.asarray(True if known is None else known)
 
 
 def _example(part, row):
@@ -104,26 +124,48 @@ def _targets_of(task, part):
     return np.asarray(part.targets[task])
 
 
-def _joined(names: Sequence[str], inputs: Sequence[Any]):
-    """Inputs one after another, which may be nested."""
+def _joined(inputs):
+    """Inputs of one form, one after another, which may be nested."""
     first = inputs[0]
     if isinstance(first, Mapping):
-        for name, one in zip(names, inputs, strict=True):
-            if not isinstance(one, Mapping) or one.keys() != first.keys():
-                raise ValueError(f'the inputs of {name!r} are not those of {names[0]!r}')
-        return {key: _joined(names, [one[key] for one in inputs]) for key in first}
+        return {key: _joined([one[key] for one in inputs]) for key in first}
     if isinstance(first, tuple | list):
-        parts = [_joined(names, part) for part in zip(*inputs, strict=True)]
+        parts = [_joined(part) for part in zip(*inputs, strict=True)]
         return type(first)(*parts) if hasattr(first, '_fields') else type(first)(parts)
-    arrays = [np.asarray(one) for one in inputs]
-    for name, array in zip(names, arrays, strict=True):
-        if array.shape[1:] != arrays[0].shape[1:]:
+    return np.concatenate(inputs)
+
+
+def _check_alike(names, inputs):
+    """Raises ValueError unless the inputs of one example of each part are of one form."""
+    first = inputs[0]
+    for name, one in zip(names, inputs, strict=True):
+        same = isinstance(one, Mapping) == isinstance(first, Mapping)
+        same &= isinstance(one, tuple | list) == isinstance(first, tuple | list)
+        if isinstance(first, Mapping):
+            same = same and one.keys() == first.keys()
+        elif isinstance(first, tuple | list):
+            same = same and len(one) == len(first)
+        if not same:
             raise ValueError(
-                f'inputs of {name!r} are {list(array.shape[1:])} an example, and those of '
-                f'{names[0]!r} {list(arrays[0].shape[1:])}: fill them up to one shape, or give a '
-                'dict of inputs'
+                f'the inputs of {name!r} are not those of {names[0]!r}: let all parts have the '
+                'same inputs, filled with zeros where an example has none'
             )
-    return np.concatenate(arrays)
+    if isinstance(first, Mapping | tuple | list):
+        for key in first if isinstance(first, Mapping) else range(len(first)):
+            _check_alike(names, [one[key] for one in inputs])
+        return
+    arrays = [np.asarray(one) for one in inputs]
+    form = lambda array: (array.shape, 'i' if array.dtype.kind in 'iu' else array.dtype.kind)
+    for name, array in zip(names, arrays, strict=True):
+        if form(array) != form(arrays[0]):
+            raise ValueError(
+                f'inputs of {name!r} are {_form(array)} an example, and those of {names[0]!r} '
+                f'{_form(arrays[0])}: fill them up to one shape, or give a dict of inputs'
+            )
+
+
+def _form(array):
+    return f'{array.dtype} {list(array.shape)}'
 
 
 def _mapped(function, inputs):

@@ -21,6 +21,7 @@ from tag_jax.grouping.gain import gain_interval
 from tag_jax.grouping.method import Method, Proposal, checked_proposal
 from tag_jax.grouping.methods import tag
 from tag_jax.grouping.pictures import NUM_EXAMPLES, pictures
+from tag_jax.grouping.remarks import remarks_on_labels
 from tag_jax.grouping.remote import Workers
 from tag_jax.grouping.result import Group, Network, Result, errors_of, load, to_json
 from tag_jax.grouping.run import ALL_IN_ONE
@@ -240,6 +241,7 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
             *_remarks_on_still_parameters(run, proposal),
             *proposal.remarks,
             *_remarks_on_numbers(chosen, trained),
+            *remarks_on_labels(run, _measured(proposal), metrics),
         ),
         networks=tuple(_network(run, trained[plan.name], run.config.batch_size) for plan in chosen),
         tasks=run.problem.tasks,
@@ -330,10 +332,14 @@ def _exact_metrics(run, trained, served_by):
     return found
 
 
+def _measured(proposal):
+    """Whether the groups rest on affinities that were measured."""
+    return proposal.affinities is not None and len(proposal.affinities.steps) > 0
+
+
 def _remarks_on_still_parameters(run, proposal):
     """A sentence, if lookahead steps move parameters that the optimizer does not."""
-    measured = proposal.affinities is not None and len(proposal.affinities.steps)
-    if not measured or run.config.affinity.step != 'sgd':
+    if not _measured(proposal) or run.config.affinity.step != 'sgd':
         return
     if still := training.still_parameters(run.problem, run.config):
         some = ', '.join(still[:4]) + ', ...' * (len(still) > 4)

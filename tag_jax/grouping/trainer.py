@@ -20,6 +20,7 @@ FOLDER, TABLE = 'networks', 'networks.csv'
 # What a row is known by, of the settings of training.
 _SETTINGS = (
     'steps', 'batch_size', 'eval_every', 'patience', 'weighting', 'optimizer', 'select_by',
+    'sampling',
 )  # fmt: skip
 
 

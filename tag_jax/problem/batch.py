@@ -14,7 +14,8 @@ class Batch(NamedTuple):
       inputs: array `[B, ...]`, or a pytree of such arrays.
       targets: `{task: [B, ...]}`.
       mask: `{task: bool [B] or [B, ...]}`, true where a label exists; a task that is left out has
-        all its labels, and so have all tasks where `mask` is None.
+        all its labels, and so have all tasks where `mask` is None. Numbers in place of bool are
+        weights of the labels in the loss, 0 where there is none.
     """
 
     inputs: Any
@@ -45,6 +46,18 @@ class Batch(NamedTuple):
         target, mask = jnp.asarray(target), jnp.asarray(mask, bool)
         known = with_trailing_axes(mask, target.ndim)
         return jnp.where(known, target, jnp.zeros((), target.dtype)), mask
+
+    def weights(self, task: str) -> jax.Array | None:
+        """The weights of the labels of a task in its loss.
+
+        Args:
+          task: its name.
+
+        Returns:
+          `[B]` or `[B, ...]`, 0 where there is no label; None where all weigh alike.
+        """
+        mask = None if self.mask is None else self.mask.get(task)
+        return None if mask is None or mask.dtype == bool else jnp.asarray(mask)
 
 
 def with_trailing_axes(mask: jax.Array, ndim: int) -> jax.Array:

@@ -81,7 +81,7 @@ def write_multi_objective(
         'multi_objective.html',
         f'Ways to weigh {len(task_names)} tasks',
         workdirs.command_of(path),
-        choice=_choice(outcomes),
+        best=_choice(outcomes),
         searches=_searches(outcomes),
         errors=_grid(outcomes, task_names),
         figures=[svg(figure, _SHOWN[name], 'diagram') for name, figure in figures.items()],

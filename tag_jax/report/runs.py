@@ -94,7 +94,7 @@ def runs_page(runs: Sequence[FinishedRun]) -> str:
         tasks=_task_tables(runs) if same_tasks else [],
         key=[(line.colour, line.dashed, line.name) for line in lines],
         curves=[chart('sum over tasks', lines)],
-        pictured=_predictions(runs),
+        predictions=_predictions(runs),
         differing=_differing(runs),
     )
 

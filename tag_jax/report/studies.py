@@ -48,11 +48,11 @@ def write_study(
             ],
         },
     )
-    maps = []
+    heat_maps = []
     for number, heat_map in enumerate(study.heat_maps, 1):
         figure = affinity_figure(heat_map.mean, heat_map.task_names)
         workdirs.write_bytes(path / f'affinity_{number}.png', page.png(figure))
-        maps.append((heat_map.title, svg(figure, heat_map.title, 'diagram')))
+        heat_maps.append((heat_map.title, svg(figure, heat_map.title, 'diagram')))
     page_text = page.render(
         'study.html',
         f'{name}: {settings["dataset"]}',
@@ -61,7 +61,7 @@ def write_study(
             (table.title, list(table.header), [list(map(cell_text, row)) for row in table.rows])
             for table in study.tables
         ],
-        maps=maps,
+        heat_maps=heat_maps,
         settings=[(key, str(value)) for key, value in settings.items()],
     )
     workdirs.write_bytes(path / REPORT, page_text.encode())

@@ -103,11 +103,10 @@ def validation(
     """
     # On validation a task's affinity onto itself counts, as for `grouping.tag` (Appendix B.4). The
     # last way leaves it out, so that groups are chosen as they are on training batches.
-    on_validation = {'split': 'validation'}
     methods = [
         by_affinities('training batches', split='train'),
-        by_affinities('validation batches', **on_validation),
-        by_affinities('validation batches, none alone', alone=False, **on_validation),
+        by_affinities('validation batches', split='validation'),
+        by_affinities('validation batches, none alone', alone=False, split='validation'),
     ]
     with comparison.training_seeds(problem, dataset, config, seeds, scores) as searches:
         found = _compared(searches, methods, budgets)

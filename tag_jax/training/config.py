@@ -37,6 +37,9 @@ class TrainingConfig:
         better: 'error', in percent; 'loss', the mean loss on the split as it is trained (Standley
         et al. 2020, Section 3); 'relative_loss', that in percent of the loss of the best constant
         answer, so that tasks weigh alike.
+      sampling: how batches are drawn where tasks have labels of different examples: 'proportional',
+        all rows alike; 'balanced', as many rows for each task; a temperature of at least 1 between
+        the two, see `batches.task_quotas`.
       affinity: how affinities are measured, a `Measurement`.
       weighting: makes the optax transform that weighs the tasks, from `tag_jax.weighting`.
       optimizer: learning rate -> optax transform, such as `optax.adam`, or a schedule in one:
@@ -66,6 +69,7 @@ class TrainingConfig:
     eval_every: int = 100
     patience: int = 10
     select_by: str = 'error'
+    sampling: str | float = 'proportional'
     affinity: Measurement = MEASUREMENT
     weighting: Callable[[], optax.GradientTransformation] = weighting.equal
     optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
@@ -97,6 +101,7 @@ class TrainingConfig:
                 f'{self.affinity!r}'
             )
         self.affinity.check(self.steps)
+        check_sampling(self.sampling)
         rate = self.learning_rate
         if callable(rate):
             raise ValueError(
@@ -209,6 +214,22 @@ class TrainedNetwork(NamedTuple):
     affinities: affinity.AffinitySummary | None
     not_finite: Mapping[str, int] = types.MappingProxyType({})
     stopped: bool = False
+
+
+def check_sampling(sampling: str | float) -> None:
+    """Raises ValueError unless this is a way to sample tasks.
+
+    Args:
+      sampling: what was given.
+    """
+    if isinstance(sampling, str) and sampling in ('proportional', 'balanced'):
+        return
+    number = isinstance(sampling, numbers.Real) and not isinstance(sampling, bool)
+    if not number or not 1 <= sampling < math.inf:
+        raise ValueError(
+            "sampling must be 'proportional', 'balanced' or a temperature of at least 1, not "
+            f'{sampling!r}'
+        )
 
 
 def check_seeds(config: TrainingConfig, seeds: int) -> None:

@@ -29,6 +29,7 @@ from tag_jax.weighting.nash_mtl import nash_mtl
 from tag_jax.weighting.pcgrad import pcgrad
 from tag_jax.weighting.rlw import rlw
 from tag_jax.weighting.rule import Rule, Tasks, WeightingState, diagnostics, weighting
+from tag_jax.weighting.space import compares_representations, remark_on_overlaps
 from tag_jax.weighting.stch import stch
 from tag_jax.weighting.uncertainty import uncertainty
 from tag_jax.weighting.upgrad import upgrad
@@ -39,6 +40,7 @@ __all__ = [
     'WeightingState',
     'aligned_mtl',
     'cagrad',
+    'compares_representations',
     'db_mtl',
     'diagnostics',
     'dwa',
@@ -52,6 +54,7 @@ __all__ = [
     'mgda_ub',
     'nash_mtl',
     'pcgrad',
+    'remark_on_overlaps',
     'rlw',
     'stch',
     'uncertainty',

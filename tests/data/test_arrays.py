@@ -299,3 +299,9 @@ def test_what_arrays_hide_is_found():
         data.from_arrays(inputs, {'y': hidden}, {'y': objectives.regression()})
     with pytest.raises(ValueError, match='inputs are a masked array'):
         data.from_arrays(np.ma.masked_equal(inputs, 3), {'a': labels}, {'a': objectives.binary()})
+
+
+@pytest.mark.parametrize('inputs', [[[1, 2], [3], [4]], {'tokens': [[1, 2], [3], [4]]}])
+def test_rows_of_unlike_length_are_refused(inputs):
+    with pytest.raises(ValueError, match='inputs have rows of unlike shape: fill them up to one'):
+        data.from_arrays(inputs, {'a': [0, 1, 0]}, {'a': objectives.classification(2)})

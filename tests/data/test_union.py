@@ -20,10 +20,14 @@ def parts():
 
 
 def as_source(split):
-    take = lambda row: Split(
-        split.inputs[row], {task: target[row] for task, target in split.targets.items()}
+    inputs, targets = split.inputs, split.targets
+    at = lambda row: (
+        {name: part[row] for name, part in inputs.items()}
+        if isinstance(inputs, dict)
+        else inputs[row]
     )
-    return Source(take, len(split.inputs))
+    take = lambda row: Split(at(row), {task: target[row] for task, target in targets.items()})
+    return Source(take, len(next(iter(targets.values()))))
 
 
 def test_every_example_has_the_labels_that_it_has():
@@ -63,6 +67,59 @@ def test_sources_are_joined_as_splits_are():
     np.testing.assert_array_equal(mixed.labelled(['sign', 'radius']), [*range(30), *range(80, 100)])
 
 
+def with_pixels(size, seed):
+    """Examples whose labels are images, a third of them missing."""
+    rng = np.random.default_rng(seed)
+    known = rng.random((size, 2, 2)) < 0.7
+    known[0] = False
+    depth = rng.normal(size=(size, 2, 2)).astype(np.float32)
+    return Split(rng.normal(size=(size, 3)).astype(np.float32), {'depth': depth}, {'depth': known})
+
+
+def test_masks_of_unlike_shape_are_joined():
+    """Of images that are read and of images in memory, beside labels that are never missing."""
+    pixels, signs = with_pixels(6, 0), make_split(4, 1).only(['sign'])
+    whole = data.union({'sign': signs, 'depth': pixels})
+    row = lambda n: Split(
+        pixels.inputs[n], {'depth': pixels.targets['depth'][n]}, {'depth': pixels.mask['depth'][n]}
+    )
+    for parts_read in (
+        {'sign': as_source(signs), 'depth': pixels},
+        {'sign': signs, 'depth': Source(row, 6)},
+    ):
+        read = data.union(parts_read).in_memory()
+        np.testing.assert_array_equal(read.inputs, whole.inputs)
+        for task in ('sign', 'depth'):
+            np.testing.assert_array_equal(read.targets[task], whole.targets[task])
+            np.testing.assert_array_equal(read.mask[task], whole.mask[task])
+    assert whole.mask['depth'].shape == (10, 2, 2)
+    mixed = data.union({'sign': as_source(signs), 'depth': pixels})
+    assert mixed.labelled(['depth']).tolist() == [5, 6, 7, 8, 9], 'row 4 has no label of any pixel'
+    changing = Source(lambda n: row(n)._replace(mask=None) if n == 3 else row(n), 6)
+    with pytest.raises(ValueError, match=r"'depth' is \[\] an example in row 7, and \[2, 2\]"):
+        data.union({'sign': signs, 'depth': changing}).in_memory()
+
+
+def test_weights_of_labels_are_kept():
+    """Beside labels without weights, in memory and read."""
+    given, weights = parts(), np.linspace(0, 2, 30)
+    given['sign'] = given['sign']._replace(mask={'sign': weights})
+    whole = data.union(given)
+    read = data.union({**given, 'octant': as_source(given['octant'])})
+    for found in (whole, read.in_memory()):
+        np.testing.assert_array_equal(found.mask['sign'], np.r_[weights, np.zeros(70)])
+        assert found.mask['octant'].dtype == bool
+    assert read.labelled(['sign']).tolist() == list(range(1, 30)), 'a weight of 0 is no label'
+
+
+def test_what_parts_know_of_their_labels_is_kept():
+    given = parts()
+    known = dataclasses.replace(as_source(given['octant']), labelled=lambda tasks: np.array([7, 3]))
+    joined = data.union({**given, 'octant': known})
+    assert joined.labelled(['octant']).tolist() == [33, 37]
+    assert len(joined.labelled(['sign', 'octant'])) == 32
+
+
 def test_nested_inputs_are_joined():
     tokens = lambda size, seed: {
         'tokens': np.random.default_rng(seed).integers(9, size=(size, 4)),
@@ -78,12 +135,25 @@ def test_nested_inputs_are_joined():
         {'tokens': np.zeros((2, 5), int), 'known': np.ones((2, 4), bool)}, {'b': [0, 1]}
     )
     with pytest.raises(
-        ValueError, match=r"inputs of 'b' are \[5\] an example, and those of 'a' \[4\]"
+        ValueError, match=r"inputs of 'b' are int64 \[5\] an example, and those of .a. int64 \[4\]"
     ):
         data.union(given)
     given['b'] = Split(np.zeros((2, 4)), {'b': [0, 1]})
-    with pytest.raises(ValueError, match="the inputs of 'b' are not those of 'a'"):
-        data.union(given)
+    for one in (given, {task: as_source(part) for task, part in given.items()}):
+        with pytest.raises(ValueError, match="the inputs of 'b' are not those of 'a': let all"):
+            data.union(one)
+
+
+def test_inputs_of_unlike_numbers_are_refused():
+    """Tokens and features of one shape, in memory or read."""
+    given = {
+        'a': Split(np.zeros((3, 4), int), {'a': np.arange(3)}),
+        'b': Split(np.zeros((2, 4), np.float32), {'b': np.arange(2)}),
+    }
+    sentence = r"inputs of 'b' are float32 \[4\] an example, and those of 'a' int64 \[4\]"
+    for one in (given, {task: as_source(part) for task, part in given.items()}):
+        with pytest.raises(ValueError, match=sentence):
+            data.union(one)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ from tag_jax.runs import workdir
 
 QUICK = ('--steps=100', '--eval_every=10', '--batch_size=64', '--budgets=2', '--seeds=2')
 
+STRANGER = ('--dataset=table', '--table=patients.csv', '--targets=Outcome')
+WEIGHTS = ('--weights=Patient ID', '--class_weights=Outcome:ill:2')
+
 
 @pytest.fixture(scope='module')
 def table(tmp_path_factory):
@@ -34,6 +37,9 @@ def test_a_table_goes_through_the_whole_comparison(table):
         '--table=patients.csv',
         '--targets=Age (years),Blood pressure,Outcome',
         '--inputs=Ward,Patient ID',
+        '--stratify=Outcome',
+        '--groups=Patient ID',
+        *WEIGHTS,
         *QUICK,
         cwd=table,
     )
@@ -51,7 +57,8 @@ def test_a_table_goes_through_the_whole_comparison(table):
         'compare_groupings',
         *('--dataset=table', '--table=patients.csv', '--inputs=Ward,Patient ID', *QUICK),
         *('--targets=Age (years),Blood pressure,Outcome', f'--scores={run}/networks'),
-        *('--methods=exhaustive', '--workdir=again'),
+        *('--stratify=Outcome', '--groups=Patient ID', '--methods=exhaustive', '--workdir=again'),
+        *WEIGHTS,
         cwd=table,
     )
     assert again.returncode == 0, again.stderr
@@ -92,6 +99,12 @@ def test_bad_input_ends_with_a_sentence(table):
                 ],
                 "the kind of a target is classification or regression or text, not 'x'",
             ),
+            ([*STRANGER, '--class_weights=Outcome:ill'], 'needs parts such as ill:yes:5 or ill:ba'),
+            ([*STRANGER, '--class_weights=Outcome:ill:x'], "not 'Outcome:ill:x'"),
+            ([*STRANGER, '--class_weights=Outcome:dead:2'], "'dead', which is none of its classes"),
+            ([*STRANGER, '--weights=Ward'], 'weights must be numbers [N], and are text'),
+            ([*STRANGER, '--weights=Age (years)'], 'is missing: give a number of at least 0'),
+            (['--weights=Ward'], '--weights is of no use to --dataset=multi_digits'),
         ],
         table,
     )
