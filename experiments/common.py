@@ -8,37 +8,16 @@ import numpy as np
 from absl import flags, logging
 from flax import nnx
 
-from experiments import compiled, launch, optimizers
+from experiments import compiled, launch, optimizers, weightings
 from experiments.launch import choose
 from experiments.recipes import DATASETS, DTYPES, NETWORKS, TABLE_FLAGS
-from tag_jax import examples, models, parallel, weighting
+from tag_jax import examples, models, parallel
 from tag_jax.data import encoding
 from tag_jax.grouping import cost_of_encoder
 from tag_jax.grouping.identity import settings
 from tag_jax.problem import from_nnx
 from tag_jax.runs import workdir
 from tag_jax.training import Measurement, TrainingConfig
-
-# Named once each: what is compiled is kept by their identity. An epoch of dwa is 100 steps, and the
-# norm of nash_mtl is limited to 1, as in its authors' code.
-WEIGHTINGS = {
-    'equal': weighting.equal,
-    'mgda_ub': weighting.mgda_ub,
-    'mgda_ub_loss+': functools.partial(weighting.mgda_ub, 'loss+'),
-    'mgda': weighting.mgda,
-    'uncertainty': weighting.uncertainty,
-    'gradnorm': weighting.gradnorm,
-    'pcgrad': weighting.pcgrad,
-    'cagrad': weighting.cagrad,
-    'upgrad': weighting.upgrad,
-    'imtl_g': weighting.imtl_g,
-    'aligned_mtl': weighting.aligned_mtl,
-    'nash_mtl': functools.partial(weighting.nash_mtl, max_norm=1.0),
-    'dwa': functools.partial(weighting.dwa, 100),
-    'rlw': weighting.rlw,
-    'famo': weighting.famo,
-}
-_MEAN = functools.partial(weighting.equal, mean=True)
 
 flags.adopt_module_key_flags(launch)
 flags.adopt_module_key_flags(compiled)
@@ -144,7 +123,7 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     'weighting',
     'equal',
-    f'Task weighting, one of: {", ".join(WEIGHTINGS)}; gradnorm:0.5 for another alpha than 1.5.',
+    f'Task weighting, one of: {", ".join(weightings.WEIGHTINGS)}; {weightings.NUMBERED}.',
 )
 flags.DEFINE_string(
     'sampling',
@@ -324,27 +303,7 @@ def takes_mean():
 
 def make_weighting(name):
     """The task weighting of that name, with the loss that the flags ask for."""
-    mean = takes_mean()
-    base, _, alpha = name.partition(':')
-    found = choose('weighting', base, WEIGHTINGS)
-    if alpha:
-        return _gradnorm(name, alpha)
-    return _MEAN if name == 'equal' and mean else found
-
-
-@functools.cache
-def _gradnorm(name, alpha):
-    """GradNorm with the alpha that follows its name."""
-    try:
-        number = float(alpha)
-    except ValueError:
-        number = math.nan
-    if not name.startswith('gradnorm:') or not 0 <= number < math.inf:
-        raise ValueError(
-            f'there is no weighting {name!r}: only gradnorm takes a number, its alpha of at least '
-            '0, as gradnorm:0.5'
-        )
-    return functools.partial(weighting.gradnorm, number)
+    return weightings.make(name, takes_mean())
 
 
 def mesh():

@@ -11,13 +11,21 @@ few minutes on two CPU cores.
 
 does it for all eight tasks, with the radar chart (Figure 2). --methods=all takes every weighting.
 Learning rates, and the one way that is recommended, are chosen on the validation split.
+
+    python -m experiments.multi_objective --tasks=all --methods=equal --tune_static=8
+
+tunes static weights: it measures losses and gradient norms on a few batches, trains with eight
+vectors of weights, which these propose or which are drawn at random, and chooses one of them by its
+validation errors.
 """
+
+import functools
 
 from absl import flags
 
-from experiments import common, launch, optimizers
+from experiments import common, launch, optimizers, weightings
 from experiments.recipes import TABLE_FLAGS
-from tag_jax import data, multi_objective, numbers, report
+from tag_jax import data, multi_objective, numbers, report, scalarization, weighting
 from tag_jax.grouping import identity
 from tag_jax.runs import workdir
 
@@ -25,13 +33,20 @@ flags.DEFINE_list('tasks', 'left_digit,right_digit', 'Tasks of the dataset, or a
 flags.DEFINE_list(
     'methods',
     'equal,uncertainty,gradnorm,mgda_ub,mgda,pcgrad,cagrad,upgrad',
-    f'Weightings, or all: {", ".join(common.WEIGHTINGS)}; gradnorm:0.5 for another alpha than 1.5.',
+    f'Weightings, or all: {", ".join(weightings.WEIGHTINGS)}; {weightings.NUMBERED}.',
 )
 flags.DEFINE_integer('seeds', 5, 'Networks for each weighting.')
 flags.DEFINE_integer(
     'grid',
     7,
     'Static weights of two or three tasks, in multiples of 1 / (grid + 1); 0 for none.',
+)
+flags.DEFINE_integer(
+    'tune_static',
+    0,
+    'Vectors of static weights to try, each with all seeds and learning rates: equal ones, inverse '
+    'gradient norms, inverse losses, inverse roots of norms, then random ones. One of all static '
+    'weights is chosen on validation.',
 )
 flags.DEFINE_bool(
     'retrain',
@@ -87,22 +102,40 @@ def retraining(dataset):
     return common.training_config(dataset._replace(train=both))
 
 
+def propose(problem, dataset, config):
+    """The static weights that --tune_static asks for, `{name: {task: weight}}`.
+
+    Equal ones are what `equal` minimises: the sum of the losses, or their mean.
+    """
+    if not FLAGS.tune_static:
+        return {}
+    total = 1 if common.takes_mean() else len(problem.task_names)
+    scales = scalarization.measure_scales(problem, dataset.train, config)
+    return scalarization.propose_weights(
+        problem.task_names, scales, FLAGS.tune_static, total, config.seed
+    )
+
+
 def main():
-    methods = list(common.WEIGHTINGS) if FLAGS.methods == ['all'] else FLAGS.methods
-    weightings = {name: common.make_weighting(name) for name in methods}
+    methods = list(weightings.WEIGHTINGS) if FLAGS.methods == ['all'] else FLAGS.methods
+    ways = {name: common.make_weighting(name) for name in methods}
     rates = FLAGS.learning_rates and launch.numbers('learning_rates', FLAGS.learning_rates)
     dataset = common.load_dataset()
     config = common.training_config(dataset)
     if FLAGS.tasks != ['all']:
         dataset = dataset.only(FLAGS.tasks)
     names = tuple(dataset.tasks)
-    weightings = static_weights(names) | weightings
+    ways = static_weights(names) | ways
     problem = common.make_problem(dataset, NARROW)
-    multi_objective.check(problem, dataset, weightings, config, FLAGS.seeds, rates)
+    multi_objective.check(problem, dataset, ways, config, FLAGS.seeds, rates)
+    proposed = propose(problem, dataset, config)
+    ways = {
+        name: functools.partial(weighting.fixed, weights) for name, weights in proposed.items()
+    } | ways
     settings = {
         'dataset': dataset.name,
         'tasks': list(names),
-        'weightings': list(weightings),
+        'weightings': list(ways),
         'seeds': FLAGS.seeds,
         'seed': config.seed,
         'steps': config.steps,
@@ -117,6 +150,7 @@ def main():
         'if_not_finite': config.if_not_finite,
         'mesh': list(config.mesh),
         'versions': identity.versions(),
+        **({'static_weights': proposed} if proposed else {}),
     }
     folder = workdir.open_run(launch.run_folder(f'multi_objective_{dataset.name}'), settings)
     common.tell_columns(dataset, folder)
@@ -130,7 +164,7 @@ def main():
     outcomes = multi_objective.compare(
         problem,
         dataset,
-        weightings,
+        ways,
         config,
         FLAGS.seeds,
         rates,
@@ -139,6 +173,9 @@ def main():
     )
     launch.record_command(folder)
     print(report.write_multi_objective(folder, outcomes, names, settings))
+    if proposed:
+        networks = len(proposed) * FLAGS.seeds * len(rates or [None])
+        print(f'The {len(proposed)} static weights that were proposed took {networks} networks.')
     print(f'\nreport: {folder / report.REPORT}')
 
 

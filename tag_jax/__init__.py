@@ -28,6 +28,7 @@ _SUBMODULES = (
     'problem',
     'report',
     'runs',
+    'scalarization',
     'selection',
     'studies',
     'training',

@@ -60,14 +60,15 @@ class TaskGradients:
         return False
 
     def combine(
-        self, weights: ArrayLike, scale_heads: bool = False, shared: Any = None
+        self, weights: ArrayLike, scale_heads: bool | jax.Array = False, shared: Any = None
     ) -> dict[str, Any]:
         """The gradient of a weighted sum of losses, for one backward pass of the encoder.
 
         Args:
           weights: `[T]`, the weight of each task's gradient in the shared parameters.
           scale_heads: whether to weight the heads' gradients too. Sener & Koltun's Algorithm 2
-            leaves them as they are; their code scales them.
+            leaves them as they are; their code scales them. An array `[T]` weighs them by its
+            numbers.
           shared: what `shared()` returned, if it was called: then no backward pass is needed.
 
         Returns:
@@ -79,8 +80,9 @@ class TaskGradients:
         else:
             combined = weighted_sum(weights, shared)
         heads = dict(self.heads)
-        if scale_heads:
-            for weight, task in zip(weights, self.task_names, strict=True):
+        factors = scale_heads if isinstance(scale_heads, jax.Array) else weights
+        if factors is scale_heads or scale_heads:
+            for weight, task in zip(factors, self.task_names, strict=True):
                 heads[task] = jax.tree.map(lambda g, w=weight: _scaled(w, g), heads[task])
         return {'shared': combined, 'heads': heads}
 

@@ -18,6 +18,7 @@ FLOORS = {
     'studies': 9,
     'comparison': 8,
     'grouping': 7,
+    'scalarization': 7,
     'multi_objective': 6,
     'training': 5,
     'runs': 4,

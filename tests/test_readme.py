@@ -87,12 +87,20 @@ def test_the_readme_is_short():
 
 
 def test_the_examples_of_task_weighting_run():
-    """The first two snippets are lines out of the examples that follow."""
+    """The first and the third snippet are lines out of the examples that follow."""
     names = {}
-    chain, reading, *examples = PYTHON.findall(METHODS)
+    chain, _, reading, *examples = PYTHON.findall(METHODS)
     for snippet in [*examples[:1], chain, reading, *examples[1:]]:
         exec(compile(snippet, 'docs/methods.md', 'exec'), names)
     assert names['weights']['w'].shape == (4, 3)
+
+
+def test_the_example_of_static_weights_runs(problem, dataset, capsys):
+    config = TrainingConfig(steps=20, batch_size=64, eval_every=10)
+    names = {'problem': problem, 'dataset': dataset, 'config': config}
+    exec(compile(PYTHON.findall(METHODS)[1], 'docs/methods.md', 'exec'), names)
+    assert len(names['outcomes']) == 1 + 6
+    assert capsys.readouterr().out.startswith('static weights, ')
 
 
 def test_the_example_of_grouping_runs(problem, dataset, tmp_path, monkeypatch):

@@ -41,12 +41,14 @@ IN_ONE_PASS = {
     'dwa': functools.partial(weighting.dwa, 100),
     'rlw': weighting.rlw,
     'famo': weighting.famo,
+    'stch': weighting.stch,
+    'db_mtl, beta of 0': functools.partial(weighting.db_mtl, 0, space='representation'),
     **{
         name: functools.partial(getattr(weighting, name), space='representation')
-        for name in ('pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'aligned_mtl', 'nash_mtl')
+        for name in ['pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'aligned_mtl', 'nash_mtl', 'fairgrad']
     },
 }
-SHARED = {'mgda': weighting.mgda}
+SHARED = {'mgda': weighting.mgda, 'db_mtl': weighting.db_mtl}
 
 
 def main():

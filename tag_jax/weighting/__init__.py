@@ -17,8 +17,10 @@ task weights; `weighting` makes a transform of any rule, and `diagnostics` reads
 
 from tag_jax.weighting.aligned_mtl import aligned_mtl
 from tag_jax.weighting.cagrad import cagrad
+from tag_jax.weighting.db_mtl import db_mtl
 from tag_jax.weighting.dwa import dwa
 from tag_jax.weighting.equal import equal, fixed
+from tag_jax.weighting.fairgrad import fairgrad
 from tag_jax.weighting.famo import famo
 from tag_jax.weighting.gradnorm import gradnorm
 from tag_jax.weighting.imtl_g import imtl_g
@@ -28,6 +30,7 @@ from tag_jax.weighting.pcgrad import pcgrad
 from tag_jax.weighting.rlw import rlw
 from tag_jax.weighting.rule import Rule, Tasks, WeightingState, diagnostics, weighting
 from tag_jax.weighting.space import compares_representations, remark_on_overlaps
+from tag_jax.weighting.stch import stch
 from tag_jax.weighting.uncertainty import uncertainty
 from tag_jax.weighting.upgrad import upgrad
 
@@ -38,9 +41,11 @@ __all__ = [
     'aligned_mtl',
     'cagrad',
     'compares_representations',
+    'db_mtl',
     'diagnostics',
     'dwa',
     'equal',
+    'fairgrad',
     'famo',
     'fixed',
     'gradnorm',
@@ -51,6 +56,7 @@ __all__ = [
     'pcgrad',
     'remark_on_overlaps',
     'rlw',
+    'stch',
     'uncertainty',
     'upgrad',
     'weighting',

@@ -45,17 +45,36 @@ def nash_mtl(
     method stops where 1 / a^2 would be lost to rounding beside G, or after 50 sqrt(T) steps. Near
     them float32 keeps few digits.
     """
+    check_max_norm(max_norm)
+
+    def weigh(tasks):
+        return limit_norm(_solution(tasks.gram, tasks.active), tasks.gram, max_norm)
+
+    return weighting('nash_mtl', stateless(weigh), space, scale_heads, num_tasks, batching)
+
+
+def check_max_norm(max_norm: float | None) -> None:
+    """Raises ValueError at a max_norm below 0.
+
+    Args:
+      max_norm: a number, or None.
+    """
     if max_norm is not None:
         check_number('max_norm', max_norm, 0)
 
-    def weigh(tasks):
-        weights = _solution(tasks.gram, tasks.active)
-        if max_norm is None:
-            return weights
-        length = jnp.sqrt(jnp.maximum(weights @ tasks.gram @ weights, 0))
-        return weights * jnp.minimum(1, max_norm / jnp.where(length > 0, length, 1))
 
-    return weighting('nash_mtl', stateless(weigh), space, scale_heads, num_tasks, batching)
+def limit_norm(weights: jax.Array, gram: jax.Array, max_norm: float | None) -> jax.Array:
+    """The weights, scaled down where the combined gradient is longer than it may be.
+
+    Args:
+      weights: `[T]`.
+      gram: `[T, T]`.
+      max_norm: the most that the norm may be; None for any.
+    """
+    if max_norm is None:
+        return weights
+    length = jnp.sqrt(jnp.maximum(weights @ gram @ weights, 0))
+    return weights * jnp.minimum(1, max_norm / jnp.where(length > 0, length, 1))
 
 
 @jax.jit

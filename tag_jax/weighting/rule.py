@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 
 from tag_jax import gradients
 from tag_jax.gradients import TaskGradients
-from tag_jax.weighting import active_set, min_norm
+from tag_jax.weighting import active_set, inputs, min_norm
 
 SPACES = ('representation', 'shared')
 
@@ -77,6 +77,8 @@ class WeightingState(NamedTuple):
       shared_descent: `[T]`, the same in the space of the shared parameters; NaN before it was
         measured; None if it is not asked for.
       rule: the rule's own state.
+      average: moving averages of the task gradients, a tuple of arrays `[T, *param]` in the order
+        of the leaves of the shared parameters; None if the method keeps none.
     """
 
     step: jax.Array
@@ -88,6 +90,7 @@ class WeightingState(NamedTuple):
     descent: jax.Array | None
     shared_descent: jax.Array | None
     rule: Any
+    average: tuple[jax.Array, ...] | None = None
 
 
 def stateless(weigh: Callable[[Tasks], jax.Array]) -> Rule:
@@ -99,10 +102,11 @@ def weighting(
     name: str,
     rule: Rule,
     space: str | None = None,
-    scale_heads: bool = True,
+    scale_heads: bool | Callable[[Tasks], jax.Array] = True,
     num_tasks: int | None = None,
     batching: str | int | None = None,
     correction: Callable | None = None,
+    average: Callable | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """The optax transform of a rule.
 
@@ -118,12 +122,17 @@ def weighting(
       rule: a `Rule`.
       space: where its Gram matrix is taken, 'representation' or 'shared'; None if it needs none.
       scale_heads: whether the heads' gradients are weighted too, as they are where weights are
-        those of a sum of losses.
+        those of a sum of losses; or `Tasks -> [T]`, the weights of the heads' gradients where they
+        are others.
       num_tasks: T; None to count the heads of the params.
       batching: of the T backward passes of 'shared', see `gradients.map_stacked`; None for the
         faster one.
       correction: (`TaskGradients`, weights, combined, step, shared_descent) -> (weights, combined,
         shared_descent), called last; what `mgda_ub` does in the space of the shared parameters.
+      average: (gradients of one parameter `[T, *param]`, their moving average, `Tasks` without a
+        Gram matrix, step) -> the next moving average, which stands in for the gradients from there
+        on: the Gram matrix is that of the averages, and they are what is combined. It begins at 0,
+        takes the memory of T times the shared parameters, and needs the space 'shared'.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with a `WeightingState`, whose updates are shaped
@@ -139,11 +148,16 @@ def weighting(
     """
     if space is not None and space not in SPACES:
         raise ValueError(f"space must be 'representation' or 'shared', not {space!r}")
+    if average is not None and space != 'shared':
+        raise ValueError(
+            "a moving average of gradients needs space='shared': a gradient of the representation "
+            'is one of the rows of its batch'
+        )
     if num_tasks is not None:
         static_integer('num_tasks', num_tasks, 1)
 
     def init_fn(params):
-        size = _count_tasks(name, params, num_tasks, space)
+        size = inputs.count_tasks(name, params, num_tasks, space)
         dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(params))
         # (Each a buffer of its own, so that the state can be donated.)
         square = lambda: None if space is None else jnp.zeros((size, size), dtype)
@@ -157,6 +171,7 @@ def weighting(
             descent=None if space is None else jnp.zeros(size, dtype),
             shared_descent=None if correction is None else jnp.full(size, jnp.nan, dtype),
             rule=rule.init(size),
+            average=None if average is None else _zeros(inputs.shared_params(params), size),
         )
 
     def update_fn(
@@ -164,9 +179,9 @@ def weighting(
     ):
         by_task = updates if task_gradients is None else task_gradients
         if isinstance(by_task, TaskGradients):
-            by_task = _checked(name, by_task, state)
+            by_task = inputs.checked(name, by_task, state)
         else:
-            by_task = _stacked(name, by_task, params, num_tasks, space, losses, active)
+            by_task = inputs.stacked(name, by_task, params, num_tasks, space, losses, active)
         if rule.needs_losses and by_task.losses is None:
             raise ValueError(f'{name}() needs losses: pass losses= to update, one for each task')
 
@@ -174,22 +189,23 @@ def weighting(
         stack = by_task.shared(batching) if space == 'shared' else None
         if space == 'shared' and not jax.tree.leaves(stack):
             raise ValueError(f'{name}() has no shared parameters to work on: the encoder has none')
-        gram = None
-        if space is not None:
-            stacked = by_task.representation if stack is None else stack
-            gram = gradients.products(stacked, stacked).astype(dtype)
-            gram = jnp.where(by_task.active[:, None] & by_task.active[None, :], gram, 0)
         known = None if by_task.losses is None else by_task.losses.astype(dtype)
-        tasks = Tasks(by_task.task_names, known, by_task.active, gram, extra_args)
+        tasks = Tasks(by_task.task_names, known, by_task.active, None, extra_args)
+        averages = state.average
+        if average is not None:
+            stack, averages = _averaged(average, stack, averages, tasks, state.step)
+        if space is not None:
+            tasks = tasks._replace(gram=_gram(by_task, stack, dtype))
         with jax.default_matmul_precision('highest'):
             weights, rule_state = rule.weigh(tasks, state.rule, state.step)
-        rule_state = _unless_broken(tasks, rule_state, state.rule)
+        learned = _unless_broken(tasks, (rule_state, averages), (state.rule, state.average))
         weights = jnp.where(tasks.active, weights, 0).astype(dtype)
-        if gram is not None:
+        if tasks.gram is not None:
             # Gradients whose products overflow have no weights, whatever the rule makes of them:
             # `apply_if_finite` behind it sees that.
-            weights = jnp.where(jnp.all(jnp.isfinite(gram)), weights, jnp.nan)
-        combined = by_task.combine(weights, scale_heads, stack)
+            weights = jnp.where(jnp.all(jnp.isfinite(tasks.gram)), weights, jnp.nan)
+        heads = scale_heads(tasks) if callable(scale_heads) else scale_heads
+        combined = by_task.combine(weights, heads, stack)
         shared_descent = state.shared_descent
         if correction is not None:
             weights, combined, shared_descent = correction(
@@ -201,9 +217,10 @@ def weighting(
             active=tasks.active,
             **_diagnostics(tasks, weights),
             shared_descent=shared_descent,
-            rule=rule_state,
+            rule=learned[0],
+            average=learned[1],
         )
-        return _shaped_like(params, combined), state
+        return inputs.shaped_like(params, combined), state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
@@ -226,7 +243,8 @@ def diagnostics(opt_state: Any) -> dict[str, np.ndarray]:
     found = [n for n in jax.tree.leaves(opt_state, is_leaf=is_weighting) if is_weighting(n)]
     if len(found) != 1:
         raise ValueError(f'the optax state holds {len(found)} task weightings, not one')
-    kept = {k: v for k, v in found[0]._asdict().items() if k not in ('step', 'rule')}
+    own = ('step', 'rule', 'average')
+    kept = {k: v for k, v in found[0]._asdict().items() if k not in own}
     return {name: np.asarray(value) for name, value in kept.items() if value is not None}
 
 
@@ -318,23 +336,6 @@ def static_integer(name: str, value: Any, low: int) -> None:
         raise ValueError(f'{name} must be an integer of at least {low}, not {value!r}')
 
 
-class _Stacked(NamedTuple):
-    """Gradients stacked over tasks, with the face of `TaskGradients`."""
-
-    stack: Any
-    losses: jax.Array | None
-    active: jax.Array
-    task_names: None = None
-
-    def shared(self, batching=None):
-        del batching
-        return self.stack
-
-    def combine(self, weights, scale_heads=False, shared=None):
-        del scale_heads, shared
-        return gradients.weighted_sum(weights, self.stack)
-
-
 @jax.default_matmul_precision('highest')
 def _diagnostics(tasks, weights):
     """gram, cosines, gap and descent of a `WeightingState`."""
@@ -350,6 +351,27 @@ def _diagnostics(tasks, weights):
     }
 
 
+def _gram(by_task, stack, dtype):
+    """The Gram matrix of the stack, or of the representation's gradients where there is none."""
+    stack = by_task.representation if stack is None else stack
+    gram = gradients.products(stack, stack).astype(dtype)
+    return jnp.where(by_task.active[:, None] & by_task.active[None, :], gram, 0)
+
+
+def _zeros(params, size):
+    """Moving averages at the start, in float32 or better."""
+    wide = lambda leaf: jnp.promote_types(jnp.float32, leaf.dtype)
+    return tuple(jnp.zeros((size, *leaf.shape), wide(leaf)) for leaf in jax.tree.leaves(params))
+
+
+def _averaged(average, stack, before, tasks, step):
+    """The stack of the next moving averages, in the dtypes of the gradients, and these averages."""
+    leaves, structure = jax.tree.flatten(stack)
+    after = tuple(average(g, old, tasks, step) for g, old in zip(leaves, before, strict=True))
+    narrow = [new.astype(g.dtype) for g, new in zip(leaves, after, strict=True)]
+    return jax.tree.unflatten(structure, narrow), after
+
+
 def _unless_broken(tasks, new, old):
     """The rule's new state; the old one after losses or gradients that are not finite.
 
@@ -361,91 +383,3 @@ def _unless_broken(tasks, new, old):
     if tasks.gram is not None:
         whole &= jnp.all(jnp.isfinite(tasks.gram))
     return jax.tree.map(lambda a, b: jnp.where(whole, a, b), new, old)
-
-
-def _count_tasks(name, params, num_tasks, space):
-    if num_tasks is not None:
-        return num_tasks
-    try:
-        return len(params['heads'])
-    except (TypeError, KeyError, IndexError):
-        mend = 'so pass num_tasks='
-        if space == 'representation':
-            mend = (
-                'which it needs, with the TaskGradients of tag_jax.gradients.task_gradients: '
-                'gradients stacked over tasks are for mgda(num_tasks=...) and the like'
-            )
-        raise ValueError(
-            f"{name}() cannot count the tasks: its params are no {{'shared': ..., 'heads': {{task: "
-            f'...}}}}, {mend}'
-        ) from None
-
-
-def _checked(name, by_task, state):
-    if by_task.active.dtype != bool or by_task.intact.dtype != bool:
-        raise TypeError(_not_task_gradients(name))
-    if by_task.active.shape != state.active.shape:
-        raise ValueError(
-            f'{name}() was initialised for {state.active.shape[0]} tasks, and was given the '
-            f'gradients of {by_task.active.shape[0]}'
-        )
-    return by_task
-
-
-def _not_task_gradients(name):
-    return (
-        f'{name}() takes TaskGradients just as tag_jax.gradients.task_gradients makes them: '
-        'let it stand first in the chain, and with nnx.Optimizer pass them by name, as '
-        'update(model, grads, task_gradients=...)'
-    )
-
-
-def _stacked(name, stack, params, num_tasks, space, losses, active):
-    """Stacked arrays as `_Stacked`, if that is what they are."""
-    if num_tasks is None or space == 'representation':
-        stacked = ', or pass num_tasks= for stacked arrays'
-        if space == 'representation':
-            stacked = ' (stacked gradients are for methods with space="shared")'
-        raise TypeError(_not_task_gradients(name) + stacked)
-    if isinstance(stack, Mapping) and set(stack) == {'shared', 'heads'}:
-        raise TypeError(
-            f'{name}() was given stacked gradients of shared parameters and heads, and would weigh '
-            'the tasks by their heads as well: pass the TaskGradients of '
-            "tag_jax.gradients.task_gradients, or the gradients of 'shared' alone"
-        )
-    leaves = jax.tree_util.tree_leaves_with_path(stack)
-    wanted = [None] * len(leaves) if params is None else jax.tree.leaves(params)
-    if len(wanted) != len(leaves):
-        raise TypeError(f'{name}() takes gradients of the structure of the params')
-    for (path, leaf), param in zip(leaves, wanted, strict=True):
-        shape = leaf.shape[1:] if param is None else param.shape
-        if leaf.shape != (num_tasks, *shape):
-            raise TypeError(
-                f'{name}() takes gradients stacked over {num_tasks} tasks: '
-                f'{jax.tree_util.keystr(path) or "the gradient"} has shape {list(leaf.shape)}, '
-                f'not {[num_tasks, *shape]}'
-            )
-    active = jnp.ones(num_tasks, bool) if active is None else jnp.asarray(active, bool)
-    losses = None if losses is None else jnp.asarray(losses)
-    for what, array in (('active', active), ('losses', losses)):
-        if array is not None and array.shape != (num_tasks,):
-            raise ValueError(
-                f'{what}= needs one entry for each of the {num_tasks} tasks: its shape is '
-                f'{list(array.shape)}'
-            )
-    where = lambda g: jnp.where(active.reshape(-1, *[1] * (g.ndim - 1)), g, 0)
-    losses = None if losses is None else jnp.where(active, losses, 0)
-    return _Stacked(jax.tree.map(where, stack), losses, active)
-
-
-def _shaped_like(params, combined):
-    """The combined gradient in the containers of the params (`nnx.State`, say)."""
-    if params is None or jax.tree.structure(params) == jax.tree.structure(combined):
-        return combined
-    paths = lambda tree: [
-        jax.tree_util.keystr(path, simple=True, separator='/')
-        for path, _ in jax.tree_util.tree_leaves_with_path(tree)
-    ]
-    if paths(params) != paths(combined):
-        return combined
-    return jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(combined))

@@ -43,6 +43,28 @@ def test_all_tasks_in_a_radar(tmp_path):
     assert (folder / 'errors.png').exists()
 
 
+def test_static_weights_are_tuned_on_validation(tmp_path):
+    folder = tmp_path / 'run'
+    printed = launch(
+        'multi_objective',
+        *SMALL,
+        *('--tasks=left_digit,left_even,right_even', '--methods=equal', '--grid=0'),
+        '--tune_static=5',
+        f'--workdir={folder}',
+    ).stdout
+    results = json.loads((folder / 'results.json').read_text())
+    _, *tried, equal = results['outcomes']
+    weights = results['settings']['static_weights']
+    assert [one['name'] for one in tried] == list(weights)
+    assert len(tried) == 5
+    # Equal weights are the sum of the losses.
+    assert tried[0]['test_error'] == equal['test_error']
+    best = min(tried, key=lambda one: sum(map(sum, one['validation_error'])))
+    assert f'static weight: 5 were tried, and {best["name"]} has the lowest' in printed
+    networks = 5 * results['settings']['seeds']
+    assert f'The 5 static weights that were proposed took {networks} networks.' in printed
+
+
 def test_bad_flags_end_with_one_sentence(tmp_path):
     check_sentences(
         'multi_objective',
@@ -52,6 +74,7 @@ def test_bad_flags_end_with_one_sentence(tmp_path):
             (['--learning_rates=fast'], "--learning_rates needs numbers, not 'fast'"),
             (['--learning_rates=-1'], 'learning_rate must be positive and finite, not -1'),
             (['--widths=8,x'], "--widths needs positive integers, not '8,x'"),
+            (['--tune_static=-1'], 'count must be at least 1, not -1'),
             (['--seeds=0'], 'seeds must be at least 1, not 0'),
             (['--tasks=all', '--grid=20'], '8 tasks and 20 points are not that'),
         ],

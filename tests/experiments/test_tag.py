@@ -146,8 +146,9 @@ def test_bad_input_ends_with_one_sentence(finished):
                 ['--weighting=magic'],
                 "there is no weighting called 'magic': choose equal or mgda_ub",
             ),
-            (['--weighting=gradnorm:-1'], 'its alpha of at least 0, as gradnorm:0.5'),
-            (['--weighting=mgda:2'], 'only gradnorm takes a number'),
+            (['--weighting=gradnorm:-1'], "'gradnorm:-1': alpha must be a number at least 0, not"),
+            (['--weighting=fairgrad:inf'], "the alpha of 'fairgrad:inf' is no number"),
+            (['--weighting=mgda:2'], 'only gradnorm, fairgrad, db_mtl, stch take a number'),
             (
                 ['--budget=0'],
                 'budget must be an integer between 1 and the number of tasks, 8, not 0',

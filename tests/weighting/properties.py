@@ -28,11 +28,15 @@ METHODS = {
     'cagrad, c = 1.5': functools.partial(weighting.cagrad, c=1.5),
     'upgrad': weighting.upgrad,
     'imtl_g': weighting.imtl_g,
+    'imtl_g, projections': functools.partial(weighting.imtl_g, 'projections'),
     'aligned_mtl': weighting.aligned_mtl,
     'nash_mtl': weighting.nash_mtl,
+    'fairgrad': weighting.fairgrad,
+    'db_mtl, beta = 0': functools.partial(weighting.db_mtl, 0),
     'dwa': functools.partial(weighting.dwa, 10),
     'rlw': weighting.rlw,
     'famo': weighting.famo,
+    'stch': weighting.stch,
 }
 
 PROPERTIES = {
@@ -48,11 +52,15 @@ PROPERTIES = {
     'cagrad, c = 1.5': 'permutation homogeneous descent convex',
     'upgrad': 'permutation homogeneous linear descent stationary convex',
     'imtl_g': 'permutation homogeneous',
+    'imtl_g, projections': 'permutation homogeneous linear',
     'aligned_mtl': 'permutation homogeneous',
     'nash_mtl': 'permutation scale-free descent convex',
+    'fairgrad': 'permutation descent convex',
+    'db_mtl, beta = 0': 'permutation homogeneous convex',
     'dwa': 'permutation homogeneous convex one-pass',
     'rlw': 'homogeneous convex simplex one-pass',
     'famo': 'permutation homogeneous convex simplex one-pass',
+    'stch': 'permutation homogeneous convex one-pass',
 }
 PROPERTIES = {name: frozenset(text.split()) for name, text in PROPERTIES.items()}
 

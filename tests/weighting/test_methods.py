@@ -277,6 +277,50 @@ def test_imtl_g_projects_equally():
         np.testing.assert_allclose(state.weights.sum(), 1, rtol=1e-4)
 
 
+def test_imtl_g_of_projections_is_config():
+    """Equations 2 and 3 of ConFIG in float64, for independent gradients and for dependent ones."""
+    transform = weighting.imtl_g('projections', num_tasks=TASKS)
+    scales = np.array([[1], [10], [0.1], [2], [1]])
+    tried = [
+        scales[:size] * np.random.default_rng(seed).normal(size=(size, width))
+        for seed in range(4)
+        for size, width in ((2, 3), (4, 6), (5, 3))
+    ]
+    steps = [Step(found) for found in tried]
+    for found, update in zip(tried, first_updates(transform, steps), strict=True):
+        units = found / np.linalg.norm(found, axis=1, keepdims=True)
+        direction = np.linalg.pinv(units) @ np.ones(len(found))
+        direction /= np.linalg.norm(direction)
+        expected = (found @ direction).sum() * direction
+        np.testing.assert_allclose(update.combined, expected, atol=2e-4 * np.abs(expected).max())
+        length = np.linalg.norm(update.combined)
+        np.testing.assert_allclose((found @ update.combined).sum() / length, length, rtol=1e-4)
+        if len(found) <= found.shape[1]:
+            assert (units @ update.combined > 0).all()
+
+
+def test_config_and_imtl_g_lie_on_one_line():
+    """In one direction, or in opposite ones where the weights of ConFIG have a negative sum."""
+    rng, signs = np.random.default_rng(11), []
+    steps = [Step(rng.normal(size=(3, 4)) * rng.uniform(0.05, 5, size=(3, 1))) for _ in range(40)]
+    config = first_updates(weighting.imtl_g('projections', num_tasks=TASKS), steps)
+    imtl_g = first_updates(weighting.imtl_g(num_tasks=TASKS), steps)
+    for a, b in zip(config, imtl_g, strict=True):
+        cosine = a.combined @ b.combined / np.linalg.norm(a.combined) / np.linalg.norm(b.combined)
+        np.testing.assert_allclose(abs(cosine), 1, rtol=1e-4)
+        np.testing.assert_allclose(b.weights.sum(), 1, rtol=1e-3)
+        signs.append((cosine < 0) == (a.weights.sum() < 0))
+    assert all(signs)
+
+
+def test_config_of_opposed_gradients_is_zero():
+    combined, _ = combine(
+        lambda num_tasks: weighting.imtl_g('projections', num_tasks=num_tasks),
+        [[1.0, 2], [-3, -6]],
+    )
+    np.testing.assert_array_equal(combined, 0)
+
+
 def test_aligned_gradients_are_orthogonal_and_equally_long():
     found = np.random.default_rng(5).normal(size=(4, 6))
     make = lambda p: lambda num_tasks: weighting.aligned_mtl(p, num_tasks=num_tasks)
@@ -361,6 +405,20 @@ def test_weights_learned_stay_where_a_task_is_inactive():
         (lambda: weighting.upgrad([1.0, -1.0]), 'preference must be finite and at least 0, not -1'),
         (lambda: weighting.mgda_ub(safeguard=1, scale_heads=True), 'leave out scale_heads'),
         (lambda: weighting.nash_mtl(max_norm='a'), 'max_norm must be a number'),
+        (lambda: weighting.fairgrad(0.0), 'alpha must be a number at least 0.01, not 0.0'),
+        (lambda: weighting.fairgrad(max_norm=-1), 'max_norm must be a number at least 0, not -1'),
+        (lambda: weighting.stch(0.0), 'mu must be a number at least 1e-06, not 0.0'),
+        (lambda: weighting.stch(preference=[1, -1]), 'preference must be finite and at least 0'),
+        (
+            lambda: weighting.imtl_g('norm'),
+            "length must be one of weights, projections, not 'norm'",
+        ),
+        (lambda: weighting.db_mtl(1.5), 'beta must be a number between 0 and 1, not 1.5'),
+        (lambda: weighting.db_mtl(decay=-1), 'decay must be a number at least 0, not -1'),
+        (
+            lambda: weighting.db_mtl(space='representation'),
+            "a moving average of gradients needs space='shared'",
+        ),
     ],
 )
 def test_bad_options(make, sentence):

@@ -29,9 +29,14 @@ IN_ONE_PASS = {
     'dwa': functools.partial(weighting.dwa, 5),
     'rlw': weighting.rlw,
     'famo': weighting.famo,
+    'stch': weighting.stch,
+    'db_mtl': functools.partial(weighting.db_mtl, 0, space='representation'),
+    'imtl_g, projections': functools.partial(
+        weighting.imtl_g, 'projections', space='representation'
+    ),
     **{
         name: functools.partial(getattr(weighting, name), space='representation')
-        for name in ('pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'aligned_mtl', 'nash_mtl')
+        for name in ['pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'aligned_mtl', 'nash_mtl', 'fairgrad']
     },
 }
 
@@ -101,7 +106,9 @@ def test_a_chain_trains(problem, point, batch, name):
     assert found['active'].all()
 
 
-@pytest.mark.parametrize('name', ['mgda', 'pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'nash_mtl'])
+@pytest.mark.parametrize(
+    'name', ['mgda', 'pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'nash_mtl', 'fairgrad']
+)
 def test_the_gram_route_is_the_stacked_route(problem, point, batch, name):
     """TaskGradients in 'shared' space against the same gradients stacked by hand."""
     params, state = point
@@ -408,7 +415,8 @@ def test_losses_after_a_step_that_are_not_finite_teach_nothing():
         assert np.isfinite(state.rule.logits).all()
 
 
-def test_task_gradients_as_an_extra_argument_for_nnx_optimizers(problem, batch):
+@pytest.mark.parametrize('make', [weighting.mgda_ub, weighting.db_mtl])
+def test_task_gradients_as_an_extra_argument_for_nnx_optimizers(problem, batch, make):
     """`nnx.Optimizer.update` unpacks its gradients, so they go in by name."""
 
     class Model(nnx.Module):
@@ -418,7 +426,7 @@ def test_task_gradients_as_an_extra_argument_for_nnx_optimizers(problem, batch):
 
     params, state = problem.init(jax.random.key(0))
     by_task, _ = gradients.task_gradients(problem, params, state, batch)
-    transform = optax.chain(weighting.mgda_ub(), optax.adam(1e-2))
+    transform = optax.chain(make(), optax.adam(1e-2))
     updates, _ = transform.update(by_task, transform.init(params), params)
     expected = optax.apply_updates(params, updates)
 

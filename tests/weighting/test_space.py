@@ -19,9 +19,12 @@ in_representation = lambda make: functools.partial(make, space='representation')
         (in_representation(weighting.imtl_g), True),
         (in_representation(weighting.pcgrad), True),
         (in_representation(weighting.aligned_mtl), True),
+        (in_representation(weighting.fairgrad), True),
         (weighting.mgda, False),
         (weighting.pcgrad, False),
         (weighting.imtl_g, False),
+        (weighting.stch, False),
+        (weighting.db_mtl, False),
         (weighting.gradnorm, False),  # Norms alone, in either space.
         (lambda: weighting.fixed({'a': 1, 'b': 2, 'c': 3}), False),
         (optax.identity, False),
