@@ -260,6 +260,9 @@ def weighed(losses: jax.Array, weights: jax.Array | None) -> jax.Array:
     Args:
       losses: `[B, ...]`.
       weights: `[B, ...]`, of as many axes or fewer; None for 1.
+
+    Returns:
+      `[B, ...]`, as `losses`.
     """
     losses = losses.astype(_at_least_float32(losses))
     if weights is None:
