@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tag_jax import evaluation, examples, parallel, selection, training
-from tag_jax.data import Dataset
+from tag_jax.data import Dataset, label_overlaps
 from tag_jax.grouping import metrics as metrics_of
 from tag_jax.grouping import run as runs
 from tag_jax.grouping.answers import served_outputs
@@ -247,6 +247,7 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
         tasks=run.problem.tasks,
         encoding=getattr(run.dataset, 'encoding', None),
         gain_interval=_gain_interval(run, chosen, serves, trained, test),
+        label_overlaps=_label_overlaps(run),
     )
     if run.writes:
         workdirs.write_json(run.path / workdirs.RESULTS, to_json(result))
@@ -270,6 +271,14 @@ def _gain_interval(run, chosen, serves, trained, test):
     return gain_interval(
         run.problem, problems, arrays[:-1], serves, arrays[-1], test, run.config.select_by
     )
+
+
+def _label_overlaps(run):
+    """See `Result.label_overlaps`."""
+    found = label_overlaps(run.dataset.train, run.problem.task_names)
+    if found is None or (found == found.max()).all():
+        return None
+    return tuple(map(tuple, found.tolist()))
 
 
 def _served_on_validation(names, plans, trained, by):

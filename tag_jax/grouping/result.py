@@ -95,6 +95,8 @@ class Result:
       networks: a `Network` for each group.
       tasks: `{task: Objective}`.
       encoding: the `tag_jax.data.Encoding` of the dataset; None where it had none.
+      label_overlaps: `[T, T]`, how many training examples have labels of both tasks, see
+        `data.label_overlaps`; None where all have all labels, or that is not known.
     """
 
     dataset: str
@@ -120,6 +122,7 @@ class Result:
     tasks: Mapping[str, Objective]
     encoding: Encoding | None = None
     gain_interval: tuple[float, float] | None = None
+    label_overlaps: tuple[tuple[int, ...], ...] | None = None
 
     def __repr__(self):
         groups = ', '.join(
@@ -244,6 +247,9 @@ def load(workdir: str | os.PathLike, problem: MultiTaskProblem | None = None) ->
         tasks=_tasks(found, problem),
         encoding=_encoding(path),
         gain_interval=tuple(interval) if (interval := found.get('gain_interval')) else None,
+        label_overlaps=tuple(map(tuple, overlaps))
+        if (overlaps := found.get('label_overlaps'))
+        else None,
     )
 
 

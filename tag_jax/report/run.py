@@ -37,6 +37,7 @@ REPORT = 'report.html'
 _DIAGRAM = 'Which network trains and which serves each task'
 _MANY_TASKS = 12
 _BLOCKS = 30
+_MOST_OVERLAPS = 20  # Tasks whose common labels are a table of pairs.
 
 
 class FinishedRun(NamedTuple):
@@ -182,6 +183,7 @@ def html_page(run: FinishedRun) -> str:
         scores=words.compared_rows(results),
         predictions=_predictions(run),
         remarks=results.get('remarks', ()),
+        labels=_labels(results),
         key_of_totals=key_of_totals(records),
         totals=[
             chart(name, lines, kind == 'training_loss') for kind, (name, lines) in totals.items()
@@ -196,6 +198,22 @@ def html_page(run: FinishedRun) -> str:
         configuration=_settings(run.config),
         environment=[*map(_setting, (run.config.get('versions') or {}).items())],
     )
+
+
+def _labels(results):
+    """Header and rows of the labels that training examples have in common, if some lack any.
+
+    Of many tasks, the labels of each and the tasks that it shares no example with.
+    """
+    overlaps, names = results.get('label_overlaps'), results['task_names']
+    if not overlaps:
+        return None
+    if len(names) <= _MOST_OVERLAPS:
+        rows = zip(names, overlaps, strict=True)
+        return ['', *names], [[name, *map(str, counts)] for name, counts in rows]
+    apart = [[str(own[n]), str(own.count(0))] for n, own in enumerate(overlaps)]
+    header = ['', 'training examples', 'tasks without a common example']
+    return header, [[name, *cells] for name, cells in zip(names, apart, strict=True)]
 
 
 def _heat_map(run):

@@ -133,24 +133,22 @@ def gain_sentence(results: Mapping[str, Any]) -> str:
       results: what results.json holds.
     """
     change = gain_words(results)
-    gained = f': {change} with this seed{interval_words(results)}.' if change else '.'
+    interval = interval_words(results)
+    over = f' (95 % interval over test examples: {interval})' if interval else ''
+    gained = f': {change} with this seed{over}.' if change else '.'
     name = measure(results.get('select_by')).name
     return f'Total test {name} {total_words(results)}{gained}'
 
 
 def interval_words(results) -> str:
-    """The interval of the gain over test examples, in brackets; '' where it is not known."""
-    interval = results.get('gain_interval')
-    if not interval:
+    """The 95 % interval of the gain over test examples as words; '' where it is not known."""
+    if not (interval := results.get('gain_interval')):
         return ''
     low, high = interval
     if low > 0 or high < 0:
         near, far = sorted(map(abs, interval))
-        return f' (95 % interval over test examples: {near:.1f} to {far:.1f} %)'
-    return (
-        f' (95 % interval over test examples: {-low:.1f} % higher to {high:.1f} % lower, so it '
-        'cannot be told from none)'
-    )
+        return f'{near:.1f} to {far:.1f} %'
+    return f'{-low:.1f} % higher to {high:.1f} % lower, so it cannot be told from none'
 
 
 def sure_sentences(results) -> str:
@@ -163,16 +161,10 @@ def sure_sentences(results) -> str:
     """
     seed = results['seed']
     found = f'Not known from one seed ({seed}); side by side, runs of several seeds give it.'
-    if interval := results.get('gain_interval'):
-        told = (
-            'cannot be told from none'
-            if interval[0] <= 0 <= interval[1]
-            else 'can be told from none'
-        )
+    if interval := interval_words(results):
         found = (
-            f'Over the choice of test examples, the difference of these networks {told} (paired '
-            f'bootstrap, 95 %). Networks of another seed, or of another split, are not in that '
-            'interval; side by side, runs of several seeds give it.'
+            f'95 % interval over the choice of test examples (paired bootstrap): {interval}. It '
+            'does not cover other seeds or splits; side by side, runs of several seeds do.'
         )
     confidence = results.get('confidence')
     if confidence is not None:
