@@ -86,6 +86,12 @@ flags.DEFINE_list(
     [],
     'By which the losses of the rows of a class are multiplied: ill:yes:5, or ill:balanced.',
 )
+flags.DEFINE_list(
+    'metrics',
+    [],
+    'Measures that errors of targets are functions of, such as ill:roc_auc: balanced_accuracy, f1, '
+    'roc_auc or average_precision of classes, mae of numbers.',
+)
 flags.DEFINE_float('budget', 2, 'Number of networks allowed at inference.')
 flags.DEFINE_integer('seed', TrainingConfig.seed, 'Of initial parameters and batches.')
 flags.DEFINE_integer(

@@ -20,7 +20,7 @@ from tag_jax.data.celeb_a import TAG_ATTRIBUTES
 TABLE_FLAGS = (
     *('table', 'targets', 'inputs', 'kinds', 'split_column', 'leave_out', 'missing', 'delimiter'),
     *('decimal', 'thousands', 'encoding', 'comment', 'groups', 'stratify', 'order'),
-    *('weights', 'class_weights'),
+    *('weights', 'class_weights', 'metrics'),
 )
 # The lists of buildings of Taskonomy for train, validation and test: our names, and those of the
 # authors' code.
@@ -193,7 +193,16 @@ def _table(flags):
         order=flags.order,
         weights=flags.weights,
         class_weights=_class_weights(flags.class_weights),
+        metrics=_metrics(flags.metrics),
     )
+
+
+def _metrics(texts):
+    """`{target: measure}` as --metrics asks."""
+    parts = [text.rpartition(':') for text in texts]
+    if wrong := [text for text, (_, colon, _) in zip(texts, parts, strict=True) if not colon]:
+        raise ValueError(f'--metrics needs parts such as ill:roc_auc, not {wrong[0]!r}')
+    return {target: measure for target, _, measure in parts}
 
 
 def _class_weights(texts):

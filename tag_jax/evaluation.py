@@ -416,7 +416,9 @@ def _check_examples_stay_apart(problem, batch):
     tasks = [
         task
         for task in problem.task_names
-        if getattr(problem.tasks[task].loss, '__module__', None) != objectives.__name__
+        if not str(getattr(problem.tasks[task].loss, '__module__', '')).startswith(
+            f'{objectives.__name__}.'
+        )
     ]
     inputs = jax.tree.map(lambda x: x[:2], batch.inputs)
     if not tasks or len(jax.tree.leaves(inputs)[0]) < 2:

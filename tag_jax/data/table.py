@@ -48,6 +48,7 @@ def table(
     order: str | None = None,
     weights: str | None = None,
     class_weights: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, str] | None = None,
 ) -> Dataset:
     """Reads a dataset from a table with a row an example.
 
@@ -97,6 +98,7 @@ def table(
         weight 0 trains nothing; errors and metrics count all rows alike.
       class_weights: `{target: {class: weight}}`, by which the losses of the rows of a class are
         multiplied (1 for those that it lacks), or `{target: 'balanced'}`, as scikit-learn has it.
+      metrics: `{target: measure}` that its error is a function of, see `objectives.judged_by`.
 
     Returns:
       A `Dataset`, called after the file, with inputs float32 `[N, D]`, targets int32 or float32
@@ -166,6 +168,7 @@ def table(
     if weights is not None:
         train = weigh(train, check_weights(_of_size(file, weights, None, size))[rows['train']])
     tasks = _tasks(found.targets, labels, rows['train'], class_weights or {})
+    tasks = _judged(tasks, metrics or {})
     return Dataset(pathlib.Path(path).stem, tasks, train, *others, found)
 
 
@@ -255,6 +258,16 @@ def _tasks(targets, labels, train, class_weights):
         else:
             found[task] = objectives.regression()
     return found
+
+
+def _judged(tasks, metrics):
+    """`{task: Objective}`, judged by the measures that are asked for."""
+    if not isinstance(metrics, Mapping):
+        raise ValueError(f"metrics must be {{target: measure}}, as 'roc_auc', not {metrics!r}")
+    if unknown := [task for task in metrics if task not in tasks]:
+        raise ValueError(f'metrics has {unknown[0]!r}, which is no target')
+    judged = {task: objectives.judged_by(tasks[task], name) for task, name in metrics.items()}
+    return {**tasks, **judged}
 
 
 def _names(names):

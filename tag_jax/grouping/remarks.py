@@ -5,13 +5,14 @@ from collections.abc import Iterator, Mapping
 
 from tag_jax.data.overlaps import describe_pairs, label_overlaps, pairs_apart
 from tag_jax.grouping.run import Run
+from tag_jax.objectives import BY_SHARES
 from tag_jax.weighting import remark_on_overlaps
 
 
 def remarks_on_labels(
     run: Run, measured: bool, metrics: Mapping[str, Mapping[str, float]]
 ) -> Iterator[str]:
-    """Sentences about labels that do not overlap, and about metrics that labels leave open.
+    """Sentences about what errors are, about labels that do not overlap, and unknown metrics.
 
     Args:
       run: a `Run`.
@@ -22,6 +23,13 @@ def remarks_on_labels(
       A sentence each.
     """
     names, train = run.problem.task_names, run.dataset.train
+    by_measure = {}
+    for task, objective in run.problem.tasks.items():
+        measure = getattr(objective, 'options', {}).get('judged_by')
+        if measure in BY_SHARES:
+            by_measure.setdefault(measure, []).append(task)
+    for measure, tasks in by_measure.items():
+        yield f'The error of {", ".join(tasks)} is 100 x (1 - {measure}).'
     pairs = pairs_apart(label_overlaps(train, names), names)
     if pairs and measured:
         yield (

@@ -205,3 +205,18 @@ def test_weights_of_a_split_by_hand_are_finite_and_not_negative():
     wrong = split._replace(mask={'sign': np.array([1.0, 2, 3, 4, 5, 6, 7, -1])})
     with pytest.raises(ValueError, match="mask of 'sign' that is neither true or false nor weigh"):
         evaluation.check_split(problem, wrong, 'training')
+
+
+def test_measures_of_targets_by_their_names(tmp_path):
+    dataset = table_with_classes(
+        tmp_path, metrics={'state': 'f1'}, class_weights={'state': 'balanced'}
+    )
+    assert dataset.tasks['state'].options['judged_by'] == 'f1'
+    assert 'class_weights' in dataset.tasks['state'].options
+    for asked, message in (
+        ({'grade': 'f1'}, "metrics has 'grade', which is no target"),
+        ({'state': 'recall'}, "cannot be judged by 'recall'"),
+        ('f1', 'metrics must be {target: measure}'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            table_with_classes(tmp_path, metrics=asked)

@@ -1,0 +1,89 @@
+"""What every objective has: a loss, a metric, and how its answers are read."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+
+class Metric(NamedTuple):
+    """A measure of success that is a function of sums over examples.
+
+    Attributes:
+      sums: `(output [B, ...], target [B, ...], mask bool [B, ...]) -> pytree of arrays`, sums over
+        the labelled examples or pixels; runs inside jit. Sums of several batches are added in
+        float64. The mask has the leading axes of the target, or the first of them only.
+      finish: `sums -> {name: float}` in NumPy. The entry 'error' is the task's error in percent;
+        the others are in natural units.
+      reference: None, or `(target [N, ...], mask bool [N, ...]) -> value` in NumPy, over a whole
+        split. It raises ValueError if the task cannot have such targets, before any training, and
+        its value, unless None, is the second argument of `finish`. A split that is not in memory
+        has none: every `finish` here does without.
+    """
+
+    sums: Callable
+    finish: Callable
+    reference: Callable | None = None
+
+
+class Objective(NamedTuple):
+    """The goal of a task: its loss, its metric, and how its answers are read.
+
+    Attributes:
+      width: the number of outputs that the head needs.
+      loss: `(output [B, width], target) -> [B]`; where an example has several labels (pixels,
+        tokens), one number for each of them, `[B, ...]`.
+      metric: a `Metric`.
+      kind: a word for it.
+      answer: `output [N, ..., width] -> [N, ...]` in NumPy, what the head says: numbers of classes,
+        or values; None for the outputs as they are.
+      probabilities: `output [N, ..., width] -> [N, ..., C]` in NumPy; None if it has none.
+      options: JSON types that tell it from others of its kind, such as weights of classes; a score
+        table keeps networks of different objectives apart by them.
+    """
+
+    width: int
+    loss: Callable
+    metric: Metric
+    kind: str = 'custom'
+    answer: Callable | None = None
+    probabilities: Callable | None = None
+    options: Mapping[str, Any] = MappingProxyType({})
+
+    def __repr__(self):
+        return f'Objective({self.kind}, width {self.width})'
+
+
+def check_tasks(tasks: Mapping[str, Any]) -> None:
+    """Raises ValueError unless tasks are `{task: Objective}`, at least one, with names of text.
+
+    Args:
+      tasks: what was given.
+    """
+    if not isinstance(tasks, Mapping):
+        raise ValueError(
+            f'tasks must be a dict {{task: objective}}, not {type(tasks).__name__}: give '
+            "{'colour': objectives.classification(3)}"
+        )
+    if not tasks:
+        raise ValueError('a problem needs at least one task')
+    for name, objective in tasks.items():
+        if not isinstance(name, str) or not name:
+            raise ValueError(f'the name of a task must be text, not {name!r}')
+        if not all(hasattr(objective, part) for part in ('width', 'loss', 'metric')):
+            raise ValueError(
+                f'the task {name!r} must be an objective, not {objective!r}: make it with '
+                'objectives.classification(3), objectives.regression() or another'
+            )
+        if not callable(objective.loss):
+            raise ValueError(f'the loss of {name!r} must be a function, not {objective.loss!r}')
+        if not (hasattr(objective.metric, 'sums') and hasattr(objective.metric, 'finish')):
+            raise ValueError(
+                f'the metric of {name!r} has no sums and finish: use a tag_jax.objectives.Metric'
+            )
+
+
+def share_right(totals, reference=None):
+    """The error and the accuracy of labels that are right or wrong."""
+    del reference
+    labels, right = float(totals['labels']), float(totals['right'])
+    return {'error': 100 * (labels - right) / labels, 'accuracy': right / labels}
