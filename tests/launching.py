@@ -1,12 +1,17 @@
 """Launchers through their real commands."""
 
+import importlib
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
 from typing import NamedTuple
+
+import forking
+from absl import flags as absl_flags
 
 ROOT = pathlib.Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {'PYTHONPATH': str(ROOT)}
@@ -17,7 +22,7 @@ WARNINGS = ('-W', 'error', '-W', 'ignore:Error reading persistent compilation ca
 # Every command in turn in one process, which has loaded what they need once.
 _ANSWERS = """
 import contextlib, importlib, io, json, sys
-from absl import flags
+from absl import flags as absl_flags
 from experiments import launch
 
 name, commands = sys.argv[1], json.load(sys.stdin)
@@ -58,8 +63,30 @@ class Answer(NamedTuple):
 
 
 def launch(launcher, *flags, cwd=ROOT):
-    """Runs `python -m experiments.<launcher>`; warnings are errors."""
-    return _python('-m', f'experiments.{launcher}', *flags, cwd=cwd)
+    """Runs `python -m experiments.<launcher>` in a fork; warnings are errors."""
+    return forking.run(['-m', f'experiments.{launcher}', *flags], WARNINGS, ENVIRONMENT, cwd)
+
+
+def launch_afresh(launcher, *flags, cwd=ROOT):
+    """Runs `python -m experiments.<launcher>` in a process of its own, as users do."""
+    return subprocess.run(
+        [sys.executable, *WARNINGS, '-m', f'experiments.{launcher}', *flags],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def loaded(launcher):
+    """The module of a launcher, whose flags take the place of others of their names."""
+    while True:
+        try:
+            return importlib.import_module(f'experiments.{launcher}')
+        except absl_flags.DuplicateFlagError as error:
+            delattr(absl_flags.FLAGS, re.search(r"The flag '(\w+)'", str(error))[1])
 
 
 def answers(launcher, commands, cwd) -> list[Answer]:
@@ -81,22 +108,10 @@ def answers_to_all_flags(launcher, given, values, cwd) -> list[Answer]:
 
 def _answers(launcher, asked, cwd):
     asked = json.dumps(asked)
-    done = _python('-c', _ANSWERS, f'experiments.{launcher}', cwd=cwd, said=asked)
+    command = ['-c', _ANSWERS, f'experiments.{launcher}']
+    done = forking.run(command, WARNINGS, ENVIRONMENT, cwd, said=asked)
     assert done.returncode == 0, done.stderr
     return [Answer(*answer) for answer in json.loads(done.stdout)]
-
-
-def _python(*arguments, cwd, said=None):
-    return subprocess.run(
-        [sys.executable, *WARNINGS, *arguments],
-        input=said,
-        cwd=cwd,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 def free_port():

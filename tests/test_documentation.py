@@ -264,6 +264,7 @@ def test_no_snippet_of_a_page_is_left_out():
         'grouping.md',
         'larger.md',
         'linen.md',
+        'loggers.md',
         'methods.md',
         'runs.md',
         'sources.md',

@@ -26,7 +26,7 @@ from tag_jax import data, grouping, models
 from tag_jax.numbers import mean_and_error
 from tag_jax.problem import from_nnx
 from tag_jax.report.tables import plus_minus
-from tag_jax.training import TrainingConfig
+from tag_jax.training import Measurement, TrainingConfig
 
 flags.DEFINE_integer('seeds', 3, 'Splits and networks.')
 flags.DEFINE_list('methods', ['random_even'], 'Ways to find groups.')
@@ -176,8 +176,7 @@ def settings(seed):
         learning_rate=FLAGS.learning_rate or 2e-3,
         eval_every=FLAGS.eval_every or 50,
         patience=10 if FLAGS.patience is None else FLAGS.patience,
-        affinity_every=50,
-        affinity_kind='first_order',
+        affinity=Measurement(every=50, kind='first_order'),
         seed=seed,
     )
 

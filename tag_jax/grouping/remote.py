@@ -16,13 +16,12 @@ from typing import Any, NamedTuple
 
 import cloudpickle
 import jax
-import tqdm
 
 from tag_jax import parallel
 from tag_jax.grouping.rows import train_rows
 from tag_jax.grouping.run import Run
 from tag_jax.runs import workdir
-from tag_jax.training import NetworkPlan, TrainedNetwork
+from tag_jax.training import NetworkPlan, TrainedNetwork, steps_bar
 
 # Workers may run jobs in several threads, and settings of JAX hold for a process.
 _ONE_AT_A_TIME = threading.Lock()
@@ -107,13 +106,7 @@ class Workers:
             )
             for part in parts
         ]
-        bar = tqdm.tqdm(
-            total=len(plans) * run.config.steps,
-            desc=f'{len(plans)} networks by workers',
-            unit='step',
-            disable=None,
-            leave=False,
-        )
+        bar = steps_bar(len(plans) * run.config.steps, f'{len(plans)} networks by workers')
         try:
             with bar:
                 for job in futures.as_completed(jobs):

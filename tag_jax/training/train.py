@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import tqdm
 
 from tag_jax import affinity, evaluation, examples, parallel
 from tag_jax.data import Source, Split
 from tag_jax.problem import MultiTaskProblem, with_frozen
 from tag_jax.training import progress, slots
+from tag_jax.training.bars import steps_bar
 from tag_jax.training.batches import schedule_of
 from tag_jax.training.capacity import batching_of, num_slots, num_workers
 from tag_jax.training.checks import (
@@ -122,13 +122,9 @@ def train_networks(
         frozen=frozen,
         frozen_on_device=parallel.place(mesh, frozen),
     )
-    with tqdm.tqdm(
-        total=len(plans) * config.steps,
-        desc='compiling',  # The first thing that takes long.
-        unit='step',
-        disable=None if progress_bar and parallel.is_first() else True,
-        leave=False,
-    ) as bar:
+    shown = progress_bar and parallel.is_first()
+    # Compiling is the first thing that takes long.
+    with steps_bar(len(plans) * config.steps, 'compiling', shown) as bar:
         desk = _Desk(plans, on_record, on_finish, bar, keep)
         _run_workers(functools.partial(_train_in_slots, work, desk), work.num_workers, desk)
     return tuple(desk.finished[plan.name] for plan in plans if plan.name in desk.finished)

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import textwrap
 
+import forking
 import pytest
-from launching import ENVIRONMENT, answers, launch
+from launching import ENVIRONMENT, WARNINGS, answers, launch
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -156,14 +157,8 @@ for command in commands:
 def test_commands_of_papers_are_understood(launcher, tmp_path):
     """Their flags are those of the launcher; where data is needed, only the data is missing."""
     commands = commands_of_papers()[launcher]
-    done = subprocess.run(
-        [sys.executable, '-c', _PARSE, f'experiments.{launcher}'],
-        input=json.dumps(commands),
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ['-c', _PARSE, f'experiments.{launcher}']
+    done = forking.run(command, WARNINGS, ENVIRONMENT, ROOT, said=json.dumps(commands))
     assert done.returncode == 0, done.stderr
     of_data = [flags for flags in commands if '--data_dir=DIR' in flags]
     of_data = [flags for flags in of_data if not any('RUN' in flag for flag in flags)]

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from launching import check_sentences, launch
+from launching import check_sentences, launch, loaded
 
-from experiments.benchmarks import many_tasks
 from tag_jax import grouping, models
 from tag_jax.problem import from_nnx
 from tag_jax.training import TrainingConfig
 
+many_tasks = loaded('benchmarks.many_tasks')
 QUICK = ('--steps=10', '--eval_every=5', '--batch_size=16', '--widths=4', '--seeds=2')
 
 

@@ -26,7 +26,7 @@ def test_the_published_networks(tmp_path):
     assert 'SDn, N(0.5), nKE' in done.stdout
     folder = tmp_path / 'runs' / 'network_selection_001'
     files = {'config.json', 'results.json', 'choices.csv', 'choices.png', 'trade_off.png'}
-    assert {path.name for path in folder.iterdir()} == files | {'transfer.png'}
+    assert {path.name for path in folder.iterdir()} == files | {'transfer.png', '.lock'}
     assert done.stdout.split('\n\n')[-2].splitlines() == [
         'Networks of three tasks and more, predicted from pairs: off by 5.2 % in the mean of 55 '
         'predictions',

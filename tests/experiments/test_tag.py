@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import pytest
-from launching import ENVIRONMENT, answers, check_sentences, files, launch
+from launching import ENVIRONMENT, answers, check_sentences, files, launch, launch_afresh
 
 from tag_jax import grouping
 from tag_jax.runs import workdir
@@ -24,7 +24,7 @@ QUICK = ('--steps=20', '--eval_every=10', '--affinity_every=10', '--batch_size=6
 def finished(tmp_path_factory):
     """A folder in which the launcher ran, and what it said."""
     folder = tmp_path_factory.mktemp('here')
-    return folder, launch('tag', *QUICK, cwd=folder)
+    return folder, launch_afresh('tag', *QUICK, cwd=folder)
 
 
 def without_times(path):
@@ -42,7 +42,7 @@ def test_the_main_job(finished):
     assert done.stderr == '', 'no progress bar and no noise where output is not a terminal'
     assert {file.name for file in run.iterdir()} == {
         'config.json', 'metrics.jsonl', 'affinity.npz', 'results.json', 'checkpoints',
-        'affinity.png', 'groups.png', 'curves.png', 'report.html', 'networks',
+        'affinity.png', 'groups.png', 'curves.png', 'report.html', 'networks', '.lock',
     }  # fmt: skip
     results = workdir.read_json(run / 'results.json')
     assert len(results['task_names']) == 8

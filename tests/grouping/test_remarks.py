@@ -6,9 +6,9 @@ import numpy as np
 from small import TASKS, make_problem, make_split
 
 from tag_jax import data, grouping, multi_objective, weighting
-from tag_jax.training import TrainingConfig
+from tag_jax.training import Measurement, TrainingConfig
 
-CONFIG = TrainingConfig(steps=4, eval_every=2, affinity_every=2, batch_size=32)
+CONFIG = TrainingConfig(steps=4, eval_every=2, affinity=Measurement(every=2), batch_size=32)
 
 
 def apart(size, seed):

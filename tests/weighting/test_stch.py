@@ -65,7 +65,8 @@ def test_weights_are_shares_of_the_preferences(losses, mu, preference):
     relative = weights / np.where(np.array([preference, 1]) > 0, [preference, 1], 1)
     above = preference * losses[0] - losses[1]
     if preference and abs(above) > 1e-3 * (1 + preference * losses[0] + losses[1]):
-        assert (relative[0] - relative[1]) * above >= 0
+        # Where mu is large both are nearly alike, and float32 rounds them.
+        assert (relative[0] - relative[1]) * np.sign(above) >= -1e-6
 
 
 def test_the_ends_of_mu():
