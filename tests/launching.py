@@ -22,7 +22,7 @@ WARNINGS = ('-W', 'error', '-W', 'ignore:Error reading persistent compilation ca
 # Every command in turn in one process, which has loaded what they need once.
 _ANSWERS = """
 import contextlib, importlib, io, json, sys
-from absl import flags as absl_flags
+from absl import flags
 from experiments import launch
 
 name, commands = sys.argv[1], json.load(sys.stdin)
