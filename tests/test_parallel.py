@@ -72,7 +72,7 @@ def alone(problem, dataset):
     return train(problem, dataset, CONFIG)
 
 
-@pytest.mark.parametrize('mesh', [(1, 8), (2, 4)])
+@pytest.mark.parametrize('mesh', [pytest.param((1, 8), marks=pytest.mark.sweep), (2, 4)])
 def test_a_mesh_gives_what_one_device_does(problem, dataset, alone, mesh):
     """MGDA-UB's Gram matrix among it, which sums over the examples of all devices."""
     assert_alike(train(problem, dataset, dataclasses.replace(CONFIG, mesh=mesh)), alone)

@@ -62,8 +62,14 @@ EPOCHS_OF_TEN = functools.partial(weighting.dwa, 10)
     ('fixture', 'changes'),
     [
         ('problem', {'slots': 2}),
-        ('problem', {'slots': 1, 'workers': 2, 'weighting': weighting.gradnorm}),
-        ('problem', {'patience': 2, 'weighting': weighting.rlw, 'steps': 65}),
+        pytest.param(
+            *('problem', {'slots': 1, 'workers': 2, 'weighting': weighting.gradnorm}),
+            marks=pytest.mark.sweep,
+        ),
+        pytest.param(
+            *('problem', {'patience': 2, 'weighting': weighting.rlw, 'steps': 65}),
+            marks=pytest.mark.sweep,
+        ),
         (
             'normalised_problem',
             {'optimizer': momentum, 'weighting': functools.partial(weighting.dwa, 10)},

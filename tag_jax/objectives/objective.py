@@ -1,4 +1,4 @@
-"""What every objective has: a loss, a metric, and how its answers are read."""
+"""The parts of every objective: a loss, a metric, and how its answers are read."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType

@@ -3,6 +3,7 @@
 import json
 
 import jax
+import pytest
 from launching import check_sentences, launch
 
 SMALL = ('--steps=20', '--eval_every=10', '--seeds=2')
@@ -30,6 +31,7 @@ def test_two_digits(tmp_path):
     assert (folder / 'accuracies.png').exists()
 
 
+@pytest.mark.sweep  # Two of them: test_two_digits.
 def test_all_tasks_in_a_radar(tmp_path):
     folder = tmp_path / 'run'
     launch(

@@ -113,28 +113,46 @@ def test_cityscapes(tmp_path):
         np.testing.assert_allclose(found[tuple(map(str, path))], array, atol=1e-5)
 
 
-def test_every_launcher_goes_through_its_model(tmp_path):
-    """By shapes, with real files and no training: what is wrong in the end is the budget."""
-    for name in ('mnist', 'celeb_a', 'taskonomy', 'cityscapes'):
-        (tmp_path / name).mkdir()
-    mnist.write(tmp_path / 'mnist')
-    celeb_a.prepare(tmp_path / 'celeb_a', tmp_path)
-    taskonomy.write(tmp_path / 'taskonomy')
-    cityscapes.write(tmp_path / 'cityscapes')
-    for launcher, tasks, flags in (
+WRITE = {
+    'mnist': mnist.write,
+    'taskonomy': taskonomy.write,
+    'cityscapes': cityscapes.write,
+}
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'tasks', 'flags'),
+    [
         ('multi_mnist', 2, ['--data_dir=mnist', '--num_validation=15']),
-        ('celeb_a', 40, ['--data_dir=.', '--attributes=40', '--image_size=32']),
         ('taskonomy', 5, ['--data_dir=taskonomy', '--image_size=16']),
-        (
-            'taskonomy',
-            5,
-            ['--data_dir=taskonomy', '--image_size=16', '--network=xception_plain'],
+        pytest.param(
+            *('celeb_a', 40, ['--data_dir=.', '--attributes=40', '--image_size=32']),
+            marks=pytest.mark.sweep,
         ),
-        ('cityscapes', 3, ['--data_dir=cityscapes', '--image_size=16,32', '--num_validation=1']),
-    ):
-        (answer,) = answers(launcher, [[*flags, '--width=0.05', '--budget=99']], tmp_path)
-        sentence = f'budget must be an integer between 1 and the number of tasks, {tasks}, not 99'
-        assert sentence in answer.stderr
+        pytest.param(
+            *('taskonomy', 5),
+            ['--data_dir=taskonomy', '--image_size=16', '--network=xception_plain'],
+            marks=pytest.mark.sweep,
+        ),
+        pytest.param(
+            *('cityscapes', 3),
+            ['--data_dir=cityscapes', '--image_size=16,32', '--num_validation=1'],
+            marks=pytest.mark.sweep,
+        ),
+    ],
+)
+def test_every_launcher_goes_through_its_model(tmp_path, launcher, tasks, flags):
+    """By shapes, with real files and no training: what is wrong in the end is the budget."""
+    folder = tmp_path / flags[0].partition('=')[2]
+    folder.mkdir(exist_ok=True)
+    if launcher == 'celeb_a':
+        (tmp_path / 'manual').mkdir()
+        celeb_a.prepare(tmp_path / 'manual', tmp_path)
+    else:
+        WRITE[folder.name](folder)
+    (answer,) = answers(launcher, [[*flags, '--width=0.05', '--budget=99']], tmp_path)
+    sentence = f'budget must be an integer between 1 and the number of tasks, {tasks}, not 99'
+    assert sentence in answer.stderr
 
 
 def test_lists_of_buildings_by_the_names_of_the_authors(tmp_path):

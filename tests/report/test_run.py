@@ -76,7 +76,7 @@ def test_the_table(tmp_path):
     assert report.gain_sentence({**RESULTS, 'baselines': {}}) == 'Total test error 6.25 %.'
 
 
-@pytest.mark.parametrize('size', [1, 2, 40])
+@pytest.mark.parametrize('size', [1, 2, pytest.param(40, marks=pytest.mark.sweep)])
 def test_any_number_of_tasks(tmp_path, size):
     names = [f'task_{n}' for n in range(size)]
     errors = dict.fromkeys(names, 0.0)

@@ -360,8 +360,8 @@ def test_forty_tasks_in_planted_blocks_are_proven(blocks, noise):
     assert set(selected.serves) == expected
 
 
-def test_forty_tasks_of_noise_have_a_certified_gap():
-    affinity = np.random.default_rng(0).normal(size=(24, 24))
+def test_many_tasks_of_noise_have_a_certified_gap():
+    affinity = np.random.default_rng(0).normal(size=(21, 21))
     selected = selection.select_groups(affinity, 3)
     assert not selected.optimal
     assert selected.objective < selected.bound < affinity.max(axis=0).sum()
@@ -377,7 +377,7 @@ def test_forty_tasks_of_noise_have_a_certified_gap():
             for task in served
         )
         assert one.objective == pytest.approx(total)
-        assert sorted(itertools.chain(*one.serves)) == list(range(24))
+        assert sorted(itertools.chain(*one.serves)) == list(range(21))
 
 
 def test_what_does_not_fit_into_memory_is_refused_at_once():
