@@ -1,4 +1,7 @@
-"""Flags of the launchers that train, and the way from a dataset to a problem."""
+"""Flags of the launchers that train, and the way from a dataset to a problem.
+
+The file is long because a third of it defines flags.
+"""
 
 import dataclasses
 import functools
@@ -8,9 +11,9 @@ import numpy as np
 from absl import flags, logging
 from flax import nnx
 
-from experiments import compiled, launch, optimizers, weightings
+from experiments import compiled, launch, optimizers, tables, weightings
 from experiments.launch import choose
-from experiments.recipes import DATASETS, DTYPES, NETWORKS, TABLE_FLAGS
+from experiments.recipes import DATASETS, DTYPES, NETWORKS
 from tag_jax import examples, models, parallel
 from tag_jax.data import encoding
 from tag_jax.grouping import cost_of_encoder
@@ -22,6 +25,7 @@ from tag_jax.training import Measurement, TrainingConfig
 flags.adopt_module_key_flags(launch)
 flags.adopt_module_key_flags(compiled)
 flags.adopt_module_key_flags(optimizers)
+flags.adopt_module_key_flags(tables)
 flags.DEFINE_string('dataset', 'multi_digits', f'One of: {", ".join(DATASETS)}.')
 flags.DEFINE_string(
     'data_dir', None, 'Folder of the files of a dataset that does not come with the package.'
@@ -40,57 +44,6 @@ flags.DEFINE_integer(
     1000,
     'Images of a building of taskonomy in validation and in test, at most, as in the code of its '
     'papers; 0 for all.',
-)
-flags.DEFINE_string(
-    'table', None, 'A .csv, .tsv (also compressed), .parquet or .npz file, for --dataset=table.'
-)
-flags.DEFINE_list('targets', None, 'Its target columns, one for each task.')
-flags.DEFINE_list('inputs', None, 'Its input columns; by default all others.')
-flags.DEFINE_list('leave_out', [], 'Its columns that are no inputs.')
-flags.DEFINE_list(
-    'kinds',
-    [],
-    'Where the kind of a column is not to be inferred: age:regression and grade:classification for '
-    'targets, zip:text and joined:number (days, of dates) for inputs.',
-)
-flags.DEFINE_list(
-    'missing',
-    [],
-    'What stands for a missing value, beside blank, NA and the like: ? in all columns, age:-999 in '
-    'one.',
-)
-flags.DEFINE_string(
-    'delimiter', None, 'Between its cells; by default a comma, and in a .tsv file a tab.'
-)
-flags.DEFINE_string('decimal', '.', 'Its decimal point.')
-flags.DEFINE_string('thousands', None, 'What separates thousands in it; by default nothing.')
-flags.DEFINE_string('encoding', 'utf-8', 'Of its text, such as latin-1.')
-flags.DEFINE_string('comment', None, 'What lines of it begin with that do not count.')
-flags.DEFINE_string(
-    'split_column', None, 'Its column that says train, validation or test; at random if left out.'
-)
-flags.DEFINE_string(
-    'groups', None, 'Its column of patients, schools or the like, none of which is in two splits.'
-)
-flags.DEFINE_string(
-    'stratify', None, 'Its target whose classes (or tenths of values) all splits have alike.'
-)
-flags.DEFINE_string(
-    'order', None, 'Its column of numbers or dates: the first rows train, the last ones test.'
-)
-flags.DEFINE_string(
-    'weights', None, 'Its column of numbers by which the losses of training rows are multiplied.'
-)
-flags.DEFINE_list(
-    'class_weights',
-    [],
-    'By which the losses of the rows of a class are multiplied: ill:yes:5, or ill:balanced.',
-)
-flags.DEFINE_list(
-    'metrics',
-    [],
-    'Measures that errors of targets are functions of, such as ill:roc_auc: balanced_accuracy, f1, '
-    'roc_auc or average_precision of classes, mae of numbers.',
 )
 flags.DEFINE_float('budget', 2, 'Number of networks allowed at inference.')
 flags.DEFINE_integer('seed', TrainingConfig.seed, 'Of initial parameters and batches.')
@@ -214,7 +167,7 @@ FLAGS = flags.FLAGS
 
 # What launchers that compare ways to group take of the flags above, and below.
 COMPARISON_FLAGS = (
-    *('dataset', *TABLE_FLAGS, 'seed', 'steps'),
+    *('dataset', *tables.NAMES, 'seed', 'steps'),
     *('batch_size', 'learning_rate', 'eval_every', 'patience', 'widths', 'weighting'),
     *('data_dir', 'image_size', 'num_validation', 'images_per_building'),
     *('network', 'width', 'size', 'dtype', *optimizers.NAMES),

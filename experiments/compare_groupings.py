@@ -118,6 +118,7 @@ def main():
         'weightings': list(weightings),
         **common.comparison_settings(dataset, budgets, config),
     }
+    executor = workers.executor()
     folder = common.run_folder(f'compare_groupings_{dataset.name}')
     folder = workdir.open_run(folder, settings, FLAGS.resume)
     common.tell_columns(dataset, folder)
@@ -126,7 +127,7 @@ def main():
     def on_outcome(outcome):
         workdir.append_record(folder / workdir.METRICS, outcome._asdict())
 
-    with launch.resumable(folder), workers.executor() as executor:
+    with launch.resumable(folder), executor as hands:
         found = comparison.compare_groupings(
             problem,
             dataset,
@@ -134,7 +135,7 @@ def main():
             budgets,
             config,
             scores=FLAGS.scores or folder / 'networks',
-            executor=executor,
+            executor=hands,
             on_outcome=on_outcome,
             **options,
         )

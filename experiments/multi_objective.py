@@ -23,8 +23,7 @@ import functools
 
 from absl import flags
 
-from experiments import common, launch, optimizers, weightings
-from experiments.recipes import TABLE_FLAGS
+from experiments import common, launch, optimizers, tables, weightings
 from tag_jax import data, multi_objective, numbers, report, scalarization, weighting
 from tag_jax.grouping import identity
 from tag_jax.runs import workdir
@@ -62,7 +61,7 @@ for name in (
     *('dataset', 'data_dir', 'image_size', 'num_validation', 'images_per_building'),
     *('seed', 'steps', 'batch_size'),
     *('learning_rate', 'eval_every', 'patience', 'network', 'widths', 'width', 'size', 'dtype'),
-    *('loss_reduction', *TABLE_FLAGS, 'pretrained', 'select_by', 'sampling', *optimizers.NAMES),
+    *('loss_reduction', *tables.NAMES, 'pretrained', 'select_by', 'sampling', *optimizers.NAMES),
     *('mesh', 'if_not_finite', 'compilation_cache'),
 ):
     flags.declare_key_flag(name)

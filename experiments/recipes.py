@@ -13,15 +13,10 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from experiments import tables
 from tag_jax import data, models
 from tag_jax.data.celeb_a import TAG_ATTRIBUTES
 
-# What a table is read by.
-TABLE_FLAGS = (
-    *('table', 'targets', 'inputs', 'kinds', 'split_column', 'leave_out', 'missing', 'delimiter'),
-    *('decimal', 'thousands', 'encoding', 'comment', 'groups', 'stratify', 'order'),
-    *('weights', 'class_weights', 'metrics'),
-)
 # The lists of buildings of Taskonomy for train, validation and test: our names, and those of the
 # authors' code.
 BUILDING_LISTS = (
@@ -162,70 +157,6 @@ def _fixed(**settings):
     return lambda size, batch_size: settings
 
 
-def _table(flags):
-    """The dataset in the file that --table names."""
-    if flags.table is None or not flags.targets:
-        raise ValueError('--dataset=table needs --table, a file, and --targets, its target columns')
-    pairs = [text.partition(':') for text in flags.kinds]
-    missing = {}
-    for text in flags.missing:
-        if not text:
-            raise ValueError(
-                '--missing needs values such as ? or age:-999; blank is missing always'
-            )
-        column, colon, value = text.rpartition(':')
-        missing.setdefault(column, []).append(value if colon else text)
-    return data.table(
-        flags.table,
-        flags.targets,
-        flags.inputs,
-        {column: kind for column, _, kind in pairs},
-        flags.split_column,
-        leave_out=flags.leave_out,
-        delimiter={'\\t': '\t', 'tab': '\t'}.get(flags.delimiter, flags.delimiter),
-        decimal=flags.decimal,
-        thousands=flags.thousands,
-        encoding=flags.encoding,
-        missing=missing,
-        comment=flags.comment,
-        groups=flags.groups,
-        stratify=flags.stratify,
-        order=flags.order,
-        weights=flags.weights,
-        class_weights=_class_weights(flags.class_weights),
-        metrics=_metrics(flags.metrics),
-    )
-
-
-def _metrics(texts):
-    """`{target: measure}` as --metrics asks."""
-    parts = [text.rpartition(':') for text in texts]
-    if wrong := [text for text, (_, colon, _) in zip(texts, parts, strict=True) if not colon]:
-        raise ValueError(f'--metrics needs parts such as ill:roc_auc, not {wrong[0]!r}')
-    return {target: measure for target, _, measure in parts}
-
-
-def _class_weights(texts):
-    """`{target: 'balanced' or {class: weight}}` as --class_weights asks."""
-    found = {}
-    for text in texts:
-        target, _, rest = text.partition(':')
-        name, colon, weight = rest.rpartition(':')
-        if rest == 'balanced':
-            found[target] = 'balanced'
-            continue
-        try:
-            number = float(weight)
-        except ValueError:
-            number = math.nan
-        if not colon or not 0 <= number < math.inf or found.get(target) == 'balanced':
-            raise ValueError(
-                f'--class_weights needs parts such as ill:yes:5 or ill:balanced, not {text!r}'
-            )
-        found.setdefault(target, {})[name] = number
-    return found
-
-
 def _data_dir(flags):
     if flags.data_dir is None:
         raise ValueError(f'--dataset={flags.dataset} needs --data_dir, the folder of its files')
@@ -297,8 +228,8 @@ DATASETS = {
         units=(16, 6),
     ),
     'table': Recipe(
-        _table,
-        TABLE_FLAGS,
+        tables.load,
+        tables.NAMES,
         settings=_fixed(batch_size=64, steps=3000),
         units=(64, 32),
     ),

@@ -64,7 +64,7 @@ def main():
         return
     common.tell_columns(dataset)
     folder = common.run_folder(f'{name}_{FLAGS.dataset}')
-    with processes.together(), launch.resumable(folder), workers.executor() as executor:
+    with workers.executor() as executor, processes.together(), launch.resumable(folder):
         options = {'scores': FLAGS.scores, 'sizes': sizes, 'executor': executor}
         grouping.group_tasks(*asked, folder, FLAGS.resume, **options)
         if parallel.is_first():

@@ -14,7 +14,6 @@ _SUBMODULES = (
     'cells',
     'cluster',
     'comparison',
-    'constant_loss',
     'data',
     'evaluation',
     'examples',

@@ -73,6 +73,21 @@ class RayExecutor(futures.Executor):
         return self._stored[id(value)][1]
 
 
+def check(where: str) -> None:
+    """Raises ValueError unless there is an executor of that name, ImportError without its package.
+
+    Args:
+      where: see `executor`.
+    """
+    name, _, rest = where.partition(':')
+    if where == RAY or (name == RAY and rest.startswith('//')):
+        _imported_ray()
+    elif name != PROCESSES or not rest.isdecimal() or not int(rest):
+        raise ValueError(
+            f'there is no cluster {where!r}: choose ray, ray://host:port or processes:N'
+        )
+
+
 @contextlib.contextmanager
 def executor(where: str, options: Mapping[str, Any] | None = None) -> Iterator[futures.Executor]:
     """An executor by its name; an error or an interrupt ends its jobs.
@@ -86,20 +101,17 @@ def executor(where: str, options: Mapping[str, Any] | None = None) -> Iterator[f
       ValueError: if there is no such executor.
       ImportError: if Ray is not installed.
     """
+    check(where)
     name, _, rest = where.partition(':')
-    if where == RAY or (name == RAY and rest.startswith('//')):
+    if name == RAY:
         ray = _imported_ray()
         ours = not ray.is_initialized()
         if ours:
             ray.init(address=where if rest else None, log_to_driver=False)
         made, end = RayExecutor(**(options or {})), ray.shutdown if ours else lambda: None
-    elif name == PROCESSES and rest.isdecimal() and int(rest):
+    else:
         context = multiprocessing.get_context('spawn')  # JAX has threads, which do not fork.
         made, end = futures.ProcessPoolExecutor(int(rest), context), lambda: None
-    else:
-        raise ValueError(
-            f'there is no cluster {where!r}: choose ray, ray://host:port or processes:N'
-        )
     try:
         yield made
     except BaseException:

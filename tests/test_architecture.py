@@ -25,7 +25,6 @@ FLOORS = {
     'evaluation': 3,
     'weighting': 3,
     'affinity': 3,
-    'constant_loss': 2.5,
     'gradients': 2,
     'examples': 2,
     'problem': 1,

@@ -191,9 +191,9 @@ def test_batching_follows_from_memory(monkeypatch):
     stack = jnp.ones((7, 100))
     chain = lambda x: jnp.exp(jnp.sin(x))
     for limit, parts in ((5600, ()), (5599, (4,)), (2399, (2,)), (100, (1,))):
-        monkeypatch.setattr(gradients, 'MAX_BATCHED_BYTES', limit)
+        monkeypatch.setattr(gradients.batching, 'MAX_BATCHED_BYTES', limit)
         np.testing.assert_allclose(gradients.map_stacked(chain, stack), chain(stack), rtol=1e-6)
-        found = gradients._batching_within_memory(chain, stack)
+        found = gradients.batching._batching_within_memory(chain, stack)
         assert found == (parts[0] if parts else 'vmap')
 
 

@@ -8,7 +8,7 @@ import pytest
 from small import TASKS, make_problem, make_split
 
 from tag_jax import comparison, data, evaluation, gradients, grouping, objectives, report
-from tag_jax.constant_loss import constant_loss
+from tag_jax.evaluation import constant_loss
 from tag_jax.problem import Batch
 from tag_jax.runs import score_table
 from tag_jax.training import NetworkPlan, TrainingConfig, train_networks

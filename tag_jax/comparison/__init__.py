@@ -35,14 +35,13 @@ from tag_jax.comparison.groupings import (
     ALL_IN_ONE,
     RANDOM,
     Comparison,
-    CrossFitted,
     Outcome,
     check,
     compare_groupings,
-    cross_fitted_optimum,
     propose,
     training_seeds,
 )
+from tag_jax.comparison.optimum import CrossFitted, cross_fitted_optimum
 from tag_jax.comparison.predictions import within_task_correlations
 from tag_jax.comparison.statistics import Line, differences, summary
 

@@ -1,7 +1,8 @@
 """The columns of a file: what they hold, and which of their cells are missing.
 
 A column is read when it is used. It holds numbers if every cell that is not missing is a number;
-one cell that is none is an error with its row, never a reason to take the column for text.
+one cell that is none is an error with its row, never a reason to take the column for text. (The
+file is long because text, Parquet, NumPy and memory follow one set of rules.)
 """
 
 import bz2

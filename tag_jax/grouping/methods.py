@@ -1,4 +1,7 @@
-"""Ways to find groups, a function each: what one asks for, and what it proposes."""
+"""Ways to find groups, a function each: what one asks for, and what it proposes.
+
+All of them stand in this one long file, so that each can be read beside the others.
+"""
 
 import itertools
 import math

@@ -9,7 +9,8 @@
     running/        checkpoints of the networks in training, a folder each
 
 Files appear whole or not at all. While a process has a run open, others are kept out of it by the
-lock on a file, `.lock`, which ends with the run, or with its process, however that ends.
+lock on a file, `.lock`, which ends with the run, or with its process, however that ends. (The file
+is long because every kind of file has its writer beside its reader.)
 """
 
 import contextlib

@@ -8,7 +8,7 @@ worth r_i = sum over tasks of max(0, multiplier_t - regret_it), the best purchas
 
 Subgradient steps raise that bound. Networks whose purchase would lift it to the best known cover
 are left out; the rest is branched on, best bound first. Where at most two networks can still be
-bought, all pairs are looked at.
+bought, all pairs are looked at. (The file is long because all of it is this one search.)
 """
 
 import heapq

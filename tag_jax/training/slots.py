@@ -1,7 +1,8 @@
 """S networks side by side in one compiled program: what happens on the device while training.
 
 A slot holds everything of one network, so a network can be placed in any slot at any time. All
-arrays of a `Slot` get a leading axis S once slots are stacked.
+arrays of a `Slot` get a leading axis S once slots are stacked. (The file is long because it is one
+program: the same step runs in a scan over all slots, and alone.)
 """
 
 import functools

@@ -397,7 +397,7 @@ def test_memory_is_bounded(problem, point, batch, monkeypatch):
     loops = lambda: str(jax.make_jaxpr(lambda: measure())()).count('scan[')
     expected = measure()
     assert not loops()
-    monkeypatch.setattr(gradients, 'MAX_BATCHED_BYTES', 1)
+    monkeypatch.setattr(gradients.batching, 'MAX_BATCHED_BYTES', 1)
     assert loops()
     found = measure()
     for kind in affinity.KINDS:

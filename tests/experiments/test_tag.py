@@ -195,3 +195,17 @@ def test_unknown_flags_and_values_are_named(finished):
         done = launch('tag', *flags, cwd=finished[0])
         assert done.returncode != 0
         assert flags[0][2:7] in done.stderr
+
+
+@pytest.mark.sweep  # In one process: tests/grouping/test_remote.py.
+def test_other_processes_train_the_networks_of_a_search(tmp_path):
+    flags = ('--method=subsets:count=5', *QUICK, '--workdir=run', '--cluster=processes:1')
+    done = launch_afresh('tag', *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'Train together:' in done.stdout
+    rows = (tmp_path / 'run' / 'networks' / 'networks.jsonl').read_text().splitlines()
+    assert len(rows) >= 5
+    answer = launch('tag', *QUICK, '--workdir=other', '--cluster=nowhere', cwd=tmp_path)
+    assert answer.returncode == 2
+    assert "there is no cluster 'nowhere': choose ray" in answer.stderr
+    assert not (tmp_path / 'other').exists()

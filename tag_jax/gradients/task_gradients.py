@@ -7,20 +7,17 @@ of tasks, T for the gradients of all tasks.
 
 import dataclasses
 import functools
-import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import jaxprs_in_params
 from jax.sharding import AxisType
 from numpy.typing import ArrayLike
 
+from tag_jax.gradients.batching import map_stacked
+from tag_jax.gradients.stacks import mean_over_labels, products, scaled, weighted_sum
 from tag_jax.problem import Batch, MultiTaskProblem, task_key, with_trailing_axes
-
-# What passes that are batched over tasks may hold at a time, unless the caller says how to batch.
-MAX_BATCHED_BYTES = 2**31
 
 
 @functools.partial(
@@ -40,7 +37,8 @@ class TaskGradients:
       heads: `{task: gradient}` of each loss with respect to its own head, unweighted.
       pullback: vjp of the encoder, representation cotangent -> (shared gradient,).
       task_names: T names, static.
-      intact: bool `[1, 1]`. What arithmetic alters the gradients makes a number of it.
+      intact: bool `[1, 1]`, a seal. A transform that computes with all arrays, such as a clip in
+        front of a weighting, turns it into a number, and the weighting then refuses the gradients.
     """
 
     losses: jax.Array
@@ -83,7 +81,7 @@ class TaskGradients:
         factors = scale_heads if isinstance(scale_heads, jax.Array) else weights
         if factors is scale_heads or scale_heads:
             for weight, task in zip(factors, self.task_names, strict=True):
-                heads[task] = jax.tree.map(lambda g, w=weight: _scaled(w, g), heads[task])
+                heads[task] = jax.tree.map(lambda g, w=weight: scaled(w, g), heads[task])
         return {'shared': combined, 'heads': heads}
 
     def shared(self, batching: str | int | None = None) -> Any:
@@ -238,219 +236,6 @@ def task_losses(
     return jnp.stack([loss for loss, _, _ in results]), jnp.stack([on for _, on, _ in results])
 
 
-def mean_over_labels(
-    losses: jax.Array, mask: jax.Array, weights: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array]:
-    """The mean of losses where there is a label, 0 if there is none, and the number of labels.
-
-    Args:
-      losses: `[B, ...]`, one for each example, pixel or token.
-      mask: bool, `[B, ...]`, of as many axes or fewer.
-      weights: `[B, ...]`, of as many axes or fewer, by which losses are multiplied; None for 1.
-    """
-    losses = weighed(losses, weights)
-    mask = jnp.broadcast_to(with_trailing_axes(mask, losses.ndim), losses.shape)
-    labels = jnp.sum(mask)
-    return jnp.sum(jnp.where(mask, losses, 0)) / jnp.maximum(labels, 1), labels
-
-
-def weighed(losses: jax.Array, weights: jax.Array | None) -> jax.Array:
-    """Losses in float32 or better, multiplied by weights, if there are any.
-
-    Args:
-      losses: `[B, ...]`.
-      weights: `[B, ...]`, of as many axes or fewer; None for 1.
-
-    Returns:
-      `[B, ...]`, as `losses`.
-    """
-    losses = losses.astype(_at_least_float32(losses))
-    if weights is None:
-        return losses
-    return losses * with_trailing_axes(weights, losses.ndim).astype(losses.dtype)
-
-
-def products(left: Any, right: Any) -> jax.Array:
-    """Inner products between two stacks of gradients, accumulated in float32 or better.
-
-    Args:
-      left, right: pytrees of arrays `[T, ...]` and `[S, ...]`, of one structure.
-
-    Returns:
-      `[T, S]`; the Gram matrix, where both are the same.
-    """
-
-    def leaf_product(a, b):
-        dtype = _at_least_float32(a)
-        a, b = (jnp.reshape(g, (g.shape[0], -1)) for g in (a, b))
-        return jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST, preferred_element_type=dtype)
-
-    return sum(jax.tree.leaves(jax.tree.map(leaf_product, left, right)))
-
-
-def weighted_sum(weights: jax.Array, stack: Any) -> Any:
-    """The sum over tasks of weight x gradient, accumulated in float32 or better.
-
-    Args:
-      weights: `[T]`.
-      stack: pytree of arrays `[T, ...]`.
-
-    Returns:
-      A pytree of arrays `[...]`, of the same dtypes.
-    """
-
-    # Written as a sum and not as a matrix product, so that XLA fuses it with what made the
-    # gradients and never lays out the stack.
-    def sum_of(gradients):
-        dtype = _at_least_float32(gradients)
-        terms = [w.astype(dtype) * g.astype(dtype) for w, g in zip(weights, gradients, strict=True)]
-        return functools.reduce(jnp.add, terms).astype(gradients.dtype)
-
-    return jax.tree.map(sum_of, stack)
-
-
-def cosines(left: Any, right: Any) -> jax.Array:
-    """Cosines between two stacks of gradients, whatever their scales.
-
-    Args:
-      left, right: pytrees of arrays `[T, ...]` and `[S, ...]`, of one structure.
-
-    Returns:
-      `[T, S]`; NaN beside a gradient that is zero.
-    """
-
-    def units(stack):
-        stack = jax.tree.map(lambda g: g.astype(_at_least_float32(g)), stack)
-        over = lambda reduce, g: reduce(g, axis=tuple(range(1, g.ndim)))
-        scaled = lambda scale: jax.tree.map(
-            lambda g: g / with_trailing_axes(jnp.where(scale > 0, scale, jnp.nan), g.ndim), stack
-        )
-        largest = [over(jnp.max, jnp.abs(g)) for g in jax.tree.leaves(stack)]
-        stack = scaled(functools.reduce(jnp.maximum, largest))
-        squares = [over(jnp.sum, jnp.square(g)) for g in jax.tree.leaves(stack)]
-        return scaled(jnp.sqrt(sum(squares)))
-
-    return products(units(left), units(right))
-
-
-def map_stacked(function: Callable, stacked: Any, batching: str | int | None = None) -> Any:
-    """Applies a function along the leading axis of stacked arguments.
-
-    Args:
-      function: pytree -> pytree.
-      stacked: pytree of arrays `[T, ...]`, for T tasks or networks.
-      batching: 'vmap', all of them in one batched program; 'unroll', one after another in
-        straight-line code, whose compile time grows with T; or an integer n, n at a time in a
-        batched program within a loop, which bounds memory. None for the faster one
-        (`faster_batching`), with as many at a time as hold MAX_BATCHED_BYTES by `held_bytes`.
-
-    Returns:
-      The results, stacked: pytree of arrays `[T, ...]`.
-
-    Raises:
-      ValueError: if `batching` is none of these.
-    """
-    if batching is None:
-        batching = _batching_within_memory(function, stacked)
-    if batching == 'vmap':
-        return jax.vmap(function)(stacked)
-    if batching == 'unroll':
-        size = jax.tree.leaves(stacked)[0].shape[0]
-        results = [function(jax.tree.map(lambda x, n=n: x[n], stacked)) for n in range(size)]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
-    if isinstance(batching, numbers.Integral) and batching > 0 and not isinstance(batching, bool):
-        return jax.lax.map(function, stacked, batch_size=int(batching))
-    raise ValueError(f"batching must be 'vmap', 'unroll' or a positive integer, not {batching!r}")
-
-
-def _batching_within_memory(function, stacked):
-    size = jax.tree.leaves(stacked)[0].shape[0]
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), stacked)
-    batching = faster_batching(function, one)
-    if batching == 'vmap':
-        at_once = max(1, MAX_BATCHED_BYTES // max(1, held_bytes(function, one)))
-        if at_once < size:
-            return -(-size // -(-size // at_once))  # Parts of one size, as far as that goes.
-    return batching
-
-
-def preferred_batching(
-    problem: MultiTaskProblem,
-    params: Mapping[str, Any],
-    model_state: Mapping[str, Any],
-    inputs: Any,
-) -> str:
-    """The faster way to batch passes of a problem's encoder: 'unroll' or 'vmap'.
-
-    Args:
-      problem: a `MultiTaskProblem`.
-      params, model_state, inputs: arrays or shapes; only shapes matter.
-    """
-    return faster_batching(
-        lambda params, state, x, key: problem.represent(params, state, x, True, key),
-        params,
-        model_state,
-        inputs,
-        jax.eval_shape(lambda: jax.random.key(0)),
-    )
-
-
-def faster_batching(function: Callable, *arguments: Any) -> str:
-    """The faster way to batch calls of a function: 'unroll' or 'vmap'.
-
-    XLA's convolutions on CPU are slow when they are grouped (vmap over kernels) or stand inside a
-    loop, so what contains convolutions is unrolled there. Everything else is vmapped.
-
-    Args:
-      function: a traceable function.
-      *arguments: its arguments, as arrays or shapes; only shapes matter.
-    """
-    if jax.default_backend() != 'cpu':
-        return 'vmap'
-    traced = jax.make_jaxpr(function)(*arguments)
-    return 'unroll' if _contains_convolution(traced.jaxpr) else 'vmap'
-
-
-def held_bytes(function: Callable, *arguments: Any) -> int:
-    """An estimate of the memory that a function holds at most while it runs, without its arguments.
-
-    Args:
-      function: a traceable function.
-      *arguments: its arguments, as arrays or shapes; only shapes matter.
-
-    Returns:
-      Bytes: the largest sum over values that are made and still needed, none of them fused away.
-    """
-    return _held_bytes(jax.make_jaxpr(function)(*arguments).jaxpr)
-
-
-def _held_bytes(jaxpr):
-    last_use = {}
-    for index, equation in enumerate(jaxpr.eqns):
-        last_use |= {id(value): index for value in (*equation.invars, *equation.outvars)}
-    last_use |= {id(value): len(jaxpr.eqns) for value in jaxpr.outvars}
-    live, most = {}, 0
-    for index, equation in enumerate(jaxpr.eqns):
-        inside = max(map(_held_bytes, jaxprs_in_params(equation.params)), default=0)
-        held = sum(live.values())
-        live |= {id(value): _num_bytes(value.aval) for value in equation.outvars}
-        most = max(most, held + inside, sum(live.values()))
-        live = {value: size for value, size in live.items() if last_use[value] > index}
-    return most
-
-
-def _num_bytes(shape):
-    return shape.size * getattr(shape.dtype, 'itemsize', 0)
-
-
-def _contains_convolution(jaxpr):
-    return any(
-        equation.primitive.name == 'conv_general_dilated'
-        or any(map(_contains_convolution, jaxprs_in_params(equation.params)))
-        for equation in jaxpr.eqns
-    )
-
-
 def _check_batch(batch):
     """Raises ValueError at a mask of nothing, and at a mesh on which JAX would refuse our sums."""
     for task in batch.mask or {}:
@@ -497,13 +282,3 @@ def _task_loss(problem, task, head, model_state, representation, batch, key, tra
 
 def _encoder_key(key):
     return task_key(key, 'shared')
-
-
-def _scaled(weight, gradient):
-    """Weight x gradient, multiplied in float32 or better, in the gradient's own dtype."""
-    dtype = _at_least_float32(gradient)
-    return (weight.astype(dtype) * gradient.astype(dtype)).astype(gradient.dtype)
-
-
-def _at_least_float32(array):
-    return jnp.promote_types(array.dtype, jnp.float32)

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
-from tag_jax import gradients
+from tag_jax import examples, gradients
+from tag_jax.data import Source, Split
+from tag_jax.evaluation.criteria import RELATIVE_LOSS
 from tag_jax.objectives import Objective
-from tag_jax.problem import with_trailing_axes
+from tag_jax.problem import MultiTaskProblem, with_trailing_axes
 
 _MOST_WIDTH = 4  # Outputs up to which a search without gradients follows: losses may have kinks.
 
@@ -56,3 +58,32 @@ def constant_loss(
             "it: take select_by='loss'"
         )
     return best
+
+
+def constant_losses(problem: MultiTaskProblem, split: Split | Source) -> dict[str, float]:
+    """The losses of the best constant answers, `{task: loss}`.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      split: with its labels in memory.
+
+    Raises:
+      ValueError: if it is a `Source`, or an answer is right for all labels of a task.
+    """
+    if not examples.in_memory(split):
+        raise ValueError(
+            f"select_by='{RELATIVE_LOSS}' needs labels in memory, and this split is a data.Source: "
+            "take select_by='loss'"
+        )
+    batch = examples.as_batch(problem, split)
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), batch.inputs)
+    outputs = jax.eval_shape(problem.predict, *problem.shapes, one)
+    found = {}
+    for task, objective in problem.tasks.items():
+        target, mask = batch.labels(task)
+        try:
+            shape, weights = outputs[task].shape[1:], batch.weights(task)
+            found[task] = constant_loss(objective, shape, target, mask, weights)
+        except ValueError as error:
+            raise ValueError(f'of the task {task!r}, {error}') from error
+    return found

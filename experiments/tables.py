@@ -1,0 +1,130 @@
+"""The flags of --dataset=table, and the dataset that they ask for."""
+
+import math
+
+from absl import flags as absl_flags
+
+from tag_jax import data
+
+# The flags by which a table is read.
+NAMES = (
+    *('table', 'targets', 'inputs', 'kinds', 'split_column', 'leave_out', 'missing', 'delimiter'),
+    *('decimal', 'thousands', 'encoding', 'comment', 'groups', 'stratify', 'order'),
+    *('weights', 'class_weights', 'metrics'),
+)
+
+absl_flags.DEFINE_string(
+    'table', None, 'A .csv, .tsv (also compressed), .parquet or .npz file, for --dataset=table.'
+)
+absl_flags.DEFINE_list('targets', None, 'Its target columns, one for each task.')
+absl_flags.DEFINE_list('inputs', None, 'Its input columns; by default all others.')
+absl_flags.DEFINE_list('leave_out', [], 'Its columns that are no inputs.')
+absl_flags.DEFINE_list(
+    'kinds',
+    [],
+    'Where the kind of a column is not to be inferred: age:regression and grade:classification for '
+    'targets, zip:text and joined:number (days, of dates) for inputs.',
+)
+absl_flags.DEFINE_list(
+    'missing',
+    [],
+    'What stands for a missing value, beside blank, NA and the like: ? in all columns, age:-999 in '
+    'one.',
+)
+absl_flags.DEFINE_string(
+    'delimiter', None, 'Between its cells; by default a comma, and in a .tsv file a tab.'
+)
+absl_flags.DEFINE_string('decimal', '.', 'Its decimal point.')
+absl_flags.DEFINE_string('thousands', None, 'What separates thousands in it; by default nothing.')
+absl_flags.DEFINE_string('encoding', 'utf-8', 'Of its text, such as latin-1.')
+absl_flags.DEFINE_string('comment', None, 'What lines of it begin with that do not count.')
+absl_flags.DEFINE_string(
+    'split_column', None, 'Its column that says train, validation or test; at random if left out.'
+)
+absl_flags.DEFINE_string(
+    'groups', None, 'Its column of patients, schools or the like, none of which is in two splits.'
+)
+absl_flags.DEFINE_string(
+    'stratify', None, 'Its target whose classes (or tenths of values) all splits have alike.'
+)
+absl_flags.DEFINE_string(
+    'order', None, 'Its column of numbers or dates: the first rows train, the last ones test.'
+)
+absl_flags.DEFINE_string(
+    'weights', None, 'Its column of numbers by which the losses of training rows are multiplied.'
+)
+absl_flags.DEFINE_list(
+    'class_weights',
+    [],
+    'By which the losses of the rows of a class are multiplied: ill:yes:5, or ill:balanced.',
+)
+absl_flags.DEFINE_list(
+    'metrics',
+    [],
+    'Measures that errors of targets are functions of, such as ill:roc_auc: balanced_accuracy, f1, '
+    'roc_auc or average_precision of classes, mae of numbers.',
+)
+
+
+def load(flags):
+    """The dataset in the file that --table names."""
+    if flags.table is None or not flags.targets:
+        raise ValueError('--dataset=table needs --table, a file, and --targets, its target columns')
+    pairs = [text.partition(':') for text in flags.kinds]
+    missing = {}
+    for text in flags.missing:
+        if not text:
+            raise ValueError(
+                '--missing needs values such as ? or age:-999; blank is missing always'
+            )
+        column, colon, value = text.rpartition(':')
+        missing.setdefault(column, []).append(value if colon else text)
+    return data.table(
+        flags.table,
+        flags.targets,
+        flags.inputs,
+        {column: kind for column, _, kind in pairs},
+        flags.split_column,
+        leave_out=flags.leave_out,
+        delimiter={'\\t': '\t', 'tab': '\t'}.get(flags.delimiter, flags.delimiter),
+        decimal=flags.decimal,
+        thousands=flags.thousands,
+        encoding=flags.encoding,
+        missing=missing,
+        comment=flags.comment,
+        groups=flags.groups,
+        stratify=flags.stratify,
+        order=flags.order,
+        weights=flags.weights,
+        class_weights=_class_weights(flags.class_weights),
+        metrics=_metrics(flags.metrics),
+    )
+
+
+def _metrics(texts):
+    """`{target: measure}` as --metrics asks."""
+    parts = [text.rpartition(':') for text in texts]
+    if wrong := [text for text, (_, colon, _) in zip(texts, parts, strict=True) if not colon]:
+        raise ValueError(f'--metrics needs parts such as ill:roc_auc, not {wrong[0]!r}')
+    return {target: measure for target, _, measure in parts}
+
+
+def _class_weights(texts):
+    """`{target: 'balanced' or {class: weight}}` as --class_weights asks."""
+    found = {}
+    for text in texts:
+        target, _, rest = text.partition(':')
+        name, colon, weight = rest.rpartition(':')
+        if rest == 'balanced':
+            found[target] = 'balanced'
+            continue
+        try:
+            number = float(weight)
+        except ValueError:
+            number = math.nan
+        if not colon or not 0 <= number < math.inf or found.get(target) == 'balanced':
+            raise ValueError(
+                f'--class_weights needs parts such as ill:yes:5 or ill:balanced, not {text!r}'
+            )
+        found.setdefault(target, {})[name] = number
+    return found

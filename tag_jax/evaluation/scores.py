@@ -1,0 +1,168 @@
+"""Metrics and losses of networks on a split, as sums over its batches."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tag_jax import examples, gradients, parallel
+from tag_jax.data import Source, Split
+from tag_jax.evaluation.criteria import RELATIVE_LOSS
+from tag_jax.evaluation.prepared import PreparedSplit, prepare
+from tag_jax.problem import MultiTaskProblem, split_frozen, with_frozen, with_trailing_axes
+
+
+def evaluate(
+    problem: MultiTaskProblem,
+    params: Mapping[str, Any],
+    model_state: Mapping[str, Any],
+    split: Split | Source | PreparedSplit,
+    batch_size: int,
+) -> dict[str, dict[str, float]]:
+    """The metrics of every task on a split.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      params, model_state: of one network.
+      split: a `tag_jax.data.Split`, anything with the same fields, a `tag_jax.data.Source`, or a
+        `PreparedSplit`.
+      batch_size: examples a pass.
+
+    Returns:
+      `{task: {'error': percent, 'loss': mean loss, ...}}`; metrics of the problem name the rest.
+    """
+    prepared = split if isinstance(split, PreparedSplit) else prepare(problem, split)
+    model_state, frozen = split_frozen(model_state)
+    network, frozen = parallel.place(prepared.examples.mesh, ((params, model_state), frozen))
+    networks = jax.tree.map(lambda x: x[None], network)
+    return scores(problem, networks, prepared, batch_size, 'unroll', frozen)[0]
+
+
+def scores(
+    problem: MultiTaskProblem,
+    networks: tuple[Any, Any],
+    prepared: PreparedSplit,
+    batch_size: int,
+    batching: str | int | None,
+    frozen: Any = None,
+) -> list[dict[str, dict[str, float]]]:
+    """The metrics of S networks on a split.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      networks: (params, model_state), `[S, ...]`, without frozen parameters.
+      prepared: a `PreparedSplit`.
+      batch_size: examples a pass.
+      batching: of the networks, see `gradients.map_stacked`.
+      frozen: the frozen parameters of all networks, on the device; None if there are none.
+
+    Returns:
+      A list of `{task: {'error': percent, ...}}`.
+    """
+    sums = _sums_of_batches(problem, networks, prepared, batch_size, batching, frozen)
+    totals = jax.tree.map(
+        lambda *parts: np.sum([np.asarray(part, np.float64) for part in parts], axis=0), *sums
+    )
+    return [
+        {
+            task: finished(problem, task, jax.tree.map(lambda x, n=n: x[n], totals[task]), prepared)
+            for task in problem.task_names
+        }
+        for n in range(len(jax.tree.leaves(networks)[0]))
+    ]
+
+
+def sums_of_batches(
+    problem: MultiTaskProblem, network: tuple[Any, Any], prepared: PreparedSplit, batch_size: int
+) -> list[dict[str, Any]]:
+    """The sums behind the metrics of a network, for each batch of a split.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      network: (params, model_state).
+      prepared: a `PreparedSplit`.
+      batch_size: neighbouring examples of a batch; over a mesh, up to a multiple of its devices.
+
+    Returns:
+      A list of `{task: sums}`; `finished` makes metrics of their total.
+    """
+    params, model_state = network
+    model_state, frozen = split_frozen(model_state)
+    one, frozen = parallel.place(prepared.examples.mesh, ((params, model_state), frozen))
+    networks = jax.tree.map(lambda x: x[None], one)
+    sums = _sums_of_batches(problem, networks, prepared, batch_size, 'unroll', frozen)
+    return [jax.tree.map(lambda x: x[0], found) for found in sums]
+
+
+def finished(
+    problem: MultiTaskProblem, task: str, totals: Any, prepared: PreparedSplit
+) -> dict[str, float]:
+    """The metrics of a task, with its mean loss, also in percent of that of a constant answer.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      task: its name.
+      totals: the total of its sums, see `sums_of_batches`.
+      prepared: the split.
+    """
+    metric, sums, (losses, labels) = problem.tasks[task].metric, *totals
+    reference = prepared.references.get(task)
+    constant = prepared.constant_losses.get(task)
+    found = metric.finish(sums) if reference is None else metric.finish(sums, reference)
+    loss = float(np.sum(losses) / max(labels, 1))
+    relative = {} if constant is None else {RELATIVE_LOSS: 100 * loss / constant}
+    return {**found, 'loss': loss, **relative}
+
+
+def _sums_of_batches(problem, networks, prepared, batch_size, batching, frozen):
+    """`{task: sums [S, ...]}` for each batch of a split."""
+    size, mesh = prepared.examples.size, prepared.examples.mesh
+    devices = parallel.size(mesh, parallel.BATCH)
+    batch_size = -(-min(batch_size, size) // devices) * devices  # What is beyond does not count.
+    rows = [np.arange(start, start + batch_size) for start in range(0, size, batch_size)]
+    windows = examples.windows(prepared.examples, [np.minimum(r, size - 1) for r in rows])
+    return [
+        _metric_sums(problem, networks, frozen, batch, places, wanted < size, batching, mesh)
+        for wanted, (batch, places) in zip(rows, windows, strict=True)
+    ]
+
+
+@functools.partial(jax.jit, static_argnames=('problem', 'batching', 'mesh'))
+def _metric_sums(problem, networks, frozen, split, rows, counts, batching, mesh):
+    """`{task: sums [S, ...]}` over the rows of a split that count."""
+    batch = parallel.constrain(mesh, jax.tree.map(lambda x: x[rows], split), parallel.BATCH)
+
+    def sums_of(network):
+        params, model_state = network
+        return batch_sums(problem, (params, with_frozen(model_state, frozen)), batch, counts)
+
+    sums = gradients.map_stacked(sums_of, networks, batching)
+    return parallel.constrain(mesh, sums)
+
+
+def batch_sums(problem, network, batch, counts):
+    """`{task: sums}` of one network over the examples of a batch that count."""
+    outputs = problem.predict(*network, batch.inputs)
+    results = {}
+    for task in problem.task_names:
+        target, mask = batch.labels(task)
+        mask &= with_trailing_axes(counts, mask.ndim)
+        losses = gradients.weighed(
+            problem.tasks[task].loss(outputs[task], target), batch.weights(task)
+        )
+        sums = problem.tasks[task].metric.sums(outputs[task], target, mask)
+        results[task] = sums, _loss_sums(losses, mask)
+    return results
+
+
+def _loss_sums(losses, mask):
+    """Sums of losses where there is a label, and the number of labels.
+
+    Rows of images stay apart: float32 loses digits in a sum over all of their pixels.
+    """
+    mask = jnp.broadcast_to(with_trailing_axes(mask, losses.ndim), losses.shape)
+    axes = (0, *range(2, losses.ndim))
+    return jnp.sum(jnp.where(mask, losses, 0), axis=axes), jnp.sum(mask)
