@@ -71,6 +71,7 @@ FLAGS = flags.FLAGS
 
 
 def main():
+    workers.check()
     names = FLAGS.methods
     if names == ['all']:
         names = [name for name in NAMES if FLAGS.smaller or name not in (SMALL, EQUAL)]
@@ -118,7 +119,6 @@ def main():
         'weightings': list(weightings),
         **common.comparison_settings(dataset, budgets, config),
     }
-    executor = workers.executor()
     folder = common.run_folder(f'compare_groupings_{dataset.name}')
     folder = workdir.open_run(folder, settings, FLAGS.resume)
     common.tell_columns(dataset, folder)
@@ -127,7 +127,7 @@ def main():
     def on_outcome(outcome):
         workdir.append_record(folder / workdir.METRICS, outcome._asdict())
 
-    with launch.resumable(folder), executor as hands:
+    with launch.resumable(folder), workers.executor() as executor:
         found = comparison.compare_groupings(
             problem,
             dataset,
@@ -135,7 +135,7 @@ def main():
             budgets,
             config,
             scores=FLAGS.scores or folder / 'networks',
-            executor=hands,
+            executor=executor,
             on_outcome=on_outcome,
             **options,
         )

@@ -35,8 +35,9 @@ flags.DEFINE_string(
 )
 flags.DEFINE_float(
     'weight_decay',
-    0.0,
-    f'Of the optimizer: decoupled from the gradient for {", ".join(_DECOUPLED)}, else added to it.',
+    None,
+    f'Of the optimizer: decoupled from the gradient for {", ".join(_DECOUPLED)}, which have one '
+    'of their own if it is left out; else added to the gradient.',
 )
 flags.DEFINE_float(
     'clip', None, 'Longest update of the gradient of all parameters; by default it is not clipped.'
@@ -55,7 +56,7 @@ FLAGS = flags.FLAGS
 def scheduled(
     learning_rate: float,
     name: str = 'adam',
-    weight_decay: float = 0.0,
+    weight_decay: float | None = None,
     clip: float | None = None,
     schedule: str = 'constant',
     warmup: int = 0,
@@ -66,14 +67,14 @@ def scheduled(
     Args:
       learning_rate: the highest one, which may be traced.
       name: of OPTIMIZERS.
-      weight_decay: as the flag says.
+      weight_decay: as the flag says; None for that of the optimizer.
       clip: the longest gradient over all parameters, None for any.
       schedule: of SCHEDULES.
       warmup: steps in which the rate rises from 0.
       steps: of training.
     """
     make = OPTIMIZERS[name]
-    if weight_decay and name in _DECOUPLED:
+    if weight_decay is not None and name in _DECOUPLED:
         make = functools.partial(make, weight_decay=weight_decay)
     parts = [] if clip is None else [optax.clip_by_global_norm(clip)]
     if weight_decay and name not in _DECOUPLED:
@@ -91,15 +92,20 @@ def _shares(schedule, warmup, steps):
         'constant': lambda: optax.constant_schedule(1.0),
         'cosine': lambda: optax.cosine_decay_schedule(1.0, rest),
         'linear': lambda: optax.linear_schedule(1.0, 0.0, rest),
-        'step': lambda: optax.piecewise_constant_schedule(
-            1.0, {max(0, round(share * steps) - warmup): _DROP for share in _DROPS}
-        ),
+        'step': lambda: optax.piecewise_constant_schedule(*_drops(warmup, steps)),
     }[schedule]()
     if not warmup:
         return after
     # The first step counts: a rate of 0 would be a step that does nothing.
     rising = optax.linear_schedule(1 / warmup, 1.0, max(1, warmup - 1))
     return optax.join_schedules([rising, after], [warmup])
+
+
+def _drops(warmup, steps):
+    """(the share at the end of the warmup, {step after it: factor}) of the schedule in steps."""
+    after = [round(share * steps) - warmup for share in _DROPS]
+    passed = sum(step <= 0 for step in after)
+    return _DROP**passed, {step: _DROP for step in after if step > 0}
 
 
 def chosen(steps: int) -> Callable | None:

@@ -47,6 +47,7 @@ FLAGS = flags.FLAGS
 def main():
     name = FLAGS.method.partition(':')[0]
     methods.make(FLAGS.method)
+    workers.check()
     if FLAGS.affinity is not None and FLAGS.method != 'tag':
         raise ValueError('--affinity is for --method=tag')
     if FLAGS.smaller is not None and name not in methods.WITH_SMALLER:

@@ -90,7 +90,7 @@ def check(where: str) -> None:
 
 @contextlib.contextmanager
 def executor(where: str, options: Mapping[str, Any] | None = None) -> Iterator[futures.Executor]:
-    """An executor by its name; an error or an interrupt ends its jobs.
+    """An executor by its name; an error or an interrupt cancels the jobs that have not begun.
 
     Args:
       where: 'ray' for a cluster that Ray finds or starts here; 'ray://host:port' for one that runs;

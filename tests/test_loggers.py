@@ -25,7 +25,7 @@ def recipe(title):
 @pytest.fixture
 def names(problem, dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return {'grouping': grouping, 'problem': problem, 'dataset': dataset, 'config': CONFIG}
+    return {'grouping': grouping, 'model': problem, 'dataset': dataset, 'config': CONFIG}
 
 
 def test_logging(names, caplog):
@@ -81,7 +81,7 @@ def test_weights_and_biases(names, tmp_path):
         from tag_jax import grouping
         from tag_jax.data import Dataset
         from tag_jax.training import TrainingConfig
-        problem = make_problem()
+        model = make_problem()
         dataset = Dataset('points', TASKS, make_split(256), make_split(100, 1), make_split(100, 2))
         config = TrainingConfig(steps=20, batch_size=64, eval_every=10)
     """

@@ -117,7 +117,7 @@ def test_the_example_of_grouping_runs(problem, dataset, tmp_path, monkeypatch):
 
 def test_the_example_of_an_executor_runs(problem, dataset):
     config = TrainingConfig(steps=20, batch_size=64, eval_every=10)
-    names = {'grouping': grouping, 'problem': problem, 'dataset': dataset, 'config': config}
+    names = {'grouping': grouping, 'model': problem, 'dataset': dataset, 'config': config}
     names = run_snippets(ROOT / 'docs' / 'larger.md', {**names, '__name__': '__main__'})
     assert names['result'].method == 'hoa'
 

@@ -72,7 +72,7 @@ def test_the_best_constant_answer_of_each_objective():
 
 
 def test_labels_that_a_constant_gets_right_are_refused():
-    with pytest.raises(ValueError, match=r"no loss can be relative to it: take select_by='loss'"):
+    with pytest.raises(ValueError, match=r"no loss can be relative to that: take select_by='loss'"):
         constant_loss(objectives.regression(), (1,), np.zeros(5, np.float32), np.ones(5, bool))
     source = data.Source(10, lambda n: None)
     with pytest.raises(ValueError, match='needs labels in memory, and this split is a data.Source'):
@@ -152,3 +152,18 @@ def test_a_comparison_and_its_brief_networks_go_by_losses(problem, dataset, tmp_
     text = report.write_comparison(tmp_path, found, ALL, {'dataset': 'points'})
     assert 'total test loss' in text
     assert 'total test loss' in (tmp_path / 'report.html').read_text()
+
+
+def test_runs_by_different_measures_are_compared_by_their_errors(problem, dataset, tmp_path):
+    runs = []
+    for by in ('error', 'relative_loss'):
+        config = dataclasses.replace(CONFIG, select_by=by)
+        method = grouping.all_in_one()
+        grouping.group_tasks(problem, dataset, 1, method, config, tmp_path / by)
+        runs.append(report.read(tmp_path / by))
+    text = report.runs_text(runs)
+    assert 'different measures: test errors are shown' in text
+    for run in runs:
+        assert f'{run.results["total_test_error"]:.2f}' in text
+    assert f'{runs[1].results["total_test_score"]:.2f}' not in text
+    assert 'test errors are shown' in report.runs_page(runs)

@@ -30,7 +30,7 @@ from tag_jax.grouping.method import (
 )
 from tag_jax.grouping.remote import Workers
 from tag_jax.grouping.task_sets import all_sets, draws, random_groups
-from tag_jax.grouping.trainer import Trainer, open_table
+from tag_jax.grouping.trainer import Trainer, check_named, open_table
 from tag_jax.problem import MultiTaskProblem
 from tag_jax.runs import score_table
 from tag_jax.training import TrainingConfig
@@ -307,14 +307,14 @@ def check(
     training.check_seeds(config, seeds)
     for method in methods:
         check_method(method)
-    names = [*(method.displayed for method in methods), *weightings]
+    names = [*(method.displayed for method in methods), *weightings, *([RANDOM] * bool(weightings))]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(
             f'two methods of a comparison are called {twice[0]!r}: leave one out, or tell them '
             'apart by their options'
         )
     for weighting in weightings.values():
-        dataclasses.replace(config, weighting=weighting)  # Which checks it.
+        check_named(dataclasses.replace(config, weighting=weighting))
     for budget in budgets:
         run = runs.check(problem, dataset, budget, config, methods, sizes, strict=False)
     return run

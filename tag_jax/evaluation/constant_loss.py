@@ -1,5 +1,7 @@
 """The lowest loss that a constant answer reaches: what a loss is relative to."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from tag_jax.evaluation.criteria import RELATIVE_LOSS
 from tag_jax.objectives import Objective
 from tag_jax.problem import MultiTaskProblem, with_trailing_axes
 
+_NOT_RELATIVE = "{}, and no loss can be relative to that: take select_by='loss'"
 _MOST_WIDTH = 4  # Outputs up to which a search without gradients follows: losses may have kinks.
 
 
@@ -35,17 +38,16 @@ def constant_loss(
     Raises:
       ValueError: if it is not positive and finite, so that no loss is relative to it.
     """
-    target, mask = jnp.asarray(target), jnp.asarray(mask, bool)
-    target = jnp.where(with_trailing_axes(mask, target.ndim), target, jnp.zeros((), target.dtype))
-
-    @jax.jit
-    def mean_loss(answer):
-        output = jnp.broadcast_to(answer, (target.shape[0], *shape))
-        return gradients.mean_over_labels(objective.loss(output, target), mask, weights)[0]
-
-    both = jax.jit(jax.value_and_grad(mean_loss))
-    with_gradient = lambda x: tuple(np.asarray(part, float) for part in both(x.astype(np.float32)))
-    only = lambda x: float(mean_loss(x.astype(np.float32)))
+    target, mask = np.asarray(target), np.asarray(mask, bool)
+    labels = target[mask]
+    if target.dtype.kind in 'iub' and (labels == labels[:1]).all():
+        raise ValueError(_NOT_RELATIVE.format('all its labels are of one class'))
+    target = np.where(with_trailing_axes(mask, target.ndim), target, np.zeros((), target.dtype))
+    given = objective.loss, tuple(shape), jnp.asarray(target), jnp.asarray(mask), weights
+    both = jax.value_and_grad(_mean_loss)
+    as_answer = lambda x: jnp.asarray(x, jnp.float32)
+    with_gradient = lambda x: tuple(np.asarray(part, float) for part in both(as_answer(x), *given))
+    only = lambda x: float(_mean_loss(as_answer(x), *given))
     width = shape[-1] if shape else 1
     start = np.zeros(shape[-1:])
     found = optimize.minimize(with_gradient, start, jac=True, method='L-BFGS-B')
@@ -53,11 +55,15 @@ def constant_loss(
     if width <= _MOST_WIDTH:
         best = min(best, float(optimize.minimize(only, found.x, method='Powell').fun))
     if not 0 < best < np.inf:
-        raise ValueError(
-            f'the best constant answer has a loss of {best:.3g}, and no loss can be relative to '
-            "it: take select_by='loss'"
-        )
+        raise ValueError(_NOT_RELATIVE.format(f'the best constant answer has a loss of {best:.3g}'))
     return best
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _mean_loss(answer, loss, shape, target, mask, weights):
+    """The mean loss of one answer to all examples."""
+    output = jnp.broadcast_to(answer, (target.shape[0], *shape))
+    return gradients.mean_over_labels(loss(output, target), mask, weights)[0]
 
 
 def constant_losses(problem: MultiTaskProblem, split: Split | Source) -> dict[str, float]:

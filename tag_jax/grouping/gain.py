@@ -12,6 +12,9 @@ from tag_jax.problem import MultiTaskProblem
 
 BLOCKS = 200  # Of test examples, at most: each is drawn or left out as a whole.
 DRAWS, LEVEL = 1000, 0.95
+MOST_UNDEFINED = 0.05  # Share of draws that may have no gain, and are left out.
+_AT_ONCE = 50  # Draws whose sums are in memory together.
+MOST_NUMBERS = 2**24  # Sums of all blocks: more would take minutes.
 
 
 def gain_interval(
@@ -41,7 +44,8 @@ def gain_interval(
 
     Returns:
       (lowest, highest) gain in percent of the baseline's total; None if there are fewer than ten
-      examples, or a draw has no such number, as where one lacks the labels of a task.
+      examples, more than a share of the draws have no such number, as where they lack the labels of
+      a task, or there are more than MOST_NUMBERS sums, as of the scores of a hundred classes.
     """
     if prepared.examples.size < 10:
         return None
@@ -52,25 +56,41 @@ def gain_interval(
         if task in own
     }
     together = _parts(problem, baseline, prepared)
+    if sum(leaf.size for leaf in jax.tree.leaves(together)) > MOST_NUMBERS:
+        return None
     count = len(jax.tree.leaves(together)[0])
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), DRAWS)
-    labels = np.stack([labels for _, (_, labels) in together.values()])
-    if not (draws @ labels.T > 0).all():
-        return None
-    gains = []
-    for times in draws.astype(float):
-        own, other = (
-            math.fsum(
-                evaluation.finished(problem, task, _sum(sums, times), prepared)[select_by]
-                for task, sums in side.items()
-            )
-            for side in (parts, together)
-        )
-        gains.append(100 * (1 - own / other) if other > 0 else math.nan)
-    if not np.isfinite(gains).all():
+    totals = [
+        sum(_scores(problem, task, sums, draws, prepared, select_by) for task, sums in side.items())
+        for side in (parts, together)
+    ]
+    with np.errstate(divide='ignore', invalid='ignore'):
+        gains = 100 * (1 - totals[0] / totals[1])
+    gains = gains[np.isfinite(gains)]
+    if len(gains) < (1 - MOST_UNDEFINED) * DRAWS:
         return None
     low, high = np.quantile(gains, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def _scores(problem, task, sums, draws, prepared, select_by):
+    """The score of a task in each draw, `[DRAWS]`; NaN where it is not defined."""
+    found = []
+    for some in np.array_split(draws.astype(float), max(1, DRAWS // _AT_ONCE)):
+        drawn = jax.tree.map(lambda x, some=some: np.tensordot(some, x, axes=1), sums)
+        for n in range(len(some)):
+            one = jax.tree.map(lambda x, n=n: x[n], drawn)
+            found.append(_score(problem, task, one, prepared, select_by))
+    return np.array(found)
+
+
+def _score(problem, task, totals, prepared, select_by):
+    if not totals[1][1] > 0:  # No label.
+        return math.nan
+    try:
+        return evaluation.finished(problem, task, totals, prepared)[select_by]
+    except (ValueError, ArithmeticError):
+        return math.nan
 
 
 def _parts(problem, network, prepared) -> Mapping[str, Any]:
@@ -78,8 +98,3 @@ def _parts(problem, network, prepared) -> Mapping[str, Any]:
     size = -(-prepared.examples.size // BLOCKS)
     sums = evaluation.sums_of_batches(problem, network, prepared, size)
     return jax.tree.map(lambda *parts: np.stack([np.asarray(p, np.float64) for p in parts]), *sums)
-
-
-def _sum(sums, times):
-    """Sums over the blocks, each as often as it was drawn."""
-    return jax.tree.map(lambda x: np.tensordot(times, x, axes=1), sums)

@@ -11,7 +11,6 @@ import flax
 import jax
 import numpy as np
 import optax
-from jax.extend.core import jaxprs_in_params
 
 import tag_jax
 from tag_jax import examples
@@ -27,7 +26,7 @@ def subject(run):
 
 
 def model(run):
-    """A checksum of the shapes and dtypes of parameters and outputs, and of the objectives.
+    """A checksum of what networks compute, in training, in evaluation and at the start.
 
     With another one of the weights that all networks begin with, if there are any.
     """
@@ -36,29 +35,30 @@ def model(run):
         lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype),
         examples.input_shapes(run.dataset.train),
     )
-    computed = jax.eval_shape(
-        lambda params, state, inputs: (
-            run.problem.represent(params, state, inputs, False, None)[0],
-            run.problem.predict(params, state, inputs),
-        ),
-        *(params, model_state, one),
-    )
     goals = {task: objective(one) for task, one in run.problem.tasks.items()}
-    predict = jax.make_jaxpr(run.problem.predict)(params, model_state, one)
-    operations = list(_operations(predict.jaxpr))
-    text = str((params, model_state, computed, goals, operations))
+    key = jax.random.key(0)
+
+    def train(params, state, inputs, key):
+        representation, _ = run.problem.represent(params, state, inputs, True, key)
+        return {
+            task: decode(params['heads'][task], state['heads'][task], representation, True, key)[0]
+            for task, decode in run.problem.decode.items()
+        }
+
+    programs = [
+        jax.make_jaxpr(run.problem.predict)(params, model_state, one),
+        jax.make_jaxpr(train)(params, model_state, one, key),
+        begin := jax.make_jaxpr(run.problem.init)(key),
+    ]
+    text = str((params, model_state, goals, *map(_program, programs)))
     known = f'{zlib.crc32(text.encode()):08x}'
     # Weights that networks begin with, whatever the key, are constants of the initialisation.
-    begun = jax.make_jaxpr(run.problem.init)(jax.random.key(0)).consts
-    return f'{known} from {checkpoint.checksum(begun)}' if begun else known
+    return f'{known} from {checkpoint.checksum(begin.consts)}' if begin.consts else known
 
 
-def _operations(jaxpr):
-    """The names of the operations of a program, in order."""
-    for equation in jaxpr.eqns:
-        yield equation.primitive.name
-        for inner in jaxprs_in_params(equation.params):
-            yield from _operations(inner)
+def _program(closed):
+    """A program as text that is the same in every process: its operations and their numbers."""
+    return re.sub(r' at 0x[0-9a-f]+|0x[0-9a-f]+', '', str(closed.jaxpr))
 
 
 def objective(one):
@@ -137,14 +137,20 @@ def _function(value, depth=3):
     name = getattr(value, '__qualname__', None)
     if name is None:
         return str(value)
-    module = getattr(value, '__module__', None) or ''
+    # Of a function in the clothes of another one (functools.wraps), its own.
+    module = getattr(value, '__globals__', {}).get('__name__')
+    module = module or getattr(value, '__module__', None) or ''
     if module.split('.')[0] not in ('', 'optax', 'tag_jax', 'experiments', 'builtins', '__main__'):
         name = f'{module}.{name}'
-    cells = getattr(value, '__closure__', None)
-    if not cells or not depth or module.split('.')[0] in ('optax', 'jax'):
+    if not depth or module.split('.')[0] in ('optax', 'jax'):
         return name
-    held = []
-    for free, cell in zip(value.__code__.co_freevars, cells, strict=True):
+    cells = getattr(value, '__closure__', None) or ()
+    held = [_held(one, depth - 1) for one in getattr(value, '__defaults__', None) or ()]
+    named = getattr(value, '__kwdefaults__', None) or {}
+    held += [f'{key}={_held(one, depth - 1)}' for key, one in named.items()]
+    if not cells and not held:
+        return name
+    for free, cell in zip(value.__code__.co_freevars if cells else (), cells, strict=True):
         try:
             held.append(f'{free}={_held(cell.cell_contents, depth - 1)}')
         except ValueError:  # Not filled yet.

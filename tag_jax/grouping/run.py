@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from tag_jax import evaluation, examples, parallel, training
 from tag_jax.data import Dataset, encoding
 from tag_jax.grouping import saved_networks
-from tag_jax.grouping.identity import description, model
+from tag_jax.grouping.identity import description, model, objective
 from tag_jax.grouping.method import CHOSEN, Method, check_method
 from tag_jax.grouping.result import folder_of
 from tag_jax.problem import MultiTaskProblem
@@ -274,6 +274,12 @@ def _check_size(cost, other, problem, dataset):
             f'an encoder of another size must have the tasks of the problem, '
             f'{", ".join(problem.task_names)}, and not {", ".join(other.task_names)}'
         )
+    for task, one in problem.tasks.items():
+        if objective(other.tasks[task]) != objective(one):
+            raise ValueError(
+                f'an encoder of another size must have the objectives of the problem: that of '
+                f'{task!r} is another one'
+            )
     evaluation.check_split(other, dataset.train, 'train')
 
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
+
 from tag_jax import affinity, parallel, training
 from tag_jax.affinity import AffinitySummary
 from tag_jax.grouping.identity import model, objective, settings, subject
@@ -19,9 +21,9 @@ FOLDER, TABLE = 'networks', 'networks.csv'
 
 # What a row is known by, of the settings of training.
 _SETTINGS = (
-    'steps', 'batch_size', 'eval_every', 'patience', 'weighting', 'optimizer', 'select_by',
-    'sampling',
-)  # fmt: skip
+    *('steps', 'batch_size', 'eval_every', 'patience', 'weighting', 'optimizer', 'select_by'),
+    *('sampling', 'if_not_finite'),
+)
 
 
 def open_table(run: Run, path=None) -> ScoreTable:
@@ -34,12 +36,7 @@ def open_table(run: Run, path=None) -> ScoreTable:
     if path is None and run.path is not None:
         path = run.path / FOLDER
     elif path is not None:
-        for name in ('weighting', 'optimizer'):
-            if '<lambda>' in (found := str(settings(run.config)[name])):
-                raise ValueError(
-                    f'{name} is {found}: networks in a score table are known by the names of their '
-                    'functions, so give it one'
-                )
+        check_named(run.config)
         for task, one in run.problem.tasks.items():
             if '<lambda>' in str(objective(one)):
                 raise ValueError(
@@ -54,6 +51,20 @@ def open_table(run: Run, path=None) -> ScoreTable:
 
     parallel.first_says(open_folder)
     return opened[0] if opened else ScoreTable()
+
+
+def check_named(config: TrainingConfig) -> None:
+    """Raises ValueError where a function of a config has no name that tells it from others.
+
+    Args:
+      config: a `TrainingConfig`.
+    """
+    for name in ('weighting', 'optimizer'):
+        if '<lambda>' in (found := str(settings(config)[name])):
+            raise ValueError(
+                f'{name} is {found}: networks in a score table are known by the names of their '
+                'functions, so give it one'
+            )
 
 
 class Trainer:
@@ -307,7 +318,7 @@ def _plans(run, sets):
 
 def _specifications(run, plans, shapes):
     """`{tasks: specification}`: what the rows of planned networks are known by."""
-    chosen = settings(run.config)
+    chosen, precision = settings(run.config), jax.config.jax_default_matmul_precision
     return {
         one.tasks: {
             'tasks': list(one.tasks),
@@ -316,6 +327,8 @@ def _specifications(run, plans, shapes):
             **({} if one.cost == 1 else {'cost': one.cost}),
             **{name: chosen[name] for name in _SETTINGS},
             'model': shapes,
+            **({'x64': True} if jax.config.jax_enable_x64 else {}),
+            **({'precision': precision} if precision else {}),
         }
         for one in plans
     }

@@ -81,13 +81,25 @@ def judged_by(objective: Objective, measure: str) -> Objective:
 
     def reference(target, mask):
         objective.metric.reference(target, mask)
-        if by_scores and len(np.unique(target[mask])) < 2:
+        if by_scores and not _has_both(objective, target, mask):
             raise ValueError(
-                f'its labels are of one class only, and {measure} needs both: let splits be '
-                'stratified by the task (stratify=), or judge it by another measure'
+                f'{measure} needs examples of every class (or label), and others, and the split '
+                'lacks some: let splits be stratified by the task (stratify=), or judge it by '
+                'another measure'
             )
 
     return objective._replace(metric=Metric(sums, finish, reference), options=options)
+
+
+def _has_both(objective, target, mask):
+    """Whether each label, or class, is so for some examples and not for others."""
+    if objective.kind == 'classification':
+        return len(np.unique(target[mask])) == max(objective.width, 2)
+    columns = target.reshape(len(target), -1)
+    known = np.broadcast_to(mask.reshape(len(mask), -1), columns.shape)
+    return all(
+        len(np.unique(own[there])) == 2 for own, there in zip(columns.T, known.T, strict=True)
+    )
 
 
 def _log_odds(objective, output):

@@ -67,10 +67,11 @@ def runs_text(runs: Sequence[FinishedRun]) -> str:
     Args:
       runs: `FinishedRun`s.
     """
+    warned, runs = warnings_of(runs), _by_errors(runs)
     parts = [_text(*_run_rows(runs))]
     if several := _several_seeds(runs):
         parts.append(_text(*_mean_rows(several)))
-    return '\n\n'.join([*parts, *warnings_of(runs)])
+    return '\n\n'.join([*parts, *warned])
 
 
 def runs_page(runs: Sequence[FinishedRun]) -> str:
@@ -79,7 +80,8 @@ def runs_page(runs: Sequence[FinishedRun]) -> str:
     Args:
       runs: `FinishedRun`s.
     """
-    several, warned = _several_seeds(runs), warnings_of(runs)
+    warned, runs = warnings_of(runs), _by_errors(runs)
+    several = _several_seeds(runs)
     same_tasks = _same(runs, lambda run: run.results['task_names'])
     lines = _lines(runs)
     return page.render(
@@ -112,7 +114,8 @@ def warnings_of(runs) -> list[str]:
         found.append('The runs were tested on different data: their errors cannot be compared.')
     if not _same(runs, _select_by):
         found.append(
-            'The runs were selected by different measures: their totals cannot be compared.'
+            'The runs were selected by different measures: test errors are shown, which not all of '
+            'them were selected by.'
         )
     return found
 
@@ -295,6 +298,13 @@ def _over_seeds(settings, value):
     values = [value(run) for run in settings.runs]
     mean, error = mean_and_error(np.array([[np.nan if x is None else x] for x in values], float))
     return float(mean[0]), float(error[0])
+
+
+def _by_errors(runs):
+    """Runs as they are; with errors alone, where they were selected by different measures."""
+    if _same(runs, _select_by):
+        return runs
+    return [run._replace(results=words.with_errors(run.results)) for run in runs]
 
 
 def _select_by(run):

@@ -90,6 +90,18 @@ def total(found: Mapping[str, Any]) -> float:
     return found.get('total_test_score', found['total_test_error'])
 
 
+def with_errors(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The same results with errors in place of losses that networks were selected by.
+
+    Args:
+      results: what results.json holds.
+    """
+    scores_of = ('test_score', 'total_test_score', 'select_by', 'gain_interval')
+    plain = lambda found: {name: found[name] for name in found if name not in scores_of}
+    baselines = {name: plain(errors) for name, errors in results['baselines'].items()}
+    return {**plain(results), 'baselines': baselines}
+
+
 def gain(results) -> float | None:
     """How much lower the total test error (or loss) is than that of one network for all tasks.
 

@@ -89,13 +89,19 @@ def still_parameters(problem: MultiTaskProblem, config: TrainingConfig) -> tuple
 def check_devices(
     config: TrainingConfig, train_split: Split | Source, validation_split: Split | Source
 ) -> None:
-    """Raises ValueError unless there are the devices of the mesh, and batches lie evenly over them.
+    """Raises ValueError unless batches can be drawn, and lie evenly over the devices of the mesh.
 
     Args:
       config: a `TrainingConfig`.
       train_split, validation_split: what networks are trained and evaluated on.
     """
     parallel.make_mesh(config.mesh)
+    unknown = isinstance(train_split, Source) and train_split.labelled is None
+    if config.sampling != 'proportional' and unknown:
+        raise ValueError(
+            f'sampling={config.sampling!r} draws by task, and this data.Source does not say which '
+            "examples have labels of which: give it labelled=, or take sampling='proportional'"
+        )
     for split in splits_of_steps(config, train_split, validation_split):
         batch, devices = min(examples.count(split), config.batch_size), config.mesh[1]
         if batch % devices:
