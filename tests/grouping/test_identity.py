@@ -1,0 +1,58 @@
+"""Networks and functions that compute differently are told apart."""
+
+import functools
+
+import flax.linen as nn
+import optax
+import pytest
+from small import TASKS, make_split
+
+from tag_jax.data import Dataset
+from tag_jax.grouping import identity
+from tag_jax.grouping.run import Run
+from tag_jax.problem import from_linen
+from tag_jax.training import TrainingConfig
+
+
+class Encoder(nn.Module):
+    rate: float = 0.1
+    slope: float = 0.01
+    kernel_init: object = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        hidden = nn.leaky_relu(nn.Dense(4, kernel_init=self.kernel_init)(x), self.slope)
+        return nn.Dropout(self.rate, deterministic=not train)(hidden)
+
+
+def known(**options):
+    split = make_split(8)
+    problem = from_linen(Encoder(**options), TASKS, split.inputs[:1])
+    dataset = Dataset('points', TASKS, split, split, split)
+    return identity.model(Run(problem, dataset, TrainingConfig(), 'tag', 2, None))
+
+
+@pytest.mark.parametrize(
+    'options', [{'rate': 0.9}, {'slope': 0.9}, {'kernel_init': nn.initializers.zeros}]
+)
+def test_models_are_known_by_what_they_compute(options):
+    """In training and at the start as well; made again, they are the same."""
+    assert known() == known() != known(**options) == known(**options)
+
+
+def test_functions_are_known_by_their_defaults_and_not_by_their_clothes():
+    def scaled(by):
+        def optimizer(rate, by=by):
+            return optax.chain(optax.sgd(rate), optax.scale(by))
+
+        return optimizer
+
+    @functools.wraps(optax.adam)
+    def still(rate):
+        return optax.set_to_zero()
+
+    def name(optimizer):
+        return identity.settings(TrainingConfig(optimizer=optimizer))['optimizer']
+
+    assert name(scaled(1.0)) == name(scaled(1.0)) != name(scaled(0.0))
+    assert name(still) != name(optax.adam) == 'adam'
