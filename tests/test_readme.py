@@ -146,6 +146,11 @@ def test_commands_and_flags_exist():
             module = ROOT / name.replace('.', '/')
             assert module.with_suffix('.py').exists(), f'{page.name}: {name}'
         for flag in re.findall(r'(?<![\w-])--([a-z]\w*)', text):
-            assert flag in defined | {'help', 'nothing', 'strict', 'all', *OF_CLUSTERS}, (
-                f'{page.name}: --{flag}'
-            )
+            assert flag in defined | {
+                'help',
+                'flagfile',
+                'nothing',
+                'strict',
+                'all',
+                *OF_CLUSTERS,
+            }, f'{page.name}: --{flag}'

@@ -145,9 +145,11 @@ def _function(value, depth=3):
     if not depth or module.split('.')[0] in ('optax', 'jax'):
         return name
     cells = getattr(value, '__closure__', None) or ()
-    held = [_held(one, depth - 1) for one in getattr(value, '__defaults__', None) or ()]
-    named = getattr(value, '__kwdefaults__', None) or {}
-    held += [f'{key}={_held(one, depth - 1)}' for key, one in named.items()]
+    held = []
+    if module.split('.')[0] not in ('tag_jax', 'experiments'):  # Of these a version has one each.
+        held += [_held(one, depth - 1) for one in getattr(value, '__defaults__', None) or ()]
+        named = getattr(value, '__kwdefaults__', None) or {}
+        held += [f'{key}={_held(one, depth - 1)}' for key, one in named.items()]
     if not cells and not held:
         return name
     for free, cell in zip(value.__code__.co_freevars if cells else (), cells, strict=True):
