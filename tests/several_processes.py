@@ -78,6 +78,14 @@ def evaluated(mesh, read=True):
     return evaluation.evaluate(problem, *problem.init(jax.random.key(0)), prepared, 32)
 
 
+def sums_by_one(mesh):
+    """The sums behind the metrics of a hundred batches of four, asked for at once."""
+    problem = make_problem()
+    prepared = evaluation.prepare(problem, make_split(400, labelled=0.7), mesh)
+    network = problem.init(jax.random.key(0))
+    return jax.tree.map(np.asarray, evaluation.sums_of_batches(problem, network, prepared, 1))
+
+
 def number(row, mask=None):
     return Split(np.float32(row), {'sign': np.int32(0)}, mask)
 
@@ -115,6 +123,7 @@ def main(port, process, file):
         'any': parallel.any_process(process == 1, False),
         'evaluated': evaluated(parallel.make_mesh((1, 4))),
         'evaluated_in_memory': evaluated(parallel.make_mesh((1, 4)), read=False),
+        'sums': [sums_by_one(parallel.make_mesh((1, 4))) for _ in range(2)][-1],
         'evaluated_alone': [evaluated(mesh) for mesh in (None, own_mesh())] if process else None,
         'window': read_in_windows(number),
         'damaged': read_in_windows(failing(OSError('damaged'))),

@@ -194,6 +194,8 @@ def test_two_processes_read_their_shares_of_the_examples(tmp_path):
 
     held = several_processes.trained(several_processes.splits(), several_processes.CONFIG)
     evaluated = several_processes.evaluated(None)
+    total = lambda sums: jax.tree.map(lambda *parts: sum(parts), *sums)
+    sums = total(several_processes.sums_by_one(None))
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
     for alone in second['evaluated_alone']:
         jax.tree.map(close, alone, evaluated)
@@ -201,6 +203,7 @@ def test_two_processes_read_their_shares_of_the_examples(tmp_path):
         jax.tree.map(close, found['evaluated'], evaluated)
         jax.tree.map(close, found['evaluated_in_memory'], evaluated)
         jax.tree.map(close, found['trained'], held)
+        jax.tree.map(close, total(found['sums']), sums)
         assert found['said'] == [0, 1]
         assert found['first'] == [0, 'ä']
         assert found['any'] == (True, False)

@@ -124,10 +124,16 @@ def _sums_of_batches(problem, networks, prepared, batch_size, batching, frozen):
     batch_size = -(-min(batch_size, size) // devices) * devices  # What is beyond does not count.
     rows = [np.arange(start, start + batch_size) for start in range(0, size, batch_size)]
     windows = examples.windows(prepared.examples, [np.minimum(r, size - 1) for r in rows])
-    return [
-        _metric_sums(problem, networks, frozen, batch, places, wanted < size, batching, mesh)
-        for wanted, (batch, places) in zip(rows, windows, strict=True)
-    ]
+    found = []
+    for wanted, (batch, places) in zip(rows, windows, strict=True):
+        found.append(
+            _metric_sums(problem, networks, frozen, batch, places, wanted < size, batching, mesh)
+        )
+        if mesh is not None:
+            # With dozens of computations on their way, two processes may work on different ones,
+            # and wait for each other for ever.
+            jax.block_until_ready(found[-1])
+    return found
 
 
 @functools.partial(jax.jit, static_argnames=('problem', 'batching', 'mesh'))

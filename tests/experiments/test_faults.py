@@ -4,6 +4,7 @@ The short forms of the sweeps: grouping/test_by_networks.py kills a search, test
 from checkpoints, and test_parallel.py has two processes.
 """
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -50,10 +51,11 @@ def test_a_run_that_is_killed_comes_to_the_same(unbroken, tmp_path):
     assert not (tmp_path / 'run' / workdir.RUNNING).exists()
 
 
+@contextlib.contextmanager
 def pair(folder):
-    """Two processes of four devices each."""
+    """Two processes of four devices each, which end with the block."""
     port = free_port()
-    return [
+    processes = [
         subprocess.Popen(
             [
                 *(sys.executable, '-m', 'experiments.tag', *QUICK, f'--workdir={folder}'),
@@ -67,28 +69,34 @@ def pair(folder):
         )
         for n in range(2)
     ]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
 
 
 @pytest.mark.sweep
 def test_two_processes_give_what_one_does_and_go_on_when_one_is_lost(unbroken, tmp_path):
     whole, _ = unbroken
-    first, second = pair(tmp_path / 'run')
     series = tmp_path / 'run' / workdir.RUNNING / 'mtl'
-    while second.poll() is None and not (series / '20').exists():
-        time.sleep(0.05)
-    second.kill()
-    lost = time.perf_counter()
-    said = first.communicate(timeout=60)[1]
-    assert time.perf_counter() - lost < 60
-    second.communicate()
+    with pair(tmp_path / 'run') as (first, second):
+        while second.poll() is None and not (series / '20').exists():
+            time.sleep(0.05)
+        second.kill()
+        lost = time.perf_counter()
+        said = first.communicate(timeout=60)[1]
+        assert time.perf_counter() - lost < 60
     assert first.returncode != 0
     # JAX may notice before a step does, and ends the process in its own words.
     assert 'error: another process is lost' in said or 'another task died' in said, said
     assert workdir.read_records(tmp_path / 'run' / workdir.METRICS)
 
-    for process in pair(tmp_path / 'run'):
-        _, said = process.communicate(timeout=300)
-        assert process.returncode == 0, said
+    with pair(tmp_path / 'run') as again:
+        for process in again:
+            _, said = process.communicate(timeout=300)
+            assert process.returncode == 0, said
     results, _, records = faults.outcome(tmp_path / 'run')
     expected, _, expected_records = faults.outcome(whole)
     assert results['groups'] == expected['groups']

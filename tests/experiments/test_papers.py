@@ -87,7 +87,8 @@ def test_taskonomy(tmp_path):
     flags += ('--affinity_every=1', '--budget=1')
     _, results = finished('taskonomy', tmp_path, *flags)
     assert len(results['task_names']) == 5
-    assert set(results['metrics']['segment_semantic']) == {'error', 'miou', 'pixel_accuracy'}
+    found = results['metrics']['segment_semantic']
+    assert set(found) == {'error', 'loss', 'miou', 'pixel_accuracy'}
     pictures = workdir.read_arrays(tmp_path / 'run' / workdir.PICTURES)
     assert report.pictured_tasks(pictures) == results['task_names']
     assert (tmp_path / 'run' / report.PREDICTIONS).exists()
