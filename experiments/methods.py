@@ -13,6 +13,7 @@ METHODS = {
     'hoa': grouping.hoa,
     'esa': grouping.esa,
     'subsets': grouping.subsets,
+    'linearised': grouping.linearised,
     'exhaustive': grouping.exhaustive,
     'pessimal': grouping.pessimal,
     'random': grouping.random,

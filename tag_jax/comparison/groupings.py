@@ -20,7 +20,6 @@ from tag_jax.comparison.optimum import CrossFitted, cross_fitted_optimum
 from tag_jax.comparison.predictions import within_task_correlations
 from tag_jax.data import Dataset
 from tag_jax.grouping import Method, Searcher, all_in_one, random
-from tag_jax.grouping import methods as methods_of
 from tag_jax.grouping import run as runs
 from tag_jax.grouping.method import (
     Proposal,
@@ -204,7 +203,7 @@ def _is_random(method):
     """Whether this is `grouping.random()`, which is part of every comparison."""
     if not isinstance(method, Method) or method.displayed != RANDOM:
         return False
-    if getattr(method.propose, '__module__', None) != methods_of.__name__:
+    if getattr(method.propose, '__module__', None) != random().propose.__module__:
         raise ValueError(f'a method of your own cannot be called {RANDOM!r}: give it another name')
     return True
 

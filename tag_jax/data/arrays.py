@@ -10,7 +10,7 @@ from tag_jax.data.columns import column_of
 from tag_jax.data.dataset import Dataset, Split
 from tag_jax.data.encoding import Encoding, Input, encode_inputs, fit_input
 from tag_jax.data.labels import fit_labels
-from tag_jax.data.splitting import SPLITS, Strata, split_rows
+from tag_jax.data.splitting import SPLITS, Strata, given_rows, split_rows
 from tag_jax.data.weights import check_weights, weigh
 
 # What the single input of an array without names is called.
@@ -30,6 +30,7 @@ def from_arrays(
     stratify: str | None = None,
     order: Any = None,
     weights: Any = None,
+    split: Any = None,
 ) -> Dataset:
     """Makes a dataset from arrays: splits it, and standardises what a network sees.
 
@@ -60,6 +61,8 @@ def from_arrays(
         name of a column of the DataFrame, which then is no input. They are divided by the mean
         of those of training rows that are not 0. An example of weight 0 trains nothing; errors and
         metrics count all alike.
+      split: `[N]`, 'train', 'validation' or 'test' for each example, in place of fractions, groups,
+        stratify and order; or the name of a column of the DataFrame, which then is no input.
 
     Returns:
       A `Dataset`, whose `encoding` leads from raw rows to inputs, and back from answers.
@@ -74,12 +77,23 @@ def from_arrays(
     if missing := [task for task in tasks if task not in targets]:
         raise ValueError(f'there are no targets for the task {missing[0]!r}')
     given = {task: _labels(task, targets[task], size) for task in tasks}
-    rules = {'groups': groups, 'order': order, 'weights': weights}
-    groups, order, weights = (_rule(name, rule, columns, size) for name, rule in rules.items())
+    rules = {'groups': groups, 'order': order, 'weights': weights, 'split': split}
+    groups, order, weights, split = (
+        _rule(name, rule, columns, size) for name, rule in rules.items()
+    )
     if columns == {}:
         raise ValueError('the DataFrame has no column left for inputs')
     strata = None if stratify is None else _strata(stratify, tasks, given)
-    rows = split_rows(size, fractions, seed, groups, strata, order)
+    if split is None:
+        rows = split_rows(size, fractions, seed, groups, strata, order)
+    else:
+        if any(rule is not None for rule in (groups, strata, order)):
+            raise ValueError(
+                'split says of which split an example is: leave groups, stratify and order out'
+            )
+        rows = given_rows(np.asarray(split.values), 'split')
+        if empty := [name for name, part in rows.items() if not len(part)]:
+            raise ValueError(f'split has no example for {empty[0]!r}')
     known, labels = {}, {}
     for task, objective in tasks.items():
         known[task], *labels[task] = fit_labels(task, objective, given[task], rows['train'])

@@ -115,7 +115,7 @@ def missing_values(missing: Sequence | Mapping) -> dict[str, tuple[str, ...]]:
 
 
 def open_table(path: str | os.PathLike, form: Format = Format()) -> Table:  # noqa: B008
-    """Opens a file of columns: .csv, .tsv or .txt, these compressed, .parquet or .npz.
+    """Opens a file of columns: .csv, .tsv or .txt, these compressed, .parquet, .npz or .arff.
 
     Args:
       path: of the file.
@@ -135,9 +135,11 @@ def open_table(path: str | os.PathLike, form: Format = Format()) -> Table:  # no
         table = _open_parquet(path, form)
     elif path.suffix == '.npz':
         table = _open_npz(path, form)
+    elif path.suffix == '.arff':
+        table = _open_arff(path, form)
     else:
         raise ValueError(
-            f'{path} is neither .csv, .tsv, .parquet nor .npz: tables are read from these'
+            f'{path} is neither .csv, .tsv, .parquet, .npz nor .arff: tables are read from these'
         )
     if twice := [name for name in table.names if table.names.count(name) > 1]:
         raise ValueError(f'{path} has two columns called {twice[0]!r}')
@@ -274,6 +276,30 @@ def _open_npz(path, form):
         return _as_kind(name, column_of(name, array, form), kind)
 
     return Table(path, tuple(file.files), read)
+
+
+def _open_arff(path, form):
+    import pyarrow
+    from scipy.io import arff
+
+    try:
+        content = io.StringIO(decode(path, path.read_bytes(), form.encoding))
+        rows, attributes = arff.loadarff(content)
+    except (arff.ArffError, NotImplementedError, ValueError, IndexError, StopIteration) as error:
+        raise ValueError(
+            f'{path} is no table: {_first_line(error)} (sparse files, text and dates of ARFF are '
+            'not read)'
+        ) from error
+    _check_rows(path, len(rows))
+
+    def read(name, kind):
+        if attributes[name][0] == 'numeric':
+            return _as_kind(name, column_of(name, rows[name], form), kind)
+        cells = np.char.decode(rows[name], form.encoding).astype(object)
+        words = pyarrow.array(cells, mask=cells == '?')
+        return _as_kind(name, _from_cells(name, words, form, kind == 'text'), kind)
+
+    return Table(path, tuple(attributes.names()), read)
 
 
 def _check_rows(path, size):

@@ -104,6 +104,24 @@ def _at_random(size, ends, seed):
     return dict(zip(SPLITS, parts[:3], strict=True))
 
 
+def given_rows(splits: np.ndarray, what: str) -> dict[str, np.ndarray]:
+    """The rows of each split, where every row says of which it is.
+
+    Args:
+      splits: text `[N]`, of SPLITS.
+      what: says so, for the error message.
+
+    Returns:
+      `{split: integers}`.
+
+    Raises:
+      ValueError: if a row says something else.
+    """
+    if unknown := sorted({str(value) for value in splits.tolist()} - set(SPLITS)):
+        raise ValueError(f'{what} must say {", ".join(SPLITS)} in every row, not {unknown[0]!r}')
+    return {split: np.flatnonzero(splits == split) for split in SPLITS}
+
+
 def _in_order(order, ends):
     if order.kind not in ('number', 'date'):
         raise ValueError(

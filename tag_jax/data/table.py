@@ -21,7 +21,7 @@ from tag_jax.data.encoding import (
     fit_target,
     width,
 )
-from tag_jax.data.splitting import SPLITS, Strata, split_rows
+from tag_jax.data.splitting import SPLITS, Strata, given_rows, split_rows
 from tag_jax.data.weights import check_weights, class_weights_of, weigh
 
 TARGET_KINDS = ('classification', 'regression', 'text')
@@ -145,7 +145,7 @@ def table(
                 f'the column {split!r} says of which split a row is: leave groups, stratify and '
                 'order out'
             )
-        rows = _given_rows(file.column(split, 'text').values, split)
+        rows = given_rows(file.column(split, 'text').values, f'the column {split!r}')
     else:
         columns_of_rules = _rules(file, targets, columns, kinds, size, *rules)
         rows = split_rows(size, fractions, seed, *columns_of_rules)
@@ -275,11 +275,3 @@ def _names(names):
     if len(set(names)) < len(names):
         raise ValueError(f'a target column is named twice: {", ".join(names)}')
     return names
-
-
-def _given_rows(column, name):
-    if unknown := sorted({str(value) for value in column.tolist()} - set(SPLITS)):
-        raise ValueError(
-            f'the column {name!r} must say {", ".join(SPLITS)} in every row, not {unknown[0]!r}'
-        )
-    return {split: np.flatnonzero(column == split) for split in SPLITS}

@@ -141,6 +141,24 @@ class Searcher:
         """
         return candidates_of(self.networks(sets, fraction, cost), self.task_names)
 
+    def estimates(self, kind: str, fraction: float = 0.1, **options: Any) -> Candidates:
+        """Scores of every set of tasks that are estimated without training its network.
+
+        Args:
+          kind: 'linearised', see `grouping.linear_estimates`.
+          fraction: of the steps, which the networks train that the estimates follow from.
+          **options: of that kind.
+
+        Returns:
+          `Candidates` of cost 1.
+
+        Raises:
+          ValueError: if there is no such kind, or the problem does not allow it.
+        """
+        candidates, steps, seconds = self._trainer.estimated(kind, fraction, options)
+        self._charged['estimated', kind, fraction, str(sorted(options.items()))] = steps, seconds
+        return candidates
+
     def changed(self, **changes: Any) -> 'Searcher':
         """A searcher with other settings of training, which is charged by itself.
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax
 
 from tag_jax import affinity, parallel, training
 from tag_jax.affinity import AffinitySummary
+from tag_jax.grouping import linear_estimates
 from tag_jax.grouping.identity import model, objective, settings, subject
 from tag_jax.grouping.rows import beginning, train_rows
 from tag_jax.grouping.run import Run, all_in_one_plan, num_slots, plan
@@ -18,6 +20,8 @@ from tag_jax.selection import Candidates
 from tag_jax.training import TrainingConfig
 
 FOLDER, TABLE = 'networks', 'networks.csv'
+# Estimates of networks that are not trained, by name.
+ESTIMATES = {'linearised': linear_estimates.estimate}
 
 # What a row is known by, of the settings of training.
 _SETTINGS = (
@@ -166,6 +170,36 @@ class Trainer:
         """
         config = measuring(self.run.config, changes)
         return self._all_in_one(self.run._replace(config=config), True)
+
+    def estimated(
+        self, kind: str, fraction: float, options: Mapping[str, Any]
+    ) -> tuple[Candidates, int, float]:
+        """(estimated scores of every set of tasks, steps, seconds).
+
+        Args:
+          kind: of ESTIMATES.
+          fraction: of the steps, which the networks train that it follows from.
+          options: its own.
+
+        Raises:
+          ValueError: if there is no such kind, or the problem does not allow it.
+        """
+        if kind not in ESTIMATES:
+            raise ValueError(f'there are no estimates {kind!r}: choose from {", ".join(ESTIMATES)}')
+        check_fraction(fraction)
+        config = dataclasses.replace(
+            self.run.config.measuring(window=(0, 1)), steps=self.steps_of(fraction)
+        )
+        run = self.run._replace(config=config)
+        (specification,) = _specifications(run, [all_in_one_plan(run)], self._model(run)).values()
+        specification |= {'estimates': kind, **options}
+        if not all(parallel.each_says(lambda: self.table.estimate(specification) is not None)):
+            began = time.perf_counter()
+            candidates, steps = ESTIMATES[kind](run.problem, run.dataset, config, **options)
+            result = {'steps_taken': steps, 'seconds': time.perf_counter() - began}
+            self.table.add_estimate(specification, candidates, result)
+        candidates, row = self.table.estimate(specification)
+        return candidates, row['steps_taken'], row['seconds']
 
     def measured_in(self, sets: Sequence[tuple[str, ...]]) -> list[AffinitySummary]:
         """An `AffinitySummary` for each of some sets of task names, of a network for them.

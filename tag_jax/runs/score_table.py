@@ -8,6 +8,7 @@ out; an executor lets other processes and machines train for it (`grouping.remot
     score_table.json    the problem and the data that all rows are about
     networks.jsonl      a line a network
     measurements/       affinities, a file for each measurement
+    estimates/          scores that were estimated without training, a file for each estimate
     lock                held by the process that has the table open
     running/            checkpoints of networks in training, a folder each
 
@@ -24,12 +25,14 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tag_jax.affinity import AffinitySummary
 from tag_jax.runs import locks, workdir
 from tag_jax.selection import Candidates
 
 SUBJECT, ROWS, LOCK = 'score_table.json', 'networks.jsonl', 'lock'
-MEASUREMENTS = 'measurements'
+MEASUREMENTS, ESTIMATES = 'measurements', 'estimates'
 SPLITS = ('validation', 'test')
 
 
@@ -168,6 +171,48 @@ class ScoreTable:
             workdir.write_affinity(folder / f'{key}.npz', summary)
             workdir.write_json(folder / f'{key}.json', {**specification, **result})
 
+    def estimate(self, specification: dict[str, Any]) -> tuple[Candidates, dict] | None:
+        """Scores that were estimated without training, and what there is to know beside them.
+
+        Args:
+          specification: of how they were estimated.
+
+        Returns:
+          `Candidates`, and what `add_estimate` was given beside them; or None.
+        """
+        key = key_of(specification)
+        if key not in self._measured and self.path is not None:
+            folder = self.path / ESTIMATES
+            if (folder / f'{key}.json').exists():  # Written last.
+                found = workdir.read_arrays(folder / f'{key}.npz')
+                names = tuple(found.pop('task_names').tolist())
+                row = workdir.read_json(folder / f'{key}.json')
+                self._measured[key] = Candidates(**found, task_names=names), row
+        return self._measured.get(key)
+
+    def add_estimate(
+        self, specification: dict[str, Any], candidates: Candidates, result: Mapping[str, Any]
+    ) -> None:
+        """Keeps scores that were estimated.
+
+        Args:
+          specification: of how they were estimated.
+          candidates: `Candidates`.
+          result: what else there is to know, JSON types.
+
+        Raises:
+          OSError: if they cannot be written.
+        """
+        key = key_of(specification)
+        self._measured[key] = candidates, {**specification, **result}
+        if self.path is not None:
+            folder = self.path / ESTIMATES
+            folder.mkdir(exist_ok=True)
+            arrays = {name: getattr(candidates, name) for name in ('members', 'scores', 'costs')}
+            arrays['task_names'] = np.array(candidates.task_names)
+            workdir.write_arrays(folder / f'{key}.npz', arrays)
+            workdir.write_json(folder / f'{key}.json', {**specification, **result})
+
     def running(self, specification: dict[str, Any]) -> str | None:
         """The folder for the checkpoints of a network in training; None in memory.
 
@@ -183,10 +228,12 @@ def scores(row: Mapping[str, Any], split: str = 'validation') -> dict[str, float
     """The values that a network was selected by, `{task: value}`: errors in percent, or losses.
 
     Args:
-      row: of a table.
+      row: of a table. Where it says `judge_by`, its test scores are of that instead.
       split: 'validation' or 'test'.
     """
     criterion = row.get('select_by', 'error')
+    if split == 'test':
+        criterion = row.get('judge_by', criterion)
     return {task: found[criterion] for task, found in row[split].items()}
 
 

@@ -10,6 +10,7 @@ import math
 import os
 import shutil
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +39,8 @@ class Record(NamedTuple):
       seconds: its share of the wall time since the last evaluation.
       not_finite: `{what: steps}` whose numbers were not finite: task names, or SHARED.
       zero_losses: `{task: steps}` in which its loss was exactly zero.
+      watched: `{task: {'error': percent, 'loss': ...}}` on the split that is watched, if there is
+        one; it is not written.
     """
 
     network: str
@@ -50,11 +53,12 @@ class Record(NamedTuple):
     seconds: float = 0.0
     not_finite: Mapping[str, int] = {}
     zero_losses: Mapping[str, int] = {}
+    watched: Mapping[str, Mapping[str, float]] = {}
 
     def to_json(self) -> dict[str, Any]:
         """The line of metrics.jsonl, which is the same whenever the network is trained again."""
         found = self._asdict()
-        del found['seconds']
+        del found['seconds'], found['watched']
         for name in ('validation_loss', 'validation_relative_loss'):
             found[name] = finite(found[name])
         return {
@@ -124,6 +128,7 @@ def observe(
     scores: Mapping[str, Mapping[str, float]],
     seconds: float,
     config: Any,
+    watched: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
 ) -> Progress:
     """A network after some more steps, and an evaluation, of which there is a record at the end.
 
@@ -134,6 +139,7 @@ def observe(
       scores: the metrics of every task after them.
       seconds: the wall time that they took.
       config: a `training.TrainingConfig`.
+      watched: the metrics of its tasks on the split that is watched, if there is one.
 
     Raises:
       FloatingPointError: at numbers that are not finite, as far as the config does not say what
@@ -156,7 +162,7 @@ def observe(
     zero = _zero_losses(problem, before, outputs)
     trained = _mean_losses(problem, plan, outputs)
     sums = errors, math.fsum(errors.values()), losses, relative
-    record = Record(plan.name, step, trained, *sums, seconds, bad, zero)
+    record = Record(plan.name, step, trained, *sums, seconds, bad, zero, watched)
     affinities = before.affinities
     if plan.measures_affinity:
         taken = np.arange(before.step, step)

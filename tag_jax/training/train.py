@@ -53,6 +53,7 @@ def train_networks(
     keep: bool = True,
     checkpoints: Callable[[NetworkPlan], Any] | None = None,
     progress_bar: bool = True,
+    watched_split: Split | Source | None = None,
 ) -> tuple[TrainedNetwork, ...]:
     """Trains networks, and keeps each at its best evaluation.
 
@@ -71,6 +72,8 @@ def train_networks(
         again; the folder is removed after `on_finish`. They are written after evaluations, as
         often as `checkpoint_seconds` says, and where training ends by an error or an interrupt.
       progress_bar: whether a bar on a terminal shows the steps.
+      watched_split: another split that is evaluated whenever the validation split is, for records
+        of how networks come on (`Record.watched`); nothing is chosen by it. None for none.
 
     Returns:
       The networks that were trained, in the order of the plans.
@@ -92,7 +95,7 @@ def train_networks(
         for rate in dict.fromkeys(plan.learning_rate for plan in plans):
             some = [plan for plan in plans if plan.learning_rate == rate]
             own = dataclasses.replace(config, optimizer=AtRate(config.optimizer, rate))
-            rest = (on_record, on_finish, keep, checkpoints, progress_bar)
+            rest = (on_record, on_finish, keep, checkpoints, progress_bar, watched_split)
             for network in train_networks(problem, train_split, validation_split, some, own, *rest):
                 trained[network.plan.name] = network
         return tuple(trained[plan.name] for plan in plans if plan.name in trained)
@@ -100,6 +103,9 @@ def train_networks(
     slots_each = num_slots(problem, len(plans), shapes, config)
     train = examples.examples(problem, train_split, mesh)
     validation = evaluation.prepare(problem, validation_split, mesh, config.select_by)
+    watched = None
+    if watched_split is not None:
+        watched = evaluation.prepare(problem, watched_split, mesh, config.select_by)
     frozen = problem.frozen and problem.frozen.values()
     measures = any(plan.measures_affinity for plan in plans)
     work = _Work(
@@ -118,6 +124,7 @@ def train_networks(
         num_workers=num_workers(config, len(plans), slots_each),
         train=train,
         validation=validation,
+        watched=watched,
         checkpoints=checkpoints,
         frozen=frozen,
         frozen_on_device=parallel.place(mesh, frozen),
@@ -140,6 +147,7 @@ class _Work(NamedTuple):
       num_workers: how many there are.
       train: the training split, ready for computing.
       validation: the validation split, prepared for evaluation.
+      watched: a split that is evaluated for the records only, or None.
       checkpoints: plan -> folder of its checkpoints, or None.
       frozen: the frozen parameters of all networks; None if there are none.
       frozen_on_device: the same where they are computed with, once on each device.
@@ -151,6 +159,7 @@ class _Work(NamedTuple):
     num_workers: int
     train: examples.Examples
     validation: evaluation.PreparedSplit
+    watched: evaluation.PreparedSplit | None
     checkpoints: Callable[[NetworkPlan], Any] | None
     frozen: Any
     frozen_on_device: Any
@@ -257,15 +266,8 @@ def _train_in_slots(work, desk):
         schedule = schedule_of(runs, chunk, batch_size, sizes, config, labelled)
         with contextlib.nullcontext() if compiled else desk.compiling():
             state, outputs = _advance(work, state, schedule)
-            networks = state.params, state.model_state
-            scores = evaluation.scores(
-                problem,
-                networks,
-                work.validation,
-                config.batch_size,
-                program.batching,
-                work.frozen_on_device,
-            )
+            scores = _scores(work, state, work.validation)
+            watched = None if work.watched is None else _scores(work, state, work.watched)
         seconds = (time.perf_counter() - began) / len(occupied) / work.num_workers
         for n, spent in compiling.items():  # That chunk counts as this one does.
             runs[n] = runs[n]._replace(seconds=runs[n].seconds + min(0.0, seconds - spent))
@@ -275,7 +277,10 @@ def _train_in_slots(work, desk):
         improved, asked_to_stop = np.zeros(num_slots, bool), [False] * num_slots
         for n in occupied:
             taken = slots.reports_of(outputs, schedule, n)
-            runs[n] = progress.observe(problem, runs[n], taken, scores[n], seconds, config)
+            seen = watched and {task: watched[n][task] for task in runs[n].plan.tasks}
+            runs[n] = progress.observe(
+                problem, runs[n], taken, scores[n], seconds, config, seen or {}
+            )
             improved[n] = runs[n].best_step == runs[n].step
             asked_to_stop[n] = desk.hand_in_record(runs[n].records[-1], len(taken.losses))
         if improved.any():
@@ -305,6 +310,18 @@ def _train_in_slots(work, desk):
                 written[n] = now
     if not desk.stopped:
         raise KeyboardInterrupt('another process is interrupted')
+
+
+def _scores(work, state, prepared):
+    """The metrics of the networks in all slots on a split."""
+    return evaluation.scores(
+        work.program.problem,
+        (state.params, state.model_state),
+        prepared,
+        work.config.batch_size,
+        work.program.batching,
+        work.frozen_on_device,
+    )
 
 
 def _begun(work, plan):

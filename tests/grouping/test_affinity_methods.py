@@ -11,7 +11,8 @@ from small import TASKS, kinds, make_problem, make_split
 
 from tag_jax import affinity, grouping, training
 from tag_jax.data import Dataset
-from tag_jax.grouping import methods, saved_networks
+from tag_jax.grouping import saved_networks
+from tag_jax.grouping.methods import affinities as methods
 from tag_jax.runs import workdir
 from tag_jax.training import Measurement, TrainingConfig
 

@@ -1,0 +1,239 @@
+"""Records a table: a network for every set of tasks of a problem, over seeds.
+
+    python -m experiments.record_table --table=emotions.csv --targets=y0,y1,y2,y3,y4,y5 --out=tables
+
+reads a table (`tag_jax.data.table` says which), trains a network for every set of targets and every
+seed, and writes tables/emotions.npz, which `python -m experiments.grouping_benchmark` judges
+methods on. With 8 tasks there are 255 sets, and ten minutes to an hour of training on two CPU
+cores. Every seed draws its own training and validation rows; a quarter of the rows are for the
+test, the same for all seeds.
+
+    python -m experiments.record_table --table=emotions.csv --targets=y0,y1,y2,y3,y4,y5 --tune
+
+trains networks for all tasks only, with widths, learning rates and weight decays to choose from,
+and gradient boosting (scikit-learn) for each task: what networks reach on validation, beside what
+they should.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+import pathlib
+
+import numpy as np
+import optax
+from absl import flags
+from sklearn import ensemble, metrics
+
+from experiments import common, launch
+from tag_jax import data, models, objectives, training
+from tag_jax.data import columns
+from tag_jax.numbers import mean_and_error
+from tag_jax.problem import from_nnx
+from tag_jax.report.tables import plus_minus
+from tag_jax.studies import recorded, recording
+from tag_jax.training import Measurement, NetworkPlan, TrainingConfig
+
+flags.DEFINE_string('out', '.', 'Folder of the table that is written.')
+flags.DEFINE_string('name', None, 'Of the problem; by default that of the file.')
+flags.DEFINE_integer('seeds', 8, 'Of networks, each with its own training rows.')
+flags.DEFINE_float('weight_decay_rate', 0.0, 'Of AdamW, in place of Adam.')
+flags.DEFINE_string('source', '', 'Where the data are from, for the record.')
+flags.DEFINE_string('licence', '', 'Of the data, for the record.')
+flags.DEFINE_bool('tune', False, 'Look for settings, and record nothing.')
+flags.DEFINE_bool(
+    'estimates_only', False, 'Add estimates to a table that is there; every other flag as it was.'
+)
+for _name in (
+    *('table', 'targets', 'leave_out', 'steps', 'batch_size', 'learning_rate', 'widths'),
+    'compilation_cache',
+):
+    flags.declare_key_flag(_name)
+
+FLAGS = common.FLAGS
+
+TEST, VALIDATION = 0.25, 0.2  # Shares of all rows, and of the rest.
+BUDGETS = (2, 3, 4)
+MOST = 5.0  # Standard deviations, of an input.
+# What --tune tries.
+WIDTHS, RATES, DECAYS = ((16, 16), (32, 32)), (5e-4, 2e-3, 8e-3), (0.1,)
+
+
+def main():
+    if FLAGS.table is None or len(FLAGS.targets or ()) < 2:
+        raise ValueError('--table and two or more --targets are needed: columns of the file')
+    path = pathlib.Path(FLAGS.table)
+    inputs, labels, tasks = read(path, FLAGS.targets)
+    datasets = [load(inputs, labels, tasks, seed) for seed in range(FLAGS.seeds)]
+    if FLAGS.tune:
+        tune(datasets)
+        return
+    widths = [int(width) for width in FLAGS.widths or (32, 32)]
+    size = datasets[0].train.inputs[0].size
+    make = functools.partial(models.MLP, size, widths)
+    about = {
+        'data': {
+            'file': path.name,
+            'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
+            'source': FLAGS.source,
+            'licence': FLAGS.licence,
+            'rows': len(inputs),
+            'inputs': size,
+        },
+        'network': {'encoder': 'MLP', 'widths': widths},
+        'command': launch.command().replace(FLAGS.table, path.name),
+    }
+    problem, config = problem_of(make, datasets), settings()
+    name, out = FLAGS.name or path.stem, pathlib.Path(FLAGS.out)
+    if FLAGS.estimates_only:
+        table = recorded.read(out / f'{name}.npz')
+    else:
+        sizes = {
+            cost: problem_of(sized(make, size, cost), datasets)
+            for cost in (*BUDGETS, *(budget / len(tasks) for budget in BUDGETS))
+            if cost != 1
+        }
+        table = recording.record(name, problem, datasets, config, sizes, about)
+    table = recording.estimated(table, problem, datasets, config)
+    out.mkdir(parents=True, exist_ok=True)
+    recorded.write(out / f'{name}.npz', table)
+    print(f'{out / name}.npz: {(out / f"{name}.npz").stat().st_size / 1e6:.2f} MB')
+
+
+def read(path, targets):
+    """(inputs [N, D], `{task: labels [N]}`, `{task: Objective}`) of a table."""
+    file = columns.open_table(path)
+    if missing := [name for name in targets if name not in file.names]:
+        raise ValueError(f'{path} has no column {missing[0]!r}')
+    found = {name: file.column(name, 'number') for name in file.names}
+    whole = {
+        name: np.where(one.missing.reshape(one.values.shape), np.nan, one.values.astype(float))
+        for name, one in found.items()
+    }
+    inputs = [
+        values.reshape(len(values), -1)
+        for name, values in whole.items()
+        if name not in targets and name not in (FLAGS.leave_out or ())
+    ]
+    labels = {name: whole[name] for name in targets}
+    kept = np.any([np.isfinite(one) for one in labels.values()], axis=0)
+    tasks = {
+        name: objectives.binary()
+        if np.isin(one[np.isfinite(one)], (0, 1)).all()
+        else objectives.regression()
+        for name, one in labels.items()
+    }
+    inputs = np.concatenate(inputs, axis=1)[kept].astype(np.float32)
+    return inputs, {name: one[kept] for name, one in labels.items()}, tasks
+
+
+def load(inputs, labels, tasks, seed):
+    """The `Dataset` of a seed: the test rows are those of all seeds, the others are drawn anew."""
+    size = len(inputs)
+    rows = np.random.default_rng(0).permutation(size)
+    rest = rows[round(TEST * size) :]
+    drawn = np.random.default_rng((1, seed)).permutation(rest)
+    parts = np.full(size, 'test', dtype='<U10')
+    parts[rest] = 'train'
+    parts[drawn[: round(VALIDATION * len(rest))]] = 'validation'
+    # `[N, D, 1]` are left as they are: all seeds must have the same columns, constant ones as well.
+    return data.from_arrays(standardised(inputs, parts), labels, tasks, split=parts)
+
+
+def standardised(inputs, parts):
+    """Inputs `[N, D, 1]` in units of the training rows, within MOST; 0 where one is missing."""
+    train = inputs[parts == 'train'].astype(float)
+    known = np.isfinite(train)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, train, 0).sum(axis=0) / count
+    variance = np.where(known, np.square(train - mean), 0).sum(axis=0) / count
+    scale = np.where(variance > 0, np.sqrt(variance), 1)
+    return np.nan_to_num(np.clip((inputs - mean) / scale, -MOST, MOST))[..., None].astype(
+        np.float32
+    )
+
+
+def problem_of(make, datasets):
+    """Dense heads on an encoder."""
+    return from_nnx(lambda rngs: make(rngs=rngs), datasets[0].tasks, datasets[0].example_inputs)
+
+
+def sized(make, size, cost):
+    """An encoder of another cost."""
+    return functools.partial(make, width=models.width_for(make, (size, 1), cost))
+
+
+def settings(**changes):
+    """The `TrainingConfig` of all networks."""
+    steps = FLAGS.steps or 400
+    decay = changes.pop('decay', FLAGS.weight_decay_rate)
+    config = TrainingConfig(
+        steps=steps,
+        batch_size=FLAGS.batch_size or 64,
+        learning_rate=FLAGS.learning_rate or 2e-3,
+        eval_every=max(1, steps // 20),
+        patience=0,
+        select_by='relative_loss',
+        affinity=Measurement(every=max(1, steps // 40)),
+        optimizer=functools.partial(optax.adamw, weight_decay=decay) if decay else optax.adam,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def tune(datasets):
+    """Prints what networks for all tasks reach with some settings, and gradient boosting."""
+    boosted = [boosting(dataset) for dataset in datasets]
+    say('gradient boosting', boosted)
+    for widths, rate, decay in itertools.product(WIDTHS, RATES, DECAYS):
+        size = datasets[0].train.inputs[0].size
+        problem = problem_of(functools.partial(models.MLP, size, widths), datasets)
+        found = []
+        for seed, dataset in enumerate(datasets):
+            config = settings(seed=seed, learning_rate=rate, decay=decay)
+            plan = NetworkPlan('all', problem.task_names, seed, rate)
+            (network,) = training.train_networks(
+                problem, dataset.train, dataset.validation, [plan], config, progress_bar=False
+            )
+            scores = network.validation.values()
+            found.append([sum(one[by] for one in scores) for by in ('relative_loss', 'error')])
+            found[-1].append(network.best_step)
+        say(f'widths {widths}, rate {rate:g}, decay {decay:g}', found)
+
+
+def say(what, found):
+    """Prints means over seeds: totals of the relative loss and of the error, and the best step."""
+    shown = [plus_minus(*mean_and_error(values), 1) for values in np.transpose(found)]
+    print(f'{what:40} validation {", ".join(shown)}', flush=True)
+
+
+def boosting(dataset):
+    """Total validation relative loss and error of gradient boosting, a model for each task."""
+    totals = np.zeros(2)
+    for task, objective in dataset.tasks.items():
+        rows = [
+            slice(None) if part.mask is None or task not in part.mask else part.mask[task]
+            for part in (dataset.train, dataset.validation)
+        ]
+        train, validation = (
+            (part.inputs[kept][..., 0], part.targets[task][kept])
+            for part, kept in zip((dataset.train, dataset.validation), rows, strict=True)
+        )
+        if objective.kind == 'binary':
+            model = ensemble.HistGradientBoostingClassifier(max_iter=50, learning_rate=0.05)
+            chances = model.fit(*train).predict_proba(validation[0])
+            constant = np.full_like(chances, validation[1].mean())
+            constant[:, 0] = 1 - constant[:, 1]
+            losses = [metrics.log_loss(validation[1], one) for one in (chances, constant)]
+            wrong = np.mean(chances.argmax(axis=1) != validation[1])
+            totals += 100 * losses[0] / losses[1], 100 * wrong
+        else:
+            model = ensemble.HistGradientBoostingRegressor(max_iter=50, learning_rate=0.05)
+            answers = model.fit(train[0], train[1].ravel()).predict(validation[0])
+            target = validation[1].ravel()
+            totals += 100 * np.mean((answers - target) ** 2) / target.var()
+    return [*totals, 0]
+
+
+if __name__ == '__main__':
+    launch.launch(main)
