@@ -10,6 +10,7 @@ METHODS = {
     'tag': grouping.tag,
     'cosine_similarity': grouping.cosine_similarity,
     'verify': grouping.verify,
+    'recommended': grouping.recommended,
     'hoa': grouping.hoa,
     'esa': grouping.esa,
     'subsets': grouping.subsets,

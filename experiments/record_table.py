@@ -20,6 +20,7 @@ import functools
 import hashlib
 import itertools
 import pathlib
+import shlex
 
 import numpy as np
 import optax
@@ -46,7 +47,7 @@ flags.DEFINE_bool(
     'estimates_only', False, 'Add estimates to a table that is there; every other flag as it was.'
 )
 for _name in (
-    *('table', 'targets', 'leave_out', 'steps', 'batch_size', 'learning_rate', 'widths'),
+    *('dataset', 'table', 'targets', 'leave_out', 'steps', 'batch_size', 'learning_rate', 'widths'),
     'compilation_cache',
 ):
     flags.declare_key_flag(_name)
@@ -61,10 +62,12 @@ WIDTHS, RATES, DECAYS = ((16, 16), (32, 32)), (5e-4, 2e-3, 8e-3), (0.1,)
 
 
 def main():
-    if FLAGS.table is None or len(FLAGS.targets or ()) < 2:
-        raise ValueError('--table and two or more --targets are needed: columns of the file')
-    path = pathlib.Path(FLAGS.table)
-    inputs, labels, tasks = read(path, FLAGS.targets)
+    if FLAGS.table is None:
+        inputs, labels, tasks, about = of_dataset(common.load_dataset())
+    elif len(FLAGS.targets or ()) < 2:
+        raise ValueError('--table needs two or more --targets, columns of the file')
+    else:
+        inputs, labels, tasks, about = read(pathlib.Path(FLAGS.table), FLAGS.targets)
     datasets = [load(inputs, labels, tasks, seed) for seed in range(FLAGS.seeds)]
     if FLAGS.tune:
         tune(datasets)
@@ -73,19 +76,12 @@ def main():
     size = datasets[0].train.inputs[0].size
     make = functools.partial(models.MLP, size, widths)
     about = {
-        'data': {
-            'file': path.name,
-            'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
-            'source': FLAGS.source,
-            'licence': FLAGS.licence,
-            'rows': len(inputs),
-            'inputs': size,
-        },
+        'data': {'source': FLAGS.source, 'licence': FLAGS.licence, **about},
         'network': {'encoder': 'MLP', 'widths': widths},
-        'command': launch.command().replace(FLAGS.table, path.name),
+        'command': command(),
     }
     problem, config = problem_of(make, datasets), settings()
-    name, out = FLAGS.name or path.stem, pathlib.Path(FLAGS.out)
+    name, out = FLAGS.name or default_name(), pathlib.Path(FLAGS.out)
     if FLAGS.estimates_only:
         table = recorded.read(out / f'{name}.npz')
     else:
@@ -101,8 +97,35 @@ def main():
     print(f'{out / name}.npz: {(out / f"{name}.npz").stat().st_size / 1e6:.2f} MB')
 
 
+def default_name():
+    """The name of the file or the dataset."""
+    return FLAGS.dataset if FLAGS.table is None else pathlib.Path(FLAGS.table).stem
+
+
+def command():
+    """The command, without the folders of this machine."""
+    kept = [part for part in shlex.split(launch.command()) if not part.startswith('--out')]
+    text = shlex.join(kept)
+    return (
+        text if FLAGS.table is None else text.replace(FLAGS.table, pathlib.Path(FLAGS.table).name)
+    )
+
+
+def of_dataset(dataset):
+    """All examples of a dataset in memory: see `read`."""
+    parts = dataset.train, dataset.validation, dataset.test
+    inputs = np.concatenate([np.asarray(part.inputs) for part in parts])
+    labels = {
+        task: np.concatenate([np.asarray(part.targets[task]) for part in parts])
+        for task in dataset.tasks
+    }
+    inputs = inputs.reshape(len(inputs), -1).astype(np.float32)
+    about = {'dataset': dataset.name, 'rows': len(inputs), 'inputs': inputs.shape[1]}
+    return inputs, labels, dict(dataset.tasks), about
+
+
 def read(path, targets):
-    """(inputs [N, D], `{task: labels [N]}`, `{task: Objective}`) of a table."""
+    """(inputs [N, D], `{task: labels [N]}`, `{task: Objective}`, about the data) of a table."""
     file = columns.open_table(path)
     if missing := [name for name in targets if name not in file.names]:
         raise ValueError(f'{path} has no column {missing[0]!r}')
@@ -125,7 +148,13 @@ def read(path, targets):
         for name, one in labels.items()
     }
     inputs = np.concatenate(inputs, axis=1)[kept].astype(np.float32)
-    return inputs, {name: one[kept] for name, one in labels.items()}, tasks
+    about = {
+        'file': path.name,
+        'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
+        'rows': len(inputs),
+        'inputs': inputs.shape[1],
+    }
+    return inputs, {name: one[kept] for name, one in labels.items()}, tasks, about
 
 
 def load(inputs, labels, tasks, seed):
@@ -219,13 +248,16 @@ def boosting(dataset):
             (part.inputs[kept][..., 0], part.targets[task][kept])
             for part, kept in zip((dataset.train, dataset.validation), rows, strict=True)
         )
-        if objective.kind == 'binary':
+        if objective.kind in ('binary', 'classification'):
             model = ensemble.HistGradientBoostingClassifier(max_iter=50, learning_rate=0.05)
             chances = model.fit(*train).predict_proba(validation[0])
-            constant = np.full_like(chances, validation[1].mean())
-            constant[:, 0] = 1 - constant[:, 1]
-            losses = [metrics.log_loss(validation[1], one) for one in (chances, constant)]
-            wrong = np.mean(chances.argmax(axis=1) != validation[1])
+            shares = np.array([np.mean(validation[1] == label) for label in model.classes_])
+            constant = np.broadcast_to(shares, chances.shape)
+            losses = [
+                metrics.log_loss(validation[1], one, labels=model.classes_)
+                for one in (chances, constant)
+            ]
+            wrong = np.mean(model.classes_[chances.argmax(axis=1)] != validation[1])
             totals += 100 * losses[0] / losses[1], 100 * wrong
         else:
             model = ensemble.HistGradientBoostingRegressor(max_iter=50, learning_rate=0.05)

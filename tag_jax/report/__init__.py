@@ -4,6 +4,7 @@
 are images, and report.html, and returns the table.
 """
 
+from tag_jax.report.benchmark import LEADERBOARD, leaderboard_figure, write_benchmark
 from tag_jax.report.comparison import (
     BUDGETS,
     COSTS,
@@ -75,6 +76,7 @@ __all__ = [
     'CURVES',
     'DIAGRAM',
     'HEAT_MAP',
+    'LEADERBOARD',
     'PREDICTIONS',
     'RADAR',
     'REPORT',
@@ -97,6 +99,7 @@ __all__ = [
     'group_lines',
     'groups_figure',
     'html_page',
+    'leaderboard_figure',
     'measured_sentence',
     'methods_figure',
     'multi_objective_table',
@@ -115,6 +118,7 @@ __all__ = [
     'transfer_figure',
     'transfer_sentence',
     'write',
+    'write_benchmark',
     'write_comparison',
     'write_multi_objective',
     'write_runs',

@@ -49,6 +49,19 @@ class Judged(NamedTuple):
     correlations: Mapping[str, float]
     ceiling: float
 
+    @property
+    def scores(self) -> dict[str, float]:
+        """Total test scores of each method, means over budgets, searches and judges."""
+        found = {}
+        for one in self.comparison.outcomes:
+            found.setdefault(one.method, []).append(np.mean(list(one.fresh_errors.values())))
+        return {method: float(np.mean(values)) for method, values in found.items()}
+
+    @property
+    def optimum(self) -> float:
+        """The total test score of the best groups that could be known, mean over budgets."""
+        return float(np.mean([one.error for one in self.comparison.optima.values()]))
+
 
 class Standing(NamedTuple):
     """A method over all problems.
@@ -121,7 +134,9 @@ def judge(
     )
 
 
-def standings(judged: Sequence[Judged], rivals: Sequence[str], level: float = 0.05):
+def standings(
+    judged: Sequence[Judged], rivals: Sequence[str], level: float = 0.05
+) -> list[Standing]:
     """The methods over all problems, best mean rank first.
 
     Whether one method is worse than another on a problem is told by a paired t test over seeds, on
@@ -136,17 +151,13 @@ def standings(judged: Sequence[Judged], rivals: Sequence[str], level: float = 0.
     Returns:
       A list of `Standing`.
     """
-    methods = list(dict.fromkeys(one.method for one in judged[0].comparison.outcomes))
-    totals = np.array([[_total(one, method) for method in methods] for one in judged])
+    methods = list(judged[0].scores)
+    totals = np.array([[one.scores[method] for method in methods] for one in judged])
     ranks = stats.rankdata(totals, axis=1).mean(axis=0)
-    optima = np.array(
-        [np.mean([o.error for o in one.comparison.optima.values()]) for one in judged]
-    )
-    alone = (
-        totals[:, methods.index(comparison.ALL_IN_ONE)]
-        if _has(methods)
-        else np.full(len(judged), math.nan)
-    )
+    optima = np.array([one.optimum for one in judged])
+    alone = np.full(len(judged), math.nan)
+    if comparison.ALL_IN_ONE in methods:
+        alone = totals[:, methods.index(comparison.ALL_IN_ONE)]
     verdicts = _verdicts(judged, methods, [r for r in rivals if r in methods], level)
     found = []
     for n, method in enumerate(methods):
@@ -166,21 +177,6 @@ def standings(judged: Sequence[Judged], rivals: Sequence[str], level: float = 0.
             )
         )
     return sorted(found, key=lambda standing: standing.rank)
-
-
-def _has(methods):
-    return comparison.ALL_IN_ONE in methods
-
-
-def _total(judged, method):
-    """The mean test score over budgets, searches and judges."""
-    return np.mean(
-        [
-            np.mean(list(one.fresh_errors.values()))
-            for one in judged.comparison.outcomes
-            if one.method == method
-        ]
-    )
 
 
 def _mean_and_error(values):

@@ -13,6 +13,7 @@ import optax
 import tag_jax
 from tag_jax import evaluation, training
 from tag_jax.data import Dataset
+from tag_jax.evaluation import RELATIVE_LOSS
 from tag_jax.grouping import identity, linear_estimates
 from tag_jax.grouping.linear_estimates import BASES, DIRECTIONS, RIDGE
 from tag_jax.grouping.task_sets import all_sets
@@ -61,11 +62,16 @@ def record(
       A `RecordedTable` without estimates.
 
     Raises:
-      ValueError: if networks stop early, or shares of training have no evaluation.
+      ValueError: if networks stop early, are not selected by relative losses, or shares of training
+        have no evaluation.
       FloatingPointError: if a loss is not finite.
     """
     if config.patience:
         raise ValueError('networks of a recorded table train to the end: set patience=0')
+    if config.select_by != RELATIVE_LOSS:
+        raise ValueError(
+            f"the best evaluation is by relative losses: set select_by='{RELATIVE_LOSS}'"
+        )
     if any(round(share * config.steps) % config.eval_every for share in SHARES):
         raise ValueError(
             f'{config.steps} steps with an evaluation every {config.eval_every} have none after '

@@ -27,8 +27,9 @@ class RecordedRun(NamedTuple):
 class RecordedTrainer:
     """One seed of a recorded table, in place of a `grouping.trainer.Trainer`.
 
-    A search sees the validation scores of its own seed. A brief network is at its best of the
-    points up to its share of training. A second of it is a step.
+    A search sees the validation scores of its own seed. A brief network is at its best evaluation,
+    if that came before the end of its share of training, else at its best of the shares up to
+    there. A second is a step.
 
     Args:
       table: a `RecordedTable`.
@@ -173,8 +174,8 @@ class RecordedTrainer:
     def _point(self, n, fraction):
         """(the point that a network of a share of training is at, its steps)."""
         table, select_by = self._table, self.run.config.select_by
+        best = BEST.index(select_by if select_by in BEST else 'relative_loss')
         if fraction == 1:
-            best = BEST.index(select_by if select_by in BEST else 'relative_loss')
             return len(table.shares) + best, table.steps
         shares = [k for k, share in enumerate(table.shares) if share <= fraction + 1e-9]
         if not shares or abs(table.shares[shares[-1]] - fraction) > 1e-9:
@@ -182,6 +183,9 @@ class RecordedTrainer:
             raise ValueError(
                 f'the table {table.name} has networks after {known} of training, not {fraction:g}'
             )
+        steps = round(fraction * table.steps)
+        if table.best_steps[self._seed, n, best] <= steps:
+            return len(table.shares) + best, steps
         values = self._values['validation', select_by]
         totals = [np.nansum(values[k, n]) for k in shares]
-        return shares[int(np.argmin(totals))], round(fraction * table.steps)
+        return shares[int(np.argmin(totals))], steps

@@ -25,6 +25,7 @@ from tag_jax.grouping.methods.networks import (
     subsets,
 )
 from tag_jax.grouping.methods.plain import all_in_one, given, random, random_even, single_task
+from tag_jax.grouping.methods.recommending import recommended
 from tag_jax.grouping.methods.verifying import PROPOSALS, preferred, proposed, verify
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     'proposed',
     'random',
     'random_even',
+    'recommended',
     'single_task',
     'subsets',
     'tag',

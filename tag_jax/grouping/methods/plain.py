@@ -12,7 +12,7 @@ from tag_jax.grouping.method import (
     standard_stages,
     whole_networks,
 )
-from tag_jax.grouping.methods.options import given_options
+from tag_jax.grouping.methods.options import cost_at, costs_given
 from tag_jax.grouping.task_sets import draws, even_groups, random_groups
 
 
@@ -59,15 +59,15 @@ def single_task(smaller: float | Mapping[float, float] | None = None) -> Method:
 
     def propose(searcher, budget):
         size = len(searcher.task_names)
-        cost = _cost_at('single_task', 'smaller', smaller, budget)
+        cost = cost_at('single_task', 'smaller', smaller, budget)
         return Proposal(tuple((n,) for n in range(size)), costs=(cost,) * size)
 
     def stages(task_names, budget, config):
-        cost = _cost_at('single_task', 'smaller', smaller, budget)
+        cost = cost_at('single_task', 'smaller', smaller, budget)
         alone = Stage(CHOSEN, len(task_names), config.steps, cost=cost)
         return alone, Stage(BASELINE, 1, config.steps)
 
-    return Method('single_task', propose, stages, None, _costs_given(smaller=smaller))
+    return Method('single_task', propose, stages, None, costs_given(smaller=smaller))
 
 
 def all_in_one(wider: float | Mapping[float, float] | None = None) -> Method:
@@ -84,17 +84,17 @@ def all_in_one(wider: float | Mapping[float, float] | None = None) -> Method:
 
     def propose(searcher, budget):
         everything = tuple(range(len(searcher.task_names)))
-        return Proposal((everything,), costs=(_cost_at('all_in_one', 'wider', wider, budget),))
+        return Proposal((everything,), costs=(cost_at('all_in_one', 'wider', wider, budget),))
 
     def stages(task_names, budget, config):
         del task_names
         baseline = Stage(BASELINE, 1, config.steps)
-        cost = _cost_at('all_in_one', 'wider', wider, budget)
+        cost = cost_at('all_in_one', 'wider', wider, budget)
         if cost == 1:
             return (baseline,)
         return Stage('all tasks on a wider encoder', 1, config.steps, cost=cost), baseline
 
-    return Method('all_in_one', propose, stages, None, _costs_given(wider=wider))
+    return Method('all_in_one', propose, stages, None, costs_given(wider=wider))
 
 
 def given(groups: Sequence[Sequence[str]]) -> Method:
@@ -137,24 +137,3 @@ def given(groups: Sequence[Sequence[str]]) -> Method:
 def _no_search(task_names, budget, config):
     del task_names
     return standard_stages(budget, config)
-
-
-def _cost_at(method, option, costs, budget):
-    """The cost of a network on another encoder: 1 where none is asked for, or that of a budget."""
-    if costs is None:
-        return 1.0
-    if not isinstance(costs, Mapping):
-        return costs
-    if budget not in costs:
-        raise ValueError(f'{method} has no {option} encoder for the budget {budget:g}: give one')
-    return costs[budget]
-
-
-def _costs_given(**options):
-    """Options that are costs, or costs by budget, as JSON types; those of None are left out."""
-    return {
-        name: {str(budget): cost for budget, cost in costs.items()}
-        if isinstance(costs, Mapping)
-        else costs
-        for name, costs in given_options(**options).items()
-    }

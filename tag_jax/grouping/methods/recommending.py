@@ -1,0 +1,104 @@
+"""A method that tries groups beside not grouping at all, and may say: do not group."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from tag_jax.grouping.method import (
+    BASELINE,
+    CHOSEN,
+    Method,
+    Proposal,
+    Stage,
+    check_method,
+    standard_stages,
+    whole_networks,
+)
+from tag_jax.grouping.methods.affinities import tag
+from tag_jax.grouping.methods.options import cost_at, costs_given
+from tag_jax.grouping.searcher import Searcher
+
+# The share of training of the groups that are tried, and how many standard errors (over tasks) the
+# groups must be better by.
+TRIED, ERRORS = 0.5, 1.0
+
+
+def recommended(
+    base: Method | None = None,
+    wider: float | Mapping[float, float] | None = None,
+    errors: float = ERRORS,
+) -> Method:
+    """Groups tasks only where validation says that it is worth it.
+
+    Three answers are tried: one network for all tasks; one on a wider encoder that costs what the
+    groups would, where there is one; and the groups of another method, trained for half of the
+    steps. The lower total validation score of the first two is what groups have to beat: by more
+    than `errors` standard errors of the mean over tasks of the differences, each relative to the
+    score of that network. Else the tasks are not grouped, and a remark says so. The search costs
+    two or three networks, and half a network for each of the budget.
+
+    Args:
+      base: the method that proposes groups; None for `tag()`.
+      wider: the cost of a wider encoder, one of `sizes=`, or `{budget: cost}`; None for none.
+      errors: how many standard errors groups must be better by.
+
+    Raises:
+      ValueError: if the base is no method, or errors is negative; when the method begins, if there
+        is no encoder of that cost.
+    """
+    base = tag() if base is None else base
+    check_method(base)
+    if not errors >= 0:
+        raise ValueError(f'errors must be 0 or more, not {errors}')
+    options = {} if base.displayed == 'tag' else {'base': base.displayed}
+    options |= costs_given(wider=wider) | ({} if errors == ERRORS else {'errors': errors})
+
+    def propose(searcher, budget):
+        together = _not_grouping(searcher, cost_at('recommended', 'wider', wider, budget))
+        proposal = base.propose(searcher, budget)
+        names = searcher.task_names
+        tried = searcher.networks(proposal.groups, TRIED)
+        best = {task: min(one.validation.get(task, math.inf) for one in tried) for task in names}
+        gains = np.array([1 - best[task] / together.validation[task] for task in names])
+        gain, error = gains.mean(), gains.std(ddof=1) / math.sqrt(len(names))
+        if len(proposal.groups) > 1 and gain > errors * error:
+            remark = (
+                f'Groups are worth it by validation: {100 * gain:.1f} ± {100 * error:.1f} % lower, '
+                'the mean over tasks, than one network for all tasks.'
+            )
+            return proposal._replace(remarks=(remark, *proposal.remarks))
+        wide = f' of cost {together.cost:g}' * (together.cost != 1)
+        remark = (
+            f'Do not group these tasks: validation prefers one network for all of them{wide}. The '
+            f'best groups that {base.displayed} proposes are {100 * gain:.1f} ± '
+            f'{100 * error:.1f} % lower, the mean over tasks.'
+        )
+        everything = (tuple(range(len(names))),)
+        return Proposal(
+            everything, costs=(together.cost,), affinities=proposal.affinities, remarks=(remark,)
+        )
+
+    def stages(task_names, budget, config):
+        cost = cost_at('recommended', 'wider', wider, budget)
+        steps = max(1, round(TRIED * config.steps))
+        search = [
+            one
+            for one in base.stages(task_names, budget, config)
+            if one.what not in (CHOSEN, BASELINE)
+        ]
+        if cost != 1:
+            search.append(Stage('all tasks on a wider encoder', 1, config.steps, cost=cost))
+        search.append(Stage('groups that are tried', whole_networks(budget), steps))
+        return standard_stages(budget, config, *search)
+
+    return Method('recommended', propose, stages, None, options)
+
+
+def _not_grouping(searcher: Searcher, cost: float):
+    """The network for all tasks, standard or wider, that validation prefers."""
+    everything = [searcher.task_names]
+    found = searcher.networks(everything)
+    if cost != 1:
+        found = found + searcher.networks(everything, cost=cost)
+    return min(found, key=lambda one: math.fsum(one.validation.values()))

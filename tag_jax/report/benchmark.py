@@ -1,0 +1,178 @@
+"""The leaderboard of ways to group tasks over recorded tables."""
+
+import math
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tag_jax.comparison import ALL_IN_ONE
+from tag_jax.report import page
+from tag_jax.report.run import REPORT
+from tag_jax.report.styles import style
+from tag_jax.report.svg import svg
+from tag_jax.report.tables import plus_minus, text_table
+from tag_jax.runs import workdir as workdirs
+from tag_jax.studies.judging import Judged, Standing
+
+LEADERBOARD = 'leaderboard.png'
+_TITLE = 'How much higher the score is than that of the best groups that could be known'
+
+
+def write_benchmark(
+    path: str | os.PathLike,
+    standings: Sequence[Standing],
+    judged: Sequence[Judged],
+    settings: Mapping[str, Any],
+) -> str:
+    """Writes results.json, the picture and report.html of a benchmark.
+
+    Args:
+      path: the folder, which exists.
+      standings: from `judging.standings`.
+      judged: from `judging.judge`, a problem each.
+      settings: what was asked for.
+
+    Returns:
+      The tables as text, ending with the path of the report.
+    """
+    path = pathlib.Path(path)
+    workdirs.write_json(
+        path / workdirs.RESULTS,
+        {
+            'settings': settings,
+            'standings': [_plain(one._asdict()) for one in standings],
+            'problems': {
+                one.problem: _plain(
+                    {
+                        'scores': one.scores,
+                        'correlations': dict(one.correlations),
+                        'ceiling': one.ceiling,
+                        'optimum': one.optimum,
+                    }
+                )
+                for one in judged
+            },
+        },
+    )
+    figure = leaderboard_figure(standings)
+    workdirs.write_bytes(path / LEADERBOARD, page.png(figure))
+    tables = [
+        ('Leaderboard', *leaderboard(standings, len(judged))),
+        ('Test scores by problem: mean over budgets and seeds', *problems_table(standings, judged)),
+        (
+            'Correlation of predicted scores with those that other seeds reach, within a task',
+            *correlations_table(standings, judged),
+        ),
+    ]
+    text = page.render(
+        'study.html',
+        'Ways to group tasks, on recorded tables',
+        workdirs.command_of(path),
+        tables=tables,
+        heat_maps=[(_TITLE, svg(figure, _TITLE, 'diagram'))],
+        settings=[(name, str(value)) for name, value in settings.items()],
+    )
+    workdirs.write_bytes(path / REPORT, text.encode())
+    shown = [f'{title}\n{text_table(header, rows, rules=(0,))}' for title, header, rows in tables]
+    return '\n\n'.join([*shown, f'report: {path / REPORT}'])
+
+
+def leaderboard(standings: Sequence[Standing], problems: int) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the leaderboard.
+
+    Args:
+      standings: from `judging.standings`.
+      problems: how many there are.
+    """
+    header = [
+        *('method', 'rank', 'regret (%)', 'below all in one (%)', 'search'),
+        *('cost / budget', 'worse than a rival', 'better than one'),
+    ]
+    return header, [
+        [
+            one.method,
+            f'{one.rank:.1f}',
+            plus_minus(*one.regret, 1),
+            plus_minus(*one.over_all_in_one, 1),
+            f'{one.cost:.1f}',
+            f'{one.inference:.2f}',
+            _on(one.losses, problems),
+            _on(one.wins, problems),
+        ]
+        for one in standings
+    ]
+
+
+def problems_table(
+    standings: Sequence[Standing], judged: Sequence[Judged]
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the total test scores, a problem a column.
+
+    Args:
+      standings, judged: see `write_benchmark`.
+    """
+    rows = [[s.method, *(f'{one.scores[s.method]:.1f}' for one in judged)] for s in standings]
+    rows.append(['best that could be known', *(f'{one.optimum:.1f}' for one in judged)])
+    return ['method', *(one.problem for one in judged)], rows
+
+
+def correlations_table(
+    standings: Sequence[Standing], judged: Sequence[Judged]
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the correlations within a task, the ceiling last.
+
+    Args:
+      standings, judged: see `write_benchmark`.
+    """
+    rows = [
+        [s.method, *(_number(one.correlations.get(s.method, math.nan)) for one in judged)]
+        for s in standings
+        if any(s.method in one.correlations for one in judged)
+    ]
+    rows.append(['half of the seeds, by the other half', *(_number(one.ceiling) for one in judged)])
+    return ['method', *(one.problem for one in judged)], rows
+
+
+def leaderboard_figure(standings: Sequence[Standing]) -> Figure:
+    """Regret of each method, with its standard error over problems, best rank on top.
+
+    Args:
+      standings: from `judging.standings`.
+    """
+    figure = Figure(figsize=(7.5, 0.4 * len(standings) + 1.2), layout='constrained')
+    axes = figure.add_subplot()
+    places = np.arange(len(standings))[::-1]
+    for place, one in zip(places, standings, strict=True):
+        mean, error = one.regret
+        look = style(0 if one.method == ALL_IN_ONE else 1)
+        axes.errorbar(
+            mean, place, xerr=0 if math.isnan(error) else error, capsize=3,
+            color=look['color'], marker=look['marker'], linestyle='none',
+        )  # fmt: skip
+    axes.axvline(0, linewidth=0.8, color='gray')
+    axes.set_yticks(places, [one.method for one in standings])
+    axes.set_xlabel('regret (%)')
+    return figure
+
+
+def _on(verdicts, problems):
+    """In words, on how many problems a method is worse or better than some rival."""
+    found = {problem for of_rival in verdicts.values() for problem in of_rival}
+    return f'on {len(found)} of {problems}' if found else 'on none'
+
+
+def _number(value):
+    return '' if math.isnan(value) else f'{value:.2f}'
+
+
+def _plain(value):
+    """JSON types, with null for NaN."""
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
