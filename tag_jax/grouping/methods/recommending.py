@@ -21,7 +21,7 @@ from tag_jax.grouping.searcher import Searcher
 
 # The share of training of the groups that are tried, and how many standard errors (over tasks) the
 # groups must be better by.
-TRIED, ERRORS = 0.5, 1.0
+TRIED, ERRORS = 0.5, 2.0
 
 
 def recommended(
