@@ -23,7 +23,7 @@ WARNINGS = ('-W', 'error', '-W', 'ignore:Error reading persistent compilation ca
 _ANSWERS = """
 import contextlib, importlib, io, json, sys
 from absl import flags
-from experiments import launch
+from tag_jax.launchers import launch
 
 name, commands = sys.argv[1], json.load(sys.stdin)
 sys.argv = [name]

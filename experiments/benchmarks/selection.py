@@ -26,8 +26,8 @@ from absl import flags
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_matrix
 
-from experiments import launch
 from tag_jax import selection
+from tag_jax.launchers import launch
 
 flags.DEFINE_integer('seeds', 3, 'Instances of each kind.')
 flags.DEFINE_integer('repeats', 3, 'Repeats of a time below a second.')

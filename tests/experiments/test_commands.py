@@ -139,7 +139,7 @@ def test_everything_that_a_paper_numbers_has_a_row():
 _PARSE = """
 import importlib, json, sys
 from absl import flags
-from experiments import launch
+from tag_jax.launchers import launch
 
 name, commands = sys.argv[1], json.load(sys.stdin)
 sys.argv = [name]

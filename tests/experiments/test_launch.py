@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from experiments import launch
+from tag_jax.launchers import launch
 
 
 @pytest.mark.parametrize(

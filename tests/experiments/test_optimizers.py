@@ -7,7 +7,7 @@ import optax
 import pytest
 from absl.testing import flagsaver
 
-from experiments import optimizers
+from tag_jax.launchers import optimizers
 
 RATE, STEPS = 0.1, 9
 

@@ -9,9 +9,9 @@ from flax.traverse_util import flatten_dict
 from launching import answers, check_sentences, launch
 from official import celeb_a, cityscapes, mnist, taskonomy
 
-from experiments.recipes import BUILDING_LISTS, DATASETS
 from tag_jax import grouping, models, report
 from tag_jax.grouping import saved_networks
+from tag_jax.launchers.recipes import BUILDING_LISTS, DATASETS
 from tag_jax.runs import workdir
 
 QUICK = ('--steps=2', '--eval_every=1', '--batch_size=2', '--width=0.05')

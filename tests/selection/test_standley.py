@@ -1,6 +1,6 @@
 """Figures that Standley et al. 2020 print, from the losses that they published.
 
-The losses ship with the launcher (experiments/examples): Tables 8 and 9 of the paper, and the
+The losses ship with the launcher (tag_jax/launchers/examples): Tables 8 and 9 of the paper, and the
 half-size and early-stopping rows published with the authors' MIT-licensed code.
 """
 

@@ -23,9 +23,9 @@ import functools
 
 from absl import flags
 
-from experiments import common, launch, optimizers, tables, weightings
 from tag_jax import data, multi_objective, numbers, report, scalarization, weighting
 from tag_jax.grouping import identity
+from tag_jax.launchers import common, launch, optimizers, tables, weightings
 from tag_jax.runs import workdir
 
 flags.DEFINE_list('tasks', 'left_digit,right_digit', 'Tasks of the dataset, or all.')

@@ -3,8 +3,8 @@
 import functools
 import math
 
-from experiments.launch import choose
 from tag_jax import weighting
+from tag_jax.launchers.launch import choose
 
 # Named once each: what is compiled is kept by their identity. An epoch of dwa is 100 steps, and the
 # norm of nash_mtl and fairgrad is limited to 1, as in their authors' code.

@@ -26,8 +26,8 @@ does it for the columns of a table.
 
 from absl import flags
 
-from experiments import common, launch, methods, workers
 from tag_jax import comparison, grouping, report
+from tag_jax.launchers import common, launch, methods, workers
 from tag_jax.runs import workdir
 
 # How the encoder of wide_all_in_one follows from the budget.

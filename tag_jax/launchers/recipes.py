@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from experiments import tables
 from tag_jax import data, models
 from tag_jax.data.celeb_a import TAG_ATTRIBUTES
+from tag_jax.launchers import tables
 
 # The lists of buildings of Taskonomy for train, validation and test: our names, and those of the
 # authors' code.

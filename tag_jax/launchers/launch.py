@@ -11,7 +11,7 @@ import sys
 
 from absl import app, flags, logging
 
-from experiments import compiled, help
+from tag_jax.launchers import compiled, help
 from tag_jax.runs import workdir
 
 flags.DEFINE_string('workdir', None, 'Folder of the run; by default a new one under runs/.')

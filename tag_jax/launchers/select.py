@@ -24,8 +24,8 @@ import pathlib
 
 from absl import flags
 
-from experiments import launch
 from tag_jax import report, selection
+from tag_jax.launchers import launch
 from tag_jax.runs import workdir
 
 EXAMPLES = pathlib.Path(__file__).parent / 'examples'

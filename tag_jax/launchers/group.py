@@ -19,8 +19,8 @@ folder is not trained again. With --cluster=processes:4 other processes train th
 
 from absl import flags
 
-from experiments import common, launch, methods, processes, workers
 from tag_jax import grouping, parallel, report
+from tag_jax.launchers import common, launch, methods, processes, workers
 
 flags.DEFINE_string(
     'method',

@@ -11,13 +11,13 @@ import numpy as np
 from absl import flags, logging
 from flax import nnx
 
-from experiments import compiled, launch, optimizers, tables, weightings
-from experiments.launch import choose
-from experiments.recipes import DATASETS, DTYPES, NETWORKS
 from tag_jax import examples, models, parallel
 from tag_jax.data import encoding
 from tag_jax.grouping import cost_of_encoder
 from tag_jax.grouping.identity import settings
+from tag_jax.launchers import compiled, launch, optimizers, tables, weightings
+from tag_jax.launchers.launch import choose
+from tag_jax.launchers.recipes import DATASETS, DTYPES, NETWORKS
 from tag_jax.problem import from_nnx
 from tag_jax.runs import workdir
 from tag_jax.training import Measurement, TrainingConfig

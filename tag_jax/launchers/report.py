@@ -14,8 +14,8 @@ place of the page is replaced only if it is such a page.
 
 from absl import flags
 
-from experiments import launch
 from tag_jax import report
+from tag_jax.launchers import launch
 
 flags.DEFINE_string('out', 'comparison.html', 'The page that compares several runs.')
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import optax
 from absl import flags
 
-from experiments import launch
+from tag_jax.launchers import launch
 
 OPTIMIZERS = {
     'adam': optax.adam,
