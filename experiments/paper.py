@@ -6,11 +6,11 @@ the comparison of ways of weighting instead.
 
 from absl import flags
 
-from experiments import multi_objective, tag
+from tag_jax.launchers import group, weigh
 
 flags.DEFINE_bool('compare', False, 'Ways of weighting tasks side by side, in place of grouping.')
-flags.adopt_module_key_flags(tag)
-flags.adopt_module_key_flags(multi_objective)
+flags.adopt_module_key_flags(group)
+flags.adopt_module_key_flags(weigh)
 
 FLAGS = flags.FLAGS
 
@@ -39,6 +39,6 @@ def run(dataset, learning_rates=None, retrain=False):
             there = 'with' if FLAGS.compare else 'without'
             raise ValueError(f'--{name} is of no use here {there} --compare')
     if not FLAGS.compare:
-        return tag.main()
-    multi_objective.take_settings_of_paper(learning_rates, retrain)
-    return multi_objective.main()
+        return group.main()
+    weigh.take_settings_of_paper(learning_rates, retrain)
+    return weigh.main()

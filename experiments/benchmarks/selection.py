@@ -38,7 +38,7 @@ flags.DEFINE_list(
 
 FLAGS = flags.FLAGS
 
-SETTING_1 = pathlib.Path(__file__).parents[1] / 'examples' / 'standley2020_setting1.csv'
+SETTING_1 = pathlib.Path(launch.__file__).parent / 'examples' / 'standley2020_setting1.csv'
 
 
 def main():

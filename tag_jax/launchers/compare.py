@@ -1,25 +1,25 @@
 """Compares ways to group tasks: what each grouping costs to find, and what it gains.
 
-    python -m experiments.compare_groupings --budgets=2,3,4 --seeds=3
+    tag-jax compare --budgets=2,3,4 --seeds=3
 
 trains a network for every set of the eight tasks of MultiDigits, three seeds each, and compares the
 groups that every method of the papers chooses among them, for two, three and four networks: total
 test error, gain over one network for all tasks and over random groupings, share of what the best
 groups gain, cost of the search. It took 18 minutes on two CPU cores that had other work too.
 
-    python -m experiments.compare_groupings --methods=all_in_one,tag,hoa
+    tag-jax compare --methods=all_in_one,tag,hoa
 
 leaves the exhaustive search out, and trains only what these methods ask for; with --dry_run it says
 how many networks that is, and how long it takes. An interrupted command goes on with
 --workdir=FOLDER --resume; with --cluster=processes:4 other processes train, with --cluster=ray
 other machines.
 
-    python -m experiments.compare_groupings --smaller=0.5 --budgets=1,1.5,2,2.5,3
+    tag-jax compare --smaller=0.5 --budgets=1,1.5,2,2.5,3
 
 lets single tasks have an encoder of half the cost, as Standley et al. do. Their independent
 networks are equal_single_task: one a task, which cost the budget together.
 
-    python -m experiments.compare_groupings --dataset=table --table=mine.csv --targets=a,b,c
+    tag-jax compare --dataset=table --table=mine.csv --targets=a,b,c
 
 does it for the columns of a table.
 """
@@ -71,6 +71,7 @@ FLAGS = flags.FLAGS
 
 
 def main():
+    """Compares the ways to group that the flags name, and writes the report."""
     workers.check()
     names = FLAGS.methods
     if names == ['all']:
@@ -146,7 +147,3 @@ def main():
 def _share_of_a_task(dataset, budget):
     """The problem whose encoder costs what a budget leaves for each task."""
     return common.problem_of_cost(dataset, budget / len(dataset.tasks))
-
-
-if __name__ == '__main__':
-    launch.launch(main)

@@ -1,16 +1,16 @@
 """The main job: which tasks should train together?
 
-    python -m experiments.tag
+    tag-jax group
 
 measures inter-task affinities while one network trains on all eight tasks of MultiDigits, selects
 two groups, trains a network for each, and writes a report. It takes about half a minute on two CPU
 cores and finds that the tasks of the left digit and those of the right digit should part.
 
-    python -m experiments.tag --affinity=runs/tag_multi_digits_001/affinity.npz --budget=3
+    tag-jax group --affinity=runs/tag_multi_digits_001/affinity.npz --budget=3
 
 selects for another budget without measuring again.
 
-    python -m experiments.tag --method=exhaustive --scores=runs/networks
+    tag-jax group --method=exhaustive --scores=runs/networks
 
 finds groups in another way: here by training a network for every set of tasks. What is in that
 folder is not trained again. With --cluster=processes:4 other processes train them, with
@@ -45,6 +45,7 @@ FLAGS = flags.FLAGS
 
 
 def main():
+    """Finds groups as the flags ask, trains their networks, and writes the report."""
     name = FLAGS.method.partition(':')[0]
     methods.make(FLAGS.method)
     workers.check()
@@ -71,7 +72,3 @@ def main():
         if parallel.is_first():
             launch.record_command(folder)
             print(report.write(folder))
-
-
-if __name__ == '__main__':
-    launch.launch(main)

@@ -2,7 +2,7 @@
 
 All of them run the same command, see the same --workdir, and take one share of the devices each:
 
-    python -m experiments.tag --workdir=/shared/run --mesh=batch:2 \\
+    tag-jax group --workdir=/shared/run --mesh=batch:2 \\
         --coordinator=host0:1234 --num_processes=2 --process_id=0    # and =1 on the other host
 """
 

@@ -1,10 +1,10 @@
 """Reports of finished runs, written anew, and runs side by side.
 
-    python -m experiments.report runs/tag_multi_digits_001
+    tag-jax report runs/tag_multi_digits_001
 
 writes report.html and the pictures of a run again, from its files alone, in place of those it has.
 
-    python -m experiments.report runs/tag_multi_digits_001 runs/tag_multi_digits_002
+    tag-jax report runs/tag_multi_digits_001 runs/tag_multi_digits_002
 
 does so for each run, prints them side by side, and writes comparison.html here, or the page that
 --out names: total errors, gains, what the search cost, errors of each task, and the settings that
@@ -23,15 +23,13 @@ FLAGS = flags.FLAGS
 
 
 def main(*runs):
+    """Writes the reports of the folders that the arguments name."""
     if not runs:
-        raise ValueError('name the folder of a run: python -m experiments.report RUN [RUN ...]')
+        command = ' '.join(launch.program())
+        raise ValueError(f'name the folder of a run: {command} RUN [RUN ...]')
     if len(runs) > 1:
         print(report.write_runs(runs, FLAGS.out))
         return
     if FLAGS['out'].present:
         raise ValueError('--out is the page that compares several runs: name a second run')
     print(report.write(runs[0]))
-
-
-if __name__ == '__main__':
-    launch.launch(main)

@@ -1,6 +1,6 @@
 """Which trained networks to use within an inference budget (Standley et al. 2020).
 
-    python -m experiments.network_selection
+    tag-jax select
 
 reads the candidate networks of the paper's setting 1, selects among them by validation loss for
 budgets of 1 to 5 standard network times, in every way the paper does, and prints the total test
@@ -9,12 +9,12 @@ that a network serves, small ones tasks that it only trains. Then how far predic
 off (Section 3.3.2: 5.2 %), how early losses correlate with final ones (Section 3.3.1: r = 0.49),
 and transfer affinities with multi-task affinities (Figure 5: r = -0.54, p = 0.13).
 
-    python -m experiments.network_selection --set_size=4 --budget=1,2,3,4
+    tag-jax select --set_size=4 --budget=1,2,3,4
 
 selects for all sets of four of the five tasks as well, and prints the means (Appendix A.2, Figure
 6).
 
-    python -m experiments.network_selection --networks=mine.csv --budget=1,2,4
+    tag-jax select --networks=mine.csv --budget=1,2,4
 
 does the same for networks of your own: columns `network`, `cost`, `split` and one for each task.
 """
@@ -56,6 +56,7 @@ FLAGS = flags.FLAGS
 
 
 def main():
+    """Selects among the networks of a file, and writes tables and pictures."""
     budgets = launch.numbers('budget', FLAGS.budget)
     splits = selection.read_candidates(FLAGS.networks)
     candidates = launch.choose('split', FLAGS.select_on, splits)
@@ -128,7 +129,3 @@ def _present(flag, splits):
         return None
     launch.choose('split', name, splits)
     return name
-
-
-if __name__ == '__main__':
-    launch.launch(main)

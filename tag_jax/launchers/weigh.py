@@ -1,18 +1,18 @@
 """Ways of weighting tasks side by side (Sener & Koltun 2018, Section 4.1).
 
-    python -m experiments.multi_objective
+    tag-jax weigh
 
 trains networks for the two digits of MultiDigits, with an encoder so narrow that they compete: each
 task alone, a grid of static weights, and weightings that adapt, five seeds each. It prints the
 errors of both digits (the paper's Table 3) and draws the scatter of accuracies (its Figure 3). A
 few minutes on two CPU cores.
 
-    python -m experiments.multi_objective --tasks=all --methods=equal,mgda_ub,uncertainty
+    tag-jax weigh --tasks=all --methods=equal,mgda_ub,uncertainty
 
 does it for all eight tasks, with the radar chart (Figure 2). --methods=all takes every weighting.
 Learning rates, and the one way that is recommended, are chosen on the validation split.
 
-    python -m experiments.multi_objective --tasks=all --methods=equal --tune_static=8
+    tag-jax weigh --tasks=all --methods=equal --tune_static=8
 
 tunes static weights: it measures losses and gradient norms on a few batches, trains with eight
 vectors of weights, which these propose or which are drawn at random, and chooses one of them by its
@@ -116,6 +116,7 @@ def propose(problem, dataset, config):
 
 
 def main():
+    """Compares the weightings that the flags name, and writes the report."""
     methods = list(weightings.WEIGHTINGS) if FLAGS.methods == ['all'] else FLAGS.methods
     ways = {name: common.make_weighting(name) for name in methods}
     rates = FLAGS.learning_rates and launch.numbers('learning_rates', FLAGS.learning_rates)
@@ -176,7 +177,3 @@ def main():
         networks = len(proposed) * FLAGS.seeds * len(rates or [None])
         print(f'The {len(proposed)} static weights that were proposed took {networks} networks.')
     print(f'\nreport: {folder / report.REPORT}')
-
-
-if __name__ == '__main__':
-    launch.launch(main)

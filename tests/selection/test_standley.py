@@ -14,7 +14,7 @@ from scipy import stats
 
 from tag_jax import report, selection
 
-EXAMPLES = pathlib.Path(__file__).parents[2] / 'experiments' / 'examples'
+EXAMPLES = pathlib.Path(__file__).parents[2] / 'tag_jax' / 'launchers' / 'examples'
 BUDGETS = [1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5]
 
 # Table 7, to five places as the published losses give them; HOA at 4 is 0.444 in print.
