@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
 from tag_jax import affinity, selection
 
@@ -47,6 +46,8 @@ def confidence(
     Returns:
       A number between 0 and 1; None if there are too few measurements for an error.
     """
+    from scipy import special  # Slow to import.
+
     weights = _weights(chosen, len(summary.mean)) - _weights(other, len(summary.mean))
     difference = affinity.contrast(summary, weights)
     if not np.isfinite(difference.error):

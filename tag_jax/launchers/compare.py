@@ -26,7 +26,7 @@ does it for the columns of a table.
 
 from absl import flags
 
-from tag_jax import comparison, grouping, report
+import tag_jax
 from tag_jax.launchers import common, launch, methods, workers
 from tag_jax.runs import workdir
 
@@ -91,12 +91,12 @@ def main():
     for name in set(makers) & set(names):
         for budget in budgets:
             other = makers[name](dataset, budget)
-            costs[name][budget] = grouping.cost_of_encoder(other, problem, dataset)
+            costs[name][budget] = tag_jax.grouping.cost_of_encoder(other, problem, dataset)
             sizes = {**sizes, costs[name][budget]: other}
     own = {
-        WIDE: lambda: grouping.all_in_one(costs[WIDE]),
-        SMALL: lambda: grouping.single_task(smaller),
-        EQUAL: lambda: grouping.single_task(costs[EQUAL]),
+        WIDE: lambda: tag_jax.grouping.all_in_one(costs[WIDE]),
+        SMALL: lambda: tag_jax.grouping.single_task(smaller),
+        EQUAL: lambda: tag_jax.grouping.single_task(costs[EQUAL]),
     }
     chosen = [
         own[name]()._replace(name=name, options={}) if name in own else methods.make(name, smaller)
@@ -109,10 +109,10 @@ def main():
     ]
     weightings = {name: common.make_weighting(name) for name in FLAGS.weightings}
     options = {'seeds': FLAGS.seeds, 'sizes': sizes, 'weightings': weightings}
-    comparison.check(problem, dataset, chosen, budgets, config, **options)
+    tag_jax.comparison.check(problem, dataset, chosen, budgets, config, **options)
     if FLAGS.dry_run:
         asked = problem, dataset, chosen, budgets, config
-        print(report.dry_run_text(comparison.dry_run(*asked, **options)))
+        print(tag_jax.report.dry_run_text(tag_jax.comparison.dry_run(*asked, **options)))
         return
     settings = {
         'methods': names,
@@ -129,7 +129,7 @@ def main():
         workdir.append_record(folder / workdir.METRICS, outcome._asdict())
 
     with launch.resumable(folder), workers.executor() as executor:
-        found = comparison.compare_groupings(
+        found = tag_jax.comparison.compare_groupings(
             problem,
             dataset,
             chosen,
@@ -141,7 +141,7 @@ def main():
             **options,
         )
         launch.record_command(folder)
-        print(report.write_comparison(folder, found, problem.task_names, settings))
+        print(tag_jax.report.write_comparison(folder, found, problem.task_names, settings))
 
 
 def _share_of_a_task(dataset, budget):

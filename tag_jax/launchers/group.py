@@ -19,7 +19,7 @@ folder is not trained again. With --cluster=processes:4 other processes train th
 
 from absl import flags
 
-from tag_jax import grouping, parallel, report
+import tag_jax
 from tag_jax.launchers import common, launch, methods, processes, workers
 
 flags.DEFINE_string(
@@ -59,16 +59,16 @@ def main():
     sizes, smaller = common.sizes(dataset, problem)
     method = methods.make(FLAGS.method, smaller)
     if FLAGS.affinity is not None:
-        method = grouping.from_affinities(FLAGS.affinity)
+        method = tag_jax.grouping.from_affinities(FLAGS.affinity)
     asked = problem, dataset, common.budget(), method, config
     if FLAGS.dry_run:
-        print(report.dry_run_text(grouping.dry_run(*asked, sizes=sizes)))
+        print(tag_jax.report.dry_run_text(tag_jax.grouping.dry_run(*asked, sizes=sizes)))
         return
     common.tell_columns(dataset)
     folder = common.run_folder(f'{name}_{FLAGS.dataset}')
     with workers.executor() as executor, processes.together(), launch.resumable(folder):
         options = {'scores': FLAGS.scores, 'sizes': sizes, 'executor': executor}
-        grouping.group_tasks(*asked, folder, FLAGS.resume, **options)
-        if parallel.is_first():
+        tag_jax.grouping.group_tasks(*asked, folder, FLAGS.resume, **options)
+        if tag_jax.parallel.is_first():
             launch.record_command(folder)
-            print(report.write(folder))
+            print(tag_jax.report.write(folder))

@@ -11,7 +11,6 @@ import os
 import sys
 import threading
 
-import jax
 from absl import flags
 
 flags.DEFINE_string(
@@ -45,6 +44,8 @@ def join():
         return
     if FLAGS.workdir is None:
         raise ValueError('several processes need --workdir, a folder that all of them see')
+    import jax  # Slow to import, as below.
+
     options = {}
     if FLAGS.coordinator != 'auto':
         count, this = FLAGS.num_processes, FLAGS.process_id
@@ -82,6 +83,8 @@ def together():
     that is interrupted waits a moment, in which those that are interrupted too can take their
     leave in good order.
     """
+    import jax
+
     try:
         yield
     except SystemExit as leaving:

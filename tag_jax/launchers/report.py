@@ -14,7 +14,7 @@ place of the page is replaced only if it is such a page.
 
 from absl import flags
 
-from tag_jax import report
+import tag_jax
 from tag_jax.launchers import launch
 
 flags.DEFINE_string('out', 'comparison.html', 'The page that compares several runs.')
@@ -28,8 +28,8 @@ def main(*runs):
         command = ' '.join(launch.program())
         raise ValueError(f'name the folder of a run: {command} RUN [RUN ...]')
     if len(runs) > 1:
-        print(report.write_runs(runs, FLAGS.out))
+        print(tag_jax.report.write_runs(runs, FLAGS.out))
         return
     if FLAGS['out'].present:
         raise ValueError('--out is the page that compares several runs: name a second run')
-    print(report.write(runs[0]))
+    print(tag_jax.report.write(runs[0]))

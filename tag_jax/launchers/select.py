@@ -24,7 +24,8 @@ import pathlib
 
 from absl import flags
 
-from tag_jax import report, selection
+import tag_jax
+from tag_jax import selection
 from tag_jax.launchers import launch
 from tag_jax.runs import workdir
 
@@ -70,7 +71,7 @@ def main():
     transfer = None
     if FLAGS['transfer'].present or not FLAGS['networks'].present:
         final = candidates if outcomes is None else outcomes
-        transfer = report.compare_transfer(_read_transfer(FLAGS.transfer), final)
+        transfer = tag_jax.report.compare_transfer(_read_transfer(FLAGS.transfer), final)
     counted = score_on or FLAGS.select_on
     settings = {
         'networks': FLAGS.networks,
@@ -84,10 +85,10 @@ def main():
     folder = workdir.open_run(launch.run_folder('network_selection'), settings)
     remarks = list(_predictions(candidates, *arguments[:2]))
     if transfer is not None:
-        remarks.append(report.transfer_sentence(transfer))
-        report.transfer_figure(transfer).savefig(folder / report.TRANSFER, dpi=150)
+        remarks.append(tag_jax.report.transfer_sentence(transfer))
+        tag_jax.report.transfer_figure(transfer).savefig(folder / tag_jax.report.TRANSFER, dpi=150)
     asked = choices, candidates, settings, FLAGS.maximize
-    tables = report.write_trade_off(folder, *asked, means=means, remarks=remarks)
+    tables = tag_jax.report.write_trade_off(folder, *asked, means=means, remarks=remarks)
     print(f'Total score on {counted}, of networks selected on {FLAGS.select_on}\n\n{tables}')
     print(f'\ntables and pictures: {folder}')
 

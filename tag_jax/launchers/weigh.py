@@ -23,8 +23,8 @@ import functools
 
 from absl import flags
 
-from tag_jax import data, multi_objective, numbers, report, scalarization, weighting
-from tag_jax.grouping import identity
+import tag_jax
+from tag_jax import numbers
 from tag_jax.launchers import common, launch, optimizers, tables, weightings
 from tag_jax.runs import workdir
 
@@ -90,14 +90,14 @@ def static_weights(names):
     if not FLAGS.grid or (not 2 <= len(names) <= 3 and not FLAGS['grid'].present):
         return {}
     total = 1 / len(names) if common.takes_mean() else len(names)
-    return multi_objective.static_weights(names, FLAGS.grid, total)
+    return tag_jax.multi_objective.static_weights(names, FLAGS.grid, total)
 
 
 def retraining(dataset):
     """The settings on training and validation examples together, if --retrain asks for it."""
     if not FLAGS.retrain:
         return None
-    both = data.append(dataset.train, dataset.validation)
+    both = tag_jax.data.append(dataset.train, dataset.validation)
     return common.training_config(dataset._replace(train=both))
 
 
@@ -109,8 +109,8 @@ def propose(problem, dataset, config):
     if not FLAGS.tune_static:
         return {}
     total = 1 if common.takes_mean() else len(problem.task_names)
-    scales = scalarization.measure_scales(problem, dataset.train, config)
-    return scalarization.propose_weights(
+    scales = tag_jax.scalarization.measure_scales(problem, dataset.train, config)
+    return tag_jax.scalarization.propose_weights(
         problem.task_names, scales, FLAGS.tune_static, total, config.seed
     )
 
@@ -127,10 +127,11 @@ def main():
     names = tuple(dataset.tasks)
     ways = static_weights(names) | ways
     problem = common.make_problem(dataset, NARROW)
-    multi_objective.check(problem, dataset, ways, config, FLAGS.seeds, rates)
+    tag_jax.multi_objective.check(problem, dataset, ways, config, FLAGS.seeds, rates)
     proposed = propose(problem, dataset, config)
     ways = {
-        name: functools.partial(weighting.fixed, weights) for name, weights in proposed.items()
+        name: functools.partial(tag_jax.weighting.fixed, weights)
+        for name, weights in proposed.items()
     } | ways
     settings = {
         'dataset': dataset.name,
@@ -146,10 +147,10 @@ def main():
         'patience': config.patience,
         'retrain': FLAGS.retrain,
         'loss_reduction': 'mean' if common.takes_mean() else 'sum',
-        'optimizer': identity.settings(config)['optimizer'],
+        'optimizer': tag_jax.grouping.identity.settings(config)['optimizer'],
         'if_not_finite': config.if_not_finite,
         'mesh': list(config.mesh),
-        'versions': identity.versions(),
+        'versions': tag_jax.grouping.identity.versions(),
         **({'static_weights': proposed} if proposed else {}),
     }
     folder = workdir.open_run(launch.run_folder(f'multi_objective_{dataset.name}'), settings)
@@ -161,7 +162,7 @@ def main():
         record = {'name': outcome.name, 'learning_rates': outcome.learning_rates, 'error': errors}
         workdir.append_record(folder / workdir.METRICS, record)
 
-    outcomes = multi_objective.compare(
+    outcomes = tag_jax.multi_objective.compare(
         problem,
         dataset,
         ways,
@@ -172,8 +173,8 @@ def main():
         retraining(dataset),
     )
     launch.record_command(folder)
-    print(report.write_multi_objective(folder, outcomes, names, settings))
+    print(tag_jax.report.write_multi_objective(folder, outcomes, names, settings))
     if proposed:
         networks = len(proposed) * FLAGS.seeds * len(rates or [None])
         print(f'The {len(proposed)} static weights that were proposed took {networks} networks.')
-    print(f'\nreport: {folder / report.REPORT}')
+    print(f'\nreport: {folder / tag_jax.report.REPORT}')

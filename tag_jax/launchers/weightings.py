@@ -3,31 +3,31 @@
 import functools
 import math
 
-from tag_jax import weighting
+import tag_jax
 from tag_jax.launchers.launch import choose
 
-# Named once each: what is compiled is kept by their identity. An epoch of dwa is 100 steps, and the
+# Functions without arguments that give what makes each. An epoch of dwa is 100 steps, and the
 # norm of nash_mtl and fairgrad is limited to 1, as in their authors' code.
 WEIGHTINGS = {
-    'equal': weighting.equal,
-    'mgda_ub': weighting.mgda_ub,
-    'mgda_ub_loss+': functools.partial(weighting.mgda_ub, 'loss+'),
-    'mgda': weighting.mgda,
-    'uncertainty': weighting.uncertainty,
-    'gradnorm': weighting.gradnorm,
-    'pcgrad': weighting.pcgrad,
-    'cagrad': weighting.cagrad,
-    'upgrad': weighting.upgrad,
-    'imtl_g': weighting.imtl_g,
-    'imtl_g_projections': functools.partial(weighting.imtl_g, 'projections'),
-    'aligned_mtl': weighting.aligned_mtl,
-    'nash_mtl': functools.partial(weighting.nash_mtl, max_norm=1.0),
-    'fairgrad': functools.partial(weighting.fairgrad, max_norm=1.0),
-    'db_mtl': weighting.db_mtl,
-    'dwa': functools.partial(weighting.dwa, 100),
-    'rlw': weighting.rlw,
-    'famo': weighting.famo,
-    'stch': weighting.stch,
+    'equal': lambda: tag_jax.weighting.equal,
+    'mgda_ub': lambda: tag_jax.weighting.mgda_ub,
+    'mgda_ub_loss+': lambda: functools.partial(tag_jax.weighting.mgda_ub, 'loss+'),
+    'mgda': lambda: tag_jax.weighting.mgda,
+    'uncertainty': lambda: tag_jax.weighting.uncertainty,
+    'gradnorm': lambda: tag_jax.weighting.gradnorm,
+    'pcgrad': lambda: tag_jax.weighting.pcgrad,
+    'cagrad': lambda: tag_jax.weighting.cagrad,
+    'upgrad': lambda: tag_jax.weighting.upgrad,
+    'imtl_g': lambda: tag_jax.weighting.imtl_g,
+    'imtl_g_projections': lambda: functools.partial(tag_jax.weighting.imtl_g, 'projections'),
+    'aligned_mtl': lambda: tag_jax.weighting.aligned_mtl,
+    'nash_mtl': lambda: functools.partial(tag_jax.weighting.nash_mtl, max_norm=1.0),
+    'fairgrad': lambda: functools.partial(tag_jax.weighting.fairgrad, max_norm=1.0),
+    'db_mtl': lambda: tag_jax.weighting.db_mtl,
+    'dwa': lambda: functools.partial(tag_jax.weighting.dwa, 100),
+    'rlw': lambda: tag_jax.weighting.rlw,
+    'famo': lambda: tag_jax.weighting.famo,
+    'stch': lambda: tag_jax.weighting.stch,
 }
 # What a number behind the name stands for, as in gradnorm:0.5.
 NUMBERS = {'gradnorm': 'alpha', 'fairgrad': 'alpha', 'db_mtl': 'beta', 'stch': 'mu'}
@@ -35,7 +35,6 @@ NUMBERED = (
     'gradnorm:0.5 for another alpha than 1.5; likewise the alpha of fairgrad, beta of '
     'db_mtl and mu of stch'
 )
-_MEAN = functools.partial(weighting.equal, mean=True)
 
 
 def make(name, mean=False):
@@ -46,10 +45,23 @@ def make(name, mean=False):
       mean: whether equal weights make the mean of the losses, and not their sum.
     """
     base, _, number = name.partition(':')
-    found = choose('weighting', base, WEIGHTINGS)
+    choose('weighting', base, WEIGHTINGS)
     if number:
         return _numbered(name)
-    return _MEAN if name == 'equal' and mean else found
+    return _mean() if name == 'equal' and mean else _usual(name)
+
+
+# One object for each name: what is compiled is kept by their identity.
+
+
+@functools.cache
+def _usual(name):
+    return WEIGHTINGS[name]()
+
+
+@functools.cache
+def _mean():
+    return functools.partial(_usual('equal'), mean=True)
 
 
 @functools.cache
@@ -69,7 +81,7 @@ def _numbered(name):
         raise ValueError(
             f'the {NUMBERS[base]} of {name!r} is no number: write {base}:0.5'
         ) from None
-    make = functools.partial(WEIGHTINGS[base], **{NUMBERS[base]: number})
+    make = functools.partial(_usual(base), **{NUMBERS[base]: number})
     try:
         make()
     except ValueError as error:
