@@ -60,7 +60,7 @@ class Recipe(NamedTuple):
 
 
 def _model(name, *arguments, **options):
-    """What makes a model of `tag_jax.models` (which is slow to import, so by its name)."""
+    """A function that makes a model of `tag_jax.models`, named since importing them is slow."""
     return functools.partial(getattr(tag_jax.models, name), *arguments, **options)
 
 
