@@ -33,7 +33,7 @@ def run(dataset, learning_rates=None, retrain=False):
       learning_rates: to choose from where tasks are weighed; None for that of the dataset alone.
       retrain: whether networks train again on validation examples too, where tasks are weighed.
     """
-    FLAGS['dataset'].value = dataset
+    FLAGS.dataset = dataset
     for name in ('dataset', *(_GROUPING if FLAGS.compare else _WEIGHTING)):
         if FLAGS[name].present:
             there = 'with' if FLAGS.compare else 'without'

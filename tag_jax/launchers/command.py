@@ -7,7 +7,7 @@
     tag-jax report     writes the reports of finished runs again, and shows runs side by side
 
 Each says what it does, with examples, and lists its flags: tag-jax group --help. A table of your
-own is a dataset: tag-jax group --dataset=table --table=mine.csv --targets=a,b,c.
+own takes the place of the embedded data: tag-jax group --table=mine.csv --targets=a,b,c.
 """
 
 import importlib

@@ -21,7 +21,11 @@ flags.adopt_module_key_flags(launch)
 flags.adopt_module_key_flags(compiled)
 flags.adopt_module_key_flags(optimizers)
 flags.adopt_module_key_flags(tables)
-flags.DEFINE_string('dataset', 'multi_digits', f'One of: {", ".join(DATASETS)}.')
+flags.DEFINE_string(
+    'dataset',
+    'multi_digits',
+    f'One of: {", ".join(DATASETS)}; table is understood where --table names a file.',
+)
 flags.DEFINE_string(
     'data_dir', None, 'Folder of the files of a dataset that does not come with the package.'
 )
@@ -271,12 +275,18 @@ def mesh():
     return tuple(sizes.values())
 
 
+def dataset_name():
+    """The dataset that --dataset names; 'table' where only --table says which one it is."""
+    understood = FLAGS.table is not None and FLAGS['dataset'].using_default_value
+    return 'table' if understood else FLAGS.dataset
+
+
 def load_dataset():
     """The `Dataset` that --dataset names."""
     recipe = _recipe()
     for name in sorted({flag for one in DATASETS.values() for flag in one.flags}):
         if FLAGS[name].present and name not in recipe.flags:
-            raise ValueError(f'--{name} is of no use to --dataset={FLAGS.dataset}')
+            raise ValueError(f'--{name} is of no use to --dataset={dataset_name()}')
     return recipe.load(FLAGS)
 
 
@@ -442,7 +452,7 @@ def _plain(flag, number):
 
 
 def _recipe():
-    return choose('dataset', FLAGS.dataset, DATASETS)
+    return choose('dataset', dataset_name(), DATASETS)
 
 
 def run_folder(name):

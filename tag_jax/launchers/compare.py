@@ -19,7 +19,7 @@ other machines.
 lets single tasks have an encoder of half the cost, as Standley et al. do. Their independent
 networks are equal_single_task: one a task, which cost the budget together.
 
-    tag-jax compare --dataset=table --table=mine.csv --targets=a,b,c
+    tag-jax compare --table=mine.csv --targets=a,b,c
 
 does it for the columns of a table.
 """

@@ -65,7 +65,7 @@ def main():
         print(tag_jax.report.dry_run_text(tag_jax.grouping.dry_run(*asked, sizes=sizes)))
         return
     common.tell_columns(dataset)
-    folder = common.run_folder(f'{name}_{FLAGS.dataset}')
+    folder = common.run_folder(f'{name}_{common.dataset_name()}')
     with workers.executor() as executor, processes.together(), launch.resumable(folder):
         options = {'scores': FLAGS.scores, 'sizes': sizes, 'executor': executor}
         tag_jax.grouping.group_tasks(*asked, folder, FLAGS.resume, **options)

@@ -62,6 +62,7 @@ def test_selection_of_the_published_networks(folder):
         (['grupp'], "there is no command 'grupp': choose group or compare"),
         (['group', '--stepz=3'], "Unknown command line flag 'stepz'. Did you mean: steps"),
         (['compare', '--compare'], "Unknown command line flag 'compare'"),
+        (['group', '--table=no.csv', '--targets=a'], 'there is no table no.csv'),
         (['report'], 'name the folder of a run: tag-jax report RUN [RUN ...]'),
     ],
 )
