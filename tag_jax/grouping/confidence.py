@@ -94,8 +94,8 @@ def remarks(
                 f'Onto {", ".join(alike)} the best and the worst affinity of the '
                 f'{len(summary.steps)} measurements are no further apart than chance puts the ends '
                 'of so many: single values say little there, and groups rest on their sums. '
-                'Measuring more often (affinity.every) or training longer (patience, steps) tells '
-                'more.'
+                'Measuring more often (`affinity.every`, a flag --affinity_every) or training '
+                'longer (patience, steps) tells more.'
             )
     if rare := affinity.rarely_together(summary):
         pairs = ', '.join(f'{source} onto {target}' for source, target in rare)

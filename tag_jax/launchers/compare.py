@@ -141,7 +141,9 @@ def main():
             **options,
         )
         launch.record_command(folder)
-        print(tag_jax.report.write_comparison(folder, found, problem.task_names, settings))
+        with tag_jax.training.doing('drawing the report'):
+            text = tag_jax.report.write_comparison(folder, found, problem.task_names, settings)
+        print(text)
 
 
 def _share_of_a_task(dataset, budget):

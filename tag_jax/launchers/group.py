@@ -71,4 +71,6 @@ def main():
         tag_jax.grouping.group_tasks(*asked, folder, FLAGS.resume, **options)
         if tag_jax.parallel.is_first():
             launch.record_command(folder)
-            print(tag_jax.report.write(folder))
+            with tag_jax.training.doing('drawing the report'):
+                text = tag_jax.report.write(folder)
+            print(text)

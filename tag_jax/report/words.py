@@ -7,10 +7,8 @@ from typing import Any, NamedTuple
 from tag_jax import grouping
 from tag_jax.grouping.identity import settings
 from tag_jax.report import page
-from tag_jax.report.tables import text_table
+from tag_jax.report.tables import LINE_LENGTH, text_table
 from tag_jax.training import TrainingConfig
-
-LINE_LENGTH = 100
 
 BASELINE_NAMES = {'mtl': 'all together', 'stl': 'single tasks'}
 
@@ -22,14 +20,18 @@ def result_text(results: Mapping[str, Any]) -> str:
       results: what results.json holds.
     """
     header, rows = error_rows(results)
-    groups = [f'  {n}  {tasks}' for n, tasks in enumerate(group_lines(results), 1)]
+    groups = [
+        textwrap.fill(tasks, LINE_LENGTH, initial_indent=f'  {n}  ', subsequent_indent=' ' * 5)
+        for n, tasks in enumerate(group_lines(results), 1)
+    ]
     table = text_table(header, rows, left=(0, 1), rules=(0, len(rows) - 1))
     remarks = [
         line
         for remark in results.get('remarks', ())
         for line in ('', *textwrap.wrap(remark, LINE_LENGTH))
     ]
-    return '\n'.join(['Train together:', *groups, '', gain_sentence(results), '', table, *remarks])
+    gained = textwrap.fill(gain_sentence(results), LINE_LENGTH)
+    return '\n'.join(['Train together:', *groups, '', gained, '', table, *remarks])
 
 
 def group_lines(results: Mapping[str, Any]) -> list[str]:

@@ -61,6 +61,9 @@ def test_the_same_command_gives_the_same_results_and_on_a_terminal_a_progress_ba
     assert shown.lstrip().startswith('compiling:'), 'and not a bar that stands still'
     assert 'training 1 network, measuring affinities:' in shown
     assert 'training 2 networks:' in shown
+    assert 'training 2 networks (1 done):' in shown
+    assert 'evaluating on the test split ...' in shown
+    assert 'drawing the report ...' in shown
     os.close(stderr)
     os.close(terminal)
     first, second = (folder / 'runs' / f'tag_multi_digits_00{n}' for n in (1, 2))
