@@ -19,12 +19,13 @@ from tag_jax.comparison import (
     summary,
 )
 from tag_jax.report import page, words
+from tag_jax.report.downloads import downloads, figure_files, table_files
 from tag_jax.report.styles import style
 from tag_jax.report.svg import svg
 from tag_jax.report.tables import LINE_LENGTH, plus_minus, text_table
 from tag_jax.runs import workdir as workdirs
 
-COSTS, BUDGETS, REPORT = 'costs.png', 'budgets.png', 'report.html'
+COSTS, BUDGETS, TABLE, REPORT = 'costs.png', 'budgets.png', 'comparison', 'report.html'
 _SHOWN = {
     COSTS: 'Total test error against the cost of the search',
     BUDGETS: 'Total test error against the cost at inference',
@@ -67,10 +68,14 @@ def write_comparison(
     )
     by = comparison.select_by
     figures = {COSTS: costs_figure(lines, by), BUDGETS: budgets_figure(lines, by)}
+    files = {name: figure_files(name, figure) for name, figure in figures.items()}
+    files[TABLE] = table_files(TABLE, *_cells(lines, words.measure(by)))
     for name, figure in figures.items():
         workdirs.write_bytes(path / name, page.png(figure))
+    for name, data in (pair for found in files.values() for pair in found.items()):
+        workdirs.write_bytes(path / name, data)
     command = workdirs.command_of(path)
-    text = _page(comparison, lines, task_names, settings, figures, command)
+    text = _page(comparison, lines, task_names, settings, figures, files, command)
     workdirs.write_bytes(path / REPORT, text.encode())
     text = comparison_table(lines, comparison.select_by)
     if comparison.optima:
@@ -224,7 +229,7 @@ def budgets_figure(lines: Sequence[Line], select_by: str = 'error') -> Figure:
     return figure
 
 
-def _page(comparison, lines, task_names, settings, figures, command):
+def _page(comparison, lines, task_names, settings, figures, files, command):
     found = comparison.correlations
     return page.render(
         'comparison.html',
@@ -235,7 +240,11 @@ def _page(comparison, lines, task_names, settings, figures, command):
         columns=columns_sentence(comparison.select_by),
         totals=_cells(lines, words.measure(comparison.select_by)),
         optimum=optimum_sentence(comparison) if comparison.optima else '',
-        figures=[svg(figure, _SHOWN[name], 'diagram') for name, figure in figures.items()],
+        files=downloads(files[TABLE]),
+        figures=[
+            (svg(figure, _SHOWN[name], 'diagram'), downloads(files[name]))
+            for name, figure in figures.items()
+        ],
         differences=_differences(comparison),
         correlations=(
             ['task', *found],

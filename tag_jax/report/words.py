@@ -10,6 +10,9 @@ from tag_jax.report import page
 from tag_jax.report.tables import LINE_LENGTH, text_table
 from tag_jax.training import TrainingConfig
 
+# The decision where groups are worth it.
+GROUP = 'Train together'
+
 BASELINE_NAMES = {'mtl': 'all together', 'stl': 'single tasks'}
 
 
@@ -31,7 +34,9 @@ def result_text(results: Mapping[str, Any]) -> str:
         for line in ('', *textwrap.wrap(remark, LINE_LENGTH))
     ]
     gained = textwrap.fill(gain_sentence(results), LINE_LENGTH)
-    return '\n'.join(['Train together:', *groups, '', gained, '', table, *remarks])
+    answer = decision(results)
+    told = [f'{GROUP}:'] if answer == GROUP else [f'{answer}.', '', 'The groups that were trained:']
+    return '\n'.join([*told, *groups, '', gained, '', table, *remarks])
 
 
 def group_lines(results: Mapping[str, Any]) -> list[str]:
@@ -138,6 +143,26 @@ def total_words(results) -> str:
         together = found.text(total(baseline)) + found.unit
         words += f', against {together} for one network of all tasks'
     return words
+
+
+def decision(results: Mapping[str, Any]) -> str:
+    """The answer in a line: to train these groups, or not to group.
+
+    Groups are worth it where they gain with this seed, and where the interval of the gain, if it
+    is known, is above 0.
+
+    Args:
+      results: what results.json holds.
+    """
+    groups, together = results['groups'], results['task_names']
+    if len(groups) == 1 and len(groups[0]['serves']) == len(together):
+        return 'Do not group: one network for all tasks'
+    change, interval = gain(results), results.get('gain_interval')
+    if change is not None and change < 0 and not (interval and interval[1] > 0):
+        return 'Do not group: one network for all tasks is better'
+    if change is not None and (change <= 0 or (interval and interval[0] <= 0)):
+        return 'Do not group: no gain over one network for all tasks can be told'
+    return GROUP
 
 
 def gain_sentence(results: Mapping[str, Any]) -> str:

@@ -43,6 +43,9 @@ def test_the_main_job(finished):
     assert {file.name for file in run.iterdir()} == {
         'config.json', 'metrics.jsonl', 'affinity.npz', 'results.json', 'checkpoints',
         'affinity.png', 'groups.png', 'curves.png', 'report.html', 'networks', '.lock',
+        'dendrogram.png', 'errors.csv', 'errors.tex', 'affinity.csv', 'affinity.tex',
+        *(f'{stem}.{kind}' for stem in ('affinity', 'groups', 'curves', 'dendrogram')
+          for kind in ('svg', 'pdf')),
     }  # fmt: skip
     results = workdir.read_json(run / 'results.json')
     assert len(results['task_names']) == 8

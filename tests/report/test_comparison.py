@@ -130,6 +130,7 @@ def test_what_is_written(tmp_path, comparison):
     assert '85.00' in text
     assert ('70.00 % at 2' in text) == bool(comparison.optima)
     assert {file.name for file in tmp_path.iterdir()} == {
+        'costs.svg', 'costs.pdf', 'budgets.svg', 'budgets.pdf', 'comparison.csv', 'comparison.tex',
         'results.json', 'costs.png', 'budgets.png', 'report.html',
     }  # fmt: skip
     results = workdir.read_json(tmp_path / 'results.json')
