@@ -40,7 +40,7 @@ def test_multi_mnist(tmp_path):
     flags += ('--dtype=bfloat16',)
     done = launch('multi_mnist', *QUICK, *flags, '--workdir=groups', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert 'Train together:' in done.stdout
+    assert 'Total test ' in done.stdout
 
 
 @pytest.mark.sweep
@@ -52,7 +52,7 @@ def test_celeb_a(tmp_path):
     done, results = finished('celeb_a', tmp_path, '--image_size=16', '--affinity_every=1')
     assert results['dataset'] == 'celeb_a'
     assert len(results['task_names']) == 9
-    assert 'Train together:' in done.stdout
+    assert 'Total test ' in done.stdout
     config = workdir.read_json(tmp_path / 'run' / 'config.json')
     # Five training images in batches of two, halved every 15 epochs.
     assert config['optimizer'] == 'halving_sgd(steps=30)'

@@ -38,7 +38,7 @@ def test_the_main_job(finished):
     assert done.returncode == 0, done.stderr
     run = folder / 'runs' / 'tag_multi_digits_001'
     assert done.stdout.splitlines()[-1] == 'report: runs/tag_multi_digits_001/report.html'
-    assert 'Train together:' in done.stdout
+    assert 'Total test ' in done.stdout
     assert done.stderr == '', 'no progress bar and no noise where output is not a terminal'
     assert {file.name for file in run.iterdir()} == {
         'config.json', 'metrics.jsonl', 'affinity.npz', 'results.json', 'checkpoints',
@@ -208,7 +208,7 @@ def test_other_processes_train_the_networks_of_a_search(tmp_path):
     flags = ('--method=subsets:count=5', *QUICK, '--workdir=run', '--cluster=processes:1')
     done = launch_afresh('tag', *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert 'Train together:' in done.stdout
+    assert 'Total test ' in done.stdout
     rows = (tmp_path / 'run' / 'networks' / 'networks.jsonl').read_text().splitlines()
     assert len(rows) >= 5
     answer = launch('tag', *QUICK, '--workdir=other', '--cluster=nowhere', cwd=tmp_path)

@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 def test_a_run_from_any_folder_is_known_by_its_command(folder):
     done = start('group', *QUICK, '--workdir=run', cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert 'Train together:' in done.stdout
+    assert 'Total test ' in done.stdout
     assert done.stdout.splitlines()[-1] == 'report: run/report.html'
     assert max(map(len, done.stdout.splitlines())) <= 100
     assert '\x1b' not in done.stdout, 'no colour where there is no terminal'
