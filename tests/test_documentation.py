@@ -282,3 +282,16 @@ def test_no_snippet_of_a_page_is_left_out():
 def test_one_version():
     assert f'\nversion: {tag_jax.__version__}\n' in (ROOT / 'CITATION.cff').read_text()
     assert f'\n## {tag_jax.__version__}' in (ROOT / 'CHANGELOG.md').read_text()
+
+
+def test_names_of_papers_exist():
+    """Each name that stands for a word of a paper, and each option that it is said to have."""
+    page = (ROOT / 'docs' / 'names_of_papers.md').read_text()
+    names = re.findall(rf'`((?:{"|".join(PARTS)})\.\w+)`', page)
+    assert len(names) > 60
+    for name in names:
+        part, _, attribute = name.partition('.')
+        assert hasattr(importlib.import_module(f'tag_jax.{part}'), attribute), name
+    heads = '| in the paper | here |', '| --- | --- |'
+    rows = [line for line in page.splitlines() if line.startswith('| ') and line not in heads]
+    assert all('`' in row.split(' | ')[1] for row in rows)
