@@ -223,7 +223,7 @@ def cost_sentence(results) -> str:
     """
     cost = results['cost']
     steps, seconds = (cost.get(f'search_{unit}', 0) for unit in ('steps', 'seconds'))
-    sentence = f'{steps:,} training steps, {duration(seconds)}' if steps else 'Nothing was trained'
+    sentence = f'{steps:,.0f} training steps, {duration(seconds)}' if steps else 'Nothing was trained'
     if cost.get('selection_seconds'):
         sentence += f'; choosing among groups took {duration(cost["selection_seconds"])}'
     if cost.get('training_steps'):
