@@ -1,1 +1,4 @@
-"""Launchers: flags -> frozen config -> one library call. Run them from the repository's root."""
+"""Launchers of the papers' experiments and benchmarks. Run them from the repository's root.
+
+Those that need no paper's dataset are front doors of `tag_jax.launchers`, as `tag-jax` is.
+"""

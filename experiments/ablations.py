@@ -23,8 +23,8 @@ Networks that a study trains are kept in --scores, for other studies and compari
 
 from absl import flags
 
-from experiments import common, launch
 from tag_jax import comparison, grouping, report, studies
+from tag_jax.launchers import common, launch
 from tag_jax.runs import workdir
 
 STUDIES = {

@@ -32,7 +32,8 @@ that says that it is not tells how to do it. (Nothing here has been run on Celeb
 
 from absl import flags
 
-from experiments import launch, paper
+from experiments import paper
+from tag_jax.launchers import launch
 
 flags.DEFINE_enum('attributes', '9', ['9', '40'], 'Of Fifty et al., or of Sener & Koltun.')
 flags.adopt_module_key_flags(paper)

@@ -29,7 +29,8 @@ has been run on Cityscapes itself.)
 
 from absl import flags
 
-from experiments import launch, paper
+from experiments import paper
+from tag_jax.launchers import launch
 
 flags.adopt_module_key_flags(paper)
 

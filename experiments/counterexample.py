@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import launch
 from tag_jax import affinity, objectives, report
+from tag_jax.launchers import launch
 from tag_jax.problem import Batch, from_functions
 from tag_jax.runs import workdir
 

@@ -17,9 +17,9 @@ import sys
 
 from absl import flags
 
-from experiments import compiled, launch, methods
 from tag_jax import grouping, report
 from tag_jax.evaluation import CRITERIA
+from tag_jax.launchers import compiled, launch, methods
 from tag_jax.runs import workdir
 from tag_jax.studies import judging, recorded
 

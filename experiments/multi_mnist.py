@@ -20,7 +20,8 @@ the two tasks should share a network. (Nothing here has been run on MNIST itself
 
 from absl import flags
 
-from experiments import launch, paper
+from experiments import paper
+from tag_jax.launchers import launch
 
 flags.adopt_module_key_flags(paper)
 

@@ -6,11 +6,11 @@ the comparison of ways of weighting instead.
 
 from absl import flags
 
-from experiments import multi_objective, tag
+from tag_jax.launchers import group, weigh
 
 flags.DEFINE_bool('compare', False, 'Ways of weighting tasks side by side, in place of grouping.')
-flags.adopt_module_key_flags(tag)
-flags.adopt_module_key_flags(multi_objective)
+flags.adopt_module_key_flags(group)
+flags.adopt_module_key_flags(weigh)
 
 FLAGS = flags.FLAGS
 
@@ -33,12 +33,12 @@ def run(dataset, learning_rates=None, retrain=False):
       learning_rates: to choose from where tasks are weighed; None for that of the dataset alone.
       retrain: whether networks train again on validation examples too, where tasks are weighed.
     """
-    FLAGS['dataset'].value = dataset
+    FLAGS.dataset = dataset
     for name in ('dataset', *(_GROUPING if FLAGS.compare else _WEIGHTING)):
         if FLAGS[name].present:
             there = 'with' if FLAGS.compare else 'without'
             raise ValueError(f'--{name} is of no use here {there} --compare')
     if not FLAGS.compare:
-        return tag.main()
-    multi_objective.take_settings_of_paper(learning_rates, retrain)
-    return multi_objective.main()
+        return group.main()
+    weigh.take_settings_of_paper(learning_rates, retrain)
+    return weigh.main()

@@ -27,9 +27,9 @@ import optax
 from absl import flags
 from sklearn import ensemble, metrics
 
-from experiments import common, launch
 from tag_jax import data, models, objectives, training
 from tag_jax.data import columns
+from tag_jax.launchers import common, launch
 from tag_jax.numbers import mean_and_error
 from tag_jax.problem import from_nnx
 from tag_jax.report.tables import plus_minus

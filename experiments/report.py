@@ -1,37 +1,12 @@
 """Reports of finished runs, written anew, and runs side by side.
 
-    python -m experiments.report runs/tag_multi_digits_001
+    python -m experiments.report RUN [RUN ...]
 
-writes report.html and the pictures of a run again, from its files alone, in place of those it has.
-
-    python -m experiments.report runs/tag_multi_digits_001 runs/tag_multi_digits_002
-
-does so for each run, prints them side by side, and writes comparison.html here, or the page that
---out names: total errors, gains, what the search cost, errors of each task, and the settings that
-differ. Runs of the same settings with several seeds get means and standard errors. A file in the
-place of the page is replaced only if it is such a page.
+is `tag-jax report` from a clone, with its flags: --help says what it does.
 """
 
-from absl import flags
-
-from experiments import launch
-from tag_jax import report
-
-flags.DEFINE_string('out', 'comparison.html', 'The page that compares several runs.')
-
-FLAGS = flags.FLAGS
-
-
-def main(*runs):
-    if not runs:
-        raise ValueError('name the folder of a run: python -m experiments.report RUN [RUN ...]')
-    if len(runs) > 1:
-        print(report.write_runs(runs, FLAGS.out))
-        return
-    if FLAGS['out'].present:
-        raise ValueError('--out is the page that compares several runs: name a second run')
-    print(report.write(runs[0]))
-
+from tag_jax.launchers import launch
+from tag_jax.launchers.report import main
 
 if __name__ == '__main__':
     launch.launch(main)

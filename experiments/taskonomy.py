@@ -35,7 +35,8 @@ been run on Taskonomy itself.)
 
 from absl import flags
 
-from experiments import launch, paper
+from experiments import paper
+from tag_jax.launchers import launch
 
 flags.adopt_module_key_flags(paper)
 

@@ -23,7 +23,7 @@ WARNINGS = ('-W', 'error', '-W', 'ignore:Error reading persistent compilation ca
 _ANSWERS = """
 import contextlib, importlib, io, json, sys
 from absl import flags
-from experiments import launch
+from tag_jax.launchers import launch
 
 name, commands = sys.argv[1], json.load(sys.stdin)
 sys.argv = [name]
@@ -31,7 +31,7 @@ launcher = importlib.import_module(name)
 if isinstance(commands, dict):
     commands = [
         [*commands['given'], f'--{flag.name}={value}']
-        for flag in flags.FLAGS.get_key_flags_for_module(name)
+        for flag in launch.flags_of(sys.modules[launcher.main.__module__]).values()
         for kind, values in commands['values'].items()
         if kind in flag.flag_type()
         for value in values

@@ -15,9 +15,9 @@ import numpy as np
 from absl import flags
 from small import TASKS, make_problem, make_split
 
-from experiments import launch, processes
 from tag_jax import evaluation, examples, parallel, training
 from tag_jax.data import Source, Split
+from tag_jax.launchers import launch, processes
 from tag_jax.training import Measurement, NetworkPlan, TrainingConfig
 
 PLAN = NetworkPlan('a', tuple(TASKS), 0, 1e-2, True)

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from tag_jax import grouping
+from tag_jax.launchers import command
 from tag_jax.training import TrainingConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -136,15 +137,16 @@ def test_links_lead_somewhere(page):
 
 
 def test_commands_and_flags_exist():
-    """Every `python -m experiments...` in the README and in docs/, with its flags."""
+    """Every `python -m experiments...` and `tag-jax ...` in these pages, with its flags."""
     defined = set()
-    for path in (ROOT / 'experiments').rglob('*.py'):
+    for path in [*(ROOT / 'experiments').rglob('*.py'), *command.FOLDER.glob('*.py')]:
         defined |= set(re.findall(r"DEFINE_\w+\(\s*'(\w+)'", path.read_text()))
     for page in [ROOT / 'WORKSPACE.md', *PAGES]:
         text = page.read_text()
         for name in re.findall(r'python -m (experiments[\w.]*\w)', text):
             module = ROOT / name.replace('.', '/')
             assert module.with_suffix('.py').exists(), f'{page.name}: {name}'
+        assert {*re.findall(r'tag-jax ([a-z]+)', text)} <= {*command.COMMANDS}, page.name
         for flag in re.findall(r'(?<![\w-])--([a-z]\w*)', text):
             assert flag in defined | {
                 'help',

@@ -25,9 +25,9 @@ import numpy as np
 import optax
 from absl import flags
 
-from experiments import launch
 from experiments.benchmarks import encoders, timing
 from tag_jax import affinity, gradients
+from tag_jax.launchers import launch
 from tag_jax.training import slots
 
 flags.DEFINE_list('tasks', ['2', '5', '9', '20', '40'], 'Numbers of tasks.')

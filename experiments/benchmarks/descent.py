@@ -16,8 +16,8 @@ import numpy as np
 import optax
 from absl import flags
 
-from experiments import common, launch
 from tag_jax import data, gradients, training, weighting
+from tag_jax.launchers import common, launch
 from tag_jax.problem import Batch
 
 flags.DEFINE_integer('seeds', 3, 'Networks for each weighting.')

@@ -30,7 +30,7 @@ import time
 import numpy as np
 from absl import flags
 
-from experiments import launch
+from tag_jax.launchers import launch
 from tag_jax.runs import workdir
 
 flags.DEFINE_string('job', 'training', 'training, search or soak.')

@@ -30,8 +30,8 @@ from PIL import Image
 from tensorflow_datasets.core.download import checksums, extractor
 from tensorflow_datasets.datasets.celeb_a import celeb_a_dataset_builder as official
 
-from experiments import launch
 from tag_jax import data
+from tag_jax.launchers import launch
 
 flags.DEFINE_integer('images', 2000, 'JPEG files that are made.')
 flags.DEFINE_integer('workers', 2, 'Threads.')

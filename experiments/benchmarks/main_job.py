@@ -17,7 +17,7 @@ import time
 import numpy as np
 from absl import flags
 
-from experiments import common, launch
+from tag_jax.launchers import common, launch
 from tag_jax.numbers import mean_and_error
 from tag_jax.report.tables import plus_minus
 

@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from experiments import common, launch, methods
 from tag_jax import data, grouping, models
+from tag_jax.launchers import common, launch, methods
 from tag_jax.numbers import mean_and_error
 from tag_jax.problem import from_nnx
 from tag_jax.report.tables import plus_minus

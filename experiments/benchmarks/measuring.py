@@ -15,8 +15,8 @@ import time
 import numpy as np
 from absl import flags
 
-from experiments import common, launch
 from tag_jax import affinity, selection, training
+from tag_jax.launchers import common, launch
 
 flags.DEFINE_integer('seeds', 3, 'Networks whose affinities are compared.')
 flags.DEFINE_integer('rounds', 3, 'Times that each run is timed.')

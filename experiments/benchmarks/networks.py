@@ -19,9 +19,9 @@ import numpy as np
 import optax
 from absl import flags
 
-from experiments import common, launch
 from tag_jax import data, gradients, training
 from tag_jax.grouping.task_sets import all_sets
+from tag_jax.launchers import common, launch
 from tag_jax.problem import Batch
 
 flags.DEFINE_integer('networks', 32, 'Networks of the engine; an eighth of them in the others.')

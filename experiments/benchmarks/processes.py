@@ -19,7 +19,7 @@ import time
 
 from absl import flags
 
-from experiments import launch
+from tag_jax.launchers import launch
 
 flags.DEFINE_integer('repeats', 3, 'Runs of each.')
 flags.DEFINE_integer('steps', 600, 'Of each network.')

@@ -25,9 +25,9 @@ import optax
 from absl import flags
 from jax.sharding import NamedSharding, PartitionSpec
 
-from experiments import launch
 from experiments.benchmarks import encoders, timing
 from tag_jax import affinity, gradients, parallel, weighting
+from tag_jax.launchers import launch
 
 flags.DEFINE_list('encoders', ['mlp', 'celeba'], f'Of {", ".join(encoders.ENCODERS)}.')
 flags.DEFINE_integer('num_tasks', 9, 'Number of tasks.')

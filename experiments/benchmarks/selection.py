@@ -26,8 +26,8 @@ from absl import flags
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_matrix
 
-from experiments import launch
 from tag_jax import selection
+from tag_jax.launchers import launch
 
 flags.DEFINE_integer('seeds', 3, 'Instances of each kind.')
 flags.DEFINE_integer('repeats', 3, 'Repeats of a time below a second.')
@@ -38,7 +38,7 @@ flags.DEFINE_list(
 
 FLAGS = flags.FLAGS
 
-SETTING_1 = pathlib.Path(__file__).parents[1] / 'examples' / 'standley2020_setting1.csv'
+SETTING_1 = pathlib.Path(launch.__file__).parent / 'examples' / 'standley2020_setting1.csv'
 
 
 def main():

@@ -19,9 +19,9 @@ import numpy as np
 import optax
 from absl import flags
 
-from experiments import launch
 from experiments.benchmarks import encoders, timing
 from tag_jax import gradients, weighting
+from tag_jax.launchers import launch
 
 flags.DEFINE_list('tasks', ['2', '9', '40'], 'Numbers of tasks.')
 flags.DEFINE_integer('rounds', 31, 'Steps timed for each method.')

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
 from tag_jax.problem import MultiTaskProblem
 
@@ -201,6 +200,8 @@ def indistinct(summary: AffinitySummary, chance: float = 0.05) -> tuple[str, ...
     Returns:
       The names of such tasks, among those with two affinities onto them or more and a known error.
     """
+    from scipy import special  # Slow to import.
+
     spreads, best, worst = _extremes(summary.mean)
     others = np.isfinite(summary.mean) & ~np.eye(len(spreads), dtype=bool)
     found = []

@@ -5,7 +5,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import optimize
 
 from tag_jax import examples, gradients
 from tag_jax.data import Source, Split
@@ -38,6 +37,8 @@ def constant_loss(
     Raises:
       ValueError: if it is not positive and finite, so that no loss is relative to it.
     """
+    from scipy import optimize  # Slow to import.
+
     target, mask = np.asarray(target), np.asarray(mask, bool)
     labels = target[mask]
     if target.dtype.kind in 'iub' and (labels == labels[:1]).all():

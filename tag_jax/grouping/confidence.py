@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
 from tag_jax import affinity, selection
 
@@ -47,6 +46,8 @@ def confidence(
     Returns:
       A number between 0 and 1; None if there are too few measurements for an error.
     """
+    from scipy import special  # Slow to import.
+
     weights = _weights(chosen, len(summary.mean)) - _weights(other, len(summary.mean))
     difference = affinity.contrast(summary, weights)
     if not np.isfinite(difference.error):
@@ -93,8 +94,8 @@ def remarks(
                 f'Onto {", ".join(alike)} the best and the worst affinity of the '
                 f'{len(summary.steps)} measurements are no further apart than chance puts the ends '
                 'of so many: single values say little there, and groups rest on their sums. '
-                'Measuring more often (affinity.every) or training longer (patience, steps) tells '
-                'more.'
+                'Measuring more often (`affinity.every`, a flag --affinity_every) or training '
+                'longer (patience, steps) tells more.'
             )
     if rare := affinity.rarely_together(summary):
         pairs = ', '.join(f'{source} onto {target}' for source, target in rare)

@@ -202,15 +202,16 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
         serves = [tuple(names[n] for n in served) for served in proposal.serves]
 
     mesh = parallel.make_mesh(run.config.mesh)
-    test = evaluation.prepare(run.problem, run.dataset.test, mesh, by)
-    scores = {
-        plan.name: _scores(run, trained[plan.name], test)
-        for plan in dict.fromkeys([*chosen, baseline])
-    }
     served_by = {
         task: plan.name for plan, served in zip(chosen, serves, strict=True) for task in served
     }
-    exact = _exact_metrics(run, trained, served_by)
+    with training.doing('evaluating on the test split', parallel.is_first()):
+        test = evaluation.prepare(run.problem, run.dataset.test, mesh, by)
+        scores = {
+            plan.name: _scores(run, trained[plan.name], test)
+            for plan in dict.fromkeys([*chosen, baseline])
+        }
+        exact = _exact_metrics(run, trained, served_by)
     metrics = {task: scores[served_by[task]][task] | exact.get(task, {}) for task in names}
     found = proposal.selection
     result = Result(

@@ -177,6 +177,36 @@ class Result:
         """
         return answers.probabilities(self.tasks, self.outputs(inputs))
 
+    def to_dataframe(self) -> Any:
+        """The test results as a table: a row a task, in the order of `task_names`.
+
+        Returns:
+          A pandas DataFrame, indexed by task: `network` that serves it, `tasks` that train there
+          (names, joined by commas), `test_error` in percent, `all_together` (that of one network
+          for all tasks), and every measure of `metrics` in a column of its name, NaN where a task
+          has none.
+
+        Raises:
+          ImportError: if pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError('to_dataframe() needs pandas: pip install pandas') from error
+        server = {task: group for group in self.groups for task in group.serves}
+        together = self.baselines.get('mtl')
+        rows = [
+            {
+                'network': server[task].network,
+                'tasks': ', '.join(server[task].tasks),
+                'test_error': self.test_error[task],
+                'all_together': None if together is None else together.test_error[task],
+                **{name: one for name, one in self.metrics[task].items() if name != 'error'},
+            }
+            for task in self.task_names
+        ]
+        return pandas.DataFrame(rows, index=pandas.Index(self.task_names, name='task'))
+
     def outputs(self, inputs: Any) -> dict[str, np.ndarray]:
         """The outputs of the heads, each task from the network that serves it.
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,12 +19,13 @@ from tag_jax.comparison import (
     summary,
 )
 from tag_jax.report import page, words
+from tag_jax.report.downloads import downloads, figure_files, table_files
 from tag_jax.report.styles import style
 from tag_jax.report.svg import svg
-from tag_jax.report.tables import plus_minus, text_table
+from tag_jax.report.tables import LINE_LENGTH, plus_minus, text_table
 from tag_jax.runs import workdir as workdirs
 
-COSTS, BUDGETS, REPORT = 'costs.png', 'budgets.png', 'report.html'
+COSTS, BUDGETS, TABLE, REPORT = 'costs.png', 'budgets.png', 'comparison', 'report.html'
 _SHOWN = {
     COSTS: 'Total test error against the cost of the search',
     BUDGETS: 'Total test error against the cost at inference',
@@ -66,14 +68,18 @@ def write_comparison(
     )
     by = comparison.select_by
     figures = {COSTS: costs_figure(lines, by), BUDGETS: budgets_figure(lines, by)}
+    files = {name: figure_files(name, figure) for name, figure in figures.items()}
+    files[TABLE] = table_files(TABLE, *_cells(lines, words.measure(by)))
     for name, figure in figures.items():
         workdirs.write_bytes(path / name, page.png(figure))
+    for name, data in (pair for found in files.values() for pair in found.items()):
+        workdirs.write_bytes(path / name, data)
     command = workdirs.command_of(path)
-    text = _page(comparison, lines, task_names, settings, figures, command)
+    text = _page(comparison, lines, task_names, settings, figures, files, command)
     workdirs.write_bytes(path / REPORT, text.encode())
     text = comparison_table(lines, comparison.select_by)
     if comparison.optima:
-        text += '\n\n' + optimum_sentence(comparison)
+        text += '\n\n' + textwrap.fill(optimum_sentence(comparison), LINE_LENGTH)
     if comparison.correlations:
         text += '\n\n' + correlations_table(comparison, task_names)
     return f'{text}\n\nreport: {path / REPORT}'
@@ -86,9 +92,29 @@ def comparison_table(lines: Sequence[Line], select_by: str = 'error') -> str:
       lines: from `comparison.summary`.
       select_by: what their errors are, see `training.TrainingConfig`.
     """
-    header, rows = _cells(lines, words.measure(select_by))
+    measure = words.measure(select_by)
+    header, rows = _cells(lines, measure)
     rules = [n for n, row in enumerate(rows) if not n or row[0] != rows[n - 1][0]]
-    return text_table(header, rows, left=(1,), rules=rules)
+    told = [n for n in range(len(header)) if any(row[n] for row in rows)]
+    table = text_table(
+        [header[n] for n in told], [[row[n] for n in told] for row in rows], (1,), rules, keys=2
+    )
+    return f'{table}\n\n{textwrap.fill(columns_sentence(select_by), LINE_LENGTH)}'
+
+
+def columns_sentence(select_by: str = 'error') -> str:
+    """Says what the last columns of the table are.
+
+    Args:
+      select_by: see `comparison_table`.
+    """
+    name = words.measure(select_by).name
+    return (
+        'Search and time: steps and time of the search, in units of one network for all tasks. '
+        f'Expected: total validation {name} of the chosen networks, as they were chosen. Own: '
+        f'total test {name} of those networks; the column total test {name} is that of networks '
+        'of other seeds, which had no part in the choice.'
+    )
 
 
 def best_sentence(lines: Sequence[Line], select_by: str = 'error') -> str:
@@ -203,7 +229,7 @@ def budgets_figure(lines: Sequence[Line], select_by: str = 'error') -> Figure:
     return figure
 
 
-def _page(comparison, lines, task_names, settings, figures, command):
+def _page(comparison, lines, task_names, settings, figures, files, command):
     found = comparison.correlations
     return page.render(
         'comparison.html',
@@ -211,9 +237,14 @@ def _page(comparison, lines, task_names, settings, figures, command):
         command,
         best=best_sentence(lines, comparison.select_by),
         measure=words.measure(comparison.select_by),
+        columns=columns_sentence(comparison.select_by),
         totals=_cells(lines, words.measure(comparison.select_by)),
         optimum=optimum_sentence(comparison) if comparison.optima else '',
-        figures=[svg(figure, _SHOWN[name], 'diagram') for name, figure in figures.items()],
+        files=downloads(files[TABLE]),
+        figures=[
+            (svg(figure, _SHOWN[name], 'diagram'), downloads(files[name]))
+            for name, figure in figures.items()
+        ],
         differences=_differences(comparison),
         correlations=(
             ['task', *found],
@@ -255,16 +286,17 @@ def _axis(select_by):
 def _cells(lines, measure):
     """Header and rows of the table."""
     header = [
-        *('budget', 'method', f'total test {measure.name}', 'below all in one', 'below random'),
-        *('share of optimum', 'cost', 'search', 'time', 'expected', 'own'),
+        *('budget', 'method', f'total test\n{measure.name}{" (%)" if measure.unit else ""}'),
+        *('below all\nin one (%)', 'below\nrandom (%)', 'share of\noptimum', 'cost'),
+        *('search', 'time', 'expected', 'own'),
     ]
     rows = [
         [
             'mean' if line.budget is None else f'{line.budget:g}',
             line.method,
             plus_minus(*line.error, measure.digits),
-            '' if line.over_all_in_one is None else f'{plus_minus(*line.over_all_in_one, 1)} %',
-            f'{plus_minus(*line.over_random, 1)} %',
+            '' if line.over_all_in_one is None else plus_minus(*line.over_all_in_one, 1),
+            plus_minus(*line.over_random, 1),
             '' if line.share is None else f'{line.share:.2f}',
             f'{line.cost:.2f}',
             f'{line.steps:.1f}',

@@ -3,6 +3,7 @@
 import itertools
 import os
 import pathlib
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from tag_jax.report import page
 from tag_jax.report.figures import plain_text
 from tag_jax.report.styles import style
 from tag_jax.report.svg import svg
-from tag_jax.report.tables import plus_minus, significant, text_table
+from tag_jax.report.tables import LINE_LENGTH, plus_minus, significant, text_table
 from tag_jax.report.words import duration
 from tag_jax.runs import workdir as workdirs
 
@@ -104,7 +105,10 @@ def multi_objective_table(outcomes: Sequence[Outcome], task_names: Sequence[str]
       task_names: T names.
     """
     header, rows = _grid(outcomes, task_names)
-    sentences = [_choice(outcomes), *_searches(outcomes)]
+    sentences = [
+        textwrap.fill(sentence, LINE_LENGTH)
+        for sentence in (_choice(outcomes), *_searches(outcomes))
+    ]
     return '\n'.join([text_table(header, rows, rules=()), '', *sentences])
 
 

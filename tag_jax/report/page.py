@@ -3,12 +3,17 @@
 import base64
 import functools
 import io
+import re
 from typing import Any
 
 import jinja2
+import markupsafe
 from matplotlib.figure import Figure
 
 from tag_jax.report import styles
+
+# Templates name the place of the table of contents by `contents`.
+CONTENTS = '<!-- contents -->'
 
 
 @functools.cache
@@ -32,7 +37,8 @@ def render(template: str, title: str, command: str | None = None, **values: Any)
       **values: that the template asks for. Text is escaped; `markupsafe.Markup` is not.
     """
     page = _environment().get_template(template)
-    return page.render(title=title, command=command, palette=styles.PALETTE, **values)
+    values |= {'title': title, 'command': command, 'contents': markupsafe.Markup(CONTENTS)}
+    return _with_contents(page.render(palette=styles.PALETTE, **values))
 
 
 def png(figure: Figure) -> bytes:
@@ -42,9 +48,28 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def data_url(picture: bytes) -> str:
-    """A PNG picture as the address of an image inside a page."""
-    return f'data:image/png;base64,{base64.b64encode(picture).decode()}'
+def data_url(data: bytes, kind: str = 'image/png') -> str:
+    """The bytes of a file as an address inside a page.
+
+    Args:
+      data: the bytes.
+      kind: its media type.
+    """
+    return f'data:{kind};base64,{base64.b64encode(data).decode()}'
+
+
+def _with_contents(text):
+    """A page whose titles can be gone to, with a table of contents where it is asked for."""
+    titles = []
+
+    def named(match):
+        plain = re.sub(r'<[^>]+>', '', match[1])
+        titles.append((f'part-{len(titles) + 1}', plain))
+        return f'<h2 id="{titles[-1][0]}">{match[1]}</h2>'
+
+    text = re.sub(r'<h2>(.*?)</h2>', named, text)
+    links = ''.join(f'<li><a href="#{name}">{title}</a></li>' for name, title in titles)
+    return text.replace(CONTENTS, f'<nav aria-label="Contents"><ul>{links}</ul></nav>')
 
 
 def number(text: str) -> str:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tag_jax.report import page, styles, words
+from tag_jax.report.alternatives import runner_ups
+from tag_jax.report.downloads import downloads, figure_files, table_files
 from tag_jax.report.figures import (
     CURVES,
     DIAGRAM,
@@ -29,11 +31,13 @@ from tag_jax.report.figures import (
 from tag_jax.report.heat_table import heat_table
 from tag_jax.report.lines import Line, chart
 from tag_jax.report.pictures import PREDICTIONS, pictured_tasks, predictions_figure
+from tag_jax.report.similarity import DENDROGRAM, dendrogram_figure, leaves
 from tag_jax.report.svg import svg
 from tag_jax.runs import workdir as workdirs
 
 REPORT = 'report.html'
 
+_DENDROGRAM = 'Which tasks help each other most'
 _DIAGRAM = 'Which network trains and which serves each task'
 _MANY_TASKS = 12
 _BLOCKS = 30
@@ -125,21 +129,50 @@ def write(path: str | os.PathLike) -> str:
 
 def write_report(run):
     """Writes the pictures and report.html of a `FinishedRun` into its workdir."""
+    figures = _figures(run)
+    of_papers = _files(run, figures)
+    files = {name: page.png(figure) for name, figure in figures.items()}
+    for found in of_papers.values():
+        files |= found
+    for name, data in {**files, REPORT: _page(run, of_papers).encode()}.items():
+        write_page(run.path / name, data)
+
+
+def _figures(run):
+    """`{name: figure}`: the pictures of a run."""
     figures = {
         DIAGRAM: groups_figure(run.results),
         CURVES: curves_figure(run.results, run.records),
     }
-    if run.affinity is not None:
-        figures[HEAT_MAP] = affinity_figure(
-            *(run.affinity['mean'], run.affinity['task_names'], run.affinity.get('stderr')),
-            words.affinity_kind(run.config),
-            with_diagonal=words.on_validation(run.config),
-        )
     if run.pictures:
         figures[PREDICTIONS] = predictions_figure(run.pictures)
-    files = {name: page.png(figure) for name, figure in figures.items()}
-    for name, data in {**files, REPORT: html_page(run).encode()}.items():
-        write_page(run.path / name, data)
+    if run.affinity is None:
+        return figures
+    mean, names = run.affinity['mean'], run.affinity['task_names']
+    figures[HEAT_MAP] = affinity_figure(
+        *(mean, names, run.affinity.get('stderr')),
+        words.affinity_kind(run.config),
+        with_diagonal=words.on_validation(run.config),
+    )
+    if (tree := dendrogram_figure(mean, names)) is not None:
+        figures[DENDROGRAM] = tree
+    return figures
+
+
+def _files(run, figures):
+    """`{picture or table: {name: bytes}}`: what a page gives away, for papers."""
+    found = {
+        name: figure_files(name, figure) for name, figure in figures.items() if name != PREDICTIONS
+    }
+    found['errors'] = table_files('errors', *words.compared_rows(run.results), totals=True)
+    if run.affinity is not None:
+        names = list(run.affinity['task_names'])
+        rows = [
+            [name, *(f'{value:.6g}' for value in row)]
+            for name, row in zip(names, run.affinity['mean'], strict=True)
+        ]
+        found['affinities'] = table_files('affinity', ['', *names], rows)
+    return found
 
 
 def write_page(path, data):
@@ -159,6 +192,11 @@ def html_page(run: FinishedRun) -> str:
     Args:
       run: a `FinishedRun`.
     """
+    return _page(run, _files(run, _figures(run)))
+
+
+def _page(run, files):
+    """See `html_page`; the page gives away what `_files` gives."""
     results, records = run.results, run.records
     title = f'{results["method"]} on {results["dataset"]}, budget {results["budget"]:g}, '
     totals = total_lines(results, records)
@@ -171,6 +209,9 @@ def html_page(run: FinishedRun) -> str:
         title + f'seed {results["seed"]}',
         words.command(run.config),
         many=len(results['task_names']) > _MANY_TASKS,
+        decision=words.decision(results),
+        group=words.decision(results) == words.GROUP,
+        files={name: downloads(found) for name, found in files.items()},
         groups=words.group_lines(results),
         gain=words.gain_words(results),
         total=words.total_words(results),
@@ -178,6 +219,8 @@ def html_page(run: FinishedRun) -> str:
         cost=words.cost_sentence(results),
         map=_heat_map(run),
         measured=None if run.affinity is None else words.measured_sentence(run.config),
+        tree=_dendrogram(run),
+        alternatives=_alternatives(run),
         diagram=svg(groups_figure(results), _DIAGRAM, 'diagram', tight=True),
         measure=words.measure(results.get('select_by')),
         scores=words.compared_rows(results),
@@ -221,13 +264,32 @@ def _heat_map(run):
     if run.affinity is None:
         return None
     kind = words.affinity_kind(run.config)
+    names = list(run.affinity['task_names'])
+    place = [names[n] for n in leaves(run.affinity['mean'])]
     measured = {None: 'affinity', 'cosine': 'cosine of gradients'}
     return heat_table(
         run.affinity,
-        [group['serves'] for group in run.results['groups']],
+        [sorted(group['serves'], key=place.index) for group in run.results['groups']],
         measured.get(kind, 'share of loss taken away'),
         words.on_validation(run.config),
     )
+
+
+def _dendrogram(run):
+    """The dendrogram of the affinities as SVG, or None where there is none."""
+    if run.affinity is None:
+        return None
+    figure = dendrogram_figure(run.affinity['mean'], run.affinity['task_names'])
+    return None if figure is None else svg(figure, _DENDROGRAM, 'diagram', tight=True)
+
+
+def _alternatives(run):
+    """The rows of `runner_ups`; none for one grouping alone."""
+    results = run.results
+    found = runner_ups(
+        *(run.affinity, results['groups'], results['budget'], words.on_validation(run.config))
+    )
+    return found if len(found) > 1 else []
 
 
 def _predictions(run):

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+# The longest line on a terminal.
+LINE_LENGTH = 100
+
 _ROUNDING = 1e-12  # Of float64, over a few operations.
 
 
@@ -38,25 +41,54 @@ def text_table(
     rows: Sequence[Sequence[str]],
     left: Sequence[int] = (0,),
     rules: Sequence[int] = (0,),
+    keys: int = 1,
 ) -> str:
     """A table as text in columns, two spaces apart.
 
+    A table that is wider than LINE_LENGTH goes on below itself, with its first columns once more.
+
     Args:
-      header: a cell for each column.
+      header: a cell for each column, of one line or several.
       rows: the cells of each row.
       left: the columns that are aligned to the left; numbers are aligned to the right.
       rules: the rows above which a line is drawn.
+      keys: how many columns, from the left, say what a row is.
     """
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = [
-        '  '.join(
+    titles = [cell.split('\n') for cell in header]
+    height = max(map(len, titles))
+    titles = [[''] * (height - len(lines)) + lines for lines in titles]
+    above = list(zip(*titles, strict=True))
+    widths = [max(map(len, column)) for column in zip(*above, *rows, strict=True)]
+    aligned = [
+        [
             cell.ljust(width) if n in left else cell.rjust(width)
             for n, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (header, *rows)
+        ]
+        for row in (*above, *rows)
     ]
-    rule = '-' * max(map(len, lines))
-    found = lines[:1]
-    for n, line in enumerate(lines[1:]):
-        found += [rule, line] if n in rules else [line]
-    return '\n'.join(found)
+    blocks = []
+    for columns in _folded(widths, keys):
+        lines = ['  '.join(row[n] for n in columns).rstrip() for row in aligned]
+        rule = '-' * max(map(len, lines))
+        found = [line for line in lines[:height] if line]
+        for n, line in enumerate(lines[height:]):
+            found += [rule, line] if n in rules else [line]
+        blocks.append('\n'.join(found))
+    return '\n\n'.join(blocks)
+
+
+def _folded(widths, keys):
+    """The columns of each part of a table, by their widths: as few parts as fit, and even."""
+    first, others = list(range(keys)), list(range(keys, len(widths)))
+    for size in range(len(others), 0, -1):
+        count = -(-len(others) // size)
+        size = -(-len(others) // count)
+        parts = [[*first, *others[n : n + size]] for n in range(0, len(others), size)]
+        if size == 1 or all(_width(widths, part) <= LINE_LENGTH for part in parts):
+            return parts
+    return [first]
+
+
+def _width(widths, columns):
+    """The length of the longest line of these columns."""
+    return sum(widths[n] for n in columns) + 2 * (len(columns) - 1)

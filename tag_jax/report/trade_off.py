@@ -27,7 +27,7 @@ from matplotlib.lines import Line2D
 
 from tag_jax.report import page
 from tag_jax.report.styles import style
-from tag_jax.report.tables import text_table
+from tag_jax.report.tables import LINE_LENGTH, text_table
 from tag_jax.runs import workdir as workdirs
 from tag_jax.selection import Candidates, Choice, Selection
 
@@ -100,7 +100,8 @@ def write_trade_off(
         tables.append(f'Mean over all sets of fewer tasks\n\n{totals_table(means)}')
     for name, figure in pictures.items():
         workdirs.write_bytes(path / name, page.png(figure))
-    return '\n\n'.join([*tables, '\n'.join(remarks)]).rstrip()
+    told = '\n'.join(textwrap.fill(remark, LINE_LENGTH) for remark in remarks)
+    return '\n\n'.join([*tables, told]).rstrip()
 
 
 def letters(task_names: Sequence[str]) -> list[str]:

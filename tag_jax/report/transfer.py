@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy import stats
 
 from tag_jax.report.trade_off import letters
 from tag_jax.selection import Candidates, mutual_gains, pair_gains
@@ -61,6 +60,8 @@ def compare_transfer(
             f'transfer affinities need {_LEAST_PAIRS} pairs of tasks that were trained together '
             f'and alone, and there are {len(found)}'
         )
+    from scipy import stats  # Slow to import.
+
     x, y = np.array(list(found.values()), float).T
     outlier = int(np.argmax([_distance(x, y, n) for n in range(len(x))]))
     without = stats.pearsonr(np.delete(x, outlier), np.delete(y, outlier))

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 from tag_jax import grouping
 from tag_jax.grouping.identity import settings
 from tag_jax.report import page
-from tag_jax.report.tables import text_table
+from tag_jax.report.tables import LINE_LENGTH, text_table
 from tag_jax.training import TrainingConfig
 
-LINE_LENGTH = 100
+# The decision where groups are worth it.
+GROUP = 'Train together'
 
 BASELINE_NAMES = {'mtl': 'all together', 'stl': 'single tasks'}
 
@@ -22,14 +23,20 @@ def result_text(results: Mapping[str, Any]) -> str:
       results: what results.json holds.
     """
     header, rows = error_rows(results)
-    groups = [f'  {n}  {tasks}' for n, tasks in enumerate(group_lines(results), 1)]
+    groups = [
+        textwrap.fill(tasks, LINE_LENGTH, initial_indent=f'  {n}  ', subsequent_indent=' ' * 5)
+        for n, tasks in enumerate(group_lines(results), 1)
+    ]
     table = text_table(header, rows, left=(0, 1), rules=(0, len(rows) - 1))
     remarks = [
         line
         for remark in results.get('remarks', ())
         for line in ('', *textwrap.wrap(remark, LINE_LENGTH))
     ]
-    return '\n'.join(['Train together:', *groups, '', gain_sentence(results), '', table, *remarks])
+    gained = textwrap.fill(gain_sentence(results), LINE_LENGTH)
+    answer = decision(results)
+    told = [f'{GROUP}:'] if answer == GROUP else [f'{answer}.', '', 'The groups that were trained:']
+    return '\n'.join([*told, *groups, '', gained, '', table, *remarks])
 
 
 def group_lines(results: Mapping[str, Any]) -> list[str]:
@@ -138,6 +145,26 @@ def total_words(results) -> str:
     return words
 
 
+def decision(results: Mapping[str, Any]) -> str:
+    """The answer in a line: to train these groups, or not to group.
+
+    Groups are worth it where they gain with this seed, and where the interval of the gain, if it
+    is known, is above 0.
+
+    Args:
+      results: what results.json holds.
+    """
+    groups, together = results['groups'], results['task_names']
+    if len(groups) == 1 and len(groups[0]['serves']) == len(together):
+        return 'Do not group: one network for all tasks'
+    change, interval = gain(results), results.get('gain_interval')
+    if change is not None and change < 0 and not (interval and interval[1] > 0):
+        return 'Do not group: one network for all tasks is better'
+    if change is not None and (change <= 0 or (interval and interval[0] <= 0)):
+        return 'Do not group: no gain over one network for all tasks can be told'
+    return GROUP
+
+
 def gain_sentence(results: Mapping[str, Any]) -> str:
     """The total test error, beside that of one network for all tasks, of one seed.
 
@@ -196,7 +223,9 @@ def cost_sentence(results) -> str:
     """
     cost = results['cost']
     steps, seconds = (cost.get(f'search_{unit}', 0) for unit in ('steps', 'seconds'))
-    sentence = f'{steps:,} training steps, {duration(seconds)}' if steps else 'Nothing was trained'
+    sentence = (
+        f'{steps:,.0f} training steps, {duration(seconds)}' if steps else 'Nothing was trained'
+    )
     if cost.get('selection_seconds'):
         sentence += f'; choosing among groups took {duration(cost["selection_seconds"])}'
     if cost.get('training_steps'):

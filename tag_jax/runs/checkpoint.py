@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from tag_jax import parallel
 
@@ -56,6 +55,8 @@ def save(path: str | os.PathLike, tree: Any) -> None:
       ValueError: if the folder exists.
       OSError: if it cannot be written.
     """
+    import orbax.checkpoint as ocp  # Slow to import, as below.
+
     _write(path, ocp.StandardCheckpointHandler(), ocp.args.StandardSave(tree), alone=True)
 
 
@@ -67,6 +68,8 @@ def restore(path: str | os.PathLike, like: Any = None) -> Any:
       like: pytree of arrays or `jax.ShapeDtypeStruct`, the structure to restore. None for nested
         dicts with string keys.
     """
+    import orbax.checkpoint as ocp
+
     with _checkpointer(ocp.StandardCheckpointHandler(), alone=True) as checkpointer:
         return checkpointer.restore(
             pathlib.Path(path).absolute(), args=ocp.args.StandardRestore(like)
@@ -86,6 +89,8 @@ def add(series: str | os.PathLike, step: int, tree: Any, record: Any) -> None:
       ValueError: if the series has a checkpoint of that step.
       OSError: if it cannot be written; those before it stand.
     """
+    import orbax.checkpoint as ocp
+
     series = pathlib.Path(series)
     arrays = _arrays(tree)
     about = {'checksum': _checksum(arrays, record), 'record': record}
@@ -171,6 +176,8 @@ def checksum(tree: Any) -> str:
 @contextlib.contextmanager
 def _checkpointer(handler, alone):
     """One of orbax's, for one thread at a time."""
+    import orbax.checkpoint as ocp
+
     processes = _processes(alone)
     with _ORBAX, ocp.Checkpointer(handler, multiprocessing_options=processes) as checkpointer:
         yield checkpointer
@@ -193,6 +200,8 @@ def _write(path, handler, args, alone):
 
 
 def _read(path, like):
+    import orbax.checkpoint as ocp
+
     path = path.absolute()
     with _checkpointer(ocp.CompositeCheckpointHandler(), alone=True) as checkpointer:
         read = lambda **items: checkpointer.restore(path, args=ocp.args.Composite(**items))
@@ -238,6 +247,8 @@ def _members(series):
 
 def _processes(alone):
     """Whether this process writes and reads for itself, or all of them together."""
+    import orbax.checkpoint as ocp
+
     if not alone or jax.process_count() == 1:
         return ocp.options.MultiprocessingOptions()
     this = jax.process_index()

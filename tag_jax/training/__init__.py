@@ -4,7 +4,7 @@
 its best evaluation.
 """
 
-from tag_jax.training.bars import steps_bar
+from tag_jax.training.bars import doing, steps_bar
 from tag_jax.training.batches import batch_rows
 from tag_jax.training.capacity import num_slots, num_workers, slot_bytes
 from tag_jax.training.checks import check_devices, check_optimizer, still_parameters
@@ -28,6 +28,7 @@ __all__ = [
     'check_devices',
     'check_optimizer',
     'check_seeds',
+    'doing',
     'num_slots',
     'num_workers',
     'slot_bytes',

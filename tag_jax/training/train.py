@@ -179,7 +179,7 @@ class _Desk:
         self._compiling, self._lock = threading.Lock(), threading.Lock()
         self._waiting = collections.deque(plans)
         self._on_record, self._on_finish = on_record, on_finish
-        self._bar, self._activity = bar, _activity(plans)
+        self._bar, self._plans, self._done = bar, plans, 0
 
     def next_plan(self):
         """The next plan, or None if there is none left."""
@@ -191,7 +191,7 @@ class _Desk:
         """Keeps other workers waiting through a first chunk, which is compiled once for all."""
         with self._compiling:
             yield
-        self._bar.set_description(self._activity)
+        self._bar.set_description(_activity(self._plans, self._done))
 
     def hand_in_record(self, record, steps):
         with self._lock:
@@ -201,6 +201,8 @@ class _Desk:
     def hand_in_network(self, network, steps_left):
         with self._lock:
             self._bar.total -= steps_left
+            self._done += 1
+            self._bar.set_description(_activity(self._plans, self._done))
             if self._keep:
                 self.finished[network.plan.name] = network
             self._on_finish(network)
@@ -375,11 +377,12 @@ def _advance(work, state, schedule):
     return state, jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
 
 
-def _activity(plans):
-    """The text of the progress bar once everything is compiled."""
+def _activity(plans, done):
+    """The text of the progress bar once everything is compiled, when so many are done."""
     count = f'{len(plans)} network{"s" * (len(plans) > 1)}'
     measuring = any(plan.measures_affinity for plan in plans)
-    return f'training {count}' + ', measuring affinities' * measuring
+    finished = f' ({done} done)' if done else ''
+    return f'training {count}' + ', measuring affinities' * measuring + finished
 
 
 def _trained(run, best):

@@ -115,5 +115,5 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(here):
 
     done = _run(here, '--resume')
     assert done.returncode == 0, done.stderr
-    assert 'Train together:' in done.stdout
+    assert 'Total test ' in done.stdout
     assert not (run / workdir.RUNNING).exists()

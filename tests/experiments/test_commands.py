@@ -35,7 +35,13 @@ RUN_ELSEWHERE = {
 
 def documents():
     """The texts that name commands."""
-    for pattern in ('*.md', 'docs/**/*.md', 'notebooks/*.ipynb', 'experiments/**/*.py'):
+    for pattern in (
+        '*.md',
+        'docs/**/*.md',
+        'notebooks/*.ipynb',
+        'experiments/**/*.py',
+        'tag_jax/launchers/*.py',
+    ):
         for path in sorted(ROOT.glob(pattern)):
             yield path, path.read_text(encoding='utf-8')
 
@@ -139,14 +145,14 @@ def test_everything_that_a_paper_numbers_has_a_row():
 _PARSE = """
 import importlib, json, sys
 from absl import flags
-from experiments import launch
+from tag_jax.launchers import launch
 
 name, commands = sys.argv[1], json.load(sys.stdin)
 sys.argv = [name]
-importlib.import_module(name)
+launcher = sys.modules[importlib.import_module(name).main.__module__]
 for command in commands:
     flags.FLAGS([name, *command])
-    launch._check_flags()
+    launch.check_flags(launcher)
     flags.FLAGS.unparse_flags()
     for flag in flags.FLAGS:
         flags.FLAGS[flag].unparse()

@@ -79,7 +79,10 @@ def test_bad_input_ends_with_a_sentence(table):
             (['--budgets=2.5'], 'the number of tasks, 8, not 2.5'),
             (['--budgets=9'], 'budget must be an integer between 1 and the number of tasks, 8'),
             (['--budgets=inf'], '--budgets must be finite, not inf'),
-            (['--table=patients.csv'], '--table is of no use to --dataset=multi_digits'),
+            (
+                ['--dataset=multi_digits', '--table=patients.csv'],
+                '--table is of no use to --dataset=multi_digits',
+            ),
             (['--budget=2'], '--budget is of no use to this command'),
             (['--smaller=2'], '--smaller must be above 0 and below 1, not 2'),
             (['--width=2', '--size=2'], '--size sets the width: leave --width out'),

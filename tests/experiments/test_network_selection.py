@@ -31,7 +31,7 @@ def test_the_published_networks(tmp_path):
         'Networks of three tasks and more, predicted from pairs: off by 5.2 % in the mean of 55 '
         'predictions',
         'Early and final scores of networks: r = 0.49',
-        'Transfer affinity and multi-task affinity: r = -0.54 (p = 0.13) over 9 pairs, without '
+        'Transfer affinity and multi-task affinity: r = -0.54 (p = 0.13) over 9 pairs, without',
         'semantic_segmentation and edges; r = -0.12 (p = 0.74) with it',
     ]
     results = json.loads((folder / 'results.json').read_text())

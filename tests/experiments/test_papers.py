@@ -9,9 +9,9 @@ from flax.traverse_util import flatten_dict
 from launching import answers, check_sentences, launch
 from official import celeb_a, cityscapes, mnist, taskonomy
 
-from experiments.recipes import BUILDING_LISTS, DATASETS
 from tag_jax import grouping, models, report
 from tag_jax.grouping import saved_networks
+from tag_jax.launchers.recipes import BUILDING_LISTS, DATASETS
 from tag_jax.runs import workdir
 
 QUICK = ('--steps=2', '--eval_every=1', '--batch_size=2', '--width=0.05')
@@ -40,7 +40,7 @@ def test_multi_mnist(tmp_path):
     flags += ('--dtype=bfloat16',)
     done = launch('multi_mnist', *QUICK, *flags, '--workdir=groups', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert 'Train together:' in done.stdout
+    assert 'Total test ' in done.stdout
 
 
 @pytest.mark.sweep
@@ -52,7 +52,7 @@ def test_celeb_a(tmp_path):
     done, results = finished('celeb_a', tmp_path, '--image_size=16', '--affinity_every=1')
     assert results['dataset'] == 'celeb_a'
     assert len(results['task_names']) == 9
-    assert 'Train together:' in done.stdout
+    assert 'Total test ' in done.stdout
     config = workdir.read_json(tmp_path / 'run' / 'config.json')
     # Five training images in batches of two, halved every 15 epochs.
     assert config['optimizer'] == 'halving_sgd(steps=30)'

@@ -53,7 +53,7 @@ def test_bad_input_ends_with_a_sentence(folder):
     check_sentences(
         'report',
         [
-            ((), 'name the folder of a run: python -m experiments.report RUN [RUN ...]'),
+            ((), 'name the folder of a run: python experiments.report RUN [RUN ...]'),
             (('nowhere',), 'there is no folder nowhere'),
             (('notes.txt',), 'there is no folder notes.txt'),
             (('empty',), 'empty holds no finished run: it has no results.json'),

@@ -38,11 +38,14 @@ def test_the_main_job(finished):
     assert done.returncode == 0, done.stderr
     run = folder / 'runs' / 'tag_multi_digits_001'
     assert done.stdout.splitlines()[-1] == 'report: runs/tag_multi_digits_001/report.html'
-    assert 'Train together:' in done.stdout
+    assert 'Total test ' in done.stdout
     assert done.stderr == '', 'no progress bar and no noise where output is not a terminal'
     assert {file.name for file in run.iterdir()} == {
         'config.json', 'metrics.jsonl', 'affinity.npz', 'results.json', 'checkpoints',
         'affinity.png', 'groups.png', 'curves.png', 'report.html', 'networks', '.lock',
+        'dendrogram.png', 'errors.csv', 'errors.tex', 'affinity.csv', 'affinity.tex',
+        *(f'{stem}.{kind}' for stem in ('affinity', 'groups', 'curves', 'dendrogram')
+          for kind in ('svg', 'pdf')),
     }  # fmt: skip
     results = workdir.read_json(run / 'results.json')
     assert len(results['task_names']) == 8
@@ -61,6 +64,9 @@ def test_the_same_command_gives_the_same_results_and_on_a_terminal_a_progress_ba
     assert shown.lstrip().startswith('compiling:'), 'and not a bar that stands still'
     assert 'training 1 network, measuring affinities:' in shown
     assert 'training 2 networks:' in shown
+    assert 'training 2 networks (1 done):' in shown
+    assert 'evaluating on the test split ...' in shown
+    assert 'drawing the report ...' in shown
     os.close(stderr)
     os.close(terminal)
     first, second = (folder / 'runs' / f'tag_multi_digits_00{n}' for n in (1, 2))
@@ -202,7 +208,7 @@ def test_other_processes_train_the_networks_of_a_search(tmp_path):
     flags = ('--method=subsets:count=5', *QUICK, '--workdir=run', '--cluster=processes:1')
     done = launch_afresh('tag', *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert 'Train together:' in done.stdout
+    assert 'Total test ' in done.stdout
     rows = (tmp_path / 'run' / 'networks' / 'networks.jsonl').read_text().splitlines()
     assert len(rows) >= 5
     answer = launch('tag', *QUICK, '--workdir=other', '--cluster=nowhere', cwd=tmp_path)

@@ -2,6 +2,7 @@ import dataclasses
 import functools
 import json
 import shutil
+import sys
 
 import jax
 import numpy as np
@@ -461,3 +462,21 @@ def test_cosines_of_gradients_that_are_zero_are_not_to_be_had(problem, dataset):
         ValueError, match='no affinity was measured at all: the gradients of the en'
     ):
         grouping.group_tasks(frozen(problem), dataset, 2, grouping.cosine_similarity(), CONFIG)
+
+
+def test_a_result_as_a_table(run, monkeypatch):
+    _, result = run
+    table = result.to_dataframe()
+    assert tuple(table.index) == result.task_names
+    assert table['test_error'].to_dict() == pytest.approx(dict(result.test_error))
+    assert table['all_together'].sum() == pytest.approx(result.baselines['mtl'].total_test_error)
+    for group in result.groups:
+        for task in group.serves:
+            assert table.loc[task, 'network'] == group.network
+            assert table.loc[task, 'tasks'].split(', ') == list(group.tasks)
+    for task, found in result.metrics.items():
+        known = table.loc[task].dropna()
+        assert {name for name in found if name != 'error'} <= set(known.index)
+    monkeypatch.setitem(sys.modules, 'pandas', None)
+    with pytest.raises(ImportError, match='needs pandas: pip install pandas'):
+        result.to_dataframe()

@@ -4,6 +4,7 @@ import pytest
 from tag_jax import report
 from tag_jax.comparison import Comparison, CrossFitted, Outcome, differences, summary
 from tag_jax.report.styles import style
+from tag_jax.report.tables import text_table
 from tag_jax.runs import workdir
 
 
@@ -63,6 +64,32 @@ def test_without_other_seeds_the_networks_of_the_search_count():
     one_seed = Comparison(tuple(o for o in bare.outcomes if not o.seed), {}, {})
     assert np.isnan(line('tag', 2, one_seed).error[1])
     assert '±' not in report.comparison_table(summary(one_seed))
+    assert 'optimum' not in report.comparison_table(summary(one_seed)), 'nothing is known of it'
+
+
+def test_the_table_fits_a_terminal_and_its_columns_are_explained():
+    long = tuple(o._replace(method=o.method.replace('tag', 'a_long_name' * 3)) for o in outcomes())
+    for comparison in (WHOLE, Comparison(long, OPTIMA, {})):
+        text = report.comparison_table(summary(comparison))
+        assert max(map(len, text.splitlines())) <= 100
+        for column in ('budget', 'in one', 'optimum', 'search', 'time', 'expected', 'own'):
+            assert column in text, column
+        table, told = text.rpartition('\n\n')[::2]
+        assert told.startswith('Search and time: ')
+        assert {'Expected:', 'Own:'} <= set(told.split())
+        assert table.count('all_in_one') in (3, 6), 'once, or again where the table goes on below'
+
+
+@pytest.mark.parametrize('columns', [2, 9, 30])
+def test_a_wide_table_goes_on_below_itself(columns):
+    header = ['name', *(f'of\n{n}' for n in range(columns))]
+    rows = [[name, *(f'{name}{n:06}' for n in range(columns))] for name in 'ab']
+    text = text_table(header, rows)
+    assert max(map(len, text.splitlines())) <= 100
+    for name in 'ab':
+        lines = [line.split() for line in text.splitlines() if line.startswith(name)]
+        assert [cell for _, *cells in lines for cell in cells] == rows['ab'.index(name)][1:]
+    assert len(text.split('\n\n')) == -(-columns // 10)
 
 
 def test_errors_allow_for_networks_that_judge_several_searches():
@@ -103,6 +130,7 @@ def test_what_is_written(tmp_path, comparison):
     assert '85.00' in text
     assert ('70.00 % at 2' in text) == bool(comparison.optima)
     assert {file.name for file in tmp_path.iterdir()} == {
+        'costs.svg', 'costs.pdf', 'budgets.svg', 'budgets.pdf', 'comparison.csv', 'comparison.tex',
         'results.json', 'costs.png', 'budgets.png', 'report.html',
     }  # fmt: skip
     results = workdir.read_json(tmp_path / 'results.json')

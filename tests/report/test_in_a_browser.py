@@ -21,6 +21,7 @@ DECISIONS = {
     'run': 'Train together',
     'many tasks': 'Train together',
     'runs': 'Lowest total test error: ',
+    'no gain': 'Do not group: no gain over one network',
     'ways to group': 'Lowest total test error at budget 2: tag, 14.50 ± 0.50 %',
 }
 
@@ -46,6 +47,13 @@ CUT_OFF = """
   return inside.left < around.left - 1 || inside.right > around.right + 1 ||
     inside.top < around.top - 1 || inside.bottom > around.bottom + 1;
 }).map(text => text.outerHTML.slice(0, 200))
+"""
+
+# Blocks that hold more than they show, and cannot be scrolled.
+OVERFULL = """
+[...document.querySelectorAll('p, li, dd, dt, pre, h1, h2, h3, figcaption, summary, nav, section')]
+  .filter(block => block.scrollWidth > block.clientWidth + 1)
+  .map(block => block.outerHTML.slice(0, 200))
 """
 
 # Texts with less contrast to what is behind them than 4.5 : 1 (WCAG 2, level AA).
@@ -75,6 +83,10 @@ HARD_TO_READ = """
 QUESTIONS = {
     'not drawn': NOT_DRAWN,
     'cut off': CUT_OFF,
+    'overfull': OVERFULL,
+    'columns': """
+        new Set([...document.querySelectorAll('.beside > *')]
+          .map(part => Math.round(part.getBoundingClientRect().left))).size""",
     'hard to read': HARD_TO_READ,
     'pictures': "document.querySelectorAll('svg, img').length",
     'page width': 'document.documentElement.scrollWidth',
@@ -105,7 +117,10 @@ def pages(tmp_path_factory):
     history = np.random.default_rng(0).normal(size=(40, 40, 40))
     make_run(folder / 'many', results_of(many, blocks), history)
     runs = [report.read(folder / name) for name in ('0', '1')]
+    no_gain = results_of(TASKS, groups, gain_interval=[-3.0, 9.0])
+    make_run(folder / 'none', no_gain)
     written = {
+        'no gain': report.html_page(report.read(folder / 'none')),
         'run': report.html_page(runs[0]),
         'many tasks': report.html_page(report.read(folder / 'many')),
         'runs': report.runs_page(runs),
@@ -136,6 +151,9 @@ def test_a_page(kind, window, dark, chromium, pages):
     assert seen.values['pictures'] > 0
     assert seen.values['not drawn'] == []
     assert seen.values['cut off'] == []
+    assert seen.values['overfull'] == []
+    if kind in ('run', 'no gain'):
+        assert seen.values['columns'] == (2 if window == DESK else 1), 'side by side on a desk'
     assert seen.values['hard to read'] == []
     assert seen.values['page width'] == window[0], 'only tables scroll sideways'
     assert 0 < seen.values['end of the decision'] <= window[1], 'seen without scrolling'

@@ -1,6 +1,6 @@
 """Figures that Standley et al. 2020 print, from the losses that they published.
 
-The losses ship with the launcher (experiments/examples): Tables 8 and 9 of the paper, and the
+The losses ship with the launcher (tag_jax/launchers/examples): Tables 8 and 9 of the paper, and the
 half-size and early-stopping rows published with the authors' MIT-licensed code.
 """
 
@@ -14,7 +14,7 @@ from scipy import stats
 
 from tag_jax import report, selection
 
-EXAMPLES = pathlib.Path(__file__).parents[2] / 'experiments' / 'examples'
+EXAMPLES = pathlib.Path(__file__).parents[2] / 'tag_jax' / 'launchers' / 'examples'
 BUDGETS = [1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5]
 
 # Table 7, to five places as the published losses give them; HOA at 4 is 0.444 in print.

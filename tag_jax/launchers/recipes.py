@@ -7,15 +7,13 @@ import functools
 import math
 import pathlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax.numpy as jnp
-import optax
-from flax import nnx
+import tag_jax
+from tag_jax.launchers import tables
 
-from experiments import tables
-from tag_jax import data, models
-from tag_jax.data.celeb_a import TAG_ATTRIBUTES
+if TYPE_CHECKING:
+    from tag_jax import data
 
 # The lists of buildings of Taskonomy for train, validation and test: our names, and those of the
 # authors' code.
@@ -23,7 +21,6 @@ BUILDING_LISTS = (
     ('train_buildings.txt', 'validation_buildings.txt', 'test_buildings.txt'),
     ('train_models.txt', 'val_models.txt', 'test_models.txt'),
 )
-DTYPES = {'float32': None, 'bfloat16': jnp.bfloat16}
 
 
 class Network(NamedTuple):
@@ -53,7 +50,7 @@ class Recipe(NamedTuple):
       pretrained: whether the paper starts from an encoder that was trained on ImageNet.
     """
 
-    load: Callable[[Any], data.Dataset]
+    load: Callable[[Any], 'data.Dataset']
     flags: tuple[str, ...] = ()
     network: str = 'mlp'
     settings: Callable[[int, int | None], dict] = lambda size, batch_size: {}
@@ -62,43 +59,50 @@ class Recipe(NamedTuple):
     pretrained: bool = False
 
 
+def _model(name, *arguments, **options):
+    """A function that makes a model of `tag_jax.models`, named since importing them is slow."""
+    return functools.partial(getattr(tag_jax.models, name), *arguments, **options)
+
+
 def _linear(encoder, outputs, shape):
+    from flax import nnx  # Slow to import, as below.
+
     del shape
     return functools.partial(nnx.Linear, encoder.num_features, outputs)
 
 
 def _pyramid(encoder, outputs, shape):
-    return functools.partial(models.PyramidPooling, encoder.channels, outputs, shape[:2])
+    return _model('PyramidPooling', encoder.channels, outputs, shape[:2])
 
 
 def _decoder(encoder, outputs, shape):
     del shape
-    return functools.partial(models.XceptionDecoder, encoder.channels, outputs)
+    return _model('XceptionDecoder', encoder.channels, outputs)
 
 
 def _plain_decoder(encoder, outputs, shape):
     del shape
-    return functools.partial(models.PlainDecoder, encoder.channels, outputs)
+    return _model('PlainDecoder', encoder.channels, outputs)
 
 
 NETWORKS = {
-    'mlp': Network(lambda s, units: functools.partial(models.MLP, math.prod(s), units), _linear),
-    'lenet': Network(lambda s, units: functools.partial(models.LeNet, s), _linear),
-    'small_resnet': Network(lambda s, u: functools.partial(models.SmallResNet, s[:2]), _linear),
-    'resnet18': Network(lambda s, u: functools.partial(models.CelebAResNet18, s[:2]), _linear),
-    'pspnet': Network(lambda s, u: functools.partial(models.resnet50, output_stride=8), _pyramid),
-    'xception': Network(lambda s, u: models.Xception, _decoder),
+    'mlp': Network(lambda s, units: _model('MLP', math.prod(s), units), _linear),
+    'lenet': Network(lambda s, units: _model('LeNet', s), _linear),
+    'small_resnet': Network(lambda s, units: _model('SmallResNet', s[:2]), _linear),
+    'resnet18': Network(lambda s, units: _model('CelebAResNet18', s[:2]), _linear),
+    'pspnet': Network(lambda s, units: _model('resnet50', output_stride=8), _pyramid),
+    'xception': Network(lambda s, units: _model('Xception'), _decoder),
     'xception_plain': Network(
-        lambda s, u: functools.partial(models.Xception, 512, 8, later=True), _plain_decoder
+        lambda s, units: _model('Xception', 512, 8, later=True), _plain_decoder
     ),
-    'resnet18_maps': Network(
-        lambda s, u: functools.partial(models.resnet18, output_stride=16), _decoder
-    ),
+    'resnet18_maps': Network(lambda s, units: _model('resnet18', output_stride=16), _decoder),
 }
 
 
 def halving_sgd(learning_rate, steps, momentum=0.9):
     """SGD with momentum whose learning rate is halved every so many steps."""
+    import optax
+
     halve = lambda count: 0.5 ** (count // steps)
     return optax.chain(optax.sgd(learning_rate, momentum), optax.scale_by_schedule(halve))
 
@@ -108,6 +112,8 @@ def plateau_sgd(learning_rate, steps, momentum=0.9):
 
     Losses are averaged over so many steps. Waits for one such mean that is not lower.
     """
+    import optax
+
     return optax.chain(
         optax.sgd(learning_rate, momentum),
         optax.contrib.reduce_on_plateau(factor=0.5, patience=1, accumulation_size=steps),
@@ -188,16 +194,22 @@ def _held_out(flags, name):
 
 def _multi_mnist(flags):
     options = _image_size(flags, 1) | _held_out(flags, 'num_validation')
-    return data.multi_mnist(_data_dir(flags), **options)
+    return tag_jax.data.multi_mnist(_data_dir(flags), **options)
+
+
+def _celeb_a_9(flags):
+    from tag_jax.data.celeb_a import TAG_ATTRIBUTES
+
+    return _celeb_a(flags, TAG_ATTRIBUTES)
 
 
 def _celeb_a(flags, tasks=None):
-    return data.celeb_a(_data_dir(flags), tasks, **_image_size(flags, 1))
+    return tag_jax.data.celeb_a(_data_dir(flags), tasks, **_image_size(flags, 1))
 
 
 def _cityscapes(flags):
     options = _image_size(flags, 2) | _held_out(flags, 'validation')
-    return data.cityscapes(_data_dir(flags), **options)
+    return tag_jax.data.cityscapes(_data_dir(flags), **options)
 
 
 def _taskonomy(flags):
@@ -215,15 +227,15 @@ def _taskonomy(flags):
     most = flags.images_per_building
     if most < 0:
         raise ValueError(f'--images_per_building must be at least 0, for all, not {most}')
-    return data.taskonomy(folder, *found[0], most_images=most or None, **options)
+    return tag_jax.data.taskonomy(folder, *found[0], most_images=most or None, **options)
 
 
 _SENER = {'epochs': 100, 'every': 30, 'learning_rate': 1e-2}
 
 DATASETS = {
-    'multi_digits': Recipe(lambda flags: data.multi_digits()),
+    'multi_digits': Recipe(lambda flags: tag_jax.data.multi_digits()),
     'digit_attributes': Recipe(
-        lambda flags: data.digit_attributes(),
+        lambda flags: tag_jax.data.digit_attributes(),
         settings=_fixed(steps=1500, batch_size=64, learning_rate=3e-3, eval_every=50, patience=0),
         units=(16, 6),
     ),
@@ -248,7 +260,7 @@ DATASETS = {
         mean_loss=True,
     ),
     'celeb_a_9': Recipe(
-        functools.partial(_celeb_a, tasks=TAG_ATTRIBUTES),
+        _celeb_a_9,
         ('data_dir', 'image_size'),
         'small_resnet',
         functools.partial(

@@ -4,7 +4,7 @@ import math
 
 from absl import flags as absl_flags
 
-from tag_jax import data
+import tag_jax
 
 # The flags by which a table is read.
 NAMES = (
@@ -79,7 +79,7 @@ def load(flags):
             )
         column, colon, value = text.rpartition(':')
         missing.setdefault(column, []).append(value if colon else text)
-    return data.table(
+    return tag_jax.data.table(
         flags.table,
         flags.targets,
         flags.inputs,

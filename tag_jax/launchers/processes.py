@@ -2,7 +2,7 @@
 
 All of them run the same command, see the same --workdir, and take one share of the devices each:
 
-    python -m experiments.tag --workdir=/shared/run --mesh=batch:2 \\
+    tag-jax group --workdir=/shared/run --mesh=batch:2 \\
         --coordinator=host0:1234 --num_processes=2 --process_id=0    # and =1 on the other host
 """
 
@@ -11,7 +11,6 @@ import os
 import sys
 import threading
 
-import jax
 from absl import flags
 
 flags.DEFINE_string(
@@ -45,6 +44,8 @@ def join():
         return
     if FLAGS.workdir is None:
         raise ValueError('several processes need --workdir, a folder that all of them see')
+    import jax  # Slow to import, as below.
+
     options = {}
     if FLAGS.coordinator != 'auto':
         count, this = FLAGS.num_processes, FLAGS.process_id
@@ -82,6 +83,8 @@ def together():
     that is interrupted waits a moment, in which those that are interrupted too can take their
     leave in good order.
     """
+    import jax
+
     try:
         yield
     except SystemExit as leaving:

@@ -7,7 +7,7 @@ import optax
 import pytest
 from absl.testing import flagsaver
 
-from experiments import optimizers
+from tag_jax.launchers import optimizers
 
 RATE, STEPS = 0.1, 9
 
@@ -43,7 +43,8 @@ def shares(schedule, warmup=0):
 def test_a_schedule_is_that_of_the_learning_rate(name):
     """Moments and decoupled decay see it as optax's own schedules do."""
     of_step = shares('cosine', 3)
-    expected = optimizers.OPTIMIZERS[name](lambda step: RATE * of_step[step])
+    function, arguments = optimizers.OPTIMIZERS[name]
+    expected = getattr(optax, function)(lambda step: RATE * of_step[step], **arguments)
     found = optimizers.scheduled(RATE, name, schedule='cosine', warmup=3, steps=STEPS)
     np.testing.assert_allclose(path(found), path(expected), rtol=1e-5, atol=1e-6)
 

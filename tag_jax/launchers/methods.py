@@ -3,25 +3,13 @@
 import inspect
 import json
 
-from tag_jax import grouping
+import tag_jax
 
-# What makes the methods of each name.
-METHODS = {
-    'tag': grouping.tag,
-    'cosine_similarity': grouping.cosine_similarity,
-    'verify': grouping.verify,
-    'recommended': grouping.recommended,
-    'hoa': grouping.hoa,
-    'esa': grouping.esa,
-    'subsets': grouping.subsets,
-    'linearised': grouping.linearised,
-    'exhaustive': grouping.exhaustive,
-    'pessimal': grouping.pessimal,
-    'random': grouping.random,
-    'random_even': grouping.random_even,
-    'single_task': grouping.single_task,
-    'all_in_one': grouping.all_in_one,
-}
+# Functions of `grouping`.
+METHODS = (
+    *('tag', 'cosine_similarity', 'verify', 'recommended', 'linearised', 'hoa', 'esa', 'subsets'),
+    *('exhaustive', 'pessimal', 'random', 'random_even', 'single_task', 'all_in_one'),
+)
 # Searches that train single tasks on a smaller encoder as well, where there is one.
 WITH_SMALLER = ('hoa', 'esa', 'exhaustive', 'pessimal')
 
@@ -39,7 +27,8 @@ def make(text, smaller=None):
     name, *parts = text.split(':')
     if name not in METHODS:
         raise ValueError(f'there is no method called {name!r}: choose {" or ".join(METHODS)}')
-    taken = inspect.signature(METHODS[name]).parameters
+    function = getattr(tag_jax.grouping, name)
+    taken = inspect.signature(function).parameters
     options = {}
     for part in parts:
         option, equals, value = part.partition('=')
@@ -49,7 +38,7 @@ def make(text, smaller=None):
         options[option] = make(value) if option == 'base' else _value(text, value)
     if smaller is not None and name in WITH_SMALLER:
         options.setdefault('smaller', smaller)
-    return METHODS[name](**options)
+    return function(**options)
 
 
 def _value(text, value):

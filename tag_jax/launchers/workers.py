@@ -3,7 +3,6 @@
 import contextlib
 import os
 
-import jax
 from absl import flags
 
 from tag_jax import cluster
@@ -31,6 +30,8 @@ def executor():
     """A context manager of the executor that --cluster names, or of None."""
     if FLAGS.cluster is None:
         return contextlib.nullcontext()
+    import jax  # Slow to import.
+
     for name in ('jax_compilation_cache_dir', 'jax_persistent_cache_min_compile_time_secs'):
         if getattr(jax.config, name) is not None:  # Workers on this machine compile nothing again.
             os.environ.setdefault(name.upper(), str(getattr(jax.config, name)))

@@ -1,6 +1,7 @@
 """Flags of the launchers that train, and the way from a dataset to a problem.
 
-The file is long because a third of it defines flags.
+The file is long because a third of it defines flags. JAX is slow to import, and flags are defined
+without it: parts of the package are named as `tag_jax.training`, which imports them then.
 """
 
 import dataclasses
@@ -9,24 +10,22 @@ import math
 
 import numpy as np
 from absl import flags, logging
-from flax import nnx
 
-from experiments import compiled, launch, optimizers, tables, weightings
-from experiments.launch import choose
-from experiments.recipes import DATASETS, DTYPES, NETWORKS
-from tag_jax import examples, models, parallel
-from tag_jax.data import encoding
-from tag_jax.grouping import cost_of_encoder
-from tag_jax.grouping.identity import settings
-from tag_jax.problem import from_nnx
+import tag_jax
+from tag_jax.launchers import compiled, launch, optimizers, tables, weightings
+from tag_jax.launchers.launch import choose
+from tag_jax.launchers.recipes import DATASETS, NETWORKS
 from tag_jax.runs import workdir
-from tag_jax.training import Measurement, TrainingConfig
 
 flags.adopt_module_key_flags(launch)
 flags.adopt_module_key_flags(compiled)
 flags.adopt_module_key_flags(optimizers)
 flags.adopt_module_key_flags(tables)
-flags.DEFINE_string('dataset', 'multi_digits', f'One of: {", ".join(DATASETS)}.')
+flags.DEFINE_string(
+    'dataset',
+    'multi_digits',
+    f'One of: {", ".join(DATASETS)}; table is understood where --table names a file.',
+)
 flags.DEFINE_string(
     'data_dir', None, 'Folder of the files of a dataset that does not come with the package.'
 )
@@ -46,7 +45,7 @@ flags.DEFINE_integer(
     'papers; 0 for all.',
 )
 flags.DEFINE_float('budget', 2, 'Number of networks allowed at inference.')
-flags.DEFINE_integer('seed', TrainingConfig.seed, 'Of initial parameters and batches.')
+flags.DEFINE_integer('seed', 0, 'Of initial parameters and batches.')
 flags.DEFINE_integer(
     'steps', None, 'Most training steps of a network; by default as the dataset asks.'
 )
@@ -106,30 +105,30 @@ flags.DEFINE_string(
     'relative_loss, in percent of that of the best constant answer; by default as the dataset '
     'asks.',
 )
-flags.DEFINE_integer('affinity_every', Measurement.every, 'Steps between affinity measurements.')
+flags.DEFINE_integer('affinity_every', 10, 'Steps between affinity measurements.')
 flags.DEFINE_string(
     'affinity_kind',
-    Measurement.kind,
+    'exact',
     'exact (lookahead losses), first_order (no lookahead passes) or cosine (of task gradients).',
 )
 flags.DEFINE_string(
     'affinity_step',
-    Measurement.step,
+    'sgd',
     'sgd for lookahead steps of plain gradient descent, optimizer for those of the optimizer.',
 )
 flags.DEFINE_list(
     'affinity_window',
-    [str(share) for share in Measurement.window],
+    ['0.0', '1.0'],
     'Shares of --steps between which affinities are measured, such as 0,0.25.',
 )
 flags.DEFINE_integer(
     'affinity_examples',
-    Measurement.examples,
+    None,
     'Examples of each batch that take part in measurements; all if left out.',
 )
 flags.DEFINE_string(
     'affinity_split',
-    Measurement.split,
+    'train',
     'train compares losses on the batch of the step; validation on one of that split, which lets '
     'tasks train alone.',
 )
@@ -153,12 +152,12 @@ flags.DEFINE_list(
 )
 flags.DEFINE_string(
     'if_not_finite',
-    TrainingConfig.if_not_finite,
+    'stop',
     'Where a loss or a gradient is not finite: stop, skip the step, or drop the task from it.',
 )
 flags.DEFINE_float(
     'checkpoint_seconds',
-    TrainingConfig.checkpoint_seconds,
+    60.0,
     'How long a network trains, at least, between two checkpoints of it.',
 )
 flags.DEFINE_bool('resume', False, 'Go on with the run that the workdir holds, if it holds one.')
@@ -214,21 +213,21 @@ def comparison_settings(dataset, budgets, config):
         'budgets': budgets,
         'seeds': FLAGS.seeds,
         **settings_of_network(),
-        **settings(config),
+        **tag_jax.grouping.identity.settings(config),
     }
 
 
 def training_config(dataset):
     """The `TrainingConfig` that the flags ask for, on a dataset."""
     given = {name: FLAGS[name].value for name in _BY_DATASET if FLAGS[name].value is not None}
-    usual = _recipe().settings(examples.count(dataset.train), FLAGS.batch_size)
+    usual = _recipe().settings(tag_jax.examples.count(dataset.train), FLAGS.batch_size)
     asked = {**usual, **given}
-    if optimizer := optimizers.chosen(asked.get('steps', TrainingConfig.steps)):
+    if optimizer := optimizers.chosen(asked.get('steps', tag_jax.training.TrainingConfig.steps)):
         asked['optimizer'] = optimizer
-    return TrainingConfig(
+    return tag_jax.training.TrainingConfig(
         **asked,
         seed=FLAGS.seed,
-        affinity=Measurement(
+        affinity=tag_jax.training.Measurement(
             every=FLAGS.affinity_every,
             kind=FLAGS.affinity_kind,
             step=FLAGS.affinity_step,
@@ -267,7 +266,7 @@ def make_weighting(name):
 
 def mesh():
     """The devices (along the networks, along the batch) that --mesh asks for."""
-    sizes = dict.fromkeys(parallel.AXES, 1)
+    sizes = dict.fromkeys(tag_jax.parallel.AXES, 1)
     for part in FLAGS.mesh:
         axis, _, size = part.partition(':')
         if axis not in sizes or not size.isdecimal() or int(size) < 1:
@@ -276,21 +275,28 @@ def mesh():
     return tuple(sizes.values())
 
 
+def dataset_name():
+    """The dataset that --dataset names; 'table' where only --table says which one it is."""
+    understood = FLAGS.table is not None and FLAGS['dataset'].using_default_value
+    return 'table' if understood else FLAGS.dataset
+
+
 def load_dataset():
     """The `Dataset` that --dataset names."""
     recipe = _recipe()
     for name in sorted({flag for one in DATASETS.values() for flag in one.flags}):
         if FLAGS[name].present and name not in recipe.flags:
-            raise ValueError(f'--{name} is of no use to --dataset={FLAGS.dataset}')
+            raise ValueError(f'--{name} is of no use to --dataset={dataset_name()}')
     return recipe.load(FLAGS)
 
 
 def tell_columns(dataset, folder=None):
     """Prints what the columns of a table were taken for, and keeps it in the folder of a run."""
-    if dataset.encoding is not None and parallel.is_first():
+    if dataset.encoding is not None and tag_jax.parallel.is_first():
         print(dataset.encoding.describe(), flush=True)
         if folder is not None:
-            workdir.write_json(folder / workdir.ENCODING, encoding.to_json(dataset.encoding))
+            encoding = tag_jax.data.encoding.to_json(dataset.encoding)
+            workdir.write_json(folder / workdir.ENCODING, encoding)
 
 
 def units(default=None):
@@ -326,19 +332,22 @@ def make_problem(dataset, default_units=None, width=None):
       default_units: of an mlp encoder, where --widths says nothing.
       width: multiplies the channels, or units, of every layer, in place of --width and --size.
     """
+    import jax.numpy as jnp
+    from flax import nnx
+
     shape = _shape(dataset)
     make_encoder = functools.partial(
         _encoder(shape, units(default_units)),
         width=_width(shape, default_units) if width is None else width,
-        dtype=choose('dtype', FLAGS.dtype, DTYPES),
+        dtype=choose('dtype', FLAGS.dtype, {'float32': None, 'bfloat16': jnp.bfloat16}),
     )
     abstract = nnx.eval_shape(lambda: make_encoder(rngs=nnx.Rngs(0)))
     head = NETWORKS[_network_name()].head
     heads = {task: head(abstract, goal.width, shape) for task, goal in dataset.tasks.items()}
-    problem = from_nnx(
+    problem = tag_jax.problem.from_nnx(
         lambda rngs: make_encoder(rngs=rngs),
         dataset.tasks,
-        examples.input_shapes(dataset.train),
+        tag_jax.examples.input_shapes(dataset.train),
         {task: lambda rngs, make=make: make(rngs=rngs) for task, make in heads.items()},
     )
     if FLAGS.pretrained is not None:
@@ -353,6 +362,7 @@ def make_problem(dataset, default_units=None, width=None):
 def _pretrained(problem, file):
     """The problem whose encoder begins with the weights in a file."""
     params, state = problem.shapes
+    models = tag_jax.models
     with np.load(file) as archive:
         of_torchvision = any(name.endswith('.weight') for name in archive)
     convert = models.from_torchvision if of_torchvision else None
@@ -377,10 +387,12 @@ def problem_of_cost(dataset, cost):
     shape = _shape(dataset)
     encoder = _encoder(shape, units())
     now, whole = (
-        models.multiply_adds(lambda rngs, width=width: encoder(width=width, rngs=rngs), shape)
+        tag_jax.models.multiply_adds(
+            lambda rngs, width=width: encoder(width=width, rngs=rngs), shape
+        )
         for width in (_width(shape), 1.0)
     )
-    return make_problem(dataset, width=models.width_for(encoder, shape, cost * now / whole))
+    return make_problem(dataset, width=tag_jax.models.width_for(encoder, shape, cost * now / whole))
 
 
 def sizes(dataset, problem):
@@ -388,7 +400,7 @@ def sizes(dataset, problem):
     smaller = smaller_problem(dataset)
     if smaller is None:
         return {}, None
-    cost = cost_of_encoder(smaller, problem, dataset)
+    cost = tag_jax.grouping.cost_of_encoder(smaller, problem, dataset)
     if not 0 < cost < 1:
         raise ValueError(f'--smaller must be cheaper than the encoder, and it costs {cost:g} of it')
     return {cost: smaller}, cost
@@ -415,7 +427,7 @@ def _width(shape, default_units=None):
             raise ValueError('--size sets the width: leave --width out')
         if _MOST_SIZE < FLAGS.size < math.inf:
             raise ValueError(f'--size must be at most {_MOST_SIZE}, not {FLAGS.size}')
-        return models.width_for(_encoder(shape, units(default_units)), shape, FLAGS.size)
+        return tag_jax.models.width_for(_encoder(shape, units(default_units)), shape, FLAGS.size)
     if not 0 < FLAGS.width <= _MOST_WIDTH:
         raise ValueError(f'--width must be positive and at most {_MOST_WIDTH}, not {FLAGS.width}')
     return FLAGS.width
@@ -423,7 +435,7 @@ def _width(shape, default_units=None):
 
 def _shape(dataset):
     """The shape of the inputs of one example."""
-    return examples.input_shapes(dataset.train).shape[1:]
+    return tag_jax.examples.input_shapes(dataset.train).shape[1:]
 
 
 def _network_name():
@@ -440,7 +452,7 @@ def _plain(flag, number):
 
 
 def _recipe():
-    return choose('dataset', FLAGS.dataset, DATASETS)
+    return choose('dataset', dataset_name(), DATASETS)
 
 
 def run_folder(name):

@@ -1,6 +1,5 @@
 """The text of --help: what the command does, and its flags, in groups that belong together."""
 
-import sys
 import textwrap
 
 from absl import flags
@@ -36,14 +35,19 @@ OTHERS = 'Of this command'
 WIDTH, INDENT = 100, 26
 
 
-def text() -> str:
-    """The help of the command that runs."""
-    main = sys.modules['__main__']
-    found = {flag.name: flag for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])}
+def text(launcher, program) -> str:
+    """The help of a launcher.
+
+    Args:
+      launcher: its module, whose docstring names it as `tag-jax` does.
+      program: the words that started it, which take the place of that name.
+    """
+    found = {flag.name: flag for flag in flags.FLAGS.get_key_flags_for_module(launcher)}
     grouped = {title: [name for name in names if name in found] for title, names in GROUPS.items()}
     known = {name for names in grouped.values() for name in names}
     grouped = {OTHERS: sorted(set(found) - known), **grouped}
-    parts = [(main.__doc__ or '').strip()]
+    name = f'tag-jax {launcher.__name__.rpartition(".")[2]}'
+    parts = [(launcher.__doc__ or '').strip().replace(name, ' '.join(program))]
     for title, names in grouped.items():
         if names:
             parts.append('\n'.join([f'{title}:', *(_line(found[name]) for name in names)]))

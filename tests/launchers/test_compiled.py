@@ -10,7 +10,7 @@ import pytest
 from absl import flags
 from launching import ENVIRONMENT
 
-from experiments import compiled
+from tag_jax.launchers import compiled
 
 NAMES = (
     'jax_compilation_cache_dir',

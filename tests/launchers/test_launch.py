@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from experiments import launch
+from tag_jax.launchers import launch
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,8 @@ from experiments import launch
 def test_the_command_that_repeats_a_run(flags, kept, monkeypatch):
     monkeypatch.setattr(sys.modules['__main__'], '__spec__', launch.__spec__)
     monkeypatch.setattr(sys, 'argv', ['/somewhere/launch.py', *flags])
-    assert launch.command() == f'python -m experiments.launch{kept}'
+    assert launch.command() == f'python -m tag_jax.launchers.launch{kept}'
     monkeypatch.setattr(sys.modules['__main__'], '__spec__', None)
     assert launch.command() == f'python /somewhere/launch.py{kept}'
+    monkeypatch.setattr(sys, 'argv', ['tag-jax group', *flags])
+    assert launch.command() == f'tag-jax group{kept}'

@@ -11,7 +11,7 @@ import sys
 
 from absl import app, flags, logging
 
-from experiments import compiled, help
+from tag_jax.launchers import compiled, help
 from tag_jax.runs import workdir
 
 flags.DEFINE_string('workdir', None, 'Folder of the run; by default a new one under runs/.')
@@ -19,6 +19,8 @@ flags.DEFINE_string('workdir', None, 'Folder of the run; by default a new one un
 FLAGS = flags.FLAGS
 
 _ALARM = getattr(signal, 'SIGALRM', None)  # Not on Windows.
+# How `tag_jax.launchers.command` is called: sys.argv[0] is one of these with a launcher behind it.
+TAG_JAX = ('tag-jax', 'python -m tag_jax')
 STOPPING = b'stopping when the networks in training are saved; once more ends at once\n'
 
 
@@ -29,14 +31,15 @@ def launch(main):
       main: a function, of the arguments that are no flags if it takes any: `main(*runs)`.
     """
     takes_arguments = bool(inspect.signature(main).parameters)
+    launcher = sys.modules[main.__module__]
 
     def run(command):
         _, *arguments = command
         if arguments and not takes_arguments:
             return _fail(f'there is no argument {arguments[0]!r}: flags begin with --')
         try:
-            _check_flags()
-            if 'compilation_cache' in _flags_of_launcher():
+            check_flags(launcher)
+            if 'compilation_cache' in flags_of(launcher):
                 compiled.keep()
             main(*arguments)
         except KeyboardInterrupt:
@@ -49,7 +52,7 @@ def launch(main):
 
     if {'--help', '-h', '-help'} & set(sys.argv[1:]):
         with contextlib.suppress(BrokenPipeError):  # Who looks at its first lines only.
-            print(help.text(), flush=True)
+            print(help.text(launcher, program()), flush=True)
             sys.exit(0)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -65,20 +68,25 @@ def _parsed(arguments):
         sys.exit(_fail(f'{str(error).splitlines()[0].rstrip(" ?")} (--help lists the flags)'))
 
 
-def _check_flags():
+def check_flags(launcher):
     """Raises ValueError at a flag that some launcher has, but not this one, or that is empty."""
-    of_launcher = _flags_of_launcher()
+    of_launcher = flags_of(launcher)
     for name in FLAGS:
         module = FLAGS.find_module_defining_flag(name) or ''
-        if module.startswith('experiments.') and FLAGS[name].present and name not in of_launcher:
+        ours = module.startswith(('experiments.', 'tag_jax.'))
+        if ours and FLAGS[name].present and name not in of_launcher:
             raise ValueError(f'--{name} is of no use to this command: --help lists what is')
         if name in of_launcher and FLAGS[name].present and FLAGS[name].value in ('', []):
             raise ValueError(f'--{name} is empty: give it a value, or leave it out')
 
 
-def _flags_of_launcher():
-    """The names of the flags that the command has."""
-    return {flag.name for flag in FLAGS.get_key_flags_for_module(sys.argv[0])}
+def flags_of(launcher):
+    """The flags that a launcher has, `{name: flag}`.
+
+    Args:
+      launcher: the module of its `main`.
+    """
+    return {flag.name: flag for flag in FLAGS.get_key_flags_for_module(launcher)}
 
 
 def choose(kind, name, choices):
@@ -122,9 +130,15 @@ def command():
             next(arguments, None)
         elif name not in ('workdir', 'resume', 'noresume'):
             kept.append(argument)
+    return shlex.join([*program(), *kept])
+
+
+def program():
+    """The words of the command that is running, before its flags, as a list."""
+    if sys.argv[0].startswith(tuple(f'{name} ' for name in TAG_JAX)):
+        return sys.argv[0].split()
     module = sys.modules['__main__'].__spec__
-    program = ('python', sys.argv[0]) if module is None else ('python', '-m', module.name)
-    return shlex.join([*program, *kept])
+    return ['python', sys.argv[0]] if module is None else ['python', '-m', module.name]
 
 
 @contextlib.contextmanager

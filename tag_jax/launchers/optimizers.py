@@ -3,23 +3,21 @@
 import functools
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import optax
 from absl import flags
 
-from experiments import launch
+from tag_jax.launchers import launch
 
+if TYPE_CHECKING:
+    import optax
+
+# Functions of optax, with arguments.
 OPTIMIZERS = {
-    'adam': optax.adam,
-    'adamw': optax.adamw,
-    'sgd': optax.sgd,
-    'momentum': functools.partial(optax.sgd, momentum=0.9),
-    'nesterov': functools.partial(optax.sgd, momentum=0.9, nesterov=True),
-    'lion': optax.lion,
-    'lamb': optax.lamb,
-    'rmsprop': optax.rmsprop,
-    'adagrad': optax.adagrad,
-    'nadam': optax.nadam,
+    **{name: (name, {}) for name in ('adam', 'adamw', 'sgd')},
+    'momentum': ('sgd', {'momentum': 0.9}),
+    'nesterov': ('sgd', {'momentum': 0.9, 'nesterov': True}),
+    **{name: (name, {}) for name in ('lion', 'lamb', 'rmsprop', 'adagrad', 'nadam')},
 }
 SCHEDULES = ('constant', 'cosine', 'linear', 'step')
 NAMES = ('optimizer', 'weight_decay', 'clip', 'schedule', 'warmup')
@@ -61,7 +59,7 @@ def scheduled(
     schedule: str = 'constant',
     warmup: int = 0,
     steps: int = 1,
-) -> optax.GradientTransformation:
+) -> 'optax.GradientTransformation':
     """An optimizer of optax with weight decay, clipping and a schedule.
 
     Args:
@@ -73,7 +71,10 @@ def scheduled(
       warmup: steps in which the rate rises from 0.
       steps: of training.
     """
-    make = OPTIMIZERS[name]
+    import optax  # Slow to import, as below.
+
+    function, arguments = OPTIMIZERS[name]
+    make = functools.partial(getattr(optax, function), **arguments)
     if weight_decay is not None and name in _DECOUPLED:
         make = functools.partial(make, weight_decay=weight_decay)
     parts = [] if clip is None else [optax.clip_by_global_norm(clip)]
@@ -87,6 +88,8 @@ def scheduled(
 
 def _shares(schedule, warmup, steps):
     """Step -> the share of the learning rate."""
+    import optax
+
     rest = max(1, steps - warmup)
     after = {
         'constant': lambda: optax.constant_schedule(1.0),

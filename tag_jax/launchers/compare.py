@@ -1,0 +1,151 @@
+"""Compares ways to group tasks: what each grouping costs to find, and what it gains.
+
+    tag-jax compare --budgets=2,3,4 --seeds=3
+
+trains a network for every set of the eight tasks of MultiDigits, three seeds each, and compares the
+groups that every method of the papers chooses among them, for two, three and four networks: total
+test error, gain over one network for all tasks and over random groupings, share of what the best
+groups gain, cost of the search. It took 18 minutes on two CPU cores that had other work too.
+
+    tag-jax compare --methods=all_in_one,tag,hoa
+
+leaves the exhaustive search out, and trains only what these methods ask for; with --dry_run it says
+how many networks that is, and how long it takes. An interrupted command goes on with
+--workdir=FOLDER --resume; with --cluster=processes:4 other processes train, with --cluster=ray
+other machines.
+
+    tag-jax compare --smaller=0.5 --budgets=1,1.5,2,2.5,3
+
+lets single tasks have an encoder of half the cost, as Standley et al. do. Their independent
+networks are equal_single_task: one a task, which cost the budget together.
+
+    tag-jax compare --table=mine.csv --targets=a,b,c
+
+does it for the columns of a table.
+"""
+
+from absl import flags
+
+import tag_jax
+from tag_jax.launchers import common, launch, methods, workers
+from tag_jax.runs import workdir
+
+# How the encoder of wide_all_in_one follows from the budget.
+WIDER = {'channels': common.wider_problem, 'cost': common.problem_of_cost}
+# Methods on other encoders, by names of their own.
+WIDE, SMALL, EQUAL = 'wide_all_in_one', 'small_single_task', 'equal_single_task'
+OWN = (WIDE, SMALL, EQUAL)
+NAMES = [
+    *('all_in_one', WIDE, 'random_even', 'single_task', SMALL, EQUAL, 'tag', 'cosine_similarity'),
+    *('verify', 'hoa', 'esa', 'subsets', 'exhaustive', 'pessimal'),
+]
+
+flags.DEFINE_list(
+    'methods',
+    'all_in_one,tag,cosine_similarity,hoa,esa,subsets,exhaustive',
+    f'Ways to group, beside random ones, or all: {", ".join(NAMES)}; options follow a name, as in '
+    'subsets:count=30.',
+)
+flags.DEFINE_string(
+    'wider',
+    'channels',
+    'The encoder of wide_all_in_one: channels for as many times the units as the budget (Fifty et '
+    'al. 2021), cost for one as costly as it (Standley et al. 2020).',
+)
+flags.DEFINE_list(
+    'weightings',
+    [],
+    'Networks for all tasks that these task weightings train, beside the groups, such as '
+    'uncertainty,gradnorm,pcgrad,mgda_ub (Fifty et al. 2021, Figure 2).',
+)
+flags.DEFINE_bool(
+    'dry_run', False, 'Say what the command would train, and how long that takes, and stop.'
+)
+common.define_comparison_flags()
+flags.adopt_module_key_flags(launch)
+flags.adopt_module_key_flags(workers)
+for name in (*common.COMPARISON_FLAGS, 'smaller'):
+    flags.declare_key_flag(name)
+
+FLAGS = flags.FLAGS
+
+
+def main():
+    """Compares the ways to group that the flags name, and writes the report."""
+    workers.check()
+    names = FLAGS.methods
+    if names == ['all']:
+        names = [name for name in NAMES if FLAGS.smaller or name not in (SMALL, EQUAL)]
+    for name in names:
+        if name not in OWN:
+            methods.make(name)
+    if SMALL in names and FLAGS.smaller is None:
+        raise ValueError(f'{SMALL} needs a smaller encoder: give --smaller, or leave it out')
+    wide = launch.choose('way to widen', FLAGS.wider, WIDER)
+    dataset = common.load_dataset()
+    budgets = common.budgets(dataset)
+    config, problem = common.training_config(dataset), common.make_problem(dataset)
+    sizes, smaller = common.sizes(dataset, problem)
+    costs = {WIDE: {}, EQUAL: {}}
+    makers = {WIDE: wide, EQUAL: _share_of_a_task}
+    for name in set(makers) & set(names):
+        for budget in budgets:
+            other = makers[name](dataset, budget)
+            costs[name][budget] = tag_jax.grouping.cost_of_encoder(other, problem, dataset)
+            sizes = {**sizes, costs[name][budget]: other}
+    own = {
+        WIDE: lambda: tag_jax.grouping.all_in_one(costs[WIDE]),
+        SMALL: lambda: tag_jax.grouping.single_task(smaller),
+        EQUAL: lambda: tag_jax.grouping.single_task(costs[EQUAL]),
+    }
+    chosen = [
+        own[name]()._replace(name=name, options={}) if name in own else methods.make(name, smaller)
+        for name in names
+    ]
+    # What every method has, since the encoder is there, is no part of their names.
+    chosen = [
+        one._replace(options={k: v for k, v in one.options.items() if k != 'smaller'})
+        for one in chosen
+    ]
+    weightings = {name: common.make_weighting(name) for name in FLAGS.weightings}
+    options = {'seeds': FLAGS.seeds, 'sizes': sizes, 'weightings': weightings}
+    tag_jax.comparison.check(problem, dataset, chosen, budgets, config, **options)
+    if FLAGS.dry_run:
+        asked = problem, dataset, chosen, budgets, config
+        print(tag_jax.report.dry_run_text(tag_jax.comparison.dry_run(*asked, **options)))
+        return
+    settings = {
+        'methods': names,
+        'wider': FLAGS.wider if costs[WIDE] else None,
+        'weightings': list(weightings),
+        **common.comparison_settings(dataset, budgets, config),
+    }
+    folder = common.run_folder(f'compare_groupings_{dataset.name}')
+    folder = workdir.open_run(folder, settings, FLAGS.resume)
+    common.tell_columns(dataset, folder)
+    workdir.write_records(folder / workdir.METRICS, [])
+
+    def on_outcome(outcome):
+        workdir.append_record(folder / workdir.METRICS, outcome._asdict())
+
+    with launch.resumable(folder), workers.executor() as executor:
+        found = tag_jax.comparison.compare_groupings(
+            problem,
+            dataset,
+            chosen,
+            budgets,
+            config,
+            scores=FLAGS.scores or folder / 'networks',
+            executor=executor,
+            on_outcome=on_outcome,
+            **options,
+        )
+        launch.record_command(folder)
+        with tag_jax.training.doing('drawing the report'):
+            text = tag_jax.report.write_comparison(folder, found, problem.task_names, settings)
+        print(text)
+
+
+def _share_of_a_task(dataset, budget):
+    """The problem whose encoder costs what a budget leaves for each task."""
+    return common.problem_of_cost(dataset, budget / len(dataset.tasks))
