@@ -50,10 +50,12 @@ def figure_files(name: str, figure: Figure) -> dict[str, bytes]:
       `{name of a file: its bytes}`.
     """
     stem, files = name.partition('.')[0], {}
+    # (A figure with a layout engine fills its page already.)
+    box = 'tight' if figure.get_layout_engine() is None else None
     with rc_context({'svg.hashsalt': stem, 'svg.fonttype': 'none', 'pdf.fonttype': 42}):
         for kind, date in (('svg', 'Date'), ('pdf', 'CreationDate')):
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, bbox_inches='tight', metadata={date: None})
+            figure.savefig(buffer, format=kind, bbox_inches=box, metadata={date: None})
             files[f'{stem}.{kind}'] = buffer.getvalue()
     return files
 
