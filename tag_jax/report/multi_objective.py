@@ -14,6 +14,7 @@ from tag_jax.data.cityscapes import PIXELS
 from tag_jax.multi_objective import SINGLE_TASK, STATIC, Outcome, best, searched
 from tag_jax.numbers import mean_and_error
 from tag_jax.report import page
+from tag_jax.report.downloads import downloads, figure_files, table_files
 from tag_jax.report.figures import plain_text
 from tag_jax.report.styles import style
 from tag_jax.report.svg import svg
@@ -22,6 +23,7 @@ from tag_jax.report.words import duration
 from tag_jax.runs import workdir as workdirs
 
 SCATTER, RADAR, REPORT = 'accuracies.png', 'errors.png', 'report.html'
+TABLE = 'weightings'
 
 _MOST_PAIRED = 4  # Of more tasks, pairs are too many to look at.
 _MOST_COLUMNS = 12
@@ -76,8 +78,12 @@ def write_multi_objective(
         figures[SCATTER] = scatter_figure(outcomes, task_names)
     if len(task_names) != 2:
         figures[RADAR] = radar_figure(outcomes, task_names)
+    files = {name: figure_files(name, figure) for name, figure in figures.items()}
+    files[TABLE] = table_files(TABLE, *_grid(outcomes, task_names))
     for name, figure in figures.items():
         workdirs.write_bytes(path / name, page.png(figure))
+    for name, data in (pair for found in files.values() for pair in found.items()):
+        workdirs.write_bytes(path / name, data)
     text = page.render(
         'multi_objective.html',
         f'Ways to weigh {len(task_names)} tasks',
@@ -85,7 +91,11 @@ def write_multi_objective(
         best=_choice(outcomes),
         searches=_searches(outcomes),
         errors=_grid(outcomes, task_names),
-        figures=[svg(figure, _SHOWN[name], 'diagram') for name, figure in figures.items()],
+        files=downloads(files[TABLE]),
+        figures=[
+            (svg(figure, _SHOWN[name], 'diagram'), downloads(files[name]))
+            for name, figure in figures.items()
+        ],
         natural=_in_natural_units(outcomes),
         settings=[(name, str(value)) for name, value in settings.items() if name != 'versions'],
         versions=list(settings.get('versions', {}).items()),
