@@ -41,5 +41,6 @@ def remarks_on_labels(
     if unknown := [task for task in names if math.isnan(metrics[task].get('roc_auc', 0))]:
         yield (
             f'ROC AUC is not defined (NaN) for {", ".join(unknown)}: the test split lacks labels '
-            'of a class. Splits that are stratified by the task (stratify=) have some of each.'
+            'of a class. Splits that are stratified by the task (stratify=, --stratify) have some '
+            'of each.'
         )
