@@ -33,6 +33,7 @@ OWN = (
     'grouping.from_affinities',
     'grouping.given',
     'grouping.group_tasks',
+    'grouping.recommended',
     'grouping.load',
     'grouping.random',
     'grouping.random_even',

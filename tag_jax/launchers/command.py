@@ -5,6 +5,7 @@
     tag-jax weigh      compares ways of weighting the tasks of one network
     tag-jax select     chooses among trained networks within an inference budget
     tag-jax report     writes the reports of finished runs again, and shows runs side by side
+    tag-jax benchmark  judges ways to group, yours too, on recorded tables of real problems
 
 Each says what it does, with examples, and lists its flags: tag-jax group --help. A table of your
 own takes the place of the embedded data: tag-jax group --table=mine.csv --targets=a,b,c.
@@ -19,7 +20,7 @@ from tag_jax.launchers import launch
 
 # The launchers in this folder: a new one takes its name here, and a line above.
 FOLDER = pathlib.Path(__file__).parent
-COMMANDS = ('group', 'compare', 'weigh', 'select', 'report')
+COMMANDS = ('group', 'compare', 'weigh', 'select', 'report', 'benchmark')
 HELP = ('help', '--help', '-help', '-h')
 
 

@@ -57,7 +57,12 @@ def main():
     dataset = common.load_dataset()
     config, problem = common.training_config(dataset), common.make_problem(dataset)
     sizes, smaller = common.sizes(dataset, problem)
-    method = methods.make(FLAGS.method, smaller)
+    wider = None
+    if name in methods.WITH_WIDER and common.budget() > 1:
+        other = common.problem_of_cost(dataset, common.budget())
+        wider = tag_jax.grouping.cost_of_encoder(other, problem, dataset)
+        sizes = {**sizes, wider: other}
+    method = methods.make(FLAGS.method, smaller, wider)
     if FLAGS.affinity is not None:
         method = tag_jax.grouping.from_affinities(FLAGS.affinity)
     asked = problem, dataset, common.budget(), method, config

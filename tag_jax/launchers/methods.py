@@ -12,14 +12,17 @@ METHODS = (
 )
 # Searches that train single tasks on a smaller encoder as well, where there is one.
 WITH_SMALLER = ('hoa', 'esa', 'exhaustive', 'pessimal')
+# Those that try all tasks on an encoder that costs the budget.
+WITH_WIDER = ('recommended',)
 
 
-def make(text, smaller=None):
+def make(text, smaller=None, wider=None):
     """The method that a flag names.
 
     Args:
       text: a name, with options behind it: 'subsets:count=30:fraction=0.2'.
       smaller: the cost of a smaller encoder, which searches that can use it take; or None.
+      wider: the cost of a wider one, likewise, or `{budget: cost}`.
 
     Raises:
       ValueError: if there is no such method or option, or a value is out of its range.
@@ -38,6 +41,8 @@ def make(text, smaller=None):
         options[option] = make(value) if option == 'base' else _value(text, value)
     if smaller is not None and name in WITH_SMALLER:
         options.setdefault('smaller', smaller)
+    if wider is not None and name in WITH_WIDER:
+        options.setdefault('wider', wider)
     return function(**options)
 
 

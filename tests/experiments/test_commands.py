@@ -29,7 +29,8 @@ TINY = {
 RUN_ELSEWHERE = {
     *('ablations', 'celeb_a', 'cityscapes', 'compare_groupings', 'counterexample', 'multi_mnist'),
     *('multi_objective', 'network_selection', 'report', 'tag', 'taskonomy'),
-    *('benchmarks.faults', 'benchmarks.main_job', 'benchmarks.many_tasks'),
+    *('benchmarks.faults', 'benchmarks.main_job', 'benchmarks.many_tasks', 'grouping_benchmark'),
+    'record_table',
 }
 
 

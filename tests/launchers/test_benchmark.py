@@ -1,0 +1,112 @@
+"""The benchmark and the recording of its tables, through their real commands."""
+
+import json
+
+import numpy as np
+import pytest
+from launching import check_sentences, launch
+from made_up_tables import made_up
+
+from tag_jax.studies import recorded
+
+MINE = """
+from tag_jax import grouping
+
+def friends():
+    def propose(searcher, budget):
+        return grouping.Proposal(((0, 1), (2, 3)))
+    return grouping.Method('friends', propose, lambda names, budget, config: ())
+
+number = 3
+"""
+
+
+@pytest.fixture(scope='module')
+def here(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('benchmark')
+    for name, sign in (('easy', 1), ('hard', -1)):
+        recorded.write(folder / f'{name}.npz', made_up(name=name, sign=sign))
+    (folder / 'mine.py').write_text(MINE)
+    return folder
+
+
+def test_a_method_of_ones_own_is_judged_by_one_command(here):
+    flags = ('--tables=easy.npz,hard.npz', '--methods=all_in_one,tag,wide_all_in_one,recommended')
+    done = launch('grouping_benchmark', *flags, '--method=mine:friends', '--workdir=run', cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert 'Leaderboard' in done.stdout
+    results = json.loads((here / 'run' / 'results.json').read_text())
+    found = {one['method']: one for one in results['standings']}
+    assert set(found) == {
+        *('all_in_one', 'tag', 'wide_all_in_one', 'recommended', 'friends', 'random')
+    }
+    assert found['friends']['cost'] == 0
+    assert found['friends']['wins']['all_in_one'] == ['easy', 'hard']
+    assert found['recommended']['losses'] == {}
+    assert (here / 'run' / 'leaderboard.png').stat().st_size > 1000
+    assert 'friends' in (here / 'run' / 'report.html').read_text()
+
+
+def test_mistakes_are_one_sentence(here):
+    check_sentences(
+        'grouping_benchmark',
+        [
+            (['--tables=nothing.npz'], 'nothing.npz'),
+            (['--tables=mine.py'], 'mine.py is no recorded table'),
+            (['--tables=easy.npz', '--method=mine'], '--method must be module:name'),
+            (['--tables=easy.npz', '--method=mine:other'], 'cannot be imported'),
+            (['--tables=easy.npz', '--method=mine:number'], 'must be a grouping.Method'),
+            (['--tables=easy.npz', '--budgets=0'], 'numbers of at least 1'),
+            (['--tables=easy.npz', '--select_by=luck'], 'there is no select_by'),
+            (['--tables=easy.npz', '--methods=linearised'], 'has no estimates'),
+        ],
+        here,
+    )
+
+
+@pytest.fixture(scope='module')
+def csv(here):
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(80, 4))
+    slopes = rng.normal(size=(4, 3))
+    values = inputs @ slopes + 0.1 * rng.normal(size=(80, 3))
+    values[:, 2] = values[:, 2] > 0
+    rows = np.concatenate([inputs, values], axis=1)
+    header = 'w,x,y,z,first,second,third'
+    np.savetxt(here / 'mine.csv', rows, delimiter=',', header=header, comments='')
+    return here
+
+
+def test_a_table_is_recorded_and_judged(csv):
+    flags = ('--table=mine.csv', '--targets=first,second,third', '--widths=12,6', '--steps=40')
+    done = launch('record_table', *flags, '--seeds=2', '--out=tables', cwd=csv)
+    assert done.returncode == 0, done.stderr
+    table = recorded.read(csv / 'tables' / 'mine.npz')
+    assert table.task_names == ('first', 'second', 'third')
+    assert table.seeds == 2
+    assert sorted(set(table.costs.round(3).tolist())) == [0.667, 1.0, 1.333, 2.0, 3.0, 4.0]
+    assert '--out' not in table.about['command']
+    assert len(table.about['data']['sha256']) == 64
+    methods = '--methods=tag,linearised,recommended,exhaustive'
+    done = launch('grouping_benchmark', '--tables=tables/mine.npz', '--budgets=2', methods, cwd=csv)
+    assert done.returncode == 0, done.stderr
+
+
+def test_settings_are_looked_for_beside_gradient_boosting(csv):
+    flags = ('--table=mine.csv', '--targets=first,third', '--leave_out=second', '--tune')
+    done = launch('record_table', *flags, '--steps=20', '--seeds=2', cwd=csv)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith('gradient boosting')
+    assert len(lines) == 7
+
+
+def test_what_cannot_be_recorded_is_refused(csv):
+    check_sentences(
+        'record_table',
+        [
+            (['--table=mine.csv'], '--table needs two or more --targets'),
+            (['--table=mine.csv', '--targets=first,luck'], "has no column 'luck'"),
+        ],
+        csv,
+    )
