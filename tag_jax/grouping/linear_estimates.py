@@ -145,7 +145,7 @@ def _quadratics(problem, network, dataset, directions, ridge, seed) -> Mapping[s
         task: _head_directions(key, params['heads'][task], size)
         for key, task in zip(keys[1:], problem.task_names, strict=True)
     }
-    derive = jax.jit(lambda inputs: _features(problem, params, model_state, inputs, shared, heads))
+    derive = lambda inputs: _features(problem, params, model_state, inputs, shared, heads)
     sums = None
     for batch in _batches(problem, dataset.train):
         found = _sums(problem, batch, derive(batch.inputs))
