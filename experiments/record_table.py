@@ -42,6 +42,13 @@ flags.DEFINE_integer('seeds', 8, 'Of networks, each with its own training rows.'
 flags.DEFINE_float('weight_decay_rate', 0.0, 'Of AdamW, in place of Adam.')
 flags.DEFINE_string('source', '', 'Where the data are from, for the record.')
 flags.DEFINE_string('licence', '', 'Of the data, for the record.')
+flags.DEFINE_integer('most_rows', None, 'Rows drawn at random, where there are more; None for all.')
+flags.DEFINE_list(
+    'check',
+    [],
+    'Train these sets of the first seed again, such as a+b,a, with every other flag as it was, and '
+    'compare them with the table.',
+)
 flags.DEFINE_bool('tune', False, 'Look for settings, and record nothing.')
 flags.DEFINE_bool(
     'estimates_only', False, 'Add estimates to a table that is there; every other flag as it was.'
@@ -62,31 +69,33 @@ WIDTHS, RATES, DECAYS = ((16, 16), (32, 32)), (5e-4, 2e-3, 8e-3), (0.1,)
 
 
 def main():
-    if FLAGS.table is None:
-        inputs, labels, tasks, about = of_dataset(common.load_dataset())
-    elif len(FLAGS.targets or ()) < 2:
-        raise ValueError('--table needs two or more --targets, columns of the file')
-    else:
-        inputs, labels, tasks, about = read(pathlib.Path(FLAGS.table), FLAGS.targets)
+    inputs, labels, tasks, about = examples()
     datasets = [load(inputs, labels, tasks, seed) for seed in range(FLAGS.seeds)]
     if FLAGS.tune:
         tune(datasets)
         return
     widths = [int(width) for width in FLAGS.widths or (32, 32)]
-    size = datasets[0].train.inputs[0].size
-    make = functools.partial(models.MLP, size, widths)
-    about = {
-        'data': {'source': FLAGS.source, 'licence': FLAGS.licence, **about},
-        'network': {'encoder': 'MLP', 'widths': widths},
-        'command': command(),
-    }
+    make = functools.partial(models.MLP, datasets[0].train.inputs[0].size, widths)
     problem, config = problem_of(make, datasets), settings()
     name, out = FLAGS.name or default_name(), pathlib.Path(FLAGS.out)
+    if FLAGS.check:
+        check(
+            recorded.read(name if name in recorded.names() else out / f'{name}.npz'),
+            problem,
+            datasets[0],
+            config,
+        )
+        return
     if FLAGS.estimates_only:
         table = recorded.read(out / f'{name}.npz')
     else:
+        about = {
+            'data': {'source': FLAGS.source, 'licence': FLAGS.licence, **about},
+            'network': {'encoder': 'MLP', 'widths': widths},
+            'command': command(),
+        }
         sizes = {
-            cost: problem_of(sized(make, size, cost), datasets)
+            cost: problem_of(sized(make, datasets, cost), datasets)
             for cost in (*BUDGETS, *(budget / len(tasks) for budget in BUDGETS))
             if cost != 1
         }
@@ -95,6 +104,40 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     recorded.write(out / f'{name}.npz', table)
     print(f'{out / name}.npz: {(out / f"{name}.npz").stat().st_size / 1e6:.2f} MB')
+
+
+def examples():
+    """(inputs [N, D], `{task: labels [N]}`, `{task: Objective}`, about the data) of the flags."""
+    if FLAGS.table is None:
+        inputs, labels, tasks, about = of_dataset(common.load_dataset())
+    elif len(FLAGS.targets or ()) < 2:
+        raise ValueError('--table needs two or more --targets, columns of the file')
+    else:
+        inputs, labels, tasks, about = read(pathlib.Path(FLAGS.table), FLAGS.targets)
+    if FLAGS.most_rows and len(inputs) > FLAGS.most_rows:
+        kept = np.random.default_rng(2).permutation(len(inputs))[: FLAGS.most_rows]
+        inputs, labels = inputs[kept], {task: one[kept] for task, one in labels.items()}
+        about = {**about, 'rows': FLAGS.most_rows}
+    return inputs, labels, tasks, about
+
+
+def check(table, problem, dataset, config):
+    """Trains sets of the first seed again, and prints how far losses are from the recorded ones."""
+    sets = [tuple(one.split('+')) for one in FLAGS.check]
+    if unknown := sorted(set().union(*sets) - set(table.task_names)):
+        raise ValueError(f'{table.name} has no task {unknown[0]!r} for --check')
+    found = recording.trained(problem, dataset, sets, config)
+    for tasks, scores in zip(sets, found, strict=True):
+        place = table.members.tolist().index([task in tasks for task in table.task_names])
+        for n, share in enumerate(table.shares):
+            furthest = max(
+                np.nanmax(
+                    np.abs(values[n] / table.scores[split, 'loss'][0, n, place] - 1),
+                )
+                for (split, measure), values in scores.items()
+                if measure == 'loss'
+            )
+            print(f'{" + ".join(tasks)}, after {share:g}: losses differ by {100 * furthest:.2f} %')
 
 
 def default_name():
@@ -188,9 +231,10 @@ def problem_of(make, datasets):
     return from_nnx(lambda rngs: make(rngs=rngs), datasets[0].tasks, datasets[0].example_inputs)
 
 
-def sized(make, size, cost):
+def sized(make, datasets, cost):
     """An encoder of another cost."""
-    return functools.partial(make, width=models.width_for(make, (size, 1), cost))
+    shape = datasets[0].train.inputs.shape[1:]
+    return functools.partial(make, width=models.width_for(make, shape, cost))
 
 
 def settings(**changes):

@@ -115,6 +115,26 @@ def record(
     )
 
 
+def trained(
+    problem: MultiTaskProblem,
+    dataset: Dataset,
+    sets: Sequence[tuple[str, ...]],
+    config: TrainingConfig,
+) -> list[dict[tuple[str, str], np.ndarray]]:
+    """Trains networks for some sets of tasks, as a table has them.
+
+    Args:
+      problem, config: see `record`.
+      dataset: of the seed of the config.
+      sets: of task names.
+
+    Returns:
+      `{(split, measure): [P, T]}` of each set, see `RecordedTable.scores`.
+    """
+    curves = _curves({1.0: problem}, dataset, [(tasks, 1.0) for tasks in sets], config)
+    return [_points(problem.task_names, curve, config)[0] for curve in curves]
+
+
 def _curves(problems, dataset, specifications, config):
     """The records of every network, `[N]` lists of `training.Record`."""
     records = {}

@@ -1,6 +1,8 @@
 """The benchmark and the recording of its tables, through their real commands."""
 
 import json
+import re
+import shlex
 
 import numpy as np
 import pytest
@@ -110,3 +112,17 @@ def test_what_cannot_be_recorded_is_refused(csv):
         ],
         csv,
     )
+
+
+def test_a_shipped_table_is_rebuilt_by_its_command(tmp_path):
+    """Two sets of tasks, trained again on data that the package embeds."""
+    table = recorded.read('digit_attributes')
+    sets = ['+'.join(table.task_names[:2]), '+'.join(table.task_names)]
+    flags = shlex.split(table.about['command'])[3:]
+    done = launch('record_table', *flags, f'--check={",".join(sets)}', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    differences = [float(found) for found in re.findall(r'differ by ([\d.]+) %', done.stdout)]
+    assert len(differences) == 2 * len(table.shares)
+    # Early on machines agree to the half precision of the table; late losses are small, and roam.
+    assert max(differences[0], differences[5]) < 2
+    assert max(differences) < 100
