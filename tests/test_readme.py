@@ -113,7 +113,7 @@ def test_the_example_of_grouping_runs(problem, dataset, tmp_path, monkeypatch):
     assert names['result'].method == 'subsets(count=40)'
     for snippet in others:
         exec(compile(snippet, 'docs/grouping.md', 'exec'), names)
-    assert names['result'].method == 'spectral'
+    assert names['result'].method == 'agglomerative'
 
 
 def test_the_example_of_an_executor_runs(problem, dataset):

@@ -39,27 +39,11 @@ Examples:
   [1.5] [-1.5]
 """
 
+from tag_jax.grouping import methods
 from tag_jax.grouping.dry_run import DryRun, dry_run
 from tag_jax.grouping.group import group_tasks
 from tag_jax.grouping.method import Method, Proposal, Stage
-from tag_jax.grouping.methods import (
-    all_in_one,
-    cosine_similarity,
-    esa,
-    exhaustive,
-    from_affinities,
-    given,
-    hoa,
-    linearised,
-    pessimal,
-    random,
-    random_even,
-    recommended,
-    single_task,
-    subsets,
-    tag,
-    verify,
-)
+from tag_jax.grouping.methods import *  # noqa: F403
 from tag_jax.grouping.result import Errors, Group, Network, Result, load
 from tag_jax.grouping.run import cost_of_encoder
 from tag_jax.grouping.searcher import NetworkScores, Searcher
@@ -75,24 +59,9 @@ __all__ = [
     'Result',
     'Searcher',
     'Stage',
-    'all_in_one',
-    'cosine_similarity',
     'cost_of_encoder',
     'dry_run',
-    'esa',
-    'exhaustive',
-    'from_affinities',
-    'given',
     'group_tasks',
-    'hoa',
-    'linearised',
     'load',
-    'pessimal',
-    'random',
-    'random_even',
-    'recommended',
-    'single_task',
-    'subsets',
-    'tag',
-    'verify',
+    *methods.__all__,
 ]

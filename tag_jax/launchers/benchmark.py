@@ -37,6 +37,9 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     'judge_by', 'relative_loss', 'What groups are judged by on the test: the same three.'
 )
+flags.DEFINE_string(
+    'page', None, 'A Markdown file, in which the tables are written between two comments.'
+)
 flags.declare_key_flag('workdir')
 
 FLAGS = flags.FLAGS
@@ -60,7 +63,6 @@ def main():
     for table in tables:
         judged.append(judging.judge(table, chosen, budgets, FLAGS.select_by, FLAGS.judge_by))
         print(f'{table.name}: {table.seeds} seeds, {len(table.task_names)} tasks', flush=True)
-    standings = judging.standings(judged, RIVALS)
     folder = pathlib.Path(FLAGS.workdir or 'runs/grouping_benchmark')
     settings = {
         'tables': [table.name for table in tables],
@@ -71,7 +73,7 @@ def main():
     }
     folder.mkdir(parents=True, exist_ok=True)
     workdir.write_json(folder / workdir.CONFIG, settings)
-    print(tag_jax.report.write_benchmark(folder, standings, judged, settings))
+    print(tag_jax.report.write_benchmark(folder, judged, settings, FLAGS.page))
 
 
 def _number(text):

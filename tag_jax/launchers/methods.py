@@ -7,7 +7,17 @@ import tag_jax
 
 # Functions of `grouping`.
 METHODS = (
-    *('tag', 'cosine_similarity', 'verify', 'recommended', 'linearised', 'hoa', 'esa', 'subsets'),
+    *(
+        'tag',
+        'cosine_similarity',
+        'spectral',
+        'verify',
+        'recommended',
+        'linearised',
+        'hoa',
+        'esa',
+        'subsets',
+    ),
     *('exhaustive', 'pessimal', 'random', 'random_even', 'single_task', 'all_in_one'),
 )
 # Searches that train single tasks on a smaller encoder as well, where there is one.

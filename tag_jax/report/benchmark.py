@@ -16,30 +16,37 @@ from tag_jax.report.styles import style
 from tag_jax.report.svg import svg
 from tag_jax.report.tables import plus_minus, text_table
 from tag_jax.runs import workdir as workdirs
+from tag_jax.studies import judging
 from tag_jax.studies.judging import Judged, Standing
 
 LEADERBOARD = 'leaderboard.png'
+BEGIN, END = '<!-- tables of tag-jax benchmark -->', '<!-- end of the tables -->'
 _TITLE = 'How much higher the score is than that of the best groups that could be known'
 
 
 def write_benchmark(
     path: str | os.PathLike,
-    standings: Sequence[Standing],
     judged: Sequence[Judged],
     settings: Mapping[str, Any],
+    markdown: str | os.PathLike | None = None,
 ) -> str:
     """Writes results.json, the picture and report.html of a benchmark.
 
     Args:
       path: the folder, which exists.
-      standings: from `judging.standings`.
       judged: from `judging.judge`, a problem each.
-      settings: what was asked for.
+      settings: what was asked for; its 'rivals' are the methods that others are tested against.
+      markdown: a file with the lines BEGIN and END, between which the tables are written; or None.
 
     Returns:
       The tables as text, ending with the path of the report.
+
+    Raises:
+      ValueError: if the Markdown file lacks a line, before anything is written.
     """
     path = pathlib.Path(path)
+    around = None if markdown is None else _around(pathlib.Path(markdown))
+    standings = judging.standings(judged, settings['rivals'])
     workdirs.write_json(
         path / workdirs.RESULTS,
         {
@@ -60,14 +67,7 @@ def write_benchmark(
     )
     figure = leaderboard_figure(standings)
     workdirs.write_bytes(path / LEADERBOARD, page.png(figure))
-    tables = [
-        ('Leaderboard', *leaderboard(standings, len(judged))),
-        ('Test scores by problem: mean over budgets and seeds', *problems_table(standings, judged)),
-        (
-            'Correlation of predicted scores with those that other seeds reach, within a task',
-            *correlations_table(standings, judged),
-        ),
-    ]
+    tables = _tables(standings, judged, settings['rivals'])
     text = page.render(
         'study.html',
         'Ways to group tasks, on recorded tables',
@@ -77,8 +77,48 @@ def write_benchmark(
         settings=[(name, str(value)) for name, value in settings.items()],
     )
     workdirs.write_bytes(path / REPORT, text.encode())
+    if around is not None:
+        found = '\n\n'.join(f'**{title}**\n\n{_markdown(*rest)}' for title, *rest in tables)
+        workdirs.write_bytes(
+            markdown, f'{around[0]}{BEGIN}\n\n{found}\n\n{END}{around[1]}'.encode()
+        )
     shown = [f'{title}\n{text_table(header, rows, rules=(0,))}' for title, header, rows in tables]
     return '\n\n'.join([*shown, f'report: {path / REPORT}'])
+
+
+def _tables(standings, judged, rivals):
+    """(title, header, rows) of each table."""
+    others = [one for one in judged if one.problem not in judging.DEVELOPED]
+    parts = [('all problems', standings, len(judged))]
+    if 0 < len(others) < len(judged):
+        what = 'problems on which no method was developed'
+        parts.append((what, judging.standings(others, rivals), len(others)))
+    return [
+        *((f'Leaderboard: {what}', *leaderboard(found, count)) for what, found, count in parts),
+        ('Total test scores, means over budgets and seeds', *problems_table(standings, judged)),
+        (
+            'Correlation of predicted scores with those that other seeds reach, within a task',
+            *correlations_table(standings, judged),
+        ),
+    ]
+
+
+def _around(path):
+    """What stands before and behind the tables of a Markdown file."""
+    text = path.read_text(encoding='utf-8')
+    before, begins, rest = text.partition(BEGIN)
+    _, ends, after = rest.partition(END)
+    if not (begins and ends):
+        raise ValueError(
+            f'{path} must have the lines {BEGIN} and {END}, for the tables between them'
+        )
+    return before, after
+
+
+def _markdown(header, rows):
+    """A table in Markdown."""
+    lines = [header, ['---'] * len(header), *rows]
+    return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
 
 
 def leaderboard(standings: Sequence[Standing], problems: int) -> tuple[list[str], list[list[str]]]:

@@ -10,7 +10,7 @@ from tag_jax import comparison
 from tag_jax.affinity import margin
 from tag_jax.data import Dataset
 from tag_jax.grouping import Method, exhaustive
-from tag_jax.grouping.methods import by_affinities
+from tag_jax.grouping.methods.affinities import by_affinities
 from tag_jax.numbers import correlation, mean_and_error
 from tag_jax.problem import MultiTaskProblem
 from tag_jax.runs import score_table

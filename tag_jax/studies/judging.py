@@ -24,6 +24,8 @@ from tag_jax.studies.recorded import RecordedTable
 from tag_jax.studies.replay import RecordedTrainer
 
 BUDGETS = (2, 3, 4)
+# The problems on which settings of our own methods were chosen.
+DEVELOPED = ('emotions', 'school', 'wq', 'yeast')
 # Random groupings of a seed and budget that stand for all of them.
 _DRAWS = 10
 # The smallest groups of which predictions are judged.

@@ -9,7 +9,7 @@ import numpy as np
 from tag_jax import comparison, examples, selection
 from tag_jax.data import Dataset
 from tag_jax.grouping import cost_of_encoder
-from tag_jax.grouping.methods import EARLY
+from tag_jax.grouping.methods.networks import EARLY
 from tag_jax.grouping.task_sets import all_sets
 from tag_jax.numbers import correlation, mean_and_error
 from tag_jax.problem import MultiTaskProblem

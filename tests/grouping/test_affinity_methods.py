@@ -480,3 +480,31 @@ def test_a_result_as_a_table(run, monkeypatch):
     monkeypatch.setitem(sys.modules, 'pandas', None)
     with pytest.raises(ImportError, match='needs pandas: pip install pandas'):
         result.to_dataframe()
+
+
+def test_spectral_clustering_finds_blocks_and_covers_all_tasks():
+    """Blocks of tasks that help each other are found, whatever the order of the tasks."""
+    size, rng = 6, np.random.default_rng(0)
+    problem_names = tuple('abcdef')
+    for _ in range(5):
+        order = rng.permutation(size)
+        blocks = np.isin(order, order[:3])
+        matrix = np.where(blocks[:, None] == blocks[None, :], 0.2, -0.1)
+        matrix += 0.01 * rng.normal(size=(size, size))
+
+        class Answers:
+            task_names, config, seed = problem_names, CONFIG, 0
+
+            def affinities(self, matrix=matrix):
+                statistics = affinity.AffinityStatistics(problem_names, (1,), (matrix,))
+                return affinity.summary(statistics)
+
+        for budget, count in ((1, 1), (2, 2), (6, 6)):
+            groups = grouping.spectral().propose(Answers(), budget).groups
+            assert len(groups) == count
+            assert sorted(sum(groups, ())) == list(range(size))
+            if budget == 2:
+                assert set(groups) == {
+                    tuple(np.flatnonzero(blocks).tolist()),
+                    tuple(np.flatnonzero(~blocks).tolist()),
+                }

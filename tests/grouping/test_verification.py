@@ -3,7 +3,7 @@ import pytest
 from small import TASKS
 
 from tag_jax import grouping
-from tag_jax.grouping.methods import preferred, proposed
+from tag_jax.grouping.methods.verifying import preferred, proposed
 from tag_jax.runs import score_table, workdir
 from tag_jax.training import Measurement, TrainingConfig
 

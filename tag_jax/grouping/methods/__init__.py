@@ -7,34 +7,18 @@ plain.py        baselines that look at no task
 """
 
 from tag_jax.grouping.methods.affinities import (
-    by_affinities,
     cosine_similarity,
     from_affinities,
-    measured,
+    spectral,
     tag,
 )
-from tag_jax.grouping.methods.networks import (
-    BRIEF,
-    EARLY,
-    NUM_SUBSETS,
-    esa,
-    exhaustive,
-    hoa,
-    linearised,
-    pessimal,
-    subsets,
-)
+from tag_jax.grouping.methods.networks import esa, exhaustive, hoa, linearised, pessimal, subsets
 from tag_jax.grouping.methods.plain import all_in_one, given, random, random_even, single_task
 from tag_jax.grouping.methods.recommending import recommended
-from tag_jax.grouping.methods.verifying import PROPOSALS, preferred, proposed, verify
+from tag_jax.grouping.methods.verifying import verify
 
 __all__ = [
-    'BRIEF',
-    'EARLY',
-    'NUM_SUBSETS',
-    'PROPOSALS',
     'all_in_one',
-    'by_affinities',
     'cosine_similarity',
     'esa',
     'exhaustive',
@@ -42,14 +26,12 @@ __all__ = [
     'given',
     'hoa',
     'linearised',
-    'measured',
     'pessimal',
-    'preferred',
-    'proposed',
     'random',
     'random_even',
     'recommended',
     'single_task',
+    'spectral',
     'subsets',
     'tag',
     'verify',

@@ -74,6 +74,43 @@ def from_affinities(matrix: ArrayLike | str | os.PathLike) -> Method:
     return Method('from_affinities', propose, stages, predict, options)
 
 
+def spectral(seed: int = 0) -> Method:
+    """Groups by spectral clustering of affinities (Ng, Jordan & Weiss 2002; scikit-learn).
+
+    Measures affinities as `tag` does, and clusters their symmetric part, shifted and scaled to lie
+    between 0 and 1, into at most `budget` groups without common tasks. As in "Boosting Multitask
+    Learning on Graphs through Higher-Order Task Affinities" (Li et al. 2023).
+
+    Args:
+      seed: of the k-means steps within.
+
+    Raises:
+      ValueError: when the method begins, if a pair of tasks ends without an affinity.
+    """
+
+    def propose(searcher, budget):
+        summary = measured(searcher)
+        size, networks = len(searcher.task_names), whole_networks(budget)
+        labels = np.zeros(size, int) if networks == 1 else np.arange(size)
+        if 1 < networks < size:
+            from sklearn.cluster import SpectralClustering
+
+            both = (summary.mean + summary.mean.T) / 2
+            np.fill_diagonal(both, np.nan)
+            alike = (both - np.nanmin(both)) / max(np.nanmax(both) - np.nanmin(both), 1e-300)
+            np.fill_diagonal(alike, 1)
+            clustering = SpectralClustering(networks, affinity='precomputed', random_state=seed)
+            labels = clustering.fit_predict(alike)
+        groups = [tuple(np.flatnonzero(labels == label).tolist()) for label in np.unique(labels)]
+        return Proposal(tuple(sorted(groups)), affinities=summary)
+
+    def stages(task_names, budget, config):
+        del task_names
+        return standard_stages(budget, config, Stage(MEASURING, 1, config.steps, True))
+
+    return Method('spectral', propose, stages, None, {'seed': seed} if seed else {})
+
+
 def by_affinities(name: str, alone: bool = True, **changes: Any) -> Method:
     """A method that follows affinities, measured with some settings changed.
 
