@@ -296,7 +296,8 @@ def _open_arff(path, form):
         if attributes[name][0] == 'numeric':
             return _as_kind(name, column_of(name, rows[name], form), kind)
         cells = np.char.decode(rows[name], form.encoding).astype(object)
-        words = pyarrow.array(cells, mask=cells == '?')
+        cells[cells == '?'] = ''
+        words = pyarrow.chunked_array([pyarrow.array(cells, pyarrow.string())])
         return _as_kind(name, _from_cells(name, words, form, kind == 'text'), kind)
 
     return Table(path, tuple(attributes.names()), read)

@@ -66,8 +66,8 @@ def table(
 
     Args:
       path: a .csv or .tsv file (names in its first row; or one compressed: .csv.gz, .bz2, .xz), a
-        .parquet file, or an .npz file of arrays `[N]` or `[N, ...]`, with NaN where a number is
-        missing. Only columns that are used are read.
+        .parquet or .arff file, or an .npz file of arrays `[N]` or `[N, ...]`, with NaN where a
+        number is missing. Only columns that are used are read.
       targets: names of the target columns, one for each task.
       inputs: names of the input columns; None for all others. A first column without a name, as
         pandas writes its index, is none.

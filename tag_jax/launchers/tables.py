@@ -14,7 +14,9 @@ NAMES = (
 )
 
 absl_flags.DEFINE_string(
-    'table', None, 'A .csv, .tsv (also compressed), .parquet or .npz file, for --dataset=table.'
+    'table',
+    None,
+    'A .csv, .tsv (also compressed), .parquet, .arff or .npz file for --dataset=table.',
 )
 absl_flags.DEFINE_list('targets', None, 'Its target columns, one for each task.')
 absl_flags.DEFINE_list('inputs', None, 'Its input columns; by default all others.')

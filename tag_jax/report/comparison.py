@@ -118,7 +118,10 @@ def columns_sentence(select_by: str = 'error') -> str:
 
 
 def best_sentence(lines: Sequence[Line], select_by: str = 'error') -> str:
-    """Which way to group has the lowest error, over all budgets if there are several.
+    """Which way to group validation prefers, over all budgets if there are several, and its test.
+
+    The choice is by the validation scores of the chosen networks (`Line.expected`): the lowest of
+    many test scores would be lower than what anybody who takes that way can expect.
 
     Args:
       lines: from `comparison.summary`.
@@ -126,10 +129,10 @@ def best_sentence(lines: Sequence[Line], select_by: str = 'error') -> str:
     """
     measure = words.measure(select_by)
     of_means = [line for line in lines if line.budget is None] or lines
-    best = min(of_means, key=lambda line: line.error[0])
+    best = min(of_means, key=lambda line: line.expected)
     over = 'over all budgets' if best.budget is None else f'at budget {best.budget:g}'
     value = plus_minus(*best.error, measure.digits) + measure.unit
-    return f'Lowest total test {measure.name} {over}: {best.method}, {value}'
+    return f'Validation prefers {best.method} {over}: total test {measure.name} {value}'
 
 
 def optimum_sentence(comparison: Comparison) -> str:

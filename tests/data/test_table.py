@@ -132,7 +132,7 @@ def test_what_cannot_be_used_is_refused(tmp_path, change, options, message):
 
 
 def test_files_that_are_no_tables(tmp_path):
-    with pytest.raises(ValueError, match='neither .csv, .tsv, .parquet nor .npz'):
+    with pytest.raises(ValueError, match='neither .csv, .tsv, .parquet, .npz nor .arff'):
         data.table(write(tmp_path, name='things.xls'), TARGETS)
     with pytest.raises(FileNotFoundError):
         data.table(tmp_path / 'nothing.csv', TARGETS)
