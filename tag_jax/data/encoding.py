@@ -106,7 +106,7 @@ def fit_input(name: str, column: Column, train: np.ndarray) -> Input:
         if len(categories) > MOST_CATEGORIES:
             raise ValueError(
                 f'the text in {name!r} has {len(categories)} different values, more than '
-                f'{MOST_CATEGORIES}: leave the column out'
+                f'{MOST_CATEGORIES}: leave the column out (leave_out=, --leave_out)'
             )
         return Input(name, 'text', categories=tuple(categories))
     values = column.values[train].astype(np.float64).reshape(len(train), -1)

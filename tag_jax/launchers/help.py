@@ -1,5 +1,6 @@
 """The text of --help: what the command does, and its flags, in groups that belong together."""
 
+import re
 import textwrap
 
 from absl import flags
@@ -12,11 +13,11 @@ GROUPS = {
     'What is asked': (
         *('method', 'methods', 'weightings', 'budget', 'budgets', 'study', 'task_sets'),
         *('compare', 'wider', 'smaller', 'weighting', 'grid', 'learning_rates', 'retrain'),
-        *('tasks', 'attributes'),
+        *('tasks', 'attributes', 'judge_by'),
     ),
     'Data': (
         *('dataset', 'data_dir', 'image_size', 'num_validation', 'images_per_building'),
-        *('table', 'targets', 'inputs', 'leave_out', 'kinds', 'missing', 'split_column'),
+        *('tables', 'table', 'targets', 'inputs', 'leave_out', 'kinds', 'missing', 'split_column'),
         *('delimiter', 'decimal', 'thousands', 'encoding', 'comment', 'groups', 'stratify'),
         *('order', 'weights', 'class_weights', 'metrics'),
     ),
@@ -60,7 +61,18 @@ def _line(flag):
     if not flag.boolean and flag.default not in (None, [], ''):
         default = ','.join(flag.default) if isinstance(flag.default, list) else flag.default
         name += f'={default:g}' if isinstance(default, float) else f'={default}'
+    name = _folded(name)
     lines = textwrap.wrap(flag.help, WIDTH - INDENT) or ['']
     if len(name) < INDENT:
         name = name.ljust(INDENT) + lines.pop(0)
     return '\n'.join([name, *(' ' * INDENT + line for line in lines)])
+
+
+def _folded(name):
+    """A flag with a long list as its default, on as many lines as that takes."""
+    lines = ['']
+    for part in re.findall(r'[^,]+,?', name):
+        if lines[-1] and len(lines[-1]) + len(part) > WIDTH:
+            lines.append(' ' * 6)
+        lines[-1] += part
+    return '\n'.join(lines)

@@ -104,7 +104,7 @@ def _tables(standings, judged, rivals):
 
 
 def _around(path):
-    """What stands before and behind the tables of a Markdown file."""
+    """The texts before and behind the tables of a Markdown file."""
     text = path.read_text(encoding='utf-8')
     before, begins, rest = text.partition(BEGIN)
     _, ends, after = rest.partition(END)

@@ -1,0 +1,71 @@
+"""The documentation as a site, in headless Chromium: on a desk and on a phone, in the dark too."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import browser
+import pytest
+
+pytest.importorskip('mkdocs')
+pytest.importorskip('mkdocstrings')
+PATH = browser.find()
+pytestmark = pytest.mark.skipif(PATH is None, reason='no Chromium is installed')
+
+ROOT = pathlib.Path(__file__).parent.parent
+# The landing page, a how-to, a table of names, and a page of the reference.
+PAGES = ('index', 'tables/index', 'names_of_papers/index', 'api/grouping/index')
+
+QUESTIONS = {
+    'page width': 'document.documentElement.scrollWidth',
+    'overfull': """
+        [...document.querySelectorAll('.md-content :is(p, li, h1, h2, h3, dd, .highlight)')]
+          .filter(block => block.scrollWidth > block.clientWidth + 4)
+          .map(block => block.outerHTML.slice(0, 200))""",
+    'not drawn': """
+        [...document.querySelectorAll('.md-content img')]
+          .filter(picture => !(picture.complete && picture.naturalWidth > 0))
+          .map(picture => picture.src)""",
+    'names that break': """
+        [...document.querySelectorAll('.md-content td code')]
+          .filter(name => !/[\\s-]/.test(name.innerText) && name.getClientRects().length > 1)
+          .map(name => name.innerText)""",
+    'without a button': """
+        [...document.querySelectorAll('.md-content pre')]
+          .filter(block => !block.querySelector('button'))
+          .map(block => block.innerText.slice(0, 80))""",
+}
+
+
+@pytest.fixture(scope='module')
+def site(tmp_path_factory):
+    """The folder of the site."""
+    folder = tmp_path_factory.mktemp('site')
+    subprocess.run(
+        [sys.executable, '-m', 'mkdocs', 'build', '--quiet', '--strict', f'--site-dir={folder}'],
+        cwd=ROOT,
+        env=os.environ | {'PYTHONPATH': str(ROOT), 'NO_MKDOCS_2_WARNING': '1'},
+        check=True,
+    )
+    return folder
+
+
+@pytest.fixture(scope='module')
+def chromium():
+    with browser.opened(PATH) as running:
+        yield running
+
+
+@pytest.mark.parametrize('dark', [False, True], ids=['light', 'dark'])
+@pytest.mark.parametrize('window', [(1440, 900), (768, 1024), (390, 844)], ids=str)
+@pytest.mark.parametrize('page', PAGES)
+def test_a_page_of_the_site(page, window, dark, site, chromium):
+    seen = chromium.look(site / f'{page}.html', *window, dark, QUESTIONS)
+    assert seen.complaints == []
+    assert not [address for address in seen.requests if not address.startswith('file:')]
+    assert seen.values['page width'] == window[0]
+    assert seen.values['overfull'] == []
+    assert seen.values['not drawn'] == []
+    assert seen.values['names that break'] == []
+    assert seen.values['without a button'] == []
