@@ -129,15 +129,15 @@ def leaderboard(standings: Sequence[Standing], problems: int) -> tuple[list[str]
       problems: how many there are.
     """
     header = [
-        *('method', 'rank', 'regret (%)', 'below all in one (%)', 'search'),
+        *('method', 'rank', 'regret', 'below all in one', 'search'),
         *('cost / budget', 'worse than a rival', 'better than one'),
     ]
     return header, [
         [
             one.method,
             f'{one.rank:.1f}',
-            plus_minus(*one.regret, 1),
-            plus_minus(*one.over_all_in_one, 1),
+            plus_minus(*one.regret, 2),
+            plus_minus(*one.over_all_in_one, 2),
             f'{one.cost:.1f}',
             f'{one.inference:.2f}',
             _on(one.losses, problems),
@@ -195,7 +195,7 @@ def leaderboard_figure(standings: Sequence[Standing]) -> Figure:
         )  # fmt: skip
     axes.axvline(0, linewidth=0.8, color='gray')
     axes.set_yticks(places, [one.method for one in standings])
-    axes.set_xlabel('regret (%)')
+    axes.set_xlabel('regret, points a task')
     return figure
 
 

@@ -72,7 +72,7 @@ class Standing(NamedTuple):
       method: its name.
       rank: its mean rank over problems, 1 for the lowest mean test score.
       regret: (mean, standard error over problems), how much higher its score is than that of the
-        best groups that could be known, percent.
+        best groups that could be known: points (of percent, of relative losses), a task.
       over_all_in_one: the same of how much lower it is than that of one network for all tasks.
       cost: of the search, in all-in-one networks.
       inference: cost of the chosen networks over the budget.
@@ -157,6 +157,7 @@ def standings(
     totals = np.array([[one.scores[method] for method in methods] for one in judged])
     ranks = stats.rankdata(totals, axis=1).mean(axis=0)
     optima = np.array([one.optimum for one in judged])
+    sizes = np.array([len(one.task_names) for one in judged])
     alone = np.full(len(judged), math.nan)
     if comparison.ALL_IN_ONE in methods:
         alone = totals[:, methods.index(comparison.ALL_IN_ONE)]
@@ -169,8 +170,8 @@ def standings(
             Standing(
                 method,
                 float(ranks[n]),
-                _mean_and_error(100 * (totals[:, n] / optima - 1)),
-                _mean_and_error(100 * (1 - totals[:, n] / alone)),
+                _mean_and_error((totals[:, n] - optima) / sizes),
+                _mean_and_error((alone - totals[:, n]) / sizes),
                 float(np.mean([o.steps for o in of])),
                 float(np.mean([o.cost / o.budget for o in of])),
                 verdicts[method][0],

@@ -52,7 +52,7 @@ def test_standings_tell_who_loses_to_whom(judged):
     bad = found['given(groups=a + c | b + d)']
     assert bad.losses == {'all_in_one': ('friends',), 'tag': ('friends',)}
     assert found['tag'].regret[0] == pytest.approx(0, abs=0.5)
-    gain = 100 * (1 - judged.scores['tag'] / judged.scores['all_in_one'])
+    gain = (judged.scores['all_in_one'] - judged.scores['tag']) / 4
     assert found['tag'].over_all_in_one[0] == pytest.approx(gain)
     assert found['tag'].cost == 1
     assert found['hoa'].cost == 10
