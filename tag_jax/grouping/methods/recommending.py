@@ -69,10 +69,11 @@ def recommended(
             )
             return proposal._replace(remarks=(remark, *proposal.remarks))
         wide = f' of cost {together.cost:g}' * (together.cost != 1)
+        way = 'higher' if gain < 0 else 'lower'
         remark = (
-            f'Do not group these tasks: validation prefers one network for all of them{wide}. The '
-            f'best groups that {base.displayed} proposes are {100 * gain:.1f} ± '
-            f'{100 * error:.1f} % lower, the mean over tasks.'
+            f'Do not group these tasks: validation prefers one network{wide} for all of them. The '
+            f'validation scores of the best groups that {base.displayed} proposes are '
+            f'{100 * abs(gain):.1f} ± {100 * error:.1f} % {way}, the mean over tasks.'
         )
         everything = (tuple(range(len(names))),)
         return Proposal(
