@@ -45,7 +45,7 @@ def recommended(
 
     Raises:
       ValueError: if the base is no method, or errors is negative; when the method begins, if there
-        is no encoder of that cost.
+        is no encoder of that cost, or it costs more than the budget.
     """
     base = tag() if base is None else base
     check_method(base)
@@ -54,8 +54,17 @@ def recommended(
     options = {} if base.displayed == 'tag' else {'base': base.displayed}
     options |= costs_given(wider=wider) | ({} if errors == ERRORS else {'errors': errors})
 
+    def cost_of_wider(budget):
+        cost = cost_at('recommended', 'wider', wider, budget)
+        if cost > budget + 1e-9:
+            raise ValueError(
+                f'the wider encoder of recommended costs {cost:g}, and the budget is {budget:g}: '
+                'give a narrower one, or a higher budget'
+            )
+        return cost
+
     def propose(searcher, budget):
-        together = _not_grouping(searcher, cost_at('recommended', 'wider', wider, budget))
+        together = _not_grouping(searcher, cost_of_wider(budget))
         proposal = base.propose(searcher, budget)
         names = searcher.task_names
         tried = searcher.networks(proposal.groups, TRIED)
@@ -81,7 +90,7 @@ def recommended(
         )
 
     def stages(task_names, budget, config):
-        cost = cost_at('recommended', 'wider', wider, budget)
+        cost = cost_of_wider(budget)
         steps = max(1, round(TRIED * config.steps))
         search = [
             one
