@@ -139,6 +139,11 @@ def test_what_a_notebook_takes_from_the_package_is_there(path):
     """The short form of running it: its names, and what follows the dot behind a module."""
     tree = ast.parse('\n'.join(code(path)))
     modules = {}
+    assert 'experiments' not in {  # Which are in a clone only.
+        getattr(node, 'module', None) or node.names[0].name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module.startswith('tag_jax'):
             module = importlib.import_module(node.module)
