@@ -329,6 +329,13 @@ def test_what_a_searcher_refuses(model, dataset):
             grouping.group_tasks(model, dataset, 2, asks(question), CONFIG)
 
 
+def test_a_wider_encoder_beyond_the_budget_is_refused_before_training(model, dataset, monkeypatch):
+    monkeypatch.setattr(training, 'train_networks', None)
+    asked = model, dataset, 2, grouping.recommended(wider=2.5), CONFIG
+    with pytest.raises(ValueError, match='of recommended costs 2.5, and the budget is 2: give a'):
+        grouping.group_tasks(*asked, sizes={2.5: model})
+
+
 def test_hooks_of_a_run_and_of_a_comparison(model, dataset, tmp_path):
     records, networks = [], []
     hooks = {'on_record': records.append, 'on_finish': networks.append}

@@ -254,6 +254,34 @@ def test_modules_that_nnx_cannot_make_are_refused():
         from_nnx(make, *parts, {'a': make(nnx.Rngs(0))})
 
 
+class Whole(nn.Module):
+    """Encoder and heads in one."""
+
+    @nn.compact
+    def __call__(self, x):
+        shared = nn.Dense(4)(x)
+        return {task: nn.Dense(one.width)(shared) for task, one in TASKS.items()}
+
+
+def test_a_module_with_heads_of_its_own_is_no_encoder():
+    with pytest.raises(ValueError, match='let it return what they share'):
+        from_linen(Whole(), TASKS, jnp.zeros((1, 3)))
+    several = {task: Both(one.width) for task, one in TASKS.items()}
+    problem = from_linen(Whole(), TASKS, jnp.zeros((1, 3)), several)  # For heads that take it.
+    params, _ = problem.init(jax.random.key(0))
+    assert set(params['heads']) == set(TASKS)
+
+
+class Both(nn.Module):
+    """A head on a representation of several arrays."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, parts):
+        return nn.Dense(self.width)(jnp.concatenate(list(parts.values()), axis=-1))
+
+
 def test_several_random_streams_of_linen():
     class Noisy(nn.Module):
         @nn.compact

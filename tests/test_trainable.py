@@ -197,9 +197,12 @@ def test_pretrained_modules_of_nnx():
     np.testing.assert_array_equal(kernel, module.base.base_module.kernel[...])
     np.testing.assert_array_equal(params['shared']['base']['lora_a'], module.base.lora_a[...])
     np.testing.assert_array_equal(state['shared']['normalise']['mean'], 2)
-    params, state = adapters(pretrained=nnx.state(module, nnx.Param)).init(jax.random.key(1))
-    kernel = state['frozen']['base']['base_module']['kernel']
-    np.testing.assert_array_equal(kernel, module.base.base_module.kernel[...])
+    for given in (nnx.state(module), nnx.state(module, nnx.Param)):
+        params, state = adapters(pretrained=given).init(jax.random.key(1))
+        kernel = state['frozen']['base']['base_module']['kernel']
+        np.testing.assert_array_equal(kernel, module.base.base_module.kernel[...])
+        mean = 2 if 'mean' in given['normalise'] else 0
+        np.testing.assert_array_equal(state['shared']['normalise']['mean'], mean)
 
 
 def test_the_gradient_is_that_of_the_whole_encoder_where_it_trains():

@@ -450,7 +450,7 @@ def _numbers(name, values, missing, form):
         value = values[tuple(row)]
         raise ValueError(
             f'row {row[0] + 1} of the column {name!r} is {value}: set it to NaN, or in a file '
-            f"declare it missing with missing={{'{name}': ['{value}']}}, or leave the column out"
+            f'{_declare_missing(name, str(value))}, or leave the column out'
         )
     return Column('number', np.where(missing, 0, values), missing)
 
@@ -478,9 +478,14 @@ def _no_number(name, row, cell, form):
         hint = "decimal=',' reads such numbers; or "
     return (
         f'row {row} of the column {name!r} is {cell!r}, where other rows are numbers: {hint}'
-        f"declare it missing with missing={{'{name}': [{cell!r}]}}, or give the column the kind "
-        'text'
+        f'{_declare_missing(name, cell)}, or give the column the kind text'
     )
+
+
+def _declare_missing(name, cell):
+    """How to say in Python, and where it can be said there, in a flag, that a cell is missing."""
+    flag = '' if ',' in name + cell or ':' in name else f', --missing={name}:{cell}'
+    return f"declare it missing (missing={{'{name}': [{cell!r}]}}{flag})"
 
 
 def _unusable(name, what):

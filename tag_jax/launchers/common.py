@@ -382,7 +382,7 @@ def wider_problem(dataset, factor):
     return make_problem(dataset, width=factor * _width(_shape(dataset)))
 
 
-def problem_of_cost(dataset, cost):
+def problem_of_cost(dataset, cost, at_most=False):
     """The problem whose encoder costs so much, in units of the one that the flags ask for."""
     shape = _shape(dataset)
     encoder = _encoder(shape, units())
@@ -392,7 +392,9 @@ def problem_of_cost(dataset, cost):
         )
         for width in (_width(shape), 1.0)
     )
-    return make_problem(dataset, width=tag_jax.models.width_for(encoder, shape, cost * now / whole))
+    size = cost * now / whole
+    width = tag_jax.models.width_for(encoder, shape, size, at_most=at_most)
+    return make_problem(dataset, width=width)
 
 
 def sizes(dataset, problem):

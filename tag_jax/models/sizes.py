@@ -46,7 +46,11 @@ def multiply_adds(make_encoder: Callable, input_shape: tuple[int, ...]) -> int:
 
 
 def width_for(
-    make_encoder: Callable, input_shape: tuple[int, ...], size: float, precision: float = 2**-10
+    make_encoder: Callable,
+    input_shape: tuple[int, ...],
+    size: float,
+    precision: float = 2**-10,
+    at_most: bool = False,
 ) -> float:
     """The `width` at which an encoder costs `size` times the multiply-adds of width 1.
 
@@ -60,6 +64,7 @@ def width_for(
       input_shape: of one example, `(H, W, 3)` say.
       size: of the cost, 1 for the encoder as it is.
       precision: of the width.
+      at_most: whether the lower of the two is taken where the nearer one costs more.
 
     Returns:
       A float.
@@ -88,6 +93,8 @@ def width_for(
         middle = (low + high) / 2
         costs[middle] = cost(middle)
         low, high = (middle, high) if costs[middle] < target else (low, middle)
+    if at_most:
+        return high if costs[high] <= target else low
     return min((high, low), key=lambda width: abs(costs[width] - target))
 
 

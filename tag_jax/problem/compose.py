@@ -99,7 +99,8 @@ def features_of(representation: Any) -> int:
     if len(leaves) != 1 or len(leaves[0].shape) < 2:
         raise ValueError(
             'a dense layer needs a representation that is one array [B, ..., D]: give heads={task: '
-            '...}'
+            '...}, or where the module has heads of its own let it return what they share '
+            '(docs/linen.md)'
         )
     return leaves[0].shape[-1]
 

@@ -47,7 +47,6 @@ def from_linen(
         `{task: Objective}`, or `trainable` or `pretrained` does not fit the encoder.
     """
     functions = _functions(encoder)
-    modules = compose.heads_of_tasks(tasks, heads, linen.Dense)
     example = jax.tree.map(compose.struct, example_inputs)
     whole = frozen_encoder(
         lambda key: functions.init(key, example),
@@ -59,6 +58,12 @@ def from_linen(
     representation = compose.representation_of(
         lambda key: functions.init(key, example), functions.apply, example
     )
+
+    def dense(width):
+        compose.features_of(representation)
+        return linen.Dense(width)
+
+    modules = compose.heads_of_tasks(tasks, heads, dense)
     of_tasks = {task: _functions(module) for task, module in modules.items()}
     return compose.compose(whole, of_tasks, tasks, representation)
 

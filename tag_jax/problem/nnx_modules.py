@@ -14,6 +14,10 @@ from tag_jax.problem.modes import mode_arguments
 from tag_jax.problem.problem import MultiTaskProblem
 from tag_jax.problem.trainable import frozen_encoder
 
+# What a module holds, in this order: parameters, random streams, what was sown, and state. The
+# second is set afresh from a key; intermediates are neither trained nor carried on.
+_KINDS = (nnx.Param, nnx.RngState, nnx.Intermediate, ...)
+
 
 def from_nnx(
     make_encoder: Callable[[nnx.Rngs], nnx.Module],
@@ -106,16 +110,17 @@ def _parts_of_module(pretrained):
         _, params, _, _, state = _split(pretrained)
         return nnx.to_pure_dict(params), nnx.to_pure_dict(state)
     if isinstance(pretrained, nnx.State):
-        return nnx.to_pure_dict(pretrained), {}
+        is_variable = lambda leaf: isinstance(leaf, nnx.Variable)
+        if all(map(is_variable, jax.tree.leaves(pretrained, is_leaf=is_variable))):
+            params, _, _, state = nnx.split_state(pretrained, *_KINDS)
+            return nnx.to_pure_dict(params), nnx.to_pure_dict(state)
+        return nnx.to_pure_dict(pretrained), {}  # Bare arrays do not say what they are.
     return pretrained, {}
 
 
 def _split(module):
-    """(graph, parameters, random streams, what was sown, state); only the last two are arrays.
-
-    Intermediates that a module sows are neither trained nor carried on.
-    """
-    return nnx.split(module, nnx.Param, nnx.RngState, nnx.Intermediate, ...)
+    """(graph, parameters, random streams, what was sown, state); only the last two are arrays."""
+    return nnx.split(module, *_KINDS)
 
 
 def _functions(make):

@@ -32,8 +32,10 @@ from tag_jax.report.multi_objective import (
     scatter_figure,
     write_multi_objective,
 )
+from tag_jax.report.own_loops import drift_figure, kinds_figure, losses_figure
 from tag_jax.report.pictures import (
     PREDICTIONS,
+    images_figure,
     methods_figure,
     pictured_tasks,
     predictions_figure,
@@ -94,12 +96,16 @@ __all__ = [
     'costs_figure',
     'counterexample_figure',
     'curves_figure',
+    'drift_figure',
     'dry_run_text',
     'gain_sentence',
     'group_lines',
     'groups_figure',
     'html_page',
+    'images_figure',
+    'kinds_figure',
     'leaderboard_figure',
+    'losses_figure',
     'measured_sentence',
     'methods_figure',
     'multi_objective_table',

@@ -26,6 +26,28 @@ def pictured_tasks(pictures: Mapping[str, np.ndarray]) -> list[str]:
     return [name.split('/', 1)[1] for name in pictures if name.startswith('targets/')]
 
 
+def images_figure(images: np.ndarray, titles: Sequence[str]) -> Figure:
+    """Images side by side, each below its title, such as examples with their labels.
+
+    Args:
+      images: `[N, H, W]`, or `[N, H, W, 1 or 3]`; the lowest value of all is black.
+      titles: N of them.
+
+    Raises:
+      ValueError: if shapes or numbers do not fit.
+    """
+    images = np.asarray(images, float)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or len(images) != len(titles):
+        raise ValueError(
+            f'{len(titles)} titles need as many images [H, W], [H, W, 1] or [H, W, 3], not '
+            f'{list(images.shape)}'
+        )
+    shown = np.broadcast_to(_in_unit(images), (*images.shape[:3], 3))
+    return _grid([(title, shown[n : n + 1]) for n, title in enumerate(titles)])
+
+
 def predictions_figure(
     pictures: Mapping[str, np.ndarray], task_names: Sequence[str] | None = None
 ) -> Figure:

@@ -232,7 +232,7 @@ def read_candidates(path: str | os.PathLike) -> dict[str, Candidates]:
     if 'network' not in header or cost_column is None or not rows:
         raise ValueError(
             f'{path} is no table of networks: its first row must name the columns network, '
-            'cost_snt, split and one for each task, and a row a network must follow'
+            'cost, split and one for each task, and a row a network must follow'
         )
     tasks = [name for name in header if name not in ('network', cost_column, 'split')]
     if not tasks or '' in tasks:

@@ -140,6 +140,18 @@ def test_help_is_grouped_and_a_dry_run_leaves_nothing(tmp_path):
     assert not files(tmp_path)
 
 
+def test_the_wider_encoder_of_a_recommendation_is_within_the_budget(tmp_path):
+    """With seven inputs the encoder nearest to twice the cost is one above it."""
+    rng = np.random.default_rng(0)
+    names = [*'abcdefg', 'y', 'z']
+    rows = [','.join(f'{x:.3f}' for x in row) for row in rng.normal(size=(60, len(names)))]
+    (tmp_path / 't.csv').write_text('\n'.join([','.join(names), *rows]))
+    flags = ['--table=t.csv', '--targets=y,z', '--method=recommended', '--dry_run']
+    (tried,) = answers('tag', [flags], tmp_path)
+    assert tried.returncode == 0, tried.stderr
+    assert 'all tasks on a wider encoder' in tried.stdout
+
+
 def test_bad_input_ends_with_one_sentence(finished):
     folder, _ = finished
     (folder / 'file').write_text('')

@@ -77,6 +77,14 @@ def test_width_of_a_cost_that_is_linear_in_it(size):
     assert width == pytest.approx(size, abs=0.01)
 
 
+@pytest.mark.parametrize('size', [0.019, 0.5, 0.609, 1.006, 2.995])
+def test_a_width_may_be_asked_to_cost_no_more(size):
+    """The most of all costs, which go in steps of a hundredth, that are no higher."""
+    width = models.width_for(Dense, (3,), size, at_most=True)
+    cost = models.multiply_adds(lambda rngs: Dense(width=width, rngs=rngs), (3,))
+    assert cost == 4 * int(100 * size)
+
+
 def test_half_of_xception():
     """The authors' half-size encoder has 360 channels in the middle, not 512."""
     whole, half = (

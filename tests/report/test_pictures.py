@@ -138,3 +138,15 @@ def test_what_is_shown(task):
     panels = report.predictions_figure(found | wrong, [task]).axes
     shown = [np.asarray(axes.get_images()[0].get_array()) for axes in panels]
     assert not np.array_equal(shown[-2], shown[-1])
+
+
+def test_images_stand_below_their_titles():
+    images = np.random.default_rng(0).uniform(size=(3, 4, 5, 1))
+    panels = report.images_figure(images, ['one', 'two', 'three']).axes
+    assert [axes.get_title() for axes in panels] == ['one', 'two', 'three']
+    low, high = images.min(), images.max()
+    for axes, image in zip(panels, images, strict=True):
+        shown = axes.images[0].get_array()
+        np.testing.assert_allclose(shown, np.repeat((image - low) / (high - low), 3, axis=-1))
+    with pytest.raises(ValueError, match=r'2 titles need as many images .* not \[3, 4, 5, 1\]'):
+        report.images_figure(images, ['one', 'two'])

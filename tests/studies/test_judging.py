@@ -85,7 +85,8 @@ def test_recommended_takes_the_wider_network_where_it_is_better():
     proposal = grouping.recommended(bad, wider={2: 2.0}).propose(searcher, 2)
     assert proposal.groups == ((0, 1, 2, 3),)
     assert proposal.costs == (2.0,)
-    assert 'of cost 2' in proposal.remarks[0]
+    assert 'one network of cost 2 for all of them' in proposal.remarks[0]
+    assert '% higher, the mean' in proposal.remarks[0]
     assert searcher.steps == 100 + 100 + 2 * 50
 
 

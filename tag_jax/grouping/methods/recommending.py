@@ -45,7 +45,7 @@ def recommended(
 
     Raises:
       ValueError: if the base is no method, or errors is negative; when the method begins, if there
-        is no encoder of that cost.
+        is no encoder of that cost, or it costs more than the budget.
     """
     base = tag() if base is None else base
     check_method(base)
@@ -54,8 +54,17 @@ def recommended(
     options = {} if base.displayed == 'tag' else {'base': base.displayed}
     options |= costs_given(wider=wider) | ({} if errors == ERRORS else {'errors': errors})
 
+    def cost_of_wider(budget):
+        cost = cost_at('recommended', 'wider', wider, budget)
+        if cost > budget + 1e-9:
+            raise ValueError(
+                f'the wider encoder of recommended costs {cost:g}, and the budget is {budget:g}: '
+                'give a narrower one, or a higher budget'
+            )
+        return cost
+
     def propose(searcher, budget):
-        together = _not_grouping(searcher, cost_at('recommended', 'wider', wider, budget))
+        together = _not_grouping(searcher, cost_of_wider(budget))
         proposal = base.propose(searcher, budget)
         names = searcher.task_names
         tried = searcher.networks(proposal.groups, TRIED)
@@ -69,10 +78,11 @@ def recommended(
             )
             return proposal._replace(remarks=(remark, *proposal.remarks))
         wide = f' of cost {together.cost:g}' * (together.cost != 1)
+        way = 'higher' if gain < 0 else 'lower'
         remark = (
-            f'Do not group these tasks: validation prefers one network for all of them{wide}. The '
-            f'best groups that {base.displayed} proposes are {100 * gain:.1f} ± '
-            f'{100 * error:.1f} % lower, the mean over tasks.'
+            f'Do not group these tasks: validation prefers one network{wide} for all of them. The '
+            f'validation scores of the best groups that {base.displayed} proposes are '
+            f'{100 * abs(gain):.1f} ± {100 * error:.1f} % {way}, the mean over tasks.'
         )
         everything = (tuple(range(len(names))),)
         return Proposal(
@@ -80,7 +90,7 @@ def recommended(
         )
 
     def stages(task_names, budget, config):
-        cost = cost_at('recommended', 'wider', wider, budget)
+        cost = cost_of_wider(budget)
         steps = max(1, round(TRIED * config.steps))
         search = [
             one
