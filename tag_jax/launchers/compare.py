@@ -93,18 +93,28 @@ def main():
             other = makers[name](dataset, budget)
             costs[name][budget] = tag_jax.grouping.cost_of_encoder(other, problem, dataset)
             sizes = {**sizes, costs[name][budget]: other}
+    wider = {}
+    if any(name.partition(':')[0] in methods.WITH_WIDER for name in names):
+        for budget in budgets:
+            other = common.problem_of_cost(dataset, budget, at_most=True)
+            wider[budget] = tag_jax.grouping.cost_of_encoder(other, problem, dataset)
+            sizes = {**sizes, wider[budget]: other}
     own = {
         WIDE: lambda: tag_jax.grouping.all_in_one(costs[WIDE]),
         SMALL: lambda: tag_jax.grouping.single_task(smaller),
         EQUAL: lambda: tag_jax.grouping.single_task(costs[EQUAL]),
     }
     chosen = [
-        own[name]()._replace(name=name, options={}) if name in own else methods.make(name, smaller)
+        own[name]()._replace(name=name, options={})
+        if name in own
+        else methods.make(name, smaller, wider or None)
         for name in names
     ]
     # What every method has, since the encoder is there, is no part of their names.
     chosen = [
-        one._replace(options={k: v for k, v in one.options.items() if k != 'smaller'})
+        one._replace(
+            options={k: v for k, v in one.options.items() if k not in ('smaller', 'wider')}
+        )
         for one in chosen
     ]
     weightings = {name: common.make_weighting(name) for name in FLAGS.weightings}
