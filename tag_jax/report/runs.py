@@ -153,6 +153,10 @@ def _best(runs):
     found = _measure(runs)
     value = plus_minus(mean, error, found.digits) + found.unit
     sure = [
+        'Settings are in the order of their test errors: the lowest of several is likely to be '
+        'lower than what its settings reach on other examples.'
+        if len(asked) > 1
+        else '',
         'Errors after ± are standard errors over seeds of training.'
         if any(len(one.runs) > 1 for one in asked)
         else '',
