@@ -29,7 +29,7 @@ from sklearn import ensemble, metrics
 
 from tag_jax import data, models, objectives, training
 from tag_jax.data import columns
-from tag_jax.launchers import common, launch
+from tag_jax.launchers import common, launch, optimizers
 from tag_jax.numbers import mean_and_error
 from tag_jax.problem import from_nnx
 from tag_jax.report.tables import plus_minus
@@ -39,7 +39,6 @@ from tag_jax.training import Measurement, NetworkPlan, TrainingConfig
 flags.DEFINE_string('out', '.', 'Folder of the table that is written.')
 flags.DEFINE_string('name', None, 'Of the problem; by default that of the file.')
 flags.DEFINE_integer('seeds', 8, 'Of networks, each with its own training rows.')
-flags.DEFINE_float('weight_decay_rate', 0.0, 'Of AdamW, in place of Adam.')
 flags.DEFINE_string('source', '', 'Where the data are from, for the record.')
 flags.DEFINE_string('licence', '', 'Of the data, for the record.')
 flags.DEFINE_integer('most_rows', None, 'Rows drawn at random, where there are more; None for all.')
@@ -55,6 +54,7 @@ flags.DEFINE_bool(
 )
 for _name in (
     *('dataset', 'table', 'targets', 'leave_out', 'steps', 'batch_size', 'learning_rate', 'widths'),
+    *optimizers.NAMES,
     'compilation_cache',
 ):
     flags.declare_key_flag(_name)
@@ -240,7 +240,6 @@ def sized(make, datasets, cost):
 def settings(**changes):
     """The `TrainingConfig` of all networks."""
     steps = FLAGS.steps or 400
-    decay = changes.pop('decay', FLAGS.weight_decay_rate)
     config = TrainingConfig(
         steps=steps,
         batch_size=FLAGS.batch_size or 64,
@@ -249,7 +248,7 @@ def settings(**changes):
         patience=0,
         select_by='relative_loss',
         affinity=Measurement(every=max(1, steps // 40)),
-        optimizer=functools.partial(optax.adamw, weight_decay=decay) if decay else optax.adam,
+        optimizer=optimizers.chosen(steps) or optax.adam,
     )
     return dataclasses.replace(config, **changes)
 
@@ -263,7 +262,8 @@ def tune(datasets):
         problem = problem_of(functools.partial(models.MLP, size, widths), datasets)
         found = []
         for seed, dataset in enumerate(datasets):
-            config = settings(seed=seed, learning_rate=rate, decay=decay)
+            adamw = functools.partial(optax.adamw, weight_decay=decay)
+            config = settings(seed=seed, learning_rate=rate, optimizer=adamw)
             plan = NetworkPlan('all', problem.task_names, seed, rate)
             (network,) = training.train_networks(
                 problem, dataset.train, dataset.validation, [plan], config, progress_bar=False

@@ -60,7 +60,8 @@ def linearised_losses(
     """Estimates the validation losses of networks for every set of tasks.
 
     Args:
-      problem: a `MultiTaskProblem` with T tasks, whose outputs are `[B]` or `[B, C]`.
+      problem: a `MultiTaskProblem` with T tasks, whose outputs are `[B, C]`, with one label an
+        example.
       network: (params, model_state), trained for a while on all tasks.
       dataset: its training and validation splits are in memory.
       directions: d, how many random ones of the encoder take part; of a head with more parameters
@@ -72,7 +73,7 @@ def linearised_losses(
       `Candidates` of cost 1, scored in percent of the losses of the best constant answers.
 
     Raises:
-      ValueError: if outputs have other shapes, or a split is a `data.Source`.
+      ValueError: if outputs or labels have other shapes, or a split is a `data.Source`.
     """
     sets = all_sets(problem.task_names)
     members = np.array([[task in tasks for task in problem.task_names] for tasks in sets])
@@ -167,7 +168,7 @@ def _features(problem, params, model_state, inputs, shared, heads):
 
     def answer(shared, heads):
         found = problem.predict({'shared': shared, 'heads': heads}, model_state, inputs)
-        return {task: _as_rows(task, output) for task, output in found.items()}
+        return {task: _checked_outputs(task, output) for task, output in found.items()}
 
     outputs, push = jax.linearize(answer, params['shared'], params['heads'])
     still_heads = jax.tree.map(jnp.zeros_like, params['heads'])
@@ -178,14 +179,13 @@ def _features(problem, params, model_state, inputs, shared, heads):
     return {task: (outputs[task], last(by_shared[task]), last(by_heads[task])) for task in outputs}
 
 
-def _as_rows(task, output):
-    """Outputs as `[B, C]`."""
-    if output.ndim > 2:
+def _checked_outputs(task, output):
+    """Outputs, if they are `[B, C]`."""
+    if output.ndim != 2:
         raise ValueError(
-            f'linearised estimates need one answer an example, and {task!r} has outputs '
-            f'{list(output.shape[1:])}'
+            f'linearised estimates need outputs [B, C], and {task!r} has {output.ndim} axes'
         )
-    return output.reshape(output.shape[0], -1)
+    return output
 
 
 def _directions(key, tree, count):
@@ -222,6 +222,8 @@ def _sums(problem, batch, features):
     found = {}
     for task, (outputs, by_shared, by_head) in features.items():
         target, mask = batch.labels(task)
+        if mask.ndim != 1:
+            raise ValueError(f'linearised estimates need one label an example: leave {task!r} out')
         weights = batch.weights(task)
         counts = np.asarray(mask, np.float64) * (1 if weights is None else np.asarray(weights))
         slope, curvature = _derivatives(problem.tasks[task].loss, outputs, target, mask)

@@ -3,7 +3,7 @@
 A search among networks asks for their scores only, and all of them have been trained already. So a
 method is judged on a table in seconds, where training would take hours. A table is one .npz file:
 
-    task_names, shares, points   names of tasks, shares of training, names of the points below
+    task_names, steps, shares    names of tasks, steps of training, shares of it
     members, costs               bool [N, T] and [N], of N networks: every set of tasks on the
                                  standard encoder; then all tasks on wider encoders, and single
                                  tasks on narrower ones

@@ -279,10 +279,8 @@ def _train_in_slots(work, desk):
         improved, asked_to_stop = np.zeros(num_slots, bool), [False] * num_slots
         for n in occupied:
             taken = slots.reports_of(outputs, schedule, n)
-            seen = watched and {task: watched[n][task] for task in runs[n].plan.tasks}
-            runs[n] = progress.observe(
-                problem, runs[n], taken, scores[n], seconds, config, seen or {}
-            )
+            seen = {task: watched[n][task] for task in runs[n].plan.tasks if watched}
+            runs[n] = progress.observe(problem, runs[n], taken, scores[n], seconds, config, seen)
             improved[n] = runs[n].best_step == runs[n].step
             asked_to_stop[n] = desk.hand_in_record(runs[n].records[-1], len(taken.losses))
         if improved.any():

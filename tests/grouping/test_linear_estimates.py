@@ -131,8 +131,9 @@ def test_features_are_the_derivatives_of_the_answers():
 
 def test_maps_and_sources_are_refused():
     problem = make_problem(widths=(6, 4))
-    with pytest.raises(ValueError, match="one answer an example, and 'map' has outputs"):
-        linear_estimates._as_rows('map', np.zeros((2, 4, 4, 1)))
+    for outputs in (np.zeros((2, 4, 4, 1)), np.zeros(2)):
+        with pytest.raises(ValueError, match=r"outputs \[B, C\], and 'map' has"):
+            linear_estimates._checked_outputs('map', outputs)
     with pytest.raises(ValueError, match='needs? splits in memory'):
         next(linear_estimates._batches(problem, object()))
 
