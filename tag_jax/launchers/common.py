@@ -397,6 +397,12 @@ def problem_of_cost(dataset, cost, at_most=False):
     return make_problem(dataset, width=width)
 
 
+def wider(dataset, problem, budget):
+    """(cost, problem) of the widest encoder that costs a budget at most."""
+    other = problem_of_cost(dataset, budget, at_most=True)
+    return tag_jax.grouping.cost_of_encoder(other, problem, dataset), other
+
+
 def sizes(dataset, problem):
     """(`{cost: problem}` of the encoder that --smaller asks for, its cost); ({}, None) of none."""
     smaller = smaller_problem(dataset)

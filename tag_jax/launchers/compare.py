@@ -96,8 +96,7 @@ def main():
     wider = {}
     if any(name.partition(':')[0] in methods.WITH_WIDER for name in names):
         for budget in budgets:
-            other = common.problem_of_cost(dataset, budget, at_most=True)
-            wider[budget] = tag_jax.grouping.cost_of_encoder(other, problem, dataset)
+            wider[budget], other = common.wider(dataset, problem, budget)
             sizes = {**sizes, wider[budget]: other}
     own = {
         WIDE: lambda: tag_jax.grouping.all_in_one(costs[WIDE]),

@@ -59,8 +59,7 @@ def main():
     sizes, smaller = common.sizes(dataset, problem)
     wider = None
     if name in methods.WITH_WIDER and common.budget() > 1:
-        other = common.problem_of_cost(dataset, common.budget(), at_most=True)
-        wider = tag_jax.grouping.cost_of_encoder(other, problem, dataset)
+        wider, other = common.wider(dataset, problem, common.budget())
         sizes = {**sizes, wider: other}
     method = methods.make(FLAGS.method, smaller, wider)
     if FLAGS.affinity is not None:
