@@ -272,6 +272,20 @@ def test_a_module_with_heads_of_its_own_is_no_encoder():
     assert set(params['heads']) == set(TASKS)
 
 
+def test_inputs_of_which_nothing_is_left_are_said():
+    class Striding(nn.Module):
+        @nn.compact
+        def __call__(self, images):
+            return nn.avg_pool(images, (4, 4), (4, 4)).reshape(len(images), -1)
+
+    small = jnp.zeros((1, 3, 3, 2))
+    sentence = r'leaves nothing of inputs of shape \(1, 3, 3, 2\): .* shape \(1, 0\)'
+    with pytest.raises(ValueError, match=sentence):
+        from_linen(Striding(), TASKS, small)
+    with pytest.raises(ValueError, match=sentence):
+        from_nnx(lambda rngs: nnx.bridge.ToNNX(Striding(), rngs=rngs), TASKS, small)
+
+
 class Both(nn.Module):
     """A head on a representation of several arrays."""
 

@@ -3,6 +3,8 @@
 Needs torch (`pip install -e '.[bench]'`).
 """
 
+import functools
+
 import numpy as np
 import torch
 from torch.func import functional_call, vjp, vmap
@@ -13,12 +15,18 @@ from experiments.benchmarks import torch_encoders
 RATE = 1e-3
 
 
-def calls(name, batch):
+def device_of(backend):
+    """The device of PyTorch for a backend of JAX: 'cuda' where both have a GPU, else 'cpu'."""
+    return 'cuda' if backend == 'gpu' and torch.cuda.is_available() else 'cpu'
+
+
+def calls(name, batch, device='cpu'):
     """The calls to time for one encoder, on one batch of two-way classifications.
 
     Args:
       name: of the encoder.
       batch: a `tag_jax.problem.Batch` with T tasks.
+      device: of PyTorch.
 
     Returns:
       `{name: function without arguments}`: a plain Adam step on the summed losses; the affinities
@@ -26,6 +34,8 @@ def calls(name, batch):
     """
     inputs, targets = torch_encoders.arrays(batch)
     encoder, heads = torch_encoders.network(name, inputs, [2] * len(targets))
+    encoder, heads, inputs = encoder.to(device), heads.to(device), inputs.to(device)
+    targets = [target.to(device) for target in targets]
     optimizer = torch.optim.Adam([*encoder.parameters(), *heads.parameters()], lr=RATE)
     params = dict(encoder.named_parameters())
 
@@ -58,11 +68,20 @@ def calls(name, batch):
         fixed = {n: p.detach() for n, p in params.items()}
         by_task = lambda p: losses(functional_call(encoder, p, (inputs,)))
         before, pull = vjp(by_task, fixed)
-        (gradients,) = vmap(pull)(torch.eye(len(targets)))
+        (gradients,) = vmap(pull)(torch.eye(len(targets), device=device))
         ahead = {n: p - RATE * gradients[n] for n, p in fixed.items()}
         with torch.no_grad():
             return 1 - vmap(by_task)(ahead) / before
 
-    if not np.allclose(loop().detach(), batched().detach(), atol=1e-5):
+    if not np.allclose(loop().detach().cpu(), batched().detach().cpu(), atol=1e-5):
         raise AssertionError('the two ways to compute affinities in PyTorch disagree')
-    return {'PyTorch plain': plain, 'PyTorch loop': loop, 'PyTorch vmap': batched}
+    ways = {'PyTorch plain': plain, 'PyTorch loop': loop, 'PyTorch vmap': batched}
+    return {what: functools.partial(_finished, way, device) for what, way in ways.items()}
+
+
+def _finished(call, device):
+    """Calls a function, and waits until the device has done it."""
+    result = call()
+    if device == 'cuda':
+        torch.cuda.synchronize()
+    return result

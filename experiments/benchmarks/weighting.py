@@ -14,13 +14,11 @@ import functools
 import importlib.util
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from absl import flags
 
-from experiments.benchmarks import encoders, timing
-from tag_jax import gradients, weighting
+from experiments.benchmarks import encoders, steps, timing
+from tag_jax import weighting
 from tag_jax.launchers import launch
 
 flags.DEFINE_list('tasks', ['2', '9', '40'], 'Numbers of tasks.')
@@ -71,11 +69,11 @@ def main():
 def measure(problem, batch, methods):
     """Prints the ratios of one number of tasks."""
     params, model_state = problem.init(jax.random.key(0))
-    steps = {'plain sum': plain_step(problem, model_state)}
+    ways = {'plain sum': steps.plain_step(problem, model_state)}
     for name, make in methods.items():
-        steps[name] = weighted_step(problem, model_state, make())
+        ways[name] = steps.weighted_step(problem, model_state, make())
     compiled, compiling, calls = {}, {}, {}
-    for name, (transform, step) in steps.items():
+    for name, (transform, step) in ways.items():
         arguments = params, transform.init(params), batch
         compiled[name], compiling[name] = timing.compile_timed(step, *arguments)
         calls[name] = functools.partial(compiled[name], *arguments)
@@ -88,30 +86,6 @@ def measure(problem, batch, methods):
         ratio = np.median(seconds[name] / plain)
         share = flops[name] / flops['plain sum']
         print(f'{name:34} {ratio:6.2f} {share:6.2f} {compiling[name]:10.1f}', flush=True)
-
-
-def plain_step(problem, model_state):
-    """Adam on the summed losses, without task gradients."""
-    adam = optax.adam(1e-3)
-
-    def step(params, state, batch):
-        total = lambda p: jnp.sum(gradients.task_losses(problem, p, model_state, batch)[0])
-        updates, state = adam.update(jax.grad(total)(params), state, params)
-        return optax.apply_updates(params, updates), state
-
-    return adam, step
-
-
-def weighted_step(problem, model_state, weigh):
-    """Adam behind a task weighting."""
-    transform = optax.chain(weigh, optax.adam(1e-3))
-
-    def step(params, state, batch):
-        by_task, _ = gradients.task_gradients(problem, params, model_state, batch)
-        updates, state = transform.update(by_task, state, params)
-        return optax.apply_updates(params, updates), state
-
-    return transform, step
 
 
 if __name__ == '__main__':

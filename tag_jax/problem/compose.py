@@ -54,12 +54,21 @@ def representation_of(init: Callable, apply: Callable, example_inputs: Any) -> A
       init: `key -> (params, state)` of the encoder.
       apply: `(params, state, inputs, train, key) -> (representation, state)`.
       example_inputs: shapes and dtypes.
+
+    Raises:
+      ValueError: if an array of it has no elements.
     """
     found, _ = jax.eval_shape(
         lambda key, inputs: apply(*init(key), inputs, False, None),
         jax.random.key(0),
         example_inputs,
     )
+    if empty := [leaf.shape for leaf in jax.tree.leaves(found) if 0 in leaf.shape]:
+        shapes = ', '.join(str(leaf.shape) for leaf in jax.tree.leaves(example_inputs))
+        raise ValueError(
+            f'the encoder leaves nothing of inputs of shape {shapes}: its representation has the '
+            f'shape {empty[0]}; give it larger inputs, or less striding and pooling'
+        )
     return found
 
 

@@ -16,6 +16,10 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 # Flags that make each measurement short. What is not here has tests of its own (see RUN_ELSEWHERE).
 TINY = {
+    'benchmarks.accelerator': (
+        *('--encoders=mlp', '--tasks=2', '--heads=2', '--pixels=32', '--batch_size=2'),
+        *('--networks=2', '--steps=5', '--rounds=1'),
+    ),
     'benchmarks.affinity': ('--tasks=2', '--encoders=mlp', '--rounds=1'),
     'benchmarks.descent': ('--steps=3', '--seeds=1', '--widths=4'),
     'benchmarks.input_pipeline': ('--images=20', '--batches=2', '--batch_size=4', '--rounds=1'),
