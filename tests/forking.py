@@ -76,7 +76,7 @@ def _server(warnings, environment):
 def _end(process):
     process.stdin.close()
     process.stdout.close()
-    process.wait(10)
+    process.wait(60)  # It takes a while to end where the machine is busy.
 
 
 def run(arguments, warnings, environment, cwd, said=None, seconds=300):

@@ -60,7 +60,7 @@ def main():
     """Selects among the networks of a file, and writes tables and pictures."""
     budgets = launch.numbers('budget', FLAGS.budget)
     splits = selection.read_candidates(FLAGS.networks)
-    candidates = launch.choose('split', FLAGS.select_on, splits)
+    candidates = _split('select_on', splits)
     score_on, early = (_present(flag, splits) for flag in ('score_on', 'early'))
     outcomes = splits.get(score_on)
     arguments = outcomes, splits.get(early), FLAGS.maximize
@@ -128,5 +128,16 @@ def _present(flag, splits):
     name = FLAGS[flag].value
     if name not in splits and not FLAGS[flag].present:
         return None
-    launch.choose('split', name, splits)
+    _split(flag, splits)
     return name
+
+
+def _split(flag, splits):
+    """The candidates of the split that a flag names. Raises ValueError if the file lacks it."""
+    name = FLAGS[flag].value
+    if name not in splits:
+        raise ValueError(
+            f'{FLAGS.networks} has no split {name!r}, its splits are {", ".join(splits)}: '
+            f'name one with --{flag}'
+        )
+    return splits[name]

@@ -72,6 +72,10 @@ def load(flags):
     """The dataset in the file that --table names."""
     if flags.table is None or not flags.targets:
         raise ValueError('--dataset=table needs --table, a file, and --targets, its target columns')
+    if len(flags.targets) < 2:
+        raise ValueError(
+            f'--targets names one column only, {flags.targets[0]!r}: name two or more, one a task'
+        )
     pairs = [text.partition(':') for text in flags.kinds]
     missing = {}
     for text in flags.missing:

@@ -210,6 +210,7 @@ def _page(run, files):
         words.command(run.config),
         many=len(results['task_names']) > _MANY_TASKS,
         decision=words.decision(results),
+        trained=words.trained_words(results),
         group=words.decision(results) == words.GROUP,
         files={name: downloads(found) for name, found in files.items()},
         groups=words.group_lines(results),

@@ -35,8 +35,18 @@ def result_text(results: Mapping[str, Any]) -> str:
     ]
     gained = textwrap.fill(gain_sentence(results), LINE_LENGTH)
     answer = decision(results)
-    told = [f'{GROUP}:'] if answer == GROUP else [f'{answer}.', '', 'The groups that were trained:']
+    told = [f'{GROUP}:'] if answer == GROUP else [f'{answer}.', '', trained_words(results)]
     return '\n'.join([*told, *groups, '', gained, '', table, *remarks])
+
+
+def trained_words(results: Mapping[str, Any]) -> str:
+    """What stands above the groups where the decision is against them.
+
+    Args:
+      results: what results.json holds.
+    """
+    one = len(results['groups']) == 1
+    return 'The network that was trained:' if one else 'The groups that were trained:'
 
 
 def group_lines(results: Mapping[str, Any]) -> list[str]:

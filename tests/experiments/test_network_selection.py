@@ -83,11 +83,11 @@ def test_bad_input_ends_with_one_sentence(tmp_path):
             (['--networks=mine.csv', '--budget='], '--budget is empty: give it a value'),
             (
                 ['--networks=mine.csv', '--score_on=x'],
-                "there is no split called 'x': choose validation or test",
+                "has no split 'x', its splits are validation, test: name one with --",
             ),
             (
                 ['--networks=mine.csv', '--select_on=x'],
-                "there is no split called 'x': choose validation or test",
+                "has no split 'x', its splits are validation, test: name one with --",
             ),
             (
                 ['--networks=mine.csv', '--networks=no.csv'],

@@ -315,7 +315,13 @@ def test_not_to_group_is_an_answer(entries, answer, tmp_path):
     assert report.result_text(results).startswith(answer)
     page = Page(report.html_page(report.read(make_run(tmp_path / 'run', results))))
     assert f'\n{words.decision(results)}\n' in page.text
-    assert ('The groups that were trained' in page.text) == (answer != 'Train together')
+    one = len(results['groups']) == 1
+    for text, here in {
+        'The groups that were trained': not one,
+        'The network that was': one,
+    }.items():
+        assert (text in page.text) == (text in report.result_text(results)), text
+        assert (text in page.text) == (here and answer != 'Train together')
 
 
 def test_every_title_can_be_gone_to(tmp_path):
