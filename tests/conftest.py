@@ -46,12 +46,17 @@ for name, value in (
 ):
     jax.config.update(name, value)
     os.environ[name.upper()] = str(value)
-hypothesis.settings.register_profile('repeatable', deadline=None, derandomize=True)
-hypothesis.settings.load_profile('repeatable')
+# Examples of a property, unless it says how many: the second is that of the long sweeps.
+for name, count in (('short', 30), ('long', 100)):
+    hypothesis.settings.register_profile(name, deadline=None, derandomize=True, max_examples=count)
 
 
 def pytest_addoption(parser):
     parser.addoption('--all', action='store_true', help='run the long sweeps as well')
+
+
+def pytest_configure(config):
+    hypothesis.settings.load_profile('long' if config.getoption('all') else 'short')
 
 
 def pytest_collection_modifyitems(config, items):
@@ -100,9 +105,9 @@ def point(problem):
     return problem.init(jax.random.key(0))
 
 
-@pytest.fixture(params=['nnx', 'linen'], scope='session')
+@pytest.fixture(params=[pytest.param('nnx', marks=pytest.mark.sweep), 'linen'], scope='session')
 def noisy_problem(request):
-    """A problem with BatchNorm and dropout in the encoder."""
+    """A problem with BatchNorm and dropout in the encoder; its short form is that of Linen."""
     if request.param == 'nnx':
         return _with_nnx(NormalisedEncoder)
     return _with_linen(LinenNormalisedEncoder())

@@ -136,6 +136,7 @@ def test_without_the_exhaustive_search_only_what_is_asked_for_is_trained(
     assert rows <= 7
 
 
+@pytest.mark.sweep  # Its short form: grouping/test_network_methods.py.
 def test_encoders_of_other_sizes_take_part(problem, dataset):
     """Single tasks on a smaller encoder, all tasks on a wider one; budgets in their costs."""
     others = [make_problem(widths=widths) for widths in ((8, 8), (32, 16), (6, 8))]

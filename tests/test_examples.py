@@ -41,7 +41,8 @@ def assert_close(first, second):
 
 
 @pytest.mark.parametrize(
-    ('where', 'window'), [('train', examples.MAX_WINDOW_BYTES), ('validation', 1)]
+    ('where', 'window'),
+    [pytest.param('train', examples.MAX_WINDOW_BYTES, marks=pytest.mark.sweep), ('validation', 1)],
 )
 def test_networks_are_the_same_from_memory_and_from_a_source(
     problem, splits, where, window, monkeypatch
@@ -100,6 +101,7 @@ def test_windows_divide_the_steps(problem, splits, monkeypatch):
     assert examples.steps_of_windows(examples.examples(problem, splits[0]), 10, 7) == 10
 
 
+@pytest.mark.sweep  # Its short form: networks are the same from a source.
 def test_the_main_job_on_examples_that_are_read(problem, dataset, tmp_path):
     read = dataset._replace(
         train=read_from(dataset.train),

@@ -71,6 +71,7 @@ _READ = """
 """
 
 
+@pytest.mark.sweep  # Its short form: test_logging.
 def test_weights_and_biases(names, tmp_path):
     """In a process of its own, since wandb changes the process that it runs in."""
     pytest.importorskip('wandb')

@@ -20,7 +20,7 @@ from tag_jax import data, objectives
 FOLDER = pathlib.Path(__file__).parent.parent / 'notebooks'
 NOTEBOOKS = sorted(FOLDER.glob('*.ipynb'))
 # These take as long as all others together.
-LONG = ('02_bring_your_own_model', '05_reading_affinities')
+LONG = ('02_bring_your_own_model', '05_reading_affinities', '06_is_it_worth_it_on_my_data')
 
 
 def cells(text, kind):

@@ -395,6 +395,7 @@ def encoders(dataset, **options):
     return problem.from_linen(Encoder(), dataset.tasks, dataset.example_inputs, **options)
 
 
+@pytest.mark.sweep  # Its short form: frozen weights tell networks apart.
 def test_a_score_table_tells_networks_of_other_objectives_and_weights_apart(wine, tmp_path):
     """Each is trained anew: with other weights of classes, another loss, other frozen weights."""
     inputs, targets = wine

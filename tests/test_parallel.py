@@ -79,7 +79,11 @@ def test_a_mesh_gives_what_one_device_does(problem, dataset, alone, mesh):
 
 
 @pytest.mark.parametrize(
-    ('fixture', 'mesh'), [('normalised_problem', (1, 2)), ('nnx_convolutional_problem', (2, 1))]
+    ('fixture', 'mesh'),
+    [
+        ('normalised_problem', (1, 2)),
+        pytest.param('nnx_convolutional_problem', (2, 1), marks=pytest.mark.sweep),
+    ],
 )
 def test_batch_statistics_and_convolutions_lie_over_a_mesh(request, dataset, fixture, mesh):
     problem = request.getfixturevalue(fixture)

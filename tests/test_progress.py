@@ -70,9 +70,10 @@ EPOCHS_OF_TEN = functools.partial(weighting.dwa, 10)
             *('problem', {'patience': 2, 'weighting': weighting.rlw, 'steps': 65}),
             marks=pytest.mark.sweep,
         ),
-        (
+        pytest.param(
             'normalised_problem',
             {'optimizer': momentum, 'weighting': functools.partial(weighting.dwa, 10)},
+            marks=pytest.mark.sweep,
         ),
         ('nnx_convolutional_problem', {'steps': 20, 'eval_every': 4}),
     ],

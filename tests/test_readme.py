@@ -40,6 +40,7 @@ def test_the_snippets_run(tmp_path, monkeypatch, capsys):
     assert 'report: runs/wine/report.html' in capsys.readouterr().out
 
 
+@pytest.mark.sweep  # Its short form: test_the_snippets_run.
 def test_the_examples_of_frozen_backbones_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = run_snippets(ROOT / 'docs' / 'frozen.md', {})
@@ -49,6 +50,7 @@ def test_the_examples_of_frozen_backbones_run(tmp_path, monkeypatch):
     assert set(shared) == {'first'}
 
 
+@pytest.mark.sweep  # Its short form: test_the_snippets_run.
 def test_the_examples_of_a_linen_module_run():
     """The page itself compares answers with those of the module."""
     names = run_snippets(ROOT / 'docs' / 'linen.md', {})
@@ -87,6 +89,7 @@ def test_the_readme_is_short():
     assert len((ROOT / 'WORKSPACE.md').read_text().splitlines()) <= 200
 
 
+@pytest.mark.sweep  # Its short form: test_the_snippets_run.
 def test_the_examples_of_task_weighting_run():
     """The first and the third snippet are lines out of the examples that follow."""
     names = {}
@@ -96,6 +99,7 @@ def test_the_examples_of_task_weighting_run():
     assert names['weights']['w'].shape == (4, 3)
 
 
+@pytest.mark.sweep  # Its short form: test_the_snippets_run.
 def test_the_example_of_static_weights_runs(problem, dataset, capsys):
     config = TrainingConfig(steps=20, batch_size=64, eval_every=10)
     names = {'problem': problem, 'dataset': dataset, 'config': config}

@@ -281,6 +281,7 @@ def test_frozen_parameters_never_move_and_the_others_do(problem, dataset):
     assert np.isfinite(networks[0].affinities.mean).all()
 
 
+@pytest.mark.sweep  # Its short form: that of test_training.py.
 def test_networks_side_by_side_are_those_one_at_a_time(dataset):
     problem = linen()
     together = train(problem, dataset)
@@ -422,6 +423,7 @@ def late(rate):
     return optax.sgd(optax.linear_schedule(0.0, rate, 10))
 
 
+@pytest.mark.sweep  # Its short form: affinities are of what trains.
 def test_a_lookahead_that_moves_what_the_optimizer_does_not_is_named(dataset):
     problem = from_linen(Encoder(), TASKS, EXAMPLE)
     masked = dataclasses.replace(CONFIG, optimizer=first_stands_still)

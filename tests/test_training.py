@@ -49,7 +49,7 @@ def test_training_learns(problem, dataset):
         assert after[task]['error'] < 0.5 * before[task]['error']
 
 
-@pytest.mark.parametrize('steps', [100, 90])
+@pytest.mark.parametrize('steps', [pytest.param(100, marks=pytest.mark.sweep), 90])
 def test_a_network_is_the_same_whatever_runs_beside_it(problem, dataset, steps):
     """Bitwise, in slots: alone, in another order, and after others that stopped early.
 
@@ -74,6 +74,7 @@ def test_a_network_is_the_same_whatever_runs_beside_it(problem, dataset, steps):
             np.testing.assert_array_equal(network.affinities.history, other.affinities.history)
 
 
+@pytest.mark.sweep  # Its short form: ..._whatever_runs_beside_it.
 def test_a_network_is_the_same_whoever_trains_it(problem, dataset):
     """Bitwise, with any number of workers, and in what this thread has set JAX to."""
     plans = [plan(str(n), seed=n) for n in range(5)]
@@ -115,7 +116,7 @@ def test_networks_need_not_be_kept(problem, dataset):
     assert [network.plan.name for network in finished] == ['a']
 
 
-@pytest.mark.parametrize('slots', [1, 3])
+@pytest.mark.parametrize('slots', [1, pytest.param(3, marks=pytest.mark.sweep)])
 def test_it_is_the_same_on_the_unrolled_road(convolutional_problem, dataset, slots):
     """Bitwise, with steps that are no multiple of the evaluations, whatever the slots."""
     config = TrainingConfig(steps=7, batch_size=16, eval_every=3, affinity=Measurement(every=3))
@@ -285,7 +286,7 @@ def test_the_first_affinities_are_those_of_the_first_batch(problem, dataset):
     np.testing.assert_allclose(network.affinities.history[0], expected, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize('road', ['vmap', 'unroll'])
+@pytest.mark.parametrize('road', [pytest.param('vmap', marks=pytest.mark.sweep), 'unroll'])
 def test_how_affinities_are_measured_can_be_chosen(problem, dataset, monkeypatch, road):
     """On both roads what the options say: here all of them at once, against a direct call."""
     monkeypatch.setattr(gradients, 'preferred_batching', lambda *arguments: road)
@@ -519,6 +520,7 @@ def warmed_up(rate):
     return optax.adamw(optax.warmup_cosine_decay_schedule(0.0, rate, 5, 40))
 
 
+@pytest.mark.sweep  # Its short form: test_schedules_go_into_the_optimizer.
 def test_schedules_work_as_users_of_optax_write_them(problem, dataset):
     """One that asks in Python whether its rate is zero, which no traced number can answer."""
     config = dataclasses.replace(CONFIG, optimizer=warmed_up, patience=0)
@@ -558,6 +560,7 @@ def test_the_step_of_an_optimizer_that_mostly_stands_still_is_not_measured(probl
     assert np.abs(network.affinities.mean).max() > 1e-4
 
 
+@pytest.mark.sweep  # Its short form: test_own_parts.py has hooks that do.
 def test_a_hook_may_end_the_training_of_a_network(problem, dataset):
     """At an evaluation of its choice; the others go on, and each is kept at its best."""
     seen = []

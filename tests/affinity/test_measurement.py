@@ -72,6 +72,20 @@ def test_counterexample_of_the_paper():
         np.testing.assert_allclose(7 * (1 - stated[1:3]), [7.199, 7.222], atol=0.0005)
 
 
+@jax.jit
+def affinities_of_quadratics(slopes, hessians, offsets, eta):
+    """Affinities of three quadratics at 0, in one program for all of them."""
+    problem = functions_of_a_point(
+        {
+            f'task_{n}': lambda x, n=n: (
+                jnp.dot(slopes[n], x) + 0.5 * jnp.dot(x, hessians[n] @ x) + offsets[n]
+            )
+            for n in range(3)
+        }
+    )
+    return measure(problem, np.zeros(2), eta)
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_closed_form_on_quadratics(seed):
     """L = g.x + x'Hx / 2 + c at 0: Z[i, j] = (eta g_i.g_j - eta^2 g_i'H_j g_i / 2) / c_j."""
@@ -81,15 +95,7 @@ def test_closed_form_on_quadratics(seed):
     hessians = roots @ roots.transpose(0, 2, 1)
     offsets, eta = rng.uniform(0.5, 2, size=3), 0.1
     with jax.enable_x64(True):
-        problem = functions_of_a_point(
-            {
-                f'task_{n}': lambda x, n=n: (
-                    jnp.dot(slopes[n], x) + 0.5 * jnp.dot(x, hessians[n] @ x) + offsets[n]
-                )
-                for n in range(3)
-            }
-        )
-        found = measure(problem, np.zeros(2), eta)
+        found = affinities_of_quadratics(slopes, hessians, offsets, eta)
     first_order = eta * slopes @ slopes.T / offsets
     curvature = np.einsum('id,jde,ie->ij', slopes, hessians, slopes)
     np.testing.assert_allclose(found['first_order'], first_order, rtol=1e-9, atol=1e-12)
@@ -145,8 +151,15 @@ def in_float64(tree):
     return jax.tree.map(as_wide, tree)
 
 
-@pytest.mark.parametrize('labelled', [None, 0.6])
-@pytest.mark.parametrize('batching', ['vmap', 'unroll'])
+@pytest.mark.parametrize(
+    ('batching', 'labelled'),
+    [
+        ('vmap', 0.6),
+        ('unroll', None),
+        pytest.param('vmap', None, marks=pytest.mark.sweep),
+        pytest.param('unroll', 0.6, marks=pytest.mark.sweep),
+    ],
+)
 def test_equality_with_a_loop_by_hand(problem, labelled, batching):
     with jax.enable_x64(True):
         params, state = in_float64(problem.init(jax.random.key(0)))
@@ -297,7 +310,7 @@ def adam_by_hand(moments, params):
     ('optimizer', 'steps', 'hand'),
     [
         (optax.chain(optax.add_decayed_weights(0.01), optax.sgd(0.1, 0.9)), 1, momentum_by_hand),
-        (optax.adam(0.01), 3, adam_by_hand),
+        pytest.param(optax.adam(0.01), 3, adam_by_hand, marks=pytest.mark.sweep),
     ],
     ids=['momentum', 'adam'],
 )
@@ -366,6 +379,7 @@ def test_measuring_leaves_no_trace(noisy_problem, batch):
     jax.tree.map(np.testing.assert_array_equal, before, (params, state))
 
 
+@pytest.mark.sweep  # Its short form: each equals a loop by hand.
 def test_batchings_are_equal(convolutional_problem, batch):
     params, state = convolutional_problem.init(jax.random.key(0))
     found = [

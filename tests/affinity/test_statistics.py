@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from published import CELEBA_TAG
 from scipy import special
-from small import make_problem
 
 from tag_jax import affinity
 
@@ -29,12 +28,12 @@ def correlated(rng, runs, length, memory):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 6))
-def test_statistics_against_numpy(seed, length):
+def test_statistics_against_numpy(problem, seed, length):
     rng = np.random.default_rng(seed)
     history = rng.normal(size=(length, 3, 3)).astype(np.float32)
     history[rng.random(history.shape) < 0.3] = np.nan
     history[rng.random(history.shape) < 0.1] = np.inf
-    statistics = affinity.init(make_problem())
+    statistics = affinity.init(problem)
     for step, matrix in enumerate(history):
         statistics = affinity.update(statistics, jnp.asarray(matrix), 10 * step)
     found = affinity.summary(statistics)

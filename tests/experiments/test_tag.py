@@ -54,6 +54,7 @@ def test_the_main_job(finished):
     assert grouping.load(run).outputs(inputs)['left_digit'].shape == (3, 10)
 
 
+@pytest.mark.sweep  # Short: grouping/test_affinity_methods.py, one seed, one result.
 def test_the_same_command_gives_the_same_results_and_on_a_terminal_a_progress_bar(finished):
     folder, _ = finished
     terminal, stderr = pty.openpty()

@@ -448,7 +448,7 @@ def frozen(problem, scale=0.0):
     return dataclasses.replace(problem, encode=encode)
 
 
-@pytest.mark.parametrize('scale', [0.0, 1e-8])
+@pytest.mark.parametrize('scale', [0.0, pytest.param(1e-8, marks=pytest.mark.sweep)])
 def test_affinities_that_are_rounding_are_said_to_be(problem, dataset, scale):
     """Of an encoder that does not train: groups come out, and say nothing."""
     result = grouping.group_tasks(frozen(problem, scale), dataset, 2, grouping.tag(), CONFIG)

@@ -138,6 +138,7 @@ def test_maps_and_sources_are_refused():
         next(linear_estimates._batches(problem, object()))
 
 
+@pytest.mark.sweep  # Its short form: studies/test_recorded.py replays them.
 def test_the_method_keeps_its_estimates_in_the_score_table(tmp_path):
     problem = make_problem(widths=(6, 4))
     train, validation = make_split(60), make_split(40, 1)

@@ -109,6 +109,7 @@ def dies_once(flag, sent, settings, plans, folders):
     return remote.train_job(sent, settings, plans, folders)
 
 
+@pytest.mark.sweep  # Its short form: processes train the same networks.
 def test_an_answer_outlives_its_worker(alone, problem, dataset, tmp_path):
     """The next search takes what the job of a worker that died had done, and trains the rest."""
 
@@ -181,6 +182,7 @@ def test_ray(alone, problem, dataset, tmp_path, monkeypatch):
     assert rows(tmp_path / 'table') == alone
 
 
+@pytest.mark.sweep  # Its short form: processes train the same networks.
 def test_a_job_is_as_many_networks_as_train_side_by_side(problem, dataset):
     sizes = []
 

@@ -55,6 +55,10 @@ NETWORKS = {
 }
 
 
+# Their blocks are in the others as well, or in test_xception.py.
+LONG = ('CelebAResNet18', 'Xception')
+
+
 def make_problem(tasks, encoder, image, head, dtype):
     """Tasks with the same kind of head."""
     abstract = nnx.eval_shape(lambda: encoder(rngs=nnx.Rngs(0)))
@@ -81,7 +85,13 @@ def quickly_compiled(function):
     return jax.jit(function, compiler_options={'xla_backend_optimization_level': 0})
 
 
-@pytest.mark.parametrize('name', NETWORKS)
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=pytest.mark.sweep if name in LONG else [], id=name)
+        for name in NETWORKS
+    ],
+)
 def test_one_gradient(name):
     encoder, image, head = NETWORKS[name]
     tasks = ('first', 'second') if head is linear else ('first',)
@@ -104,7 +114,7 @@ def test_one_gradient(name):
         assert change > 0, path
 
 
-@pytest.mark.parametrize('name', [name for name in NETWORKS if name != 'CelebAResNet18'])
+@pytest.mark.parametrize('name', [name for name in NETWORKS if name not in LONG])
 def test_bfloat16(name):
     """Only the computation is in bfloat16; statistics, parameters and pixels are float32."""
     encoder, image, head = NETWORKS[name]

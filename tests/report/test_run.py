@@ -226,6 +226,7 @@ def test_the_heat_map_of_the_page_has_values_to_rest_on(tmp_path):
     assert 'in units of 10<sup>\N{MINUS SIGN}3</sup>' in text
 
 
+@pytest.mark.sweep  # Its short form: test_any_number_of_tasks.
 def test_the_page_of_many_tasks_and_networks_stays_small(tmp_path):
     names = [f'task_{n}' for n in range(40)]
     groups = [tuple(names[n : n + 5]) for n in range(0, 40, 5)]
@@ -309,19 +310,29 @@ def run_with(**entries):
         ),
     ],
 )
-def test_not_to_group_is_an_answer(entries, answer, tmp_path):
+def test_not_to_group_is_an_answer(entries, answer):
     results = run_with(**entries)
     assert words.decision(results).startswith(answer)
     assert report.result_text(results).startswith(answer)
+
+
+@pytest.mark.parametrize(
+    ('entries', 'above'),
+    [
+        ({}, None),
+        ({'total_test_error': 11.0}, 'The groups that were trained:'),
+        (
+            {'groups': [{'tasks': NAMES, 'serves': NAMES, 'network': 'mtl'}]},
+            'The network that was trained:',
+        ),
+    ],
+)
+def test_the_decision_stands_above_what_was_trained(entries, above, tmp_path):
+    results = run_with(**entries)
     page = Page(report.html_page(report.read(make_run(tmp_path / 'run', results))))
     assert f'\n{words.decision(results)}\n' in page.text
-    one = len(results['groups']) == 1
-    for text, here in {
-        'The groups that were trained': not one,
-        'The network that was': one,
-    }.items():
-        assert (text in page.text) == (text in report.result_text(results)), text
-        assert (text in page.text) == (here and answer != 'Train together')
+    for text in ('The groups that were trained:', 'The network that was trained:'):
+        assert (text in page.text) == (text in report.result_text(results)) == (text == above)
 
 
 def test_every_title_can_be_gone_to(tmp_path):

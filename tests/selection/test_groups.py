@@ -360,6 +360,7 @@ def test_forty_tasks_in_planted_blocks_are_proven(blocks, noise):
     assert set(selected.serves) == expected
 
 
+@pytest.mark.sweep  # Its short form: test_bound.py.
 def test_many_tasks_of_noise_have_a_certified_gap():
     affinity = np.random.default_rng(0).normal(size=(21, 21))
     selected = selection.select_groups(affinity, 3)

@@ -219,6 +219,7 @@ def test_inject_hyperparams(problem, point, batch):
     one_step(problem, point, batch, static)
 
 
+@pytest.mark.sweep  # Its short form: test_a_chain_trains.
 def test_multi_steps_inside_the_chain(problem, point):
     """Accumulation after the weighting: the mean of the combined gradients of two batches."""
     batches = [Batch(*make_split(32, seed)) for seed in (1, 2)]
@@ -299,6 +300,7 @@ def test_nothing_in_front_or_around_it_passes_silently(problem, point, batch, wr
         one_step(problem, point, batch, transform)
 
 
+@pytest.mark.sweep  # Its short form: networks side by side of test_training.py.
 def test_networks_side_by_side(problem, batch):
     """vmap over K networks gives each what it gives alone, the weightings' states included."""
     keys = jax.random.split(jax.random.key(3), 4)
