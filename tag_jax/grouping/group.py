@@ -269,8 +269,13 @@ def _gain_interval(run, chosen, serves, trained, test):
         for name in (*(plan.name for plan in chosen), ALL_IN_ONE)
     ]
     problems = [run.sized(plan.cost).problem for plan in chosen]
+    sides = run.problem, problems, arrays[:-1], serves, arrays[-1]
     return gain_interval(
-        run.problem, problems, arrays[:-1], serves, arrays[-1], test, run.config.select_by
+        *sides,
+        test,
+        run.config.select_by,
+        groups=getattr(run.dataset, 'test_groups', None),
+        batch_size=run.config.batch_size,
     )
 
 
