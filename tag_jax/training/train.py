@@ -28,7 +28,7 @@ from tag_jax import affinity, evaluation, examples, parallel
 from tag_jax.data import Source, Split
 from tag_jax.problem import MultiTaskProblem, with_frozen
 from tag_jax.training import progress, slots
-from tag_jax.training.bars import steps_bar
+from tag_jax.training.bars import StepLines, steps_bar
 from tag_jax.training.batches import schedule_of
 from tag_jax.training.capacity import batching_of, num_slots, num_workers
 from tag_jax.training.checks import (
@@ -71,7 +71,7 @@ def train_networks(
         network that has some goes on from there, bit for bit, and its records up to there come
         again; the folder is removed after `on_finish`. They are written after evaluations, as
         often as `checkpoint_seconds` says, and where training ends by an error or an interrupt.
-      progress_bar: whether a bar on a terminal shows the steps.
+      progress_bar: whether a bar on a terminal shows the steps, or a line now and then elsewhere.
       watched_split: another split that is evaluated whenever the validation split is, for records
         of how networks come on (`Record.watched`); nothing is chosen by it. None for none.
 
@@ -195,6 +195,9 @@ class _Desk:
 
     def hand_in_record(self, record, steps):
         with self._lock:
+            if isinstance(self._bar, StepLines):
+                total = f'total validation error {record.total_validation_error:.4g} %'
+                self._bar.set_postfix_str(f'{record.network} at step {record.step:,}: {total}')
             self._bar.update(steps)
             return bool(self._on_record(record))
 
