@@ -3,7 +3,6 @@
 import io
 import sys
 
-import pytest
 from small import make_problem, make_split
 
 from tag_jax import training
@@ -24,32 +23,25 @@ def train(shown=True):
     )
 
 
-@pytest.fixture
-def stderr(monkeypatch):
-    """A stderr that is no terminal, and lines without a pause between them."""
-    found = io.StringIO()
-    monkeypatch.setattr(sys, 'stderr', found)
+def test_a_log_file_has_a_line_for_each_evaluation(capsys, monkeypatch):
     monkeypatch.setattr(bars, 'LINE_SECONDS', 0)
-    return found
-
-
-def test_a_log_file_has_a_line_for_each_evaluation(stderr):
     train()
-    lines = stderr.getvalue().splitlines()
+    lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 8
     assert lines[0].startswith('training 2 networks: 5 of 40 steps (12 %); one at step 5: total ')
     assert lines[-1].startswith('training 2 networks (1 done): 40 of 40 steps (100 %); other at')
 
 
-def test_lines_are_few_where_evaluations_are_many(stderr, monkeypatch):
+def test_lines_are_few_where_evaluations_are_many(capsys, monkeypatch):
     monkeypatch.setattr(bars, 'LINE_SECONDS', 1000)
     train()
-    assert stderr.getvalue() == ''
+    assert capsys.readouterr().err == ''
 
 
-def test_nothing_is_shown_where_nothing_is_asked_for(stderr):
+def test_nothing_is_shown_where_nothing_is_asked_for(capsys, monkeypatch):
+    monkeypatch.setattr(bars, 'LINE_SECONDS', 0)
     train(shown=False)
-    assert stderr.getvalue() == ''
+    assert capsys.readouterr().err == ''
 
 
 def test_a_terminal_has_a_bar(monkeypatch):

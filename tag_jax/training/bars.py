@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import Any
 
 import tqdm
 import tqdm.auto
@@ -31,10 +32,9 @@ class StepLines:
         """Says what is done from now on."""
         self._text = text
 
-    def set_postfix_str(self, note: str, refresh: bool = False) -> None:
+    def note(self, text: str) -> None:
         """Says how the last network did that was evaluated."""
-        del refresh
-        self._note = note
+        self._note = text
 
     def update(self, steps: int) -> None:
         """Counts steps, and writes a line if the last one is LINE_SECONDS ago."""
@@ -65,6 +65,20 @@ def steps_bar(total: int, text: str, shown: bool = True) -> tqdm.tqdm | StepLine
     if shown and not (_in_notebook() or sys.stderr.isatty()):
         return StepLines(total, text)
     return _bar(shown, total=total, desc=text, unit='step')
+
+
+def advance(bar: Any, steps: int, record: Any) -> None:
+    """Counts the steps of a network up to an evaluation.
+
+    Args:
+      bar: from `steps_bar`.
+      steps: that it took.
+      record: its `training.Record`.
+    """
+    if isinstance(bar, StepLines):
+        error = f'total validation error {record.total_validation_error:.4g} %'
+        bar.note(f'{record.network} at step {record.step:,}: {error}')
+    bar.update(steps)
 
 
 def doing(text: str, shown: bool = True) -> tqdm.tqdm:
