@@ -94,7 +94,7 @@ def test_a_dry_run_counts_all_splits():
         (dataset_of(0), 2, 'one dataset is one split: give a function of the number of the split'),
         (lambda n: dataset_of(0), 3, 'the splits 0 and 1 are the same'),
         (lambda n: dataset_of(n).only(list(TASKS)[n:]), 2, 'the tasks of split 1 are .* same'),
-        (dataset_of, 0, 'splits must be an integer of at least 1, not 0'),
+        (dataset_of, 0, 'splits must be an integer from 1 to 100, not 0'),
         (lambda n: n, 2, 'dataset must be a data.Dataset with a train split, not int'),
     ],
 )

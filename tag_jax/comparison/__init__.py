@@ -42,10 +42,12 @@ from tag_jax.comparison.groupings import (
 from tag_jax.comparison.optimum import CrossFitted, cross_fitted_optimum
 from tag_jax.comparison.outcomes import Comparison, Outcome
 from tag_jax.comparison.predictions import within_task_correlations
+from tag_jax.comparison.splits import MOST_SPLITS
 from tag_jax.comparison.statistics import Difference, Line, covers, differences, summary
 
 __all__ = [
     'ALL_IN_ONE',
+    'MOST_SPLITS',
     'RANDOM',
     'Comparison',
     'CrossFitted',

@@ -9,6 +9,8 @@ from tag_jax.data import Dataset
 from tag_jax.problem import MultiTaskProblem
 from tag_jax.training import MOST_SEEDS, TrainingConfig
 
+MOST_SPLITS = 100
+
 
 class OfSplit(NamedTuple):
     """What is compared on one split.
@@ -45,8 +47,9 @@ def of_splits(
     Raises:
       ValueError: if there are several splits of one dataset, or they have different tasks.
     """
-    if not isinstance(splits, numbers.Integral) or isinstance(splits, bool) or splits < 1:
-        raise ValueError(f'splits must be an integer of at least 1, not {splits!r}')
+    whole = isinstance(splits, numbers.Integral) and not isinstance(splits, bool)
+    if not whole or not 1 <= splits <= MOST_SPLITS:
+        raise ValueError(f'splits must be an integer from 1 to {MOST_SPLITS}, not {splits!r}')
     if splits > 1 and not callable(dataset):
         raise ValueError(
             'one dataset is one split: give a function of the number of the split in its place, as '

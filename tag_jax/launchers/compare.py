@@ -174,12 +174,13 @@ def main():
 
 def _splits():
     """The number of splits: --splits, or --folds."""
-    if FLAGS.splits < 1:
-        raise ValueError(f'--splits must be at least 1, not {FLAGS.splits}')
+    most = tag_jax.comparison.MOST_SPLITS
+    if not 1 <= FLAGS.splits <= most:
+        raise ValueError(f'--splits must be from 1 to {most}, not {FLAGS.splits}')
     if FLAGS.folds == 0:
         return FLAGS.splits
-    if FLAGS.folds < 2:
-        raise ValueError(f'--folds must be at least 2, or 0 for none, not {FLAGS.folds}')
+    if not 2 <= FLAGS.folds <= most:
+        raise ValueError(f'--folds must be from 2 to {most}, or 0 for none, not {FLAGS.folds}')
     if FLAGS.splits > 1:
         raise ValueError('--folds takes the place of --splits: leave one of them out')
     return FLAGS.folds
