@@ -20,10 +20,13 @@ def mean_and_error(values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_of_known(values: ArrayLike) -> np.ndarray:
-    """Means over the entries of the first axis that are finite; NaN where none is.
+    """Means over the entries of the first axis that are finite.
 
     Args:
       values: `[S, ...]`.
+
+    Returns:
+      Means `[...]`; NaN where no entry is finite.
     """
     values = np.asarray(values, np.float64)
     known = np.isfinite(values)

@@ -21,16 +21,25 @@ TASKS = {
     'octant': objectives.judged_by(objectives.classification(8), 'balanced_accuracy'),
     'radius': objectives.regression(),
 }
-CONFIG = TrainingConfig(steps=20, batch_size=32, eval_every=10, slots=1, patience=0, mesh=(1, 4))
+CONFIG = TrainingConfig(steps=4, batch_size=32, eval_every=4, slots=1, patience=0, mesh=(1, 4))
 
 
-def splits(labelled):
-    return [make_split(size, n, labelled) for n, size in enumerate((256, 130, 150))]
+def splits():
+    """Labels of the first task and of the last are missing here and there."""
+    found = [make_split(size, n, 0.7) for n, size in enumerate((256, 130, 150))]
+    whole = [make_split(size, n) for n, size in enumerate((256, 130, 150))]
+    return [
+        own._replace(
+            targets={**own.targets, 'octant': all_labels.targets['octant']},
+            mask={task: own.mask[task] for task in ('sign', 'radius')},
+        )
+        for own, all_labels in zip(found, whole, strict=True)
+    ]
 
 
-def measured(labelled, config=CONFIG):
+def measured(config=CONFIG):
     """(metrics of the result, outputs for the test examples)."""
-    dataset = Dataset('points', TASKS, *splits(labelled))
+    dataset = Dataset('points', TASKS, *splits())
     method = grouping.all_in_one()
     result = grouping.group_tasks(make_problem(TASKS), dataset, 1, method, config)
     outputs = result.outputs(dataset.test.inputs)
@@ -39,9 +48,8 @@ def measured(labelled, config=CONFIG):
 
 def main(port, process, file):
     jax.distributed.initialize(f'localhost:{port}', 2, int(process))
-    found = {name: measured(share) for name, share in (('whole', None), ('masked', 0.7))}
     with open(file, 'wb') as opened:
-        pickle.dump(found, opened)
+        pickle.dump(measured(), opened)
 
 
 if __name__ == '__main__':

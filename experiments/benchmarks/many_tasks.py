@@ -59,7 +59,7 @@ class Table(NamedTuple):
 
     @property
     def known(self):
-        """Where there are labels, bool `[N, T]`."""
+        """Says where there are labels, bool `[N, T]`."""
         return np.isfinite(self.labels)
 
     @property

@@ -1,4 +1,4 @@
-"""Several splits of the same examples: what is compared on each, and whether they differ."""
+"""Several splits of the same examples: the problem and data of each, and whether they differ."""
 
 import dataclasses
 import numbers
@@ -13,7 +13,7 @@ MOST_SPLITS = 100
 
 
 class OfSplit(NamedTuple):
-    """What is compared on one split.
+    """The problem, data and settings of one split.
 
     Attributes:
       problem: a `MultiTaskProblem`.
@@ -35,7 +35,7 @@ def of_splits(
     sizes: Mapping[float, Any],
     splits: int,
 ) -> Iterator[OfSplit]:
-    """Makes what is compared on each split.
+    """Makes the problem, data and settings of each split.
 
     Args:
       problem, dataset, config, sizes, splits: see `compare_groupings`.

@@ -74,7 +74,7 @@ class Difference(NamedTuple):
 
 
 def covers(comparison: Comparison) -> tuple[str, ...]:
-    """What intervals of differences allow for: of SEEDS, SPLITS and EXAMPLES; of none, nothing.
+    """Says which of SEEDS, SPLITS and EXAMPLES intervals of differences allow for.
 
     Args:
       comparison: from `compare_groupings`.
@@ -234,7 +234,7 @@ def _mean_draws(found, method, budgets, among):
 
 
 def _clusters(units):
-    """What the jackknife leaves out, one after another: splits if there are several, else seeds."""
+    """The splits if there are several, else the seeds: the jackknife leaves out each in turn."""
     splits = sorted({split for split, _ in units})
     if len(splits) > 1:
         return [[unit for unit in units if unit[0] == split] for split in splits]
@@ -242,7 +242,7 @@ def _clusters(units):
 
 
 def _least(comparison):
-    """Of how many clusters a standard error can be told."""
+    """The number of clusters from which on a standard error can be told."""
     fresh = comparison.splits == 1 and comparison.outcomes[0].fresh_errors
     return 3 if fresh else 2
 

@@ -32,7 +32,7 @@ def blocks_of(size: int, groups: np.ndarray | None = None, most: int = BLOCKS) -
       most: blocks.
 
     Returns:
-      Their rows, integers.
+      Their rows, integers `[B]` each.
     """
     if groups is None:
         length = -(-size // most)
@@ -66,7 +66,7 @@ def resampled(
       problem: a `MultiTaskProblem`.
       network: (params, model_state).
       prepared: the split.
-      blocks: from `blocks_of`.
+      blocks: from `blocks_of`, rows `[B]` each.
       tasks: whose scores are asked for.
       select_by: what a score is, of `evaluation.CRITERIA`.
       draws: D, how many.

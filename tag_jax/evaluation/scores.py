@@ -89,7 +89,7 @@ def sums_of_batches(
       network: (params, model_state).
       prepared: a `PreparedSplit`.
       batch_size: examples of a batch; over a mesh, up to a multiple of its devices.
-      batches: rows of each batch, at most so many; None for neighbours, all in order.
+      batches: rows `[B]` of each batch, at most so many; None for neighbours, all in order.
 
     Returns:
       A list of `{task: sums}`; `finished` makes metrics of their total.

@@ -187,7 +187,7 @@ def _splits():
 
 
 def _swapped(make, budget, dataset):
-    """What makes a problem of (dataset, budget), with the dataset last."""
+    """Makes the problem of a dataset and a budget, with the dataset last."""
     return make(dataset, budget)
 
 

@@ -156,7 +156,7 @@ def differences_text(comparison: Comparison) -> str:
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """What results.json keeps of this: all pairs, each once, and what intervals cover.
+    """Gives what results.json keeps of this: all pairs, each once, and what intervals cover.
 
     Args:
       comparison: from `comparison.compare_groupings`.

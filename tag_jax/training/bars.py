@@ -1,4 +1,4 @@
-"""What is being done: bars on a terminal and in a notebook, lines now and then elsewhere."""
+"""Signs of life: bars on a terminal and in a notebook, lines now and then elsewhere."""
 
 import sys
 import time

@@ -146,9 +146,11 @@ def test_everything_that_a_paper_numbers_has_a_row():
 def test_flags_in_files_are_understood(tmp_path):
     """The files of flags in papers.md, by their launchers."""
     text = (ROOT / 'docs' / 'papers.md').read_text()
-    found = re.findall(r'```\n(# (\w+)\.flags, for python -m experiments\.(\w+).*?)```', text, re.S)
+    block = r'^    # (\w+)\.flags, for python -m experiments\.(\w+).*\n((?:    --.*\n)+)'
+    found = [(flags, *names) for *names, flags in re.findall(block, text, re.M)]
     assert {name for _, _, name in found} == {'celeb_a', 'taskonomy', 'cityscapes', 'multi_mnist'}
-    for content, file, launcher in found:
+    for indented, file, launcher in found:
+        content = textwrap.dedent(indented)
         (tmp_path / f'{file}.flags').write_text(content)
         flags = [f'--flagfile={tmp_path}/{file}.flags']
         (answer,) = answers(launcher, [flags], tmp_path)
