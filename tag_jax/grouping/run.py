@@ -40,7 +40,8 @@ class Run(NamedTuple):
       on_record: called with each `training.Record`; that network stops where it returns True.
       on_finish: called with each `TrainedNetwork`.
       workers: the `remote.Workers` that train networks of searches; None for this process.
-      draws: of test examples, by which rows of searches say how sure their test scores are.
+      draws: of test examples in memory, by which rows of searches say how sure their test scores
+        are.
     """
 
     problem: Any
