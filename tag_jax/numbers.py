@@ -19,6 +19,22 @@ def mean_and_error(values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     return np.mean(values, axis=0), spread / np.sqrt(size)
 
 
+def mean_of_known(values: ArrayLike) -> np.ndarray:
+    """Means over the entries of the first axis that are finite.
+
+    Args:
+      values: `[S, ...]`.
+
+    Returns:
+      Means `[...]`; NaN where no entry is finite.
+    """
+    values = np.asarray(values, np.float64)
+    known = np.isfinite(values)
+    counts = known.sum(axis=0)
+    means = np.where(known, values, 0).sum(axis=0) / np.maximum(counts, 1)
+    return np.where(counts > 0, means, np.nan)
+
+
 def correlation(left: ArrayLike, right: ArrayLike) -> float:
     """Pearson's r over the entries that both have; NaN below three of them, or without spread.
 

@@ -3,7 +3,9 @@
 import pathlib
 import re
 
+import flax.linen as nn
 import pytest
+from small import TASKS, make_split
 
 from tag_jax import grouping
 from tag_jax.launchers import command
@@ -108,10 +110,18 @@ def test_the_example_of_static_weights_runs(problem, dataset, capsys):
     assert capsys.readouterr().out.startswith('static weights, ')
 
 
+class _Encoder(nn.Module):
+    @nn.compact
+    def __call__(self, inputs):
+        return nn.relu(nn.Dense(6)(inputs))
+
+
 def test_the_example_of_grouping_runs(problem, dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = TrainingConfig(steps=100, batch_size=64, eval_every=10)
     names = {'grouping': grouping, 'problem': problem, 'dataset': dataset, 'config': config}
+    names |= {'Encoder': _Encoder, 'tasks': TASKS}
+    names |= make_split(120)._asdict()
     own, *others = PYTHON.findall(GROUPING)
     exec(compile(own, 'docs/grouping.md', 'exec'), names)
     assert names['result'].method == 'subsets(count=40)'

@@ -1,27 +1,28 @@
-"""Many small tasks without common examples: one network for all, one each, or groups.
+"""Many tasks with labels of some examples each: one network for all, one each, or groups.
 
     python -m experiments.benchmarks.many_tasks --table=school.npz
 
 reads an `.npz` file with inputs `x`, `[N, D]`, and an array of labels for each task, `[N]`, NaN
-where a row has none; every row has a label of one task. Labels of 0 and 1 are classes, others are
-regressed. The rows of each task are split 60 : 20 : 20, classes in equal shares, anew for each
-seed. It trains MLPs on `data.table` by `grouping.group_tasks`: one network for all tasks, one for
-each, and those of the groups of --methods. It prints means over seeds, with standard errors: the
-error in percent, a mean over tasks; of classes the ROC AUC, a mean over tasks; of values the
-explained variance over the test rows of all tasks, 1 - sum of squared errors / sum of squares about
-the mean of all, in natural units (as Bakker & Heskes 2003, "Task Clustering and Gating for Bayesian
-Multitask Learning", have it); and the seconds that search, training and evaluation took.
+where a row has none. Labels of 0 and 1 are classes, others are regressed. Rows are split
+60 : 20 : 20 anew for each seed: those of each task apart, and its classes in equal shares, where
+every row has a label of one task (School, Landmine, Parkinsons); all together where rows have
+labels of several (Tox21). It trains MLPs on `data.from_arrays` by `grouping.group_tasks`: one
+network for all tasks, one for each, and those of the groups of --methods. It prints means over
+seeds, with standard errors: the error in percent, a mean over tasks; of classes the ROC AUC, a mean
+over tasks; of values the explained variance over the test rows of all tasks, 1 - sum of squared
+errors / sum of squares about the mean of all, in natural units (as Bakker & Heskes 2003, "Task
+Clustering and Gating for Bayesian Multitask Learning", have it); and the seconds that search,
+training and evaluation took.
 """
 
 import pathlib
-import tempfile
 import time
 from typing import NamedTuple
 
 import numpy as np
 from absl import flags
 
-from tag_jax import data, grouping, models
+from tag_jax import data, grouping, models, objectives
 from tag_jax.launchers import common, launch, methods
 from tag_jax.numbers import mean_and_error
 from tag_jax.problem import from_nnx
@@ -42,26 +43,29 @@ PARTS = ('train', 'validation', 'test')
 
 
 class Table(NamedTuple):
-    """Inputs, and the one task and label of each row.
+    """Inputs and labels.
 
     Attributes:
       name: of the file.
       inputs: float `[N, D]`.
       tasks: T names.
-      task: int `[N]`, the task of each row.
-      label: float `[N]`.
+      labels: float `[N, T]`, NaN where a row has none.
     """
 
     name: str
     inputs: np.ndarray
     tasks: tuple[str, ...]
-    task: np.ndarray
-    label: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def known(self):
+        """Says where there are labels, bool `[N, T]`."""
+        return np.isfinite(self.labels)
 
     @property
     def classes(self):
         """Whether labels are 0 and 1."""
-        return bool(np.isin(self.label, (0, 1)).all())
+        return bool(np.isin(self.labels[self.known], (0, 1)).all())
 
 
 def main():
@@ -109,36 +113,39 @@ def read(path):
         raise ValueError(
             f'{path} must hold a label a row for {wrong[0]!r}: NaN where there is none'
         )
-    labels = np.stack(list(arrays.values()), axis=1)
-    known = np.isfinite(labels)
-    if (known.sum(axis=1) != 1).any():
-        row = np.flatnonzero(known.sum(axis=1) != 1)[0]
-        raise ValueError(
-            f'row {row + 1} of {path} has labels of {known[row].sum()} tasks: here every row has '
-            'one, and python -m experiments.compare_groupings takes other tables'
-        )
-    task = known.argmax(axis=1)
-    return Table(path.stem, inputs, tuple(arrays), task, labels[np.arange(len(task)), task])
+    table = Table(path.stem, inputs, tuple(arrays), np.stack(list(arrays.values()), axis=1))
+    if not table.known.any(axis=1).all():
+        row = np.flatnonzero(~table.known.any(axis=1))[0]
+        raise ValueError(f'row {row + 1} of {path} has no label: leave it out')
+    return table
 
 
 def split(table, seed):
-    """'train', 'validation' or 'test' for each row: 60 : 20 : 20 of every task and class."""
+    """'train', 'validation' or 'test' for each row, 60 : 20 : 20.
+
+    Of every task and class, where a row has a label of one task; else of all rows.
+    """
     rng = np.random.default_rng(seed)
-    parts = np.empty(len(table.task), object)
-    strata = table.label if table.classes else np.zeros(len(table.task))
-    for task in range(len(table.tasks)):
-        for stratum in np.unique(strata):
-            rows = rng.permutation(np.flatnonzero((table.task == task) & (strata == stratum)))
-            ends = np.round(np.array([0.6, 0.8]) * len(rows)).astype(int)
-            for name, own in zip(PARTS, np.split(rows, ends), strict=True):
-                parts[own] = name
+    known = table.known
+    strata = np.zeros(len(known), int)
+    if (known.sum(axis=1) == 1).all():
+        classes = 2 if table.classes else 1
+        own = np.where(known, table.labels, 0).sum(axis=1).astype(int) if classes == 2 else 0
+        strata = classes * known.argmax(axis=1) + own
+    parts = np.empty(len(known), object)
+    for stratum in np.unique(strata):
+        rows = rng.permutation(np.flatnonzero(strata == stratum))
+        ends = np.round(np.array([0.6, 0.8]) * len(rows)).astype(int)
+        for name, own in zip(PARTS, np.split(rows, ends), strict=True):
+            parts[own] = name
     return parts
 
 
 def usable(table, parts):
     """The tasks that have two different labels in every part, by number."""
+    known = table.known
     different = lambda task, part: (
-        len(np.unique(table.label[(table.task == task) & (parts == part)])) > 1
+        len(np.unique(table.labels[known[:, task] & (parts == part), task])) > 1
     )
     return [
         task for task in range(len(table.tasks)) if all(different(task, part) for part in PARTS)
@@ -147,16 +154,12 @@ def usable(table, parts):
 
 def load(table, parts, kept):
     """The `Dataset` of some tasks, standardised by its training rows."""
-    rows = np.isin(table.task, kept)
+    rows = table.known[:, kept].any(axis=1)
     names = [table.tasks[task] for task in kept]
-    columns = {'x': table.inputs[rows], 'part': parts[rows].astype(str)}
-    for task, name in zip(kept, names, strict=True):
-        columns[name] = np.where(table.task == task, table.label, np.nan)[rows]
-    kind = 'classification' if table.classes else 'regression'
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / f'{table.name}.npz'
-        np.savez(path, **columns)
-        return data.table(path, names, split='part', kinds=dict.fromkeys(names, kind))
+    one = objectives.classification(2) if table.classes else objectives.regression()
+    labels = dict(zip(names, table.labels[rows][:, kept].T, strict=True))
+    asked = {'split': parts[rows].astype(str), 'name': table.name}
+    return data.from_arrays(table.inputs[rows], labels, dict.fromkeys(names, one), **asked)
 
 
 def network(dataset):
@@ -186,18 +189,22 @@ def scores(table, parts, result):
     error = np.mean(list(result.test_error.values()))
     if table.classes:
         return error, np.mean([own['roc_auc'] for own in result.metrics.values()])
-    kept = [table.tasks.index(task) for task in result.task_names]
-    test = (parts == 'test') & np.isin(table.task, kept)
-    counts = [np.sum(test & (table.task == task)) for task in kept]
-    squares = np.dot(counts, [result.metrics[task]['mse'] for task in result.task_names])
-    about_mean = np.square(table.label[test] - table.label[test].mean()).sum()
+    squares, labels = 0.0, []
+    for task in result.task_names:
+        own = table.labels[parts == 'test', table.tasks.index(task)]
+        labels.append(own[np.isfinite(own)])
+        squares += len(labels[-1]) * result.metrics[task]['mse']
+    labels = np.concatenate(labels)
+    about_mean = np.square(labels - labels.mean()).sum()
     return error, 100 * (1 - squares / about_mean)
 
 
 def show(table, rows, left_out):
     """Prints the table: a row a way."""
     measure = 'ROC AUC' if table.classes else 'explained variance (%)'
-    print(f'\n{table.name}: {len(table.task)} rows, {len(table.tasks)} tasks, {FLAGS.seeds} seeds')
+    print(
+        f'\n{table.name}: {len(table.inputs)} rows, {len(table.tasks)} tasks, {FLAGS.seeds} seeds'
+    )
     if left_out:
         print(f'{left_out} tasks at most are left out, which have one label only in a split')
     print(f'| | error (%) | {measure} | seconds |')

@@ -34,26 +34,29 @@ from tag_jax.comparison.dry_run import dry_run
 from tag_jax.comparison.groupings import (
     ALL_IN_ONE,
     RANDOM,
-    Comparison,
-    Outcome,
     check,
     compare_groupings,
     propose,
     training_seeds,
 )
 from tag_jax.comparison.optimum import CrossFitted, cross_fitted_optimum
+from tag_jax.comparison.outcomes import Comparison, Outcome
 from tag_jax.comparison.predictions import within_task_correlations
-from tag_jax.comparison.statistics import Line, differences, summary
+from tag_jax.comparison.splits import MOST_SPLITS
+from tag_jax.comparison.statistics import Difference, Line, covers, differences, summary
 
 __all__ = [
     'ALL_IN_ONE',
+    'MOST_SPLITS',
     'RANDOM',
     'Comparison',
     'CrossFitted',
+    'Difference',
     'Line',
     'Outcome',
     'check',
     'compare_groupings',
+    'covers',
     'cross_fitted_optimum',
     'differences',
     'dry_run',

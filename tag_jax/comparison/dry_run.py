@@ -1,7 +1,8 @@
 """Estimates what a comparison takes: its networks, and time and memory by a short trial."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from tag_jax.comparison.groupings import (
     DEFAULTS,
@@ -19,14 +20,15 @@ from tag_jax.training import TrainingConfig
 
 
 def dry_run(
-    problem: MultiTaskProblem,
-    dataset: Dataset,
+    problem: MultiTaskProblem | Callable,
+    dataset: Dataset | Callable,
     methods: Sequence[Method],
     budgets: Sequence[float] = (2, 3),
     config: TrainingConfig = DEFAULTS,
     *,
     seeds: int = 3,
-    sizes: Mapping[float, MultiTaskProblem] = MappingProxyType({}),
+    splits: int = 1,
+    sizes: Mapping[float, Any] = MappingProxyType({}),
     weightings: Mapping[str, Weighting] = MappingProxyType({}),
 ) -> DryRun:
     """Estimates what `compare_groupings` takes at most: it trains a few networks for a few steps.
@@ -35,7 +37,7 @@ def dry_run(
     hold some of them already. Networks on other encoders count as much as others.
 
     Args:
-      problem, dataset, methods, budgets, config, seeds, sizes, weightings: see
+      problem, dataset, methods, budgets, config, seeds, splits, sizes, weightings: see
         `compare_groupings`.
 
     Returns:
@@ -44,11 +46,12 @@ def dry_run(
     Raises:
       ValueError: see `compare_groupings`.
     """
-    run = check(problem, dataset, methods, budgets, config, seeds, sizes, weightings)
+    run = check(problem, dataset, methods, budgets, config, seeds, sizes, weightings, splits)
     found = stages(methods, run, budgets)
     if weightings:
         found += (Stage('all tasks, weighed', len(weightings), config.steps),)
-    one = tried(problem, dataset, config, found)
+    one = tried(run.problem, run.dataset, config, found)
+    seeds *= splits
     return DryRun(
         tuple(stage._replace(networks=seeds * stage.networks) for stage in found),
         seeds * one.seconds,

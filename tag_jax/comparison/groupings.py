@@ -6,20 +6,20 @@ trained once. What a method is charged for is what its own search would have tra
 
 import contextlib
 import dataclasses
-import math
 import os
+import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from tag_jax import selection, training
-from tag_jax.comparison.optimum import CrossFitted, cross_fitted_optimum
+from tag_jax import examples, training
+from tag_jax.comparison.optimum import cross_fitted_optimum
+from tag_jax.comparison.outcomes import Comparison, Outcome, joined, outcome_of
 from tag_jax.comparison.predictions import within_task_correlations
+from tag_jax.comparison.splits import check_unlike, of_splits
 from tag_jax.data import Dataset
-from tag_jax.grouping import Method, Searcher, all_in_one, random
+from tag_jax.grouping import Method, Searcher, all_in_one, identity, random
 from tag_jax.grouping import run as runs
 from tag_jax.grouping.method import (
     Proposal,
@@ -31,7 +31,6 @@ from tag_jax.grouping.remote import Workers
 from tag_jax.grouping.task_sets import all_sets, draws, random_groups
 from tag_jax.grouping.trainer import Trainer, check_named, open_table
 from tag_jax.problem import MultiTaskProblem
-from tag_jax.runs import score_table
 from tag_jax.training import TrainingConfig
 
 # What one network for all tasks, and random groupings, are called: every method stands beside them.
@@ -40,71 +39,21 @@ ALL_IN_ONE, RANDOM = all_in_one().name, random().name
 Weighting = Callable[[], Any]
 DRAWS = 200  # Random groupings of a seed and budget, where all networks exist.
 DRAWS_TO_TRAIN = 5  # The same, where their networks have to be trained.
+TEST_DRAWS = 200  # Of test examples, for the intervals of differences.
 DEFAULTS = TrainingConfig()
 
 
-class Outcome(NamedTuple):
-    """The result of a method, for one budget and seed.
-
-    Attributes:
-      method, budget, seed: of the search.
-      groups: tuples of task names; empty for random groupings, which are many.
-      cost: of their networks at inference, in standard networks.
-      steps: network-steps of the search, in units of the steps of one all-in-one network.
-      seconds: of the search, in units of the seconds of one all-in-one network, trained alone.
-      validation_error: total over tasks of the chosen networks of this seed: of the errors in
-        percent, or of the losses, if networks are selected by these (`select_by`).
-      test_error: the same on the test split.
-      fresh_errors: `{seed: total}` on the test split, of networks for these groups of the other
-        seeds, which had no part in the choice; each task is served by the one of them with its
-        lowest validation error. Empty where they were not trained.
-    """
-
-    method: str
-    budget: float
-    seed: int
-    groups: tuple[tuple[str, ...], ...]
-    cost: float
-    steps: float
-    seconds: float
-    validation_error: float
-    test_error: float
-    fresh_errors: Mapping[int, float]
-
-
-class Comparison(NamedTuple):
-    """The results of a comparison.
-
-    Attributes:
-      outcomes: an `Outcome` for each method, budget and seed.
-      optima: `{budget: CrossFitted}`; empty unless all networks were trained, for several seeds.
-      correlations: `{method: [T]}`, see `within_task_correlations`; empty like `optima`.
-      select_by: what errors in it are: see `training.TrainingConfig`.
-    """
-
-    outcomes: tuple[Outcome, ...]
-    optima: Mapping[int, CrossFitted]
-    correlations: Mapping[str, np.ndarray]
-    select_by: str = 'error'
-
-    def __repr__(self):
-        methods = dict.fromkeys(one.method for one in self.outcomes)
-        return (
-            f'Comparison({", ".join(methods)}: {len(self.outcomes)} outcomes; '
-            'comparison.summary(...) has their means)'
-        )
-
-
 def compare_groupings(
-    problem: MultiTaskProblem,
-    dataset: Dataset,
+    problem: MultiTaskProblem | Callable[[Dataset], MultiTaskProblem],
+    dataset: Dataset | Callable[[int], Dataset],
     methods: Sequence[Method],
     budgets: Sequence[float] = (2, 3),
     config: TrainingConfig = DEFAULTS,
     *,
     seeds: int = 3,
+    splits: int = 1,
     scores: str | os.PathLike | None = None,
-    sizes: Mapping[float, MultiTaskProblem] = MappingProxyType({}),
+    sizes: Mapping[float, Any] = MappingProxyType({}),
     weightings: Mapping[str, Weighting] = MappingProxyType({}),
     executor: futures.Executor | None = None,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
@@ -113,18 +62,26 @@ def compare_groupings(
 ) -> Comparison:
     """Finds groups in every way for every budget and seed, trains their networks, evaluates them.
 
-    Random groupings are always part of it.
+    Random groupings are always part of it. Several splits of the data say what seeds on one split
+    cannot: how much depends on which examples are in which split.
 
     Args:
-      problem: a `MultiTaskProblem` with T tasks.
-      dataset: a `tag_jax.data.Dataset`.
+      problem: a `MultiTaskProblem` with T tasks; or a function that makes one of a dataset, where
+        what networks see follows from the training examples.
+      dataset: a `tag_jax.data.Dataset`; for several splits a function of the number of a split,
+        from 0, as `lambda n: data.from_arrays(inputs, targets, tasks, seed=n)` for splits anew,
+        or with `fold=(n, 5)` for the folds of a cross-validation.
       methods: such as `[grouping.tag(), grouping.subsets(count=30)]`, with different names.
       budgets: what networks may cost at inference, in standard networks: their number, unless
         there is a smaller encoder.
-      config: a `TrainingConfig`; its seed is the first of `seeds` seeds.
-      seeds: how many.
-      scores: the folder of a score table; None to keep it in memory.
-      sizes: `{cost: problem}`, the same tasks on other encoders, see `grouping.group_tasks`.
+      config: a `TrainingConfig`; its seed is the first of `seeds` seeds. Those of the n-th split
+        are n times `training.MOST_SEEDS` higher.
+      seeds: how many, for each split.
+      splits: how many. All of them are made before any training.
+      scores: the folder of a score table; None to keep it in memory. That of the n-th split, from
+        the second on, is the folder `split_n` in it.
+      sizes: `{cost: problem}`, the same tasks on other encoders, see `grouping.group_tasks`; or
+        functions of a dataset.
       weightings: `{name: weighting}`, such as `{'pcgrad': weighting.pcgrad}`: networks for all
         tasks that these train stand among the methods, at the cost of their training.
       executor: whose workers train the networks, see `grouping.group_tasks`.
@@ -136,7 +93,7 @@ def compare_groupings(
 
     Raises:
       ValueError: before any training, if a method cannot work, two have one name, a number is out
-        of its range, or the data does not fit the problem.
+        of its range, the data does not fit the problem, or two splits are the same.
       OSError: if the score table cannot be written to.
       FloatingPointError: if a loss is not finite.
     """
@@ -146,24 +103,37 @@ def compare_groupings(
             f'{type(methods).__name__}'
         )
     methods = [one for one in methods if not _is_random(one)]
-    run = check(problem, dataset, methods, budgets, config, seeds, sizes, weightings)
+    asked = methods, budgets, config, seeds, sizes, weightings, splits
+    parts = []
+    for split, run in enumerate(runs_of_splits(problem, dataset, *asked)):
+        workers = None if executor is None else Workers(executor, run)
+        hooks = {'on_record': on_record, 'on_finish': on_finish, 'workers': workers}
+        run = run._replace(draws=TEST_DRAWS, **hooks)
+        folder = scores if scores is None or not split else pathlib.Path(scores) / f'split_{split}'
+        parts.append(_compare(run, methods, budgets, seeds, folder, weightings, on_outcome, split))
+    return joined(parts)
+
+
+def _compare(run, methods, budgets, seeds, scores, weightings, on_outcome, split):
+    """The `Comparison` on one split."""
     complete = trains_every_set(methods, run, budgets)
-    workers = None if executor is None else Workers(executor, run)
-    run = run._replace(on_record=on_record, on_finish=on_finish, workers=workers)
+    optima, correlations = {}, {}
     with _trainers(run, seeds, scores) as trainers:
         costs = _cheaper(methods, run, budgets) if complete else ()
         whole = [_every_row(trainer, costs) for trainer in trainers if complete]
         count = DRAWS if complete else DRAWS_TO_TRAIN
-        outcomes = propose(trainers, methods, budgets, complete, count, on_outcome, weightings)
-        if not complete:
-            return Comparison(outcomes, {}, {}, config.select_by)
-        optima = {
-            budget: cross_fitted_optimum(whole, problem.task_names, budget)
-            for budget in budgets
-            if seeds > 1
-        }
-        correlations = within_task_correlations(trainers, whole, methods)
-    return Comparison(outcomes, optima, correlations, config.select_by)
+        asked = methods, budgets, complete, count, on_outcome, weightings, split
+        outcomes = propose(trainers, *asked)
+        if complete:
+            correlations = within_task_correlations(trainers, whole, methods)
+            optima = {
+                budget: cross_fitted_optimum(whole, run.problem.task_names, budget)
+                for budget in budgets
+                if seeds > 1
+            }
+    sizes = [examples.count(getattr(run.dataset, name)) for name in ('train', 'validation', 'test')]
+    share = sizes[2] / (sizes[0] + sizes[1])
+    return Comparison(outcomes, optima, correlations, run.config.select_by, share)
 
 
 @contextlib.contextmanager
@@ -237,6 +207,7 @@ def propose(
     count: int,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
     weightings: Mapping[str, Weighting] = MappingProxyType({}),
+    split: int = 0,
 ) -> tuple[Outcome, ...]:
     """Evaluates methods, and random groupings beside them, for every budget and seed.
 
@@ -248,6 +219,7 @@ def propose(
       count: how many random groupings stand for all.
       on_outcome: called with each outcome as it is known.
       weightings: see `compare_groupings`.
+      split: number of the split of the data.
     """
     outcomes = []
 
@@ -263,42 +235,81 @@ def propose(
                 proposal = method.propose(searcher, budget)
                 proposal = checked_proposal(method, proposal, trainer.names)
                 took = searcher.steps + proposal.steps, searcher.seconds + proposal.seconds
-                add(_outcome(method.displayed, budget, trainer, others, [proposal], took))
+                add(
+                    outcome_of(
+                        method.displayed, budget, trainer, others, [proposal], took, split=split
+                    )
+                )
             for name, weighting in weightings.items():
-                add(_weighed(name, weighting, budget, trainer, others))
+                add(_weighed(name, weighting, budget, trainer, others, split))
             drawn = _random_proposals(trainer, budget, count)
-            add(_outcome(RANDOM, budget, trainer, others, drawn, (0, 0)))
+            add(outcome_of(RANDOM, budget, trainer, others, drawn, (0, 0), split=split))
     return tuple(outcomes)
 
 
-def _weighed(name, weighting, budget, trainer, others):
+def _weighed(name, weighting, budget, trainer, others, split):
     """The outcome of one network for all tasks that another weighting trains."""
     own, *rest = (one.changed(weighting=weighting) for one in (trainer, *others))
     (row,) = own.rows([trainer.names])
     took = row['steps_taken'], row['seconds']
     everything = Proposal((tuple(range(len(trainer.names))),))
-    return _outcome(name, budget, own, rest, [everything], took, trainer.reference)
+    return outcome_of(name, budget, own, rest, [everything], took, trainer.reference, split)
 
 
-def check(
-    problem: MultiTaskProblem,
-    dataset: Dataset,
+def runs_of_splits(
+    problem: MultiTaskProblem | Callable,
+    dataset: Dataset | Callable,
     methods: Sequence[Method],
     budgets: Sequence[float],
     config: TrainingConfig,
     seeds: int,
-    sizes: Mapping[float, MultiTaskProblem] = MappingProxyType({}),
+    sizes: Mapping[float, Any] = MappingProxyType({}),
     weightings: Mapping[str, Weighting] = MappingProxyType({}),
-) -> runs.Run:
-    """A run of the first seed, if everything that `compare_groupings` is given can be used.
+    splits: int = 1,
+) -> list[runs.Run]:
+    """A run of the first seed of each split, if what `compare_groupings` is given can be used.
 
     Args:
-      problem, dataset, methods, budgets, config, seeds, sizes, weightings: see
+      problem, dataset, methods, budgets, config, seeds, sizes, weightings, splits: see
         `compare_groupings`.
 
     Raises:
       ValueError: see `compare_groupings`.
     """
+    found = [
+        _check(one.problem, one.dataset, methods, budgets, one.config, seeds, one.sizes, weightings)
+        for one in of_splits(problem, dataset, config, sizes, splits)
+    ]
+    check_unlike([identity.subject(run) for run in found] if splits > 1 else [])
+    return found
+
+
+def check(
+    problem: MultiTaskProblem | Callable,
+    dataset: Dataset | Callable,
+    methods: Sequence[Method],
+    budgets: Sequence[float],
+    config: TrainingConfig,
+    seeds: int,
+    sizes: Mapping[float, Any] = MappingProxyType({}),
+    weightings: Mapping[str, Weighting] = MappingProxyType({}),
+    splits: int = 1,
+) -> runs.Run:
+    """A run of the first split and seed, if what `compare_groupings` is given can be used.
+
+    Args:
+      problem, dataset, methods, budgets, config, seeds, sizes, weightings, splits: see
+        `compare_groupings`.
+
+    Raises:
+      ValueError: see `compare_groupings`.
+    """
+    asked = methods, budgets, config, seeds, sizes, weightings, splits
+    return runs_of_splits(problem, dataset, *asked)[0]
+
+
+def _check(problem, dataset, methods, budgets, config, seeds, sizes, weightings):
+    """See `check`, for one split."""
     if not isinstance(budgets, Sequence) or isinstance(budgets, str):
         raise ValueError(f'budgets must be a list, as (2, 3), not {budgets!r}')
     if seeds == 0 or not methods or not budgets:
@@ -339,58 +350,3 @@ def _random_proposals(trainer, budget, count):
     networks = whole_networks(budget)
     rng = draws(trainer.run.config.seed, networks)
     return [Proposal(random_groups(rng, len(trainer.names), networks)) for _ in range(count)]
-
-
-def _outcome(method, budget, trainer, others, proposals, took, reference=None) -> Outcome:
-    """The mean over proposals, which are several for random groupings only."""
-    own = np.mean([_total_errors(trainer, proposal) for proposal in proposals], axis=0)
-    again = [proposal._replace(serves=None) for proposal in proposals]
-    fresh = {
-        other.run.config.seed: float(np.mean([_total_errors(other, one)[1] for one in again]))
-        for other in others
-    }
-    steps, seconds = reference or trainer.reference
-    return Outcome(
-        method=method,
-        budget=budget,
-        seed=trainer.run.config.seed,
-        groups=_named(proposals[0].groups, trainer.names) if len(proposals) == 1 else (),
-        cost=math.fsum(_costs(proposals[0])),
-        steps=took[0] / steps,
-        seconds=took[1] / seconds,
-        validation_error=float(own[0]),
-        test_error=float(own[1]),
-        fresh_errors=fresh,
-    )
-
-
-def _total_errors(trainer, proposal):
-    """(validation, test) total error of the networks for a proposal, of one seed."""
-    groups, costs = _named(proposal.groups, trainer.names), _costs(proposal)
-    rows = {}
-    for cost in dict.fromkeys(costs):
-        of_cost = [tasks for tasks, own in zip(groups, costs, strict=True) if own == cost]
-        rows |= {(tuple(row['tasks']), cost): row for row in trainer.rows(of_cost, cost=cost)}
-    chosen = [rows[network] for network in zip(groups, costs, strict=True)]
-    serves = proposal.serves
-    if serves is None:
-        candidates = score_table.candidates(chosen, trainer.names)
-        served = selection.serve(candidates, list(range(len(chosen))))
-        chosen, serves = [chosen[n] for n in served.networks], served.serves
-    pairs = [
-        (row, trainer.names[task])
-        for row, tasks in zip(chosen, serves, strict=True)
-        for task in tasks
-    ]
-    return [
-        math.fsum(score_table.scores(row, split)[task] for row, task in pairs)
-        for split in score_table.SPLITS
-    ]
-
-
-def _costs(proposal):
-    return proposal.costs or (1.0,) * len(proposal.groups)
-
-
-def _named(groups, task_names):
-    return tuple(tuple(task_names[n] for n in group) for group in groups)

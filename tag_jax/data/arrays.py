@@ -10,7 +10,7 @@ from tag_jax.data.columns import column_of
 from tag_jax.data.dataset import Dataset, Split
 from tag_jax.data.encoding import Encoding, Input, encode_inputs, fit_input
 from tag_jax.data.labels import fit_labels
-from tag_jax.data.splitting import SPLITS, Strata, given_rows, split_rows
+from tag_jax.data.splitting import SPLITS, Strata, given_rows, groups_of, split_rows
 from tag_jax.data.weights import check_weights, weigh
 
 # What the single input of an array without names is called.
@@ -31,6 +31,7 @@ def from_arrays(
     order: Any = None,
     weights: Any = None,
     split: Any = None,
+    fold: tuple[int, int] | None = None,
 ) -> Dataset:
     """Makes a dataset from arrays: splits it, and standardises what a network sees.
 
@@ -63,6 +64,9 @@ def from_arrays(
         metrics count all alike.
       split: `[N]`, 'train', 'validation' or 'test' for each example, in place of fractions, groups,
         stratify and order; or the name of a column of the DataFrame, which then is no input.
+      fold: (k, K), for cross-validation: of K folds that the seed draws by the same rules, the k-th
+        from 0 is the test split, so that each example is in it once; the others are for training
+        and validation, as the first two fractions say.
 
     Returns:
       A `Dataset`, whose `encoding` leads from raw rows to inputs, and back from answers.
@@ -85,11 +89,12 @@ def from_arrays(
         raise ValueError('the DataFrame has no column left for inputs')
     strata = None if stratify is None else _strata(stratify, tasks, given)
     if split is None:
-        rows = split_rows(size, fractions, seed, groups, strata, order)
+        rows = split_rows(size, fractions, seed, groups, strata, order, fold)
     else:
-        if any(rule is not None for rule in (groups, strata, order)):
+        if any(rule is not None for rule in (groups, strata, order, fold)):
             raise ValueError(
-                'split says of which split an example is: leave groups, stratify and order out'
+                'split says of which split an example is: leave groups, stratify, order and fold '
+                'out'
             )
         rows = given_rows(np.asarray(split.values), 'split')
         if empty := [name for name, part in rows.items() if not len(part)]:
@@ -105,7 +110,8 @@ def from_arrays(
     train, *others = (_split(arrays, labels, rows[split]) for split in SPLITS)
     if weights is not None:
         train = weigh(train, check_weights(weights)[rows['train']])
-    return Dataset(name, dict(tasks), train, *others, encoding)
+    whole = groups_of(groups, rows['test'])
+    return Dataset(name, dict(tasks), train, *others, encoding, whole)
 
 
 def _inputs(inputs, tasks):

@@ -41,6 +41,8 @@ class Dataset(NamedTuple):
       train, validation, test: each a `Split` in memory, or a `tag_jax.data.Source` of examples that
         are decoded when they are asked for. Training and selection see the first two only.
       encoding: a `tag_jax.data.Encoding`, what raw columns became of; None where there were none.
+      test_groups: int `[N]`, the group of each test example, where rows were split by groups:
+        intervals over test examples then draw whole groups. Else None.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Dataset(NamedTuple):
     validation: Any
     test: Any
     encoding: Any = None
+    test_groups: Any = None
 
     @property
     def example_inputs(self) -> Any:
@@ -72,6 +75,7 @@ class Dataset(NamedTuple):
             {task: self.tasks[task] for task in tasks},
             *(split.only(tasks) for split in splits),
             self.encoding and self.encoding.only(tasks),
+            self.test_groups,
         )
 
 

@@ -1,4 +1,7 @@
-"""Rows of each split: at random, whole groups, with alike labels, or in the order of time."""
+"""Rows of each split: at random, whole groups, with alike labels, or in the order of time.
+
+Splits, and the folds of a cross-validation, are parts that rows are cut into by the same rules.
+"""
 
 import warnings
 from collections.abc import Sequence
@@ -36,6 +39,7 @@ def split_rows(
     groups: Column | None = None,
     stratify: Strata | None = None,
     order: Column | None = None,
+    fold: tuple[int, int] | None = None,
 ) -> dict[str, np.ndarray]:
     """Splits rows.
 
@@ -52,14 +56,17 @@ def split_rows(
         bins of as many rows, and these have alike shares.
       order: numbers or dates, by which the first rows are training rows and the last ones test
         rows. Rows of one moment stay in one split.
+      fold: (k, K): of K folds of as many rows, which the seed draws by the same rules, the k-th
+        from 0 is the test split; the other rows are for training and validation, as the first two
+        fractions say.
 
     Returns:
       `{split: integers}`.
 
     Raises:
       ValueError: if the fractions are not three positive numbers, `order` comes with another rule,
-        a row has no group or no place in the order, a class has too few rows, or a split would be
-        empty.
+        a row has no group or no place in the order, a class has too few rows, the fold is none, or
+        a split would be empty.
     """
     ends = _ends(fractions)
     if order is not None and not (groups is None and stratify is None):
@@ -67,17 +74,20 @@ def split_rows(
             'order cannot be combined with groups or stratify, which take rows out of their order: '
             'give one or the other'
         )
+    if order is not None and fold is not None:
+        raise ValueError(
+            'order cannot be combined with fold, which tests on rows of all times: leave one out'
+        )
     if order is not None:
         found, whole = _in_order(order, ends), 'moment in order'
-    elif stratify is not None:
-        found = _stratified(size, ends, seed, groups, stratify)
-        whole = None if groups is None else 'group'
-    elif groups is not None:
-        blocks = _blocks(groups, 'groups', 'group')
-        places = np.random.default_rng(seed).permutation(blocks.max() + 1)
-        found, whole = _cut(places[blocks], ends), 'group'
     else:
-        found, whole = _at_random(size, ends, seed), None
+        rules = seed, groups, stratify
+        whole = None if groups is None else 'group'
+        if fold is None:
+            parts = _parts(np.arange(size), ends, SPLITS, *rules)
+        else:
+            parts = _of_fold(size, ends, fold, *rules)
+        found = dict(zip(SPLITS, parts, strict=True))
     for split, rows in found.items():
         if not len(rows):
             stays = f'; every {whole} stays in one split' if whole else ''
@@ -97,11 +107,71 @@ def _ends(fractions):
     return np.cumsum(fractions) / np.sum(fractions)
 
 
-def _at_random(size, ends, seed):
-    parts = np.split(
-        np.random.default_rng(seed).permutation(size), np.rint(ends * size).astype(int)
+def _of_fold(size, ends, fold, seed, groups, stratify):
+    """The rows of the three splits: one fold, and the others cut into two."""
+    number, count = _checked_fold(fold)
+    names = [f'fold {n}' for n in range(count)]
+    folds = _parts(np.arange(size), np.arange(1, count + 1) / count, names, seed, groups, stratify)
+    rest = np.sort(np.concatenate([rows for n, rows in enumerate(folds) if n != number]))
+    train, validation = _parts(
+        rest,
+        ends[:2] / ends[1],
+        SPLITS[:2],
+        seed,
+        None if groups is None else _some(groups, rest),
+        None if stratify is None else stratify._replace(column=_some(stratify.column, rest)),
     )
-    return dict(zip(SPLITS, parts[:3], strict=True))
+    return train, validation, folds[number]
+
+
+def _checked_fold(fold):
+    whole = lambda n: isinstance(n, int | np.integer) and not isinstance(n, bool)
+    pair = isinstance(fold, tuple | list) and len(fold) == 2 and all(map(whole, fold))
+    if not pair or not 0 <= fold[0] < fold[1] or fold[1] < 2:
+        raise ValueError(
+            f'fold must be (k, K), the k-th from 0 of K folds, at least two, not {fold!r}'
+        )
+    return fold
+
+
+def _some(column, rows):
+    return column._replace(values=column.values[rows], missing=column.missing[rows])
+
+
+def _parts(rows, ends, names, seed, groups, stratify):
+    """Rows cut into parts by a rule, a list of integers.
+
+    Args:
+      rows: integers `[N]`.
+      ends: of the parts, as shares of all rows.
+      names: of the parts, for errors.
+      seed: of the draw.
+      groups, stratify: see `split_rows`; a value for each of the rows.
+    """
+    if stratify is not None:
+        found = _stratified(len(rows), ends, names, seed, groups, stratify)
+    elif groups is not None:
+        blocks = _blocks(groups, 'groups', 'group')
+        places = np.random.default_rng(seed).permutation(blocks.max() + 1)
+        found = _cut(places[blocks], ends)
+    else:
+        found = _at_random(len(rows), ends, seed)
+    return [rows[part] for part in found]
+
+
+def _at_random(size, ends, seed):
+    rows = np.random.default_rng(seed).permutation(size)
+    return np.split(rows, np.rint(ends * size).astype(int))[: len(ends)]
+
+
+def groups_of(column: Column | None, rows: np.ndarray) -> np.ndarray | None:
+    """The number of the group of some rows, `[N]`; None without groups.
+
+    Args:
+      column: the group of each row of all, or None.
+      rows: integers `[N]`.
+    """
+    return None if column is None else _blocks(_some(column, rows), 'groups', 'group')
 
 
 def given_rows(splits: np.ndarray, what: str) -> dict[str, np.ndarray]:
@@ -129,10 +199,8 @@ def _in_order(order, ends):
             'dates (in a text file YYYY-MM-DD, in memory datetime64)'
         )
     blocks = _blocks(order, 'order', 'place in the order')
-    return {
-        split: rows[np.argsort(blocks[rows], kind='stable')]
-        for split, rows in _cut(blocks, ends).items()
-    }
+    parts = zip(SPLITS, _cut(blocks, ends), strict=True)
+    return {split: rows[np.argsort(blocks[rows], kind='stable')] for split, rows in parts}
 
 
 def _blocks(column, name, what):
@@ -152,84 +220,89 @@ def _cut(blocks, ends):
     """
     sizes = np.bincount(blocks)
     middles = (np.cumsum(sizes) - sizes / 2) / len(blocks)
-    splits = np.searchsorted(ends[:2], middles, side='right')[blocks]
-    return {split: np.flatnonzero(splits == n) for n, split in enumerate(SPLITS)}
+    parts = np.searchsorted(ends[:-1], middles, side='right')[blocks]
+    return [np.flatnonzero(parts == n) for n in range(len(ends))]
 
 
-def _stratified(size, ends, seed, groups, stratify):
+def _stratified(size, ends, names, seed, groups, stratify):
     known = np.flatnonzero(~stratify.column.missing)
     sizes = np.diff(np.rint(ends * len(known)).astype(int), prepend=0)
-    strata = _strata(stratify, known, min(sizes))
+    strata = _strata(stratify, known, min(sizes), len(names))
     # (A state of scikit-learn's kind, of any seed that NumPy takes.)
     state = np.random.RandomState(np.random.MT19937(seed))
     if groups is not None:
         labels = np.full(size, -1)
         labels[known] = strata
-        return _stratified_groups(groups, labels, ends, state)
-    _check_sizes(stratify, strata, sizes)
-    found = _two_cuts(stratify.task, known, strata, sizes, state)
+        return _stratified_groups(groups, labels, ends, names, state)
+    _check_sizes(stratify, strata, sizes, names)
+    found = _cuts(stratify.task, known, strata, sizes, names, state)
     others = np.flatnonzero(stratify.column.missing)
-    for split, rows in _at_random(len(others), ends, seed).items():
-        found[split] = np.concatenate([found[split], others[rows]])
+    for n, rows in enumerate(_at_random(len(others), ends, seed)):
+        found[n] = np.concatenate([found[n], others[rows]])
     return found
 
 
-def _strata(stratify, known, most):
+def _strata(stratify, known, most, parts):
     """The number of the class, or of the bin, of each row that has a label."""
     values = stratify.column.values[known]
     if not len(values):
         raise ValueError(f'the task {stratify.task!r} has no label to stratify by')
     if stratify.are_classes:
         return np.unique(values, return_inverse=True)[1]
-    bins = max(1, min(BINS, most, len(values) // 3))
+    bins = max(1, min(BINS, most, len(values) // parts))
     found = np.empty(len(values), int)
     found[np.argsort(values, kind='stable')] = np.arange(len(values)) * bins // len(values)
     return found
 
 
-def _check_sizes(stratify, strata, sizes):
-    """Raises ValueError unless every class can be in every split."""
+def _check_sizes(stratify, strata, sizes, names):
+    """Raises ValueError unless every class can be in every part."""
     counts = np.bincount(strata)
-    if counts.min() < len(SPLITS):
+    if counts.min() < len(names):
         rare = np.unique(stratify.column.values[~stratify.column.missing])[counts.argmin()]
+        parts = 'three splits' if tuple(names) == SPLITS else f'{len(names)} parts'
         raise ValueError(
             f'the class {rare} of {stratify.task!r} has {counts.min()} rows, and cannot be in all '
-            'three splits: leave them out, join it with another class, or stratify by another task'
+            f'{parts}: leave them out, join it with another class, or stratify by another task'
         )
     if min(sizes) < len(counts):
-        split = SPLITS[int(np.argmin(sizes))]
+        part = names[int(np.argmin(sizes))]
+        part = f'the {part} split' if part in SPLITS else part
         raise ValueError(
-            f'the {split} split has {min(sizes)} rows with a label of {stratify.task!r}, less than '
+            f'{part} has {min(sizes)} rows with a label of {stratify.task!r}, less than '
             f'its {len(counts)} classes: give it a larger fraction'
         )
 
 
-def _two_cuts(task, rows, strata, sizes, state):
-    """`{split: rows}`: first the test rows are drawn, then those for validation."""
+def _cuts(task, rows, strata, sizes, names, state):
+    """The rows of each part: those of the last are drawn first."""
     from sklearn.model_selection import train_test_split  # Slow to import.
 
-    def cut(rows, strata, count):
-        return train_test_split(rows, strata, test_size=count, stratify=strata, random_state=state)
-
+    found = []
     try:
-        rest, test, left, _ = cut(rows, strata, int(sizes[2]))
-        train, validation, *_ = cut(rest, left, int(sizes[1]))
+        for size in sizes[:0:-1]:
+            rows, part, strata, _ = train_test_split(
+                rows, strata, test_size=int(size), stratify=strata, random_state=state
+            )
+            found.insert(0, part)
     except ValueError as error:
+        every = 'all splits' if tuple(names) == SPLITS else f'{len(names)} parts'
         raise ValueError(
-            f'the labels of {task!r} cannot be spread over all splits: {error}'
+            f'the labels of {task!r} cannot be spread over {every}: {error}'
         ) from error
-    return {'train': train, 'validation': validation, 'test': test}
+    return [rows, *found]
 
 
-def _stratified_groups(groups, labels, ends, state):
-    """`{split: rows}`, made of the folds of scikit-learn."""
+def _stratified_groups(groups, labels, ends, names, state):
+    """The rows of each part, which is made of folds of scikit-learn."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     blocks = _blocks(groups, 'groups', 'group')
-    count = blocks.max() + 1
-    if count < len(SPLITS):
-        raise ValueError(f'there are {count} groups, too few for the splits {", ".join(SPLITS)}')
-    most = max(len(SPLITS), min(MOST_FOLDS, count, np.unique(labels, return_counts=True)[1].max()))
+    count = len(np.unique(blocks))
+    if count < len(names):
+        raise ValueError(f'there are {count} groups, too few for the splits {", ".join(names)}')
+    common = np.unique(labels, return_counts=True)[1].max()
+    most = max(len(names), min(MOST_FOLDS, count, common))
     parts = _folds(np.diff(ends, prepend=0), most)
     splitter = StratifiedGroupKFold(sum(parts), shuffle=True, random_state=state)
     with warnings.catch_warnings():
@@ -237,16 +310,13 @@ def _stratified_groups(groups, labels, ends, state):
         warnings.simplefilter('ignore')
         folds: Any = [rows for _, rows in splitter.split(labels[:, None], labels, blocks)]
     starts = np.cumsum([0, *parts])
-    return {
-        split: np.sort(np.concatenate(folds[starts[n] : starts[n + 1]]))
-        for n, split in enumerate(SPLITS)
-    }
+    return [np.sort(np.concatenate(folds[starts[n] : starts[n + 1]])) for n in range(len(names))]
 
 
 def _folds(shares, most):
-    """The number of folds of each split whose shares are the nearest; of equal ones the fewest."""
+    """The number of folds of each part whose shares are the nearest; of equal ones the fewest."""
     best = None
-    for count in range(len(SPLITS), most + 1):
+    for count in range(len(shares), most + 1):
         parts = np.maximum(1, np.floor(shares * count).astype(int))
         while parts.sum() < count:
             parts[np.argmax(shares * count - parts)] += 1

@@ -21,7 +21,7 @@ from tag_jax.data.encoding import (
     fit_target,
     width,
 )
-from tag_jax.data.splitting import SPLITS, Strata, given_rows, split_rows
+from tag_jax.data.splitting import SPLITS, Strata, given_rows, groups_of, split_rows
 from tag_jax.data.weights import check_weights, class_weights_of, weigh
 
 TARGET_KINDS = ('classification', 'regression', 'text')
@@ -49,6 +49,7 @@ def table(
     weights: str | None = None,
     class_weights: Mapping[str, Any] | None = None,
     metrics: Mapping[str, str] | None = None,
+    fold: tuple[int, int] | None = None,
 ) -> Dataset:
     """Reads a dataset from a table with a row an example.
 
@@ -99,6 +100,9 @@ def table(
       class_weights: `{target: {class: weight}}`, by which the losses of the rows of a class are
         multiplied (1 for those that it lacks), or `{target: 'balanced'}`, as scikit-learn has it.
       metrics: `{target: measure}` that its error is a function of, see `objectives.judged_by`.
+      fold: (k, K), for cross-validation: of K folds that the seed draws by the same rules, the k-th
+        from 0 is the test split, so that each row is in it once; the others are for training
+        and validation, as the first two fractions say.
 
     Returns:
       A `Dataset`, called after the file, with inputs float32 `[N, D]`, targets int32 or float32
@@ -139,16 +143,18 @@ def table(
     columns = {name: _column(file, name, kinds.get(name)) for name in (*targets, *inputs)}
     size = _length(file.path, columns)
     rules = groups, stratify, order
+    whole = None
     if split is not None:
-        if any(rule is not None for rule in rules):
+        if any(rule is not None for rule in (*rules, fold)):
             raise ValueError(
-                f'the column {split!r} says of which split a row is: leave groups, stratify and '
-                'order out'
+                f'the column {split!r} says of which split a row is: leave groups, stratify, order '
+                'and fold out'
             )
         rows = given_rows(file.column(split, 'text').values, f'the column {split!r}')
     else:
         columns_of_rules = _rules(file, targets, columns, kinds, size, *rules)
-        rows = split_rows(size, fractions, seed, *columns_of_rules)
+        rows = split_rows(size, fractions, seed, *columns_of_rules, fold)
+        whole = groups_of(columns_of_rules[0], rows['test'])
     for name, part in rows.items():
         if not len(part):
             raise ValueError(f'the {name} split of {file.path} has no rows')
@@ -169,7 +175,7 @@ def table(
         train = weigh(train, check_weights(_of_size(file, weights, None, size))[rows['train']])
     tasks = _tasks(found.targets, labels, rows['train'], class_weights or {})
     tasks = _judged(tasks, metrics or {})
-    return Dataset(pathlib.Path(path).stem, tasks, train, *others, found)
+    return Dataset(pathlib.Path(path).stem, tasks, train, *others, found, whole)
 
 
 def _rules(file, targets, columns, kinds, size, groups, stratify, order):

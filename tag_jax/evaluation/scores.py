@@ -1,7 +1,7 @@
 """Metrics and losses of networks on a split, as sums over its batches."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -76,7 +76,11 @@ def scores(
 
 
 def sums_of_batches(
-    problem: MultiTaskProblem, network: tuple[Any, Any], prepared: PreparedSplit, batch_size: int
+    problem: MultiTaskProblem,
+    network: tuple[Any, Any],
+    prepared: PreparedSplit,
+    batch_size: int,
+    batches: Sequence[np.ndarray] | None = None,
 ) -> list[dict[str, Any]]:
     """The sums behind the metrics of a network, for each batch of a split.
 
@@ -84,7 +88,8 @@ def sums_of_batches(
       problem: a `MultiTaskProblem`.
       network: (params, model_state).
       prepared: a `PreparedSplit`.
-      batch_size: neighbouring examples of a batch; over a mesh, up to a multiple of its devices.
+      batch_size: examples of a batch; over a mesh, up to a multiple of its devices.
+      batches: rows `[B]` of each batch, at most so many; None for neighbours, all in order.
 
     Returns:
       A list of `{task: sums}`; `finished` makes metrics of their total.
@@ -93,7 +98,7 @@ def sums_of_batches(
     model_state, frozen = split_frozen(model_state)
     one, frozen = parallel.place(prepared.examples.mesh, ((params, model_state), frozen))
     networks = jax.tree.map(lambda x: x[None], one)
-    sums = _sums_of_batches(problem, networks, prepared, batch_size, 'unroll', frozen)
+    sums = _sums_of_batches(problem, networks, prepared, batch_size, 'unroll', frozen, batches)
     return [jax.tree.map(lambda x: x[0], found) for found in sums]
 
 
@@ -117,18 +122,22 @@ def finished(
     return {**found, 'loss': loss, **relative}
 
 
-def _sums_of_batches(problem, networks, prepared, batch_size, batching, frozen):
+def _sums_of_batches(problem, networks, prepared, batch_size, batching, frozen, batches=None):
     """`{task: sums [S, ...]}` for each batch of a split."""
     size, mesh = prepared.examples.size, prepared.examples.mesh
     devices = parallel.size(mesh, parallel.BATCH)
-    batch_size = -(-min(batch_size, size) // devices) * devices  # What is beyond does not count.
-    rows = [np.arange(start, start + batch_size) for start in range(0, size, batch_size)]
-    windows = examples.windows(prepared.examples, [np.minimum(r, size - 1) for r in rows])
+    batch_size = -(-min(batch_size, size) // devices) * devices
+    if batches is None:
+        batches = [
+            np.arange(start, min(start + batch_size, size)) for start in range(0, size, batch_size)
+        ]
+    # Every batch has as many places: what stands in those that are left over does not count.
+    counts = [np.arange(batch_size) < len(rows) for rows in batches]
+    rows = [np.pad(rows, (0, batch_size - len(rows)), mode='edge') for rows in batches]
+    windows = examples.windows(prepared.examples, rows)
     found = []
-    for wanted, (batch, places) in zip(rows, windows, strict=True):
-        found.append(
-            _metric_sums(problem, networks, frozen, batch, places, wanted < size, batching, mesh)
-        )
+    for own, (batch, places) in zip(counts, windows, strict=True):
+        found.append(_metric_sums(problem, networks, frozen, batch, places, own, batching, mesh))
         if mesh is not None:
             # With dozens of computations on their way, two processes may work on different ones,
             # and wait for each other for ever.

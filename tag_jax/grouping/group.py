@@ -249,6 +249,7 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
         encoding=getattr(run.dataset, 'encoding', None),
         gain_interval=_gain_interval(run, chosen, serves, trained, test),
         label_overlaps=_label_overlaps(run),
+        own_best=_own_best({task: trained[name] for task, name in served_by.items()}, names, by),
     )
     if run.writes:
         workdirs.write_json(run.path / workdirs.RESULTS, to_json(result))
@@ -269,9 +270,27 @@ def _gain_interval(run, chosen, serves, trained, test):
         for name in (*(plan.name for plan in chosen), ALL_IN_ONE)
     ]
     problems = [run.sized(plan.cost).problem for plan in chosen]
+    sides = run.problem, problems, arrays[:-1], serves, arrays[-1]
     return gain_interval(
-        run.problem, problems, arrays[:-1], serves, arrays[-1], test, run.config.select_by
+        *sides,
+        test,
+        run.config.select_by,
+        groups=getattr(run.dataset, 'test_groups', None),
+        batch_size=run.config.batch_size,
     )
+
+
+def _own_best(networks, names, by):
+    """See `Result.own_best`."""
+    if not all(task in networks[task].best_of_tasks for task in names):
+        return None
+    found = {}
+    for task in names:
+        network = networks[task]
+        step, value = network.best_of_tasks[task]
+        kept = {'step': network.best_step, 'validation': network.validation[task][by]}
+        found[task] = {**kept, 'own_step': step, 'own_validation': value}
+    return found
 
 
 def _label_overlaps(run):

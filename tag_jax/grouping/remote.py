@@ -97,7 +97,7 @@ class Workers:
             if (value := getattr(run.config, field.name)) is not getattr(self._config, field.name)
         }
         settings = jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision
-        common = self._sent, cloudpickle.dumps((run.cost, changes, settings))
+        common = self._sent, cloudpickle.dumps((run.cost, run.draws, changes, settings))
         size = run.config.slots
         parts = [tuple(plans[n : n + size]) for n in range(0, len(plans), size)]
         jobs = [
@@ -133,14 +133,16 @@ def train_job(
 
     Args:
       sent: the pickled problem, sizes, data and config of all networks.
-      settings: the pickled cost, changes of the config, and settings of JAX for these.
+      settings: the pickled cost, draws of test examples, changes of the config, and settings of JAX
+        for these.
       plans: of the networks.
       folders: `{name: folder}` for their checkpoints, or None in place of each.
     """
     with _ONE_AT_A_TIME:
-        cost, changes, (wide, precision) = cloudpickle.loads(settings)
+        cost, draws, changes, (wide, precision) = cloudpickle.loads(settings)
         run = _received(sent)
-        run = run.sized(cost)._replace(config=dataclasses.replace(run.config, **changes))
+        config = dataclasses.replace(run.config, **changes)
+        run = run.sized(cost)._replace(config=config, draws=draws)
         with jax.enable_x64(wide), jax.default_matmul_precision(precision):
             return _answers(run, plans, folders)
 

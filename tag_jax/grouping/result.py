@@ -97,6 +97,9 @@ class Result:
       encoding: the `tag_jax.data.Encoding` of the dataset; None where it had none.
       label_overlaps: `[T, T]`, how many training examples have labels of both tasks, see
         `data.label_overlaps`; None where all have all labels, or that is not known.
+      own_best: `{task: {'step', 'validation', 'own_step', 'own_validation'}}`: the step at which
+        the network of a task was kept, the best for its tasks together, and what that step is for
+        the task alone, with the scores on the validation split; None if not known.
     """
 
     dataset: str
@@ -123,6 +126,7 @@ class Result:
     encoding: Encoding | None = None
     gain_interval: tuple[float, float] | None = None
     label_overlaps: tuple[tuple[int, ...], ...] | None = None
+    own_best: Mapping[str, Mapping[str, float]] | None = None
 
     def __repr__(self):
         groups = ', '.join(
@@ -280,6 +284,7 @@ def load(workdir: str | os.PathLike, problem: MultiTaskProblem | None = None) ->
         label_overlaps=tuple(map(tuple, overlaps))
         if (overlaps := found.get('label_overlaps'))
         else None,
+        own_best=found.get('own_best'),
     )
 
 

@@ -9,6 +9,8 @@ from tag_jax.grouping.run import Run
 from tag_jax.runs import workdir
 from tag_jax.training import NetworkPlan
 
+MOST_BLOCKS = 100  # Of test examples, for many networks: see `evaluation.blocks_of`.
+
 
 def train_rows(
     run: Run,
@@ -30,6 +32,9 @@ def train_rows(
     """
     mesh = parallel.make_mesh(run.config.mesh)
     test = evaluation.prepare(run.problem, run.dataset.test, mesh, run.config.select_by)
+    blocks = evaluation.blocks_of(
+        test.examples.size, getattr(run.dataset, 'test_groups', None), MOST_BLOCKS
+    )
     curves = {}
 
     def keep_record(record):
@@ -40,6 +45,17 @@ def train_rows(
             for task, value in record.validation(criterion).items():
                 of_tasks.setdefault(task, []).append(workdir.finite(value))
         return on_record(record)
+
+    def drawn(network):
+        """`{task: test scores}` if other examples had been drawn, as JSON types; or None."""
+        arrays, by = (network.params, network.model_state), run.config.select_by
+        asked = network.plan.tasks, by, run.draws, run.config.batch_size
+        found = evaluation.resampled(run.problem, arrays, test, blocks, *asked)
+        return found and {
+            # (Six digits are plenty, and keep the table small.)
+            task: [float(f'{value:.6g}') if math.isfinite(value) else None for value in values]
+            for task, values in found.items()
+        }
 
     def finish(network):
         scores = evaluation.evaluate(
@@ -55,6 +71,9 @@ def train_rows(
             'steps_taken': network.steps,
             'seconds': network.seconds,
         }
+        # (What is read from files is not read once more for this.)
+        if run.draws and test.examples.source is None and (found := drawn(network)):
+            row['test_draws'] = found
         on_row(row, network)
 
     training.train_networks(

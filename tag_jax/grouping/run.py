@@ -40,6 +40,8 @@ class Run(NamedTuple):
       on_record: called with each `training.Record`; that network stops where it returns True.
       on_finish: called with each `TrainedNetwork`.
       workers: the `remote.Workers` that train networks of searches; None for this process.
+      draws: of test examples in memory, by which rows of searches say how sure their test scores
+        are.
     """
 
     problem: Any
@@ -53,6 +55,7 @@ class Run(NamedTuple):
     on_record: Callable = _ignore
     on_finish: Callable = _ignore
     workers: Any = None
+    draws: int = 0
 
     @property
     def writes(self) -> bool:

@@ -75,6 +75,7 @@ def save(
             'seconds': network.seconds,
             'not_finite': network.not_finite,
             'stopped': network.stopped,
+            'best_of_tasks': network.best_of_tasks,
             **({} if frozen is None else {'frozen': _keep_frozen(folder.parent, frozen)}),
         },
     )
@@ -117,6 +118,7 @@ def load(
         **{name: record[name] for name in ('validation', 'best_step', 'steps', 'seconds')},
         affinities=affinities,
         not_finite=record.get('not_finite', {}),
+        best_of_tasks={task: tuple(of) for task, of in record.get('best_of_tasks', {}).items()},
     )
 
 

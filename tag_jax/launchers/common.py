@@ -290,6 +290,24 @@ def load_dataset():
     return recipe.load(FLAGS)
 
 
+def load_split(number, folds):
+    """One of several splits of the `Dataset` that --dataset names.
+
+    Args:
+      number: of the split, from 0.
+      folds: how many folds the examples are in, of which this one is the test split; 0 to split
+        them anew.
+    """
+    split = _recipe().split
+    if split is None:
+        able = ', '.join(name for name, recipe in DATASETS.items() if recipe.split)
+        raise ValueError(
+            f'--splits and --folds are for datasets that can be split anew ({able}), and '
+            f'{dataset_name()} comes with its splits'
+        )
+    return split(FLAGS, number, folds)
+
+
 def tell_columns(dataset, folder=None):
     """Prints what the columns of a table were taken for, and keeps it in the folder of a run."""
     if dataset.encoding is not None and tag_jax.parallel.is_first():

@@ -19,10 +19,13 @@ other machines.
 lets single tasks have an encoder of half the cost, as Standley et al. do. Their independent
 networks are equal_single_task: one a task, which cost the budget together.
 
-    tag-jax compare --table=mine.csv --targets=a,b,c
+    tag-jax compare --table=mine.csv --targets=a,b,c --splits=5
 
-does it for the columns of a table.
+does it for the columns of a table, on five splits of its rows: standard errors then say what seeds
+on one split cannot. With --folds=5 in place of --splits each row is in the test split once.
 """
+
+import functools
 
 from absl import flags
 
@@ -58,6 +61,12 @@ flags.DEFINE_list(
     'Networks for all tasks that these task weightings train, beside the groups, such as '
     'uncertainty,gradnorm,pcgrad,mgda_ub (Fifty et al. 2021, Figure 2).',
 )
+flags.DEFINE_integer(
+    'splits', 1, 'Splits of the data, drawn anew, with networks of --seeds seeds on each.'
+)
+flags.DEFINE_integer(
+    'folds', 0, 'Folds of a table, each the test split once, in place of --splits; at least 2.'
+)
 flags.DEFINE_bool(
     'dry_run', False, 'Say what the command would train, and how long that takes, and stop.'
 )
@@ -82,22 +91,26 @@ def main():
     if SMALL in names and FLAGS.smaller is None:
         raise ValueError(f'{SMALL} needs a smaller encoder: give --smaller, or leave it out')
     wide = launch.choose('way to widen', FLAGS.wider, WIDER)
-    dataset = common.load_dataset()
+    splits, dataset = _splits(), common.load_dataset()
     budgets = common.budgets(dataset)
     config, problem = common.training_config(dataset), common.make_problem(dataset)
     sizes, smaller = common.sizes(dataset, problem)
+    # Encoders follow from what a split's networks see, so these are functions of a dataset.
+    sizes = dict.fromkeys(sizes, common.smaller_problem)
     costs = {WIDE: {}, EQUAL: {}}
     makers = {WIDE: wide, EQUAL: _share_of_a_task}
     for name in set(makers) & set(names):
         for budget in budgets:
             other = makers[name](dataset, budget)
             costs[name][budget] = tag_jax.grouping.cost_of_encoder(other, problem, dataset)
-            sizes = {**sizes, costs[name][budget]: other}
+            make = functools.partial(_swapped, makers[name], budget)
+            sizes = {**sizes, costs[name][budget]: make}
     wider = {}
     if any(name.partition(':')[0] in methods.WITH_WIDER for name in names):
         for budget in budgets:
-            wider[budget], other = common.wider(dataset, problem, budget)
-            sizes = {**sizes, wider[budget]: other}
+            wider[budget], _ = common.wider(dataset, problem, budget)
+            make = functools.partial(common.problem_of_cost, cost=budget, at_most=True)
+            sizes = {**sizes, wider[budget]: make}
     own = {
         WIDE: lambda: tag_jax.grouping.all_in_one(costs[WIDE]),
         SMALL: lambda: tag_jax.grouping.single_task(smaller),
@@ -117,16 +130,24 @@ def main():
         for one in chosen
     ]
     weightings = {name: common.make_weighting(name) for name in FLAGS.weightings}
-    options = {'seeds': FLAGS.seeds, 'sizes': sizes, 'weightings': weightings}
-    tag_jax.comparison.check(problem, dataset, chosen, budgets, config, **options)
-    if FLAGS.dry_run:
+    options = {'seeds': FLAGS.seeds, 'weightings': weightings, 'splits': splits}
+    if splits == 1:
+        options['sizes'] = {cost: make(dataset) for cost, make in sizes.items()}
         asked = problem, dataset, chosen, budgets, config
+    else:
+        options['sizes'] = sizes
+        load = functools.cache(lambda number: common.load_split(number, FLAGS.folds))
+        asked = common.make_problem, load, chosen, budgets, config
+    tag_jax.comparison.check(*asked, **options)
+    if FLAGS.dry_run:
         print(tag_jax.report.dry_run_text(tag_jax.comparison.dry_run(*asked, **options)))
         return
     settings = {
         'methods': names,
         'wider': FLAGS.wider if costs[WIDE] else None,
         'weightings': list(weightings),
+        'splits': splits,
+        'folds': FLAGS.folds,
         **common.comparison_settings(dataset, budgets, config),
     }
     folder = common.run_folder(f'compare_groupings_{dataset.name}')
@@ -135,15 +156,11 @@ def main():
     workdir.write_records(folder / workdir.METRICS, [])
 
     def on_outcome(outcome):
-        workdir.append_record(folder / workdir.METRICS, outcome._asdict())
+        workdir.append_record(folder / workdir.METRICS, outcome.to_json())
 
     with launch.resumable(folder), workers.executor() as executor:
         found = tag_jax.comparison.compare_groupings(
-            problem,
-            dataset,
-            chosen,
-            budgets,
-            config,
+            *asked,
             scores=FLAGS.scores or folder / 'networks',
             executor=executor,
             on_outcome=on_outcome,
@@ -153,6 +170,25 @@ def main():
         with tag_jax.training.doing('drawing the report'):
             text = tag_jax.report.write_comparison(folder, found, problem.task_names, settings)
         print(text)
+
+
+def _splits():
+    """The number of splits: --splits, or --folds."""
+    most = tag_jax.comparison.MOST_SPLITS
+    if not 1 <= FLAGS.splits <= most:
+        raise ValueError(f'--splits must be from 1 to {most}, not {FLAGS.splits}')
+    if FLAGS.folds == 0:
+        return FLAGS.splits
+    if not 2 <= FLAGS.folds <= most:
+        raise ValueError(f'--folds must be from 2 to {most}, or 0 for none, not {FLAGS.folds}')
+    if FLAGS.splits > 1:
+        raise ValueError('--folds takes the place of --splits: leave one of them out')
+    return FLAGS.folds
+
+
+def _swapped(make, budget, dataset):
+    """Makes the problem of a dataset and a budget, with the dataset last."""
+    return make(dataset, budget)
 
 
 def _share_of_a_task(dataset, budget):

@@ -48,6 +48,8 @@ class Recipe(NamedTuple):
       units: of each dense layer, for 'mlp'.
       mean_loss: whether the paper trains on the mean of the task losses and not on their sum.
       pretrained: whether the paper starts from an encoder that was trained on ImageNet.
+      split: (flags, number of a split, number of folds or 0) -> `Dataset`, for comparisons over
+        several splits; None where the dataset comes with its splits.
     """
 
     load: Callable[[Any], 'data.Dataset']
@@ -57,6 +59,7 @@ class Recipe(NamedTuple):
     units: tuple[int, ...] = (128, 32)
     mean_loss: bool = False
     pretrained: bool = False
+    split: Callable[[Any, int, int], 'data.Dataset'] | None = None
 
 
 def _model(name, *arguments, **options):
@@ -230,18 +233,31 @@ def _taskonomy(flags):
     return tag_jax.data.taskonomy(folder, *found[0], most_images=most or None, **options)
 
 
+def _split_digits(name, flags, number, folds):
+    """One of several splits of embedded digits."""
+    del flags
+    if folds:
+        raise ValueError(f'--folds is for tables: {name} is split anew with --splits')
+    return getattr(tag_jax.data, name)(seed=number)
+
+
 _SENER = {'epochs': 100, 'every': 30, 'learning_rate': 1e-2}
 
 DATASETS = {
-    'multi_digits': Recipe(lambda flags: tag_jax.data.multi_digits()),
+    'multi_digits': Recipe(
+        lambda flags: tag_jax.data.multi_digits(),
+        split=functools.partial(_split_digits, 'multi_digits'),
+    ),
     'digit_attributes': Recipe(
         lambda flags: tag_jax.data.digit_attributes(),
+        split=functools.partial(_split_digits, 'digit_attributes'),
         settings=_fixed(steps=1500, batch_size=64, learning_rate=3e-3, eval_every=50, patience=0),
         units=(16, 6),
     ),
     'table': Recipe(
         tables.load,
         tables.NAMES,
+        split=tables.load_split,
         settings=_fixed(batch_size=64, steps=3000),
         units=(64, 32),
     ),

@@ -68,8 +68,14 @@ absl_flags.DEFINE_list(
 )
 
 
-def load(flags):
-    """The dataset in the file that --table names."""
+def load(flags, seed=0, fold=None):
+    """The dataset in the file that --table names.
+
+    Args:
+      flags: of absl.
+      seed: of the split.
+      fold: see `data.table`.
+    """
     if flags.table is None or not flags.targets:
         raise ValueError('--dataset=table needs --table, a file, and --targets, its target columns')
     if len(flags.targets) < 2:
@@ -91,6 +97,8 @@ def load(flags):
         flags.inputs,
         {column: kind for column, _, kind in pairs},
         flags.split_column,
+        seed=seed,
+        fold=fold,
         leave_out=flags.leave_out,
         delimiter={'\\t': '\t', 'tab': '\t'}.get(flags.delimiter, flags.delimiter),
         decimal=flags.decimal,
@@ -105,6 +113,22 @@ def load(flags):
         class_weights=_class_weights(flags.class_weights),
         metrics=_metrics(flags.metrics),
     )
+
+
+def load_split(flags, number, folds):
+    """One of several splits of the file.
+
+    Args:
+      flags: of absl.
+      number: of the split, from 0.
+      folds: how many folds the rows are in, of which this one is the test split; 0 to split anew.
+    """
+    for name in ('split_column', 'order'):
+        if flags[name].value is not None:
+            raise ValueError(
+                f'--{name} gives one split: leave it out, or ask for no other --splits or --folds'
+            )
+    return load(flags, fold=(number, folds)) if folds else load(flags, seed=number)
 
 
 def _metrics(texts):

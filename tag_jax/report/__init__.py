@@ -16,6 +16,7 @@ from tag_jax.report.comparison import (
     write_comparison,
 )
 from tag_jax.report.counterexample import COUNTEREXAMPLE, counterexample_figure
+from tag_jax.report.differences import covers_sentence, differences_text
 from tag_jax.report.figures import (
     CURVES,
     DIAGRAM,
@@ -95,7 +96,9 @@ __all__ = [
     'correlations_table',
     'costs_figure',
     'counterexample_figure',
+    'covers_sentence',
     'curves_figure',
+    'differences_text',
     'drift_figure',
     'dry_run_text',
     'gain_sentence',

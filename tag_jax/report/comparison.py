@@ -15,10 +15,9 @@ from tag_jax.comparison import (
     RANDOM,
     Comparison,
     Line,
-    differences,
     summary,
 )
-from tag_jax.report import page, words
+from tag_jax.report import differences, page, words
 from tag_jax.report.downloads import downloads, figure_files, table_files
 from tag_jax.report.styles import style
 from tag_jax.report.svg import svg
@@ -56,7 +55,8 @@ def write_comparison(
         {
             'settings': settings,
             'task_names': list(task_names),
-            'outcomes': [outcome._asdict() for outcome in comparison.outcomes],
+            'outcomes': [outcome.to_json() for outcome in comparison.outcomes],
+            **differences.to_json(comparison),
             'optima': {
                 str(budget): optimum._asdict() for budget, optimum in comparison.optima.items()
             },
@@ -78,6 +78,7 @@ def write_comparison(
     text = _page(comparison, lines, task_names, settings, figures, files, command)
     workdirs.write_bytes(path / REPORT, text.encode())
     text = comparison_table(lines, comparison.select_by)
+    text += '\n\n' + differences.differences_text(comparison)
     if comparison.optima:
         text += '\n\n' + textwrap.fill(optimum_sentence(comparison), LINE_LENGTH)
     if comparison.correlations:
@@ -248,7 +249,9 @@ def _page(comparison, lines, task_names, settings, figures, files, command):
             (svg(figure, _SHOWN[name], 'diagram'), downloads(files[name]))
             for name, figure in figures.items()
         ],
-        differences=_differences(comparison),
+        pairs=differences.pair_rows(comparison),
+        covers=differences.covers_sentence(comparison),
+        differences=differences.matrix(comparison),
         correlations=(
             ['task', *found],
             [
@@ -259,7 +262,7 @@ def _page(comparison, lines, task_names, settings, figures, files, command):
         if found
         else None,
         chosen=[
-            [f'{o.budget:g}', o.method, str(o.seed), ' | '.join(', '.join(g) for g in o.groups)]
+            [f'{o.budget:g}', o.method, _seed(o), ' | '.join(', '.join(g) for g in o.groups)]
             for o in comparison.outcomes
             if o.groups
         ],
@@ -267,18 +270,9 @@ def _page(comparison, lines, task_names, settings, figures, files, command):
     )
 
 
-def _differences(comparison):
-    """Header and rows of every method against every other one."""
-    found, digits = differences(comparison), words.measure(comparison.select_by).digits
-    methods = list(dict.fromkeys(method for method, _ in found))
-    rows = [
-        [
-            method,
-            *('' if one == method else plus_minus(*found[method, one], digits) for one in methods),
-        ]
-        for method in methods
-    ]
-    return ['', *methods], rows
+def _seed(outcome):
+    """The seed of a search, with the number of its split where that is another one."""
+    return f'{outcome.seed}' + (f' (split {outcome.split})' if outcome.split else '')
 
 
 def _axis(select_by):

@@ -30,6 +30,7 @@ from tag_jax.report.figures import (
 )
 from tag_jax.report.heat_table import heat_table
 from tag_jax.report.lines import Line, chart
+from tag_jax.report.own_best import own_best_sentence
 from tag_jax.report.pictures import PREDICTIONS, pictured_tasks, predictions_figure
 from tag_jax.report.similarity import DENDROGRAM, dendrogram_figure, leaves
 from tag_jax.report.svg import svg
@@ -218,6 +219,7 @@ def _page(run, files):
         total=words.total_words(results),
         sure=words.sure_sentences(results),
         cost=words.cost_sentence(results),
+        own_best=own_best_sentence(results),
         map=_heat_map(run),
         measured=None if run.affinity is None else words.measured_sentence(run.config),
         tree=_dendrogram(run),

@@ -44,7 +44,7 @@ def write_study(
                 for table in study.tables
             ],
             'outcomes': [
-                outcome._asdict() for outcome in (study.comparison.outcomes if lines else ())
+                outcome.to_json() for outcome in (study.comparison.outcomes if lines else ())
             ],
         },
     )

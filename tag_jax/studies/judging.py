@@ -198,7 +198,7 @@ def _verdicts(judged, methods, rivals, level):
             seeds = len({o.seed for o in one.comparison.outcomes})
             for rival in rivals:
                 if rival != method:
-                    value, error = gap[method, rival]
+                    value, error = gap[method, rival].value, gap[method, rival].error
                     tests.append((_p_value(value, error, seeds), one.problem, rival, value))
         for significant, (_, problem, rival, value) in zip(
             _holm([test[0] for test in tests], level), tests, strict=True

@@ -9,6 +9,7 @@ from tag_jax.training.batches import batch_rows
 from tag_jax.training.capacity import num_slots, num_workers, slot_bytes
 from tag_jax.training.checks import check_devices, check_optimizer, still_parameters
 from tag_jax.training.config import (
+    MOST_SEEDS,
     NetworkPlan,
     TrainedNetwork,
     TrainingConfig,
@@ -19,6 +20,7 @@ from tag_jax.training.progress import Record
 from tag_jax.training.train import train_networks
 
 __all__ = [
+    'MOST_SEEDS',
     'Measurement',
     'NetworkPlan',
     'Record',

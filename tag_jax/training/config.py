@@ -202,6 +202,8 @@ class TrainedNetwork(NamedTuple):
       affinities: an `AffinitySummary`, or None if it was not asked to measure.
       not_finite: `{what: steps}` whose numbers were not finite: task names, or `progress.SHARED`.
       stopped: whether a hook ended its training.
+      best_of_tasks: `{task: (step, value)}` of the best evaluation of each task on its own, by what
+        networks are selected by: what keeping each task at its own step would gain on validation.
     """
 
     plan: NetworkPlan
@@ -214,6 +216,7 @@ class TrainedNetwork(NamedTuple):
     affinities: affinity.AffinitySummary | None
     not_finite: Mapping[str, int] = types.MappingProxyType({})
     stopped: bool = False
+    best_of_tasks: Mapping[str, tuple[int, float]] = types.MappingProxyType({})
 
 
 def check_sampling(sampling: str | float) -> None:

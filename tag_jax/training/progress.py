@@ -184,6 +184,21 @@ def observe(
     return after
 
 
+def best_of_tasks(progress: Progress, select_by: str) -> dict[str, tuple[int, float]]:
+    """`{task: (step, value)}` of the best evaluation of each task, whatever the others do.
+
+    Args:
+      progress: its `Progress`.
+      select_by: of `evaluation.CRITERIA`.
+    """
+    found = {}
+    for record in progress.records:
+        for task, value in record.validation(select_by).items():
+            if value < found.get(task, (0, math.inf))[1]:
+                found[task] = record.step, value
+    return found
+
+
 def is_done(progress: Progress, config: Any) -> bool:
     """Whether a network has taken all its steps, or has not improved for too long.
 

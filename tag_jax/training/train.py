@@ -28,7 +28,7 @@ from tag_jax import affinity, evaluation, examples, parallel
 from tag_jax.data import Source, Split
 from tag_jax.problem import MultiTaskProblem, with_frozen
 from tag_jax.training import progress, slots
-from tag_jax.training.bars import steps_bar
+from tag_jax.training.bars import advance, steps_bar
 from tag_jax.training.batches import schedule_of
 from tag_jax.training.capacity import batching_of, num_slots, num_workers
 from tag_jax.training.checks import (
@@ -71,7 +71,7 @@ def train_networks(
         network that has some goes on from there, bit for bit, and its records up to there come
         again; the folder is removed after `on_finish`. They are written after evaluations, as
         often as `checkpoint_seconds` says, and where training ends by an error or an interrupt.
-      progress_bar: whether a bar on a terminal shows the steps.
+      progress_bar: whether a bar on a terminal shows the steps, or a line now and then elsewhere.
       watched_split: another split that is evaluated whenever the validation split is, for records
         of how networks come on (`Record.watched`); nothing is chosen by it. None for none.
 
@@ -195,7 +195,7 @@ class _Desk:
 
     def hand_in_record(self, record, steps):
         with self._lock:
-            self._bar.update(steps)
+            advance(self._bar, steps, record)
             return bool(self._on_record(record))
 
     def hand_in_network(self, network, steps_left):
@@ -297,7 +297,7 @@ def _train_in_slots(work, desk):
                     best = jax.tree.map(np.asarray, best)
                 params, model_state = best
                 best = params, with_frozen(model_state, work.frozen)
-                network = _trained(runs[n], best)
+                network = _trained(runs[n], best, config.select_by)
                 if asked_to_stop[n] and not progress.is_done(runs[n], config):
                     network = network._replace(stopped=True)
                 desk.hand_in_network(network, config.steps - runs[n].step)
@@ -383,7 +383,7 @@ def _activity(plans, done):
     return f'training {count}' + ', measuring affinities' * measuring + finished
 
 
-def _trained(run, best):
+def _trained(run, best, select_by):
     params, model_state = best
     return TrainedNetwork(
         plan=run.plan,
@@ -395,4 +395,5 @@ def _trained(run, best):
         seconds=run.seconds,
         affinities=affinity.summary(run.affinities) if run.plan.measures_affinity else None,
         not_finite=run.not_finite,
+        best_of_tasks=progress.best_of_tasks(run, select_by),
     )

@@ -227,3 +227,67 @@ def test_a_table_refuses_what_it_cannot_split_by(frame, tmp_path):
             data.table(path, list(TASKS), leave_out=['day'], **options)
     with pytest.raises(ValueError, match='no column left for inputs'):
         data.from_arrays(frame[['patient']], frame, TASKS, groups='patient')
+
+
+def folds(size, count, **rules):
+    """The rows of all folds, by `split_rows`."""
+    column = lambda name: column_of(name, rules[name]) if name in rules else None
+    strata = Strata('a', column_of('a', rules['stratify']), True) if 'stratify' in rules else None
+    return [
+        split_rows(size, FRACTIONS, 3, column('groups'), strata, fold=(n, count))
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize('names', [(), ('groups',), ('stratify',), ('groups', 'stratify')], ids=str)
+def test_each_row_is_tested_in_one_fold(names):
+    """By the same rules as splits: groups stay whole, classes have alike shares."""
+    rng = np.random.default_rng(1)
+    given = {'groups': rng.integers(40, size=200), 'stratify': rng.integers(2, size=200)}
+    rules = {name: given[name] for name in names}
+    found = folds(200, 4, **rules)
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([own['test'] for own in found])), np.arange(200)
+    )
+    for own in found:
+        check_whole(own, 200)
+        sizes = [len(own[name]) for name in SPLITS]
+        np.testing.assert_allclose(sizes, [112.5, 37.5, 50], atol=16 if 'groups' in names else 2)
+        if 'groups' in names:
+            members = [set(given['groups'][rows]) for rows in own.values()]
+            assert sum(map(len, members)) == 40
+        if names == ('stratify',):
+            shares = [given['stratify'][rows].mean() for rows in own.values()]
+            np.testing.assert_allclose(shares, given['stratify'].mean(), atol=0.03)
+
+
+def test_the_groups_of_test_examples_are_kept(frame, tmp_path):
+    frame.to_csv(tmp_path / 'ill.csv', index=False)
+    by_file = data.table(tmp_path / 'ill.csv', list(TASKS), groups='patient', leave_out=['day'])
+    by_frame = data.from_arrays(frame[['x', 'patient']], frame, TASKS, groups='patient')
+    groups = by_frame.test_groups
+    np.testing.assert_array_equal(groups, by_file.test_groups)
+    assert len(groups) == len(by_frame.test.inputs)
+    patients = dict(zip(frame['x'], frame['patient'], strict=True))
+    values = by_frame.encoding.inputs[0]
+    rows = by_frame.test.inputs[:, 0] * values.scales[0] + values.means[0]
+    of = [patients[min(patients, key=lambda x, row=row: abs(x - row))] for row in rows]
+    assert len(set(zip(groups.tolist(), of, strict=True))) == len(set(of)) == groups.max() + 1
+    assert data.from_arrays(frame[['x']], frame, TASKS).test_groups is None
+    assert by_frame.only(['ill']).test_groups is groups
+
+
+@pytest.mark.parametrize(
+    ('options', 'sentence'),
+    [
+        ({'fold': 3}, r'fold must be \(k, K\), the k-th from 0 of K folds, .* not 3'),
+        ({'fold': (5, 5)}, 'fold must be .* not \\(5, 5\\)'),
+        ({'fold': (0, 1)}, 'at least two, not'),
+        ({'fold': (0, 3), 'order': np.arange(150)}, 'order cannot be combined with fold'),
+        ({'fold': (0, 3), 'split': ['train'] * 150}, 'leave groups, stratify, order and fold out'),
+        ({'fold': (0, 70), 'stratify': 'ill'}, 'cannot be in all 70 parts|has . rows with a label'),
+    ],
+)
+def test_folds_that_cannot_be_are_refused(frame, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        data.from_arrays(frame[['x']], frame, TASKS, **options)

@@ -147,6 +147,21 @@ def test_everything_that_a_paper_numbers_has_a_row():
                 assert any(re.search(one, cell) for cell in cells), (paper, kind, number)
 
 
+def test_flags_in_files_are_understood(tmp_path):
+    """The files of flags in papers.md, by their launchers."""
+    text = (ROOT / 'docs' / 'papers.md').read_text()
+    block = r'^    # (\w+)\.flags, for python -m experiments\.(\w+).*\n((?:    --.*\n)+)'
+    found = [(flags, *names) for *names, flags in re.findall(block, text, re.M)]
+    assert {name for _, _, name in found} == {'celeb_a', 'taskonomy', 'cityscapes', 'multi_mnist'}
+    for indented, file, launcher in found:
+        content = textwrap.dedent(indented)
+        (tmp_path / f'{file}.flags').write_text(content)
+        flags = [f'--flagfile={tmp_path}/{file}.flags']
+        (answer,) = answers(launcher, [flags], tmp_path)
+        assert answer.returncode == 2, content
+        assert 'DIR' in answer.stderr, (content, answer.stderr)
+
+
 _PARSE = """
 import importlib, json, sys
 from absl import flags

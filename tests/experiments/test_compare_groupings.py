@@ -71,6 +71,31 @@ def test_a_table_goes_through_the_whole_comparison(table):
     assert (run / 'networks' / 'networks.jsonl').read_text().count('\n') == 2 * (7 + 7)
 
 
+def test_folds_of_a_table(table):
+    """Each has networks and a score table of its own; the report says what its errors cover."""
+    asked = (
+        'compare_groupings',
+        *('--table=patients.csv', '--targets=Blood pressure,Outcome', '--inputs=Ward,Age (years)'),
+        *('--groups=Patient ID', '--folds=3', '--methods=all_in_one,single_task', '--widths=4'),
+        *('--steps=8', '--eval_every=4', '--batch_size=16', '--budgets=2', '--seeds=1'),
+        '--workdir=folds',
+    )
+    done = launch(*asked, cwd=table)
+    assert done.returncode == 0, done.stderr
+    assert 'over 3 splits, with 1 seed of its own each' in ' '.join(done.stdout.split())
+    results = workdir.read_json(table / 'folds' / 'results.json')
+    assert results['covers'] == ['splits', 'seeds', 'test examples']
+    assert {one['split'] for one in results['outcomes']} == {0, 1, 2}
+    assert len(results['differences']) == 3
+    assert (table / 'folds' / 'networks' / 'split_2' / 'networks.jsonl').exists()
+    assert 'split 2' in (table / 'folds' / 'report.html').read_text()
+    again = launch(*asked, '--resume', cwd=table)
+    assert workdir.read_json(table / 'folds' / 'results.json') == results
+    assert again.stdout == done.stdout
+    other = launch(*asked, '--resume', '--seeds=2', cwd=table)
+    assert other.returncode == 2
+
+
 def test_bad_input_ends_with_a_sentence(table):
     check_sentences(
         'compare_groupings',
@@ -108,6 +133,11 @@ def test_bad_input_ends_with_a_sentence(table):
             ([*STRANGER, '--weights=Ward'], 'weights must be numbers [N], and are text'),
             ([*STRANGER, '--weights=Age (years)'], 'is missing: give a number of at least 0'),
             (['--weights=Ward'], '--weights is of no use to --dataset=multi_digits'),
+            (['--splits=0'], '--splits must be from 1 to 100, not 0'),
+            (['--folds=1'], '--folds must be from 2 to 100, or 0 for none, not 1'),
+            (['--splits=2', '--folds=3'], '--folds takes the place of --splits'),
+            (['--folds=3'], '--folds is for tables: multi_digits is split anew with --splits'),
+            ([*STRANGER, '--order=Patient ID', '--splits=2'], '--order gives one split: leave it'),
         ],
         table,
     )

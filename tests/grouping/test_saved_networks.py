@@ -40,7 +40,7 @@ def test_a_network_comes_back_as_it_was(tmp_path, noisy_problem, dataset):
     assert saved_networks.load(folder, noisy_problem, PLAN) is None
     saved_networks.save(folder, noisy_problem, network, dataset.train.inputs, 64)
     found = saved_networks.load(folder, noisy_problem, PLAN)
-    for field in ('plan', 'validation', 'best_step', 'steps', 'seconds'):
+    for field in ('plan', 'validation', 'best_step', 'steps', 'seconds', 'best_of_tasks'):
         assert getattr(found, field) == getattr(network, field)
     for field in ('params', 'model_state'):
         jax.tree.map(np.testing.assert_array_equal, getattr(found, field), getattr(network, field))

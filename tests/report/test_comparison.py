@@ -120,8 +120,8 @@ def test_differences_are_of_the_same_networks():
         for seed in range(4)
     ]
     found = differences(Comparison(tuple(both), {}, {}))
-    assert found['hoa', 'tag'] == pytest.approx((1, 0))
-    assert found['tag', 'hoa'] == pytest.approx((-1, 0))
+    assert found['hoa', 'tag'][2:4] == pytest.approx((1, 0))
+    assert found['tag', 'hoa'][2:4] == pytest.approx((-1, 0))
 
 
 @pytest.mark.parametrize('comparison', [WHOLE, Comparison(outcomes(), {}, {})])
