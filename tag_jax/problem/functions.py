@@ -7,7 +7,7 @@ from typing import Any
 from tag_jax import objectives
 from tag_jax.problem.modes import MODES
 from tag_jax.problem.problem import MultiTaskProblem
-from tag_jax.problem.trainable import frozen_encoder, with_frozen
+from tag_jax.problem.trainable import frozen_encoder, on_device, with_frozen
 
 
 def from_functions(
@@ -85,8 +85,7 @@ def _with_frozen_part(init, encode, trainable, pretrained):
     def init_apart(key):
         params, state = init(key)
         shared, _ = encoder.init(key)
-        frozen = encoder.frozen and encoder.frozen.values()
-        return {**params, 'shared': shared}, with_frozen(state, frozen)
+        return {**params, 'shared': shared}, with_frozen(state, on_device(encoder.frozen))
 
     return init_apart, encoder.frozen
 
