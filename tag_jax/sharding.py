@@ -17,8 +17,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tag_jax import parallel
 from tag_jax.problem import MultiTaskProblem, names_of, split_frozen
 
-# Arrays of optimizers and weightings that are no moment of one parameter, and model state, stay
-# whole up to this many numbers: splitting a Gram matrix would only cost time.
+# Arrays that are shaped like no parameter (Gram matrices, state of a model) stay whole up to this
+# many numbers: splitting them would only cost time.
 MOST_WHOLE = 2**16
 _SHARED, _FROZEN = 'shared', 'frozen'
 
@@ -161,6 +161,8 @@ def place(mesh: Mesh | None, parts: tuple[Part, ...], tree: Any, *axes: str | No
 def _shardings(mesh, parts, tree, axes):
     """A `NamedSharding` for every array of a tree."""
     by_names = {part.names: part for part in parts}
+    # Moving averages of task gradients, `[T, *param]`, have no names.
+    stacked = {part.shape: part.spec for part in reversed(parts) if len(part.shape) > 1}
     devices = mesh.shape[parallel.BATCH]
 
     def sharding(path, leaf):
@@ -169,6 +171,8 @@ def _shardings(mesh, parts, tree, axes):
         part = next((by_names[end] for end in ends if end in by_names), None)
         if part is not None and part.shape == shape:
             spec = part.spec
+        elif shape[1:] in stacked:
+            spec = PartitionSpec(None, *stacked[shape[1:]])
         elif np.prod(shape) > MOST_WHOLE:
             spec = along_largest_axis(shape, devices)
         else:
