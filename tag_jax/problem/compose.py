@@ -23,6 +23,7 @@ def compose(
     heads: Mapping[str, ModuleFunctions],
     tasks: Mapping[str, Any],
     representation: Any,
+    remat: Any = None,
 ) -> MultiTaskProblem:
     """A problem from an encoder and its heads.
 
@@ -31,6 +32,7 @@ def compose(
       heads: `{task: ModuleFunctions}`.
       tasks: `{task: Objective}`.
       representation: its shapes and dtypes, for any number of examples.
+      remat: see `MultiTaskProblem`.
     """
 
     def init(key):
@@ -44,7 +46,7 @@ def compose(
         return params, with_frozen(state, on_device(encoder.frozen))
 
     decode = {task: heads[task].apply for task in tasks}
-    return MultiTaskProblem(tasks, init, encoder.apply, decode, encoder.frozen)
+    return MultiTaskProblem(tasks, init, encoder.apply, decode, encoder.frozen, remat)
 
 
 def representation_of(init: Callable, apply: Callable, example_inputs: Any) -> Any:

@@ -17,6 +17,7 @@ def from_functions(
     tasks: Mapping[str, Any],
     trainable: Any = None,
     pretrained: Any = None,
+    remat: Any = None,
 ) -> MultiTaskProblem:
     """A problem from plain functions of arrays.
 
@@ -34,6 +35,8 @@ def from_functions(
         `init` returns them in `model_state['frozen']`.
       pretrained: parameters that the encoder begins with, all or some of them. Frozen parameters
         that it lacks are those of `init` with a fixed key.
+      remat: what of the encoder is computed again in the backward pass, and not remembered, to save
+        memory: True, or a policy of `jax.checkpoint_policies` or its name, see `MultiTaskProblem`.
 
     Returns:
       A `MultiTaskProblem`.
@@ -70,6 +73,7 @@ def from_functions(
         full_form(encode),
         {task: full_form(function) for task, function in decode.items()},
         frozen,
+        remat,
     )
 
 
