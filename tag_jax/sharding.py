@@ -183,7 +183,7 @@ def _shardings(mesh, parts, tree, axes):
 
 
 def _asked(rule, leaves):
-    """What a rule says of each parameter: a PartitionSpec, or None for the default."""
+    """The answer of a rule for each parameter: a PartitionSpec, or None for the default."""
     if rule is True:
         return [None] * len(leaves)
     if isinstance(rule, Mapping):

@@ -159,8 +159,8 @@ flags.DEFINE_bool(
 flags.DEFINE_string(
     'remat',
     None,
-    'What of the encoder its backward pass computes again, to save memory, a policy of '
-    'jax.checkpoint: nothing_saveable, dots_saveable, dots_with_no_batch_dims_saveable or '
+    'What the backward pass of the encoder computes again, to save memory on GPU and TPU, a policy '
+    'of jax.checkpoint: nothing_saveable, dots_saveable, dots_with_no_batch_dims_saveable or '
     'everything_saveable. By default all of it is remembered.',
 )
 flags.DEFINE_string(

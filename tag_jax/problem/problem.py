@@ -30,7 +30,8 @@ class MultiTaskProblem:
       remat: what of the encoder is computed again in the backward pass, and not remembered: None
         or False for nothing; True for all but what goes between its pieces; the name of a policy
         of `jax.checkpoint_policies` (`remat.POLICIES`), or a policy. It saves memory where
-        encoders are deep, and costs a forward pass. Gradients are the same up to rounding.
+        encoders are deep (on GPU and TPU: XLA for CPU merges what is computed twice), and costs a
+        forward pass. Gradients are the same up to rounding.
 
     A representation may be an array or a pytree of arrays, all of floats.
 

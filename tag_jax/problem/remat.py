@@ -78,7 +78,7 @@ def in_pieces(function: Callable, policy: Callable, *args: Any) -> Any:
 
 
 def cuts(jaxpr: Any) -> list[int]:
-    """Where a program is cut: numbers of its equations, from 0 to their number.
+    """Chooses where a program is cut: numbers of its equations, from 0 to their number.
 
     Among up to MOST_PIECES pieces of about equal size, cut where little goes from one to the next,
     it takes the number for which that and the largest piece together are smallest, in bytes.

@@ -236,7 +236,7 @@ def _arrays(tree):
 
 
 def _blanks(leaves):
-    """What `_arrays` makes, of the same shapes and dtypes: leaves may lie on other hosts."""
+    """Empty arrays of the shapes and dtypes that `_arrays` gives: leaves may lie on other hosts."""
     shapes = [jax.eval_shape(jax.random.key_data, x) if _is_key(x) else x for x in leaves]
     return {
         str(n): np.empty(np.shape(x), x.dtype) for n, x in enumerate(shapes) if math.prod(x.shape)
