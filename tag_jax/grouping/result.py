@@ -245,8 +245,8 @@ def load(
       A `Result`.
 
     Raises:
-      ValueError: if the folder holds no finished run, or a config has no problem; from `Result.predict`, if no problem is given
-        and the model could not be exported.
+      ValueError: if the folder holds no finished run, or a config comes without a problem; from
+        `Result.predict`, if no problem is given and the model could not be exported.
     """
     if problem is not None and not isinstance(problem, MultiTaskProblem):
         raise ValueError(
