@@ -29,6 +29,7 @@ _SUBMODULES = (
     'runs',
     'scalarization',
     'selection',
+    'sharding',
     'studies',
     'training',
     'weighting',

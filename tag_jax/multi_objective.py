@@ -95,7 +95,11 @@ def compare(
     rates = check(problem, dataset, weightings, config, seeds, learning_rates)
     both = None if retraining is None else append(dataset.train, dataset.validation)
     test = evaluation.prepare(
-        problem, dataset.test, parallel.make_mesh(config.mesh), config.select_by
+        problem,
+        dataset.test,
+        parallel.make_mesh(config.mesh),
+        config.select_by,
+        config.shard_parameters,
     )
     alone = [(task,) for task in problem.task_names]
     ways = {SINGLE_TASK: (weighting.equal, alone)}
@@ -151,7 +155,7 @@ def check(
         dataclasses.replace(config, learning_rate=rate)
     for name in ('train', 'validation', 'test'):
         evaluation.check_split(problem, getattr(dataset, name), name)
-    check_devices(config, dataset.train, dataset.validation)
+    check_devices(problem, config, dataset.train, dataset.validation)
     return rates
 
 

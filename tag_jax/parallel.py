@@ -97,6 +97,39 @@ def place(mesh: Mesh | None, tree: Any) -> Any:
     return jax.tree.map(put, tree)
 
 
+def to_host(mesh: Mesh | None, tree: Any) -> Any:
+    """A pytree of arrays on the devices as NumPy arrays, one whole array at a time.
+
+    Args:
+      mesh: the `Mesh` that they lie over, or None for one device.
+      tree: pytree of arrays; random keys stay where they are.
+    """
+    shared = spans_processes(mesh)
+
+    def fetched(x):
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return x
+        return np.asarray(_on_all_devices(x, mesh) if shared else x)
+
+    return jax.tree.map(fetched, tree)
+
+
+@functools.partial(jax.jit, static_argnames='mesh')
+def _on_all_devices(x, mesh):
+    return constrain(mesh, x)
+
+
+def own_mesh(mesh: Mesh | None) -> Mesh | None:
+    """The devices of a mesh that belong to this process, along the batch axis.
+
+    Args:
+      mesh: a `Mesh`, or None for one device.
+    """
+    if not spans_processes(mesh):
+        return mesh
+    return Mesh(np.array(mesh.local_devices)[None], AXES, axis_types=(AxisType.Auto,) * 2)
+
+
 def spans_processes(mesh: Mesh | None) -> bool:
     """Whether a mesh has devices of several processes, which then must do the same with it.
 

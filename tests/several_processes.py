@@ -6,6 +6,7 @@ writes to FILE what it found. Then the second process is terminated while the fi
 """
 
 import dataclasses
+import pathlib
 import pickle
 import signal
 import sys
@@ -32,9 +33,9 @@ CONFIG = TrainingConfig(
 )
 
 
-def trained(splits, config):
+def trained(splits, config, **options):
     """The network of PLAN, in NumPy arrays."""
-    (network,) = training.train_networks(make_problem(), *splits, [PLAN], config)
+    (network,) = training.train_networks(make_problem(), *splits, [PLAN], config, **options)
     arrays = jax.tree.map(np.asarray, network.params), network.affinities.history
     return arrays, network.validation
 
@@ -86,6 +87,32 @@ def sums_by_one(mesh):
     return jax.tree.map(np.asarray, evaluation.sums_of_batches(problem, network, prepared, 1))
 
 
+def trained_in_parts(folder):
+    """The network of PLAN, which is interrupted once, of which each device holds a quarter."""
+    config = dataclasses.replace(CONFIG, mesh=(1, 4), shard_parameters=True, checkpoint_seconds=0.0)
+    folders = {'checkpoints': lambda plan: folder / plan.name}
+    stopped = []
+
+    def interrupt(record):
+        stopped.append(record)
+        if record.step == 8:
+            raise OSError('interrupted')
+
+    try:
+        trained(splits(), config, **folders, on_record=interrupt)
+    except OSError:
+        assert [record.step for record in stopped] == [4, 8]
+    return trained(splits(), config, **folders)
+
+
+def predicted(mesh, in_parts):
+    """Outputs of a network that is not trained; each process predicts for itself."""
+    problem = make_problem()
+    network = problem.init(jax.random.key(0))
+    predict = evaluation.predictor(problem, *network, 5, mesh, in_parts)
+    return predict(make_split(13).inputs)
+
+
 def number(row, mask=None):
     return Split(np.float32(row), {'sign': np.int32(0)}, mask)
 
@@ -118,6 +145,8 @@ def main(port, process, file):
     found = {
         'trained': trained(sources, dataclasses.replace(CONFIG, mesh=(1, 4))),
         'rows_read': rows_read,
+        'trained_in_parts': trained_in_parts(pathlib.Path(file).parent / 'checkpoints'),
+        'predicted_in_parts': predicted(parallel.make_mesh((1, 4)), True),
         'said': parallel.each_says(lambda: process),
         'first': parallel.first_says(lambda: [process, 'ä']),
         'any': parallel.any_process(process == 1, False),

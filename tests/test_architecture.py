@@ -28,6 +28,7 @@ FLOORS = {
     'affinity': 3,
     'gradients': 2,
     'examples': 2,
+    'sharding': 2,
     'problem': 1,
     'selection': 0,
     'models': 0,

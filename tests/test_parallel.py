@@ -72,23 +72,35 @@ def alone(problem, dataset):
     return train(problem, dataset, CONFIG)
 
 
-@pytest.mark.parametrize('mesh', [pytest.param((1, 8), marks=pytest.mark.sweep), (2, 4)])
-def test_a_mesh_gives_what_one_device_does(problem, dataset, alone, mesh):
+@pytest.mark.parametrize(
+    ('mesh', 'in_parts'),
+    [
+        pytest.param((1, 8), False, marks=pytest.mark.sweep),
+        ((2, 4), False),
+        ((1, 8), True),
+        pytest.param((2, 4), True, marks=pytest.mark.sweep),
+    ],
+)
+def test_a_mesh_gives_what_one_device_does(problem, dataset, alone, mesh, in_parts):
     """MGDA-UB's Gram matrix among it, which sums over the examples of all devices."""
-    assert_alike(train(problem, dataset, dataclasses.replace(CONFIG, mesh=mesh)), alone)
+    config = dataclasses.replace(CONFIG, mesh=mesh, shard_parameters=in_parts)
+    assert_alike(train(problem, dataset, config), alone)
 
 
 @pytest.mark.parametrize(
-    ('fixture', 'mesh'),
+    ('fixture', 'mesh', 'in_parts'),
     [
-        ('normalised_problem', (1, 2)),
-        pytest.param('nnx_convolutional_problem', (2, 1), marks=pytest.mark.sweep),
+        ('normalised_problem', (1, 2), False),
+        pytest.param('nnx_convolutional_problem', (2, 1), False, marks=pytest.mark.sweep),
+        ('nnx_convolutional_problem', (1, 2), True),
     ],
 )
-def test_batch_statistics_and_convolutions_lie_over_a_mesh(request, dataset, fixture, mesh):
+def test_batch_statistics_and_convolutions_lie_over_a_mesh(
+    request, dataset, fixture, mesh, in_parts
+):
     problem = request.getfixturevalue(fixture)
     config = dataclasses.replace(CONFIG.measuring(every=5), steps=10, eval_every=5)
-    over_mesh = dataclasses.replace(config, mesh=mesh)
+    over_mesh = dataclasses.replace(config, mesh=mesh, shard_parameters=in_parts)
     assert_alike(train(problem, dataset, over_mesh), train(problem, dataset, config))
 
 
@@ -121,6 +133,36 @@ def test_a_network_goes_on_on_another_number_of_devices(problem, dataset, alone,
         )
     assert sorted(path.name for path in (tmp_path / '0').iterdir()) == ['10', '20']
     assert_alike(train(problem, dataset, CONFIG, **options), alone)
+
+
+def test_parts_go_on_on_another_number_of_devices(problem, dataset, alone, tmp_path):
+    """From eight devices to one, to two, and back to eight, each for an evaluation."""
+
+    class Broken(Exception):
+        pass
+
+    folder_of = lambda plan: tmp_path / plan.name
+    for step, devices in ((20, 8), (30, 1), (40, 2)):
+        mesh = {'mesh': (1, devices), 'shard_parameters': devices > 1}
+
+        def on_record(record, step=step):
+            if record.step == step:
+                raise Broken
+
+        with pytest.raises(Broken):
+            training.train_networks(
+                problem,
+                dataset.train,
+                dataset.validation,
+                [NetworkPlan('0', problem.task_names, 0, 1e-2, True)],
+                dataclasses.replace(CONFIG, slots=2, **mesh),
+                on_record=on_record,
+                checkpoints=folder_of,
+            )
+        written = sorted(int(path.name) for path in (tmp_path / '0').iterdir())
+        assert written[-1] == step - 10
+    config = dataclasses.replace(CONFIG, mesh=(1, 8), shard_parameters=True)
+    assert_alike(train(problem, dataset, config, checkpoints=folder_of), alone)
 
 
 @pytest.mark.parametrize('size', [5, 37, 200])
@@ -198,6 +240,7 @@ def test_two_processes_read_their_shares_of_the_examples(tmp_path):
 
     held = several_processes.trained(several_processes.splits(), several_processes.CONFIG)
     evaluated = several_processes.evaluated(None)
+    predicted = several_processes.predicted(None, False)
     total = lambda sums: jax.tree.map(lambda *parts: sum(parts), *sums)
     sums = total(several_processes.sums_by_one(None))
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
@@ -207,6 +250,8 @@ def test_two_processes_read_their_shares_of_the_examples(tmp_path):
         jax.tree.map(close, found['evaluated'], evaluated)
         jax.tree.map(close, found['evaluated_in_memory'], evaluated)
         jax.tree.map(close, found['trained'], held)
+        jax.tree.map(close, found['trained_in_parts'], held)
+        jax.tree.map(close, found['predicted_in_parts'], predicted)
         jax.tree.map(close, total(found['sums']), sums)
         assert found['said'] == [0, 1]
         assert found['first'] == [0, 'ä']

@@ -6,8 +6,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from tag_jax import models
+from tag_jax import models, parallel, sharding
 from tag_jax.evaluation.unfit import UNFIT, first_line
 from tag_jax.problem import MultiTaskProblem
 
@@ -17,6 +18,8 @@ def predictor(
     params: Mapping[str, Any],
     model_state: Mapping[str, Any],
     batch_size: int,
+    mesh: Mesh | None = None,
+    shard_parameters: Any = False,
 ) -> Callable[[Any], dict[str, Any]]:
     """A trained network as a function `inputs [N, ...] -> {task: NumPy output [N, ...]}`.
 
@@ -24,14 +27,22 @@ def predictor(
       problem: a `MultiTaskProblem`.
       params, model_state: of one network.
       batch_size: examples a pass.
+      mesh: the devices that parameters in parts lie over; None for one. Of several processes each
+        predicts for itself, with its own devices.
+      shard_parameters: see `TrainingConfig.shard_parameters`; whole ones are used on one device.
 
     Raises:
       ValueError: from the function, if there are no examples, or the network cannot take them.
     """
+    own = parallel.own_mesh(mesh)
+    parts = sharding.parts_of(problem, own, shard_parameters)
+    own = own if parts else None
+    devices = parallel.size(own, parallel.BATCH)
+    batch_size = -(-batch_size // devices) * devices
 
-    def predict(inputs):
+    def predict(network, inputs):
         try:
-            return _predict(problem, params, model_state, inputs)
+            return _predict(problem, network, inputs, own)
         except UNFIT as error:
             shapes = {str(['N', *np.shape(x)[1:]]) for x in jax.tree.leaves(inputs)}
             shapes = ' and '.join(sorted(shapes)).replace("'", '')
@@ -39,7 +50,13 @@ def predictor(
                 f'the network cannot take inputs of shape {shapes}: {first_line(error)}'
             ) from error
 
-    return lambda inputs: in_batches(predict, inputs, batch_size)
+    def predict_all(inputs):
+        # On the devices for as long as this takes: others may need their memory.
+        network = params, model_state
+        network = sharding.place(own, parts, network) if parts else network
+        return in_batches(functools.partial(predict, network), inputs, batch_size)
+
+    return predict_all
 
 
 def in_batches(function: Callable, inputs: Any, batch_size: int) -> Any:
@@ -88,6 +105,6 @@ def encoder_cost(problem: MultiTaskProblem, inputs: Any) -> int:
     return models.multiply_adds_of(encode, *problem.shapes, one)
 
 
-@functools.partial(jax.jit, static_argnames='problem')
-def _predict(problem, params, model_state, inputs):
-    return problem.predict(params, model_state, inputs)
+@functools.partial(jax.jit, static_argnames=('problem', 'mesh'))
+def _predict(problem, network, inputs, mesh):
+    return problem.predict(*network, parallel.constrain(mesh, inputs, parallel.BATCH))

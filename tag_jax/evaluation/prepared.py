@@ -21,11 +21,14 @@ class PreparedSplit(NamedTuple):
       examples: `examples.Examples`.
       references: what the metrics of some tasks need to know of the whole split.
       constant_losses: `{task: loss}` of the best constant answers; empty where not asked for.
+      shard_parameters: how networks that are evaluated on it lie over the mesh of its examples,
+        see `TrainingConfig.shard_parameters`.
     """
 
     examples: examples.Examples
     references: Mapping[str, Any]
     constant_losses: Mapping[str, float] = MappingProxyType({})
+    shard_parameters: Any = False
 
 
 def prepare(
@@ -33,6 +36,7 @@ def prepare(
     split: Split | Source,
     mesh: Mesh | None = None,
     select_by: str = 'error',
+    shard_parameters: Any = False,
 ) -> PreparedSplit:
     """Puts a split on the device, with what the metrics need to know of it as a whole.
 
@@ -44,15 +48,15 @@ def prepare(
       mesh: the devices on which it is to be, see `parallel`; None for one.
       select_by: what networks are chosen by, of CRITERIA: for 'relative_loss' the losses of the
         best constant answers are found as well.
+      shard_parameters: how networks are to lie over the mesh, see `PreparedSplit`.
 
     Raises:
       ValueError: if a task cannot have the targets that it has there, or losses cannot be relative.
     """
     found = examples.examples(problem, split, mesh)
     known = {} if found.source else references(problem, found.batch)
-    if select_by != RELATIVE_LOSS:
-        return PreparedSplit(found, known)
-    return PreparedSplit(found, known, constant_losses(problem, split))
+    constants = constant_losses(problem, split) if select_by == RELATIVE_LOSS else {}
+    return PreparedSplit(found, known, constants, shard_parameters)
 
 
 def references(problem, batch):

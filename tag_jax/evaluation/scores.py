@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tag_jax import examples, gradients, parallel
+from tag_jax import examples, gradients, parallel, sharding
 from tag_jax.data import Source, Split
 from tag_jax.evaluation.criteria import RELATIVE_LOSS
 from tag_jax.evaluation.prepared import PreparedSplit, prepare
@@ -35,9 +35,7 @@ def evaluate(
       `{task: {'error': percent, 'loss': mean loss, ...}}`; metrics of the problem name the rest.
     """
     prepared = split if isinstance(split, PreparedSplit) else prepare(problem, split)
-    model_state, frozen = split_frozen(model_state)
-    network, frozen = parallel.place(prepared.examples.mesh, ((params, model_state), frozen))
-    networks = jax.tree.map(lambda x: x[None], network)
+    networks, frozen = _placed(problem, (params, model_state), prepared)
     return scores(problem, networks, prepared, batch_size, 'unroll', frozen)[0]
 
 
@@ -94,10 +92,7 @@ def sums_of_batches(
     Returns:
       A list of `{task: sums}`; `finished` makes metrics of their total.
     """
-    params, model_state = network
-    model_state, frozen = split_frozen(model_state)
-    one, frozen = parallel.place(prepared.examples.mesh, ((params, model_state), frozen))
-    networks = jax.tree.map(lambda x: x[None], one)
+    networks, frozen = _placed(problem, network, prepared)
     sums = _sums_of_batches(problem, networks, prepared, batch_size, 'unroll', frozen, batches)
     return [jax.tree.map(lambda x: x[0], found) for found in sums]
 
@@ -120,6 +115,17 @@ def finished(
     loss = float(np.sum(losses) / max(labels, 1))
     relative = {} if constant is None else {RELATIVE_LOSS: 100 * loss / constant}
     return {**found, 'loss': loss, **relative}
+
+
+def _placed(problem, network, prepared):
+    """(One network `[1, ...]`, its frozen parameters) on the devices that a split lies on."""
+    mesh = prepared.examples.mesh
+    parts = sharding.parts_of(problem, mesh, prepared.shard_parameters)
+    params, model_state = network
+    model_state, frozen = split_frozen(model_state)
+    networks = jax.tree.map(lambda x: x[None], (params, model_state))
+    placed = sharding.place(mesh, parts, {'frozen': frozen})['frozen']
+    return sharding.place(mesh, parts, networks, None), placed
 
 
 def _sums_of_batches(problem, networks, prepared, batch_size, batching, frozen, batches=None):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from tag_jax import evaluation, examples, gradients, training
+from tag_jax import evaluation, examples, gradients, parallel, sharding, training
 from tag_jax.data import Dataset
 from tag_jax.grouping.group import DEFAULTS, TAG
 from tag_jax.grouping.method import Method, Stage
@@ -134,9 +134,13 @@ def _trial(problem, train_split, validation_split, config, stage, size, steps):
 
 def _seconds_of_evaluating(problem, network, split, config, slots):
     """The seconds that the networks of a program take together for a batch."""
-    prepared = evaluation.prepare(problem, split)
+    mesh = parallel.make_mesh(config.mesh)
+    parts = sharding.parts_of(problem, mesh, config.shard_parameters)
+    prepared = evaluation.prepare(problem, split, mesh)
     model_state, frozen = split_frozen(network.model_state)
     networks = jax.tree.map(lambda x: np.stack([x] * slots), (network.params, model_state))
+    networks = sharding.place(mesh, parts, networks, parallel.NETWORKS)
+    frozen = sharding.place(mesh, parts, {'frozen': frozen})['frozen']
     inputs = examples.input_shapes(split)
     batching = gradients.preferred_batching(problem, network.params, network.model_state, inputs)
     evaluate = lambda: evaluation.scores(

@@ -206,7 +206,9 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
         task: plan.name for plan, served in zip(chosen, serves, strict=True) for task in served
     }
     with training.doing('evaluating on the test split', parallel.is_first()):
-        test = evaluation.prepare(run.problem, run.dataset.test, mesh, by)
+        test = evaluation.prepare(
+            run.problem, run.dataset.test, mesh, by, run.config.shard_parameters
+        )
         scores = {
             plan.name: _scores(run, trained[plan.name], test)
             for plan in dict.fromkeys([*chosen, baseline])
@@ -394,4 +396,11 @@ def _remarks_on_numbers(plans, trained):
 def _network(run, trained, batch_size):
     problem = run.sized(trained.plan.cost).problem
     arrays: Any = trained.params, trained.model_state
-    return Network(*arrays, evaluation.predictor(problem, *arrays, batch_size))
+    predict = evaluation.predictor(
+        problem,
+        *arrays,
+        batch_size,
+        parallel.make_mesh(run.config.mesh),
+        run.config.shard_parameters,
+    )
+    return Network(*arrays, predict)

@@ -31,6 +31,8 @@ def model(run):
     With another one of the weights that all networks begin with, if there are any.
     """
     params, model_state = run.problem.shapes
+    # Computing again in the backward pass is no part of what is computed.
+    problem = dataclasses.replace(run.problem, remat=None)
     one = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype),
         examples.input_shapes(run.dataset.train),
@@ -39,7 +41,7 @@ def model(run):
     key = jax.random.key(0)
 
     def train(params, state, inputs, key):
-        representation, _ = run.problem.represent(params, state, inputs, True, key)
+        representation, _ = problem.represent(params, state, inputs, True, key)
         return {
             task: decode(params['heads'][task], state['heads'][task], representation, True, key)[0]
             for task, decode in run.problem.decode.items()

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from tag_jax import evaluation, objectives
+from tag_jax import evaluation, objectives, parallel
 from tag_jax.affinity import AffinitySummary
 from tag_jax.data import Encoding, encode_rows, encoding
 from tag_jax.grouping import answers, saved_networks
 from tag_jax.objectives import Objective
 from tag_jax.problem import MultiTaskProblem
 from tag_jax.runs import workdir as workdirs
+from tag_jax.training import TrainingConfig
 
 
 class Group(NamedTuple):
@@ -230,26 +231,36 @@ class Result:
         return {task: outputs[task] for task in self.task_names}
 
 
-def load(workdir: str | os.PathLike, problem: MultiTaskProblem | None = None) -> Result:
+def load(
+    workdir: str | os.PathLike,
+    problem: MultiTaskProblem | None = None,
+    config: TrainingConfig | None = None,
+) -> Result:
     """Brings back the result of a finished run.
 
     Args:
       workdir: its folder.
       problem: the `MultiTaskProblem` that was trained. None to predict with the functions that the
         run exported, which need no model code; networks on a smaller encoder always do.
+      config: a `TrainingConfig` whose mesh and `shard_parameters` say over which devices networks
+        lie that predict; None for one device. It needs the problem.
 
     Returns:
       A `Result`.
 
     Raises:
-      ValueError: if the folder holds no finished run; from `Result.predict`, if no problem is given
-        and the model could not be exported.
+      ValueError: if the folder holds no finished run, or a config comes without a problem; from
+        `Result.predict`, if no problem is given and the model could not be exported.
     """
     if problem is not None and not isinstance(problem, MultiTaskProblem):
         raise ValueError(
             f'problem must be the MultiTaskProblem that was trained, not {type(problem).__name__}: '
             'leave it out to predict without it'
         )
+    if config is not None and problem is None:
+        raise ValueError('config says over which devices a network lies: give its problem as well')
+    mesh = None if config is None else parallel.make_mesh(config.mesh)
+    devices = () if config is None else (mesh, config.shard_parameters)
     path = pathlib.Path(workdir)
     found = workdirs.read_results(path)
     batch_size = workdirs.read_json(path / workdirs.CONFIG)['batch_size']
@@ -274,7 +285,10 @@ def load(workdir: str | os.PathLike, problem: MultiTaskProblem | None = None) ->
         affinities=_affinities(path, task_names),
         networks=tuple(
             _load_network(
-                folder_of(path, group.network), problem if group.cost == 1 else None, batch_size
+                folder_of(path, group.network),
+                problem if group.cost == 1 else None,
+                batch_size,
+                devices,
             )
             for group in groups
         ),
@@ -328,11 +342,11 @@ def folder_of(path, network):
     return pathlib.Path(path) / workdirs.CHECKPOINTS / network
 
 
-def _load_network(folder, problem, batch_size):
+def _load_network(folder, problem, batch_size, devices):
     if problem is None:
         return Network(*saved_networks.arrays(folder), saved_networks.predictor(folder, batch_size))
     arrays = saved_networks.arrays(folder, problem)
-    return Network(*arrays, evaluation.predictor(problem, *arrays, batch_size))
+    return Network(*arrays, evaluation.predictor(problem, *arrays, batch_size, *devices))
 
 
 def to_json(result):

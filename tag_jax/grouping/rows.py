@@ -31,7 +31,10 @@ def train_rows(
       progress_bar: whether a bar shows the steps.
     """
     mesh = parallel.make_mesh(run.config.mesh)
-    test = evaluation.prepare(run.problem, run.dataset.test, mesh, run.config.select_by)
+    config = run.config
+    test = evaluation.prepare(
+        run.problem, run.dataset.test, mesh, config.select_by, config.shard_parameters
+    )
     blocks = evaluation.blocks_of(
         test.examples.size, getattr(run.dataset, 'test_groups', None), MOST_BLOCKS
     )

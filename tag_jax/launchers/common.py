@@ -150,6 +150,19 @@ flags.DEFINE_list(
     'Devices to train on, along the networks that train side by side and along the examples of '
     'each batch: networks:2,batch:4. By default one.',
 )
+flags.DEFINE_bool(
+    'shard_parameters',
+    False,
+    'Each device along the batch of --mesh holds a part of every parameter, of its moments and of '
+    'its best copy, for models that do not fit one device.',
+)
+flags.DEFINE_string(
+    'remat',
+    None,
+    'What the backward pass of the encoder computes again, to save memory on GPU and TPU, a policy '
+    'of jax.checkpoint: nothing_saveable, dots_saveable, dots_with_no_batch_dims_saveable or '
+    'everything_saveable. By default all of it is remembered.',
+)
 flags.DEFINE_string(
     'if_not_finite',
     'stop',
@@ -171,7 +184,8 @@ COMPARISON_FLAGS = (
     *('data_dir', 'image_size', 'num_validation', 'images_per_building'),
     *('network', 'width', 'size', 'dtype', *optimizers.NAMES),
     *('loss_reduction', 'affinity_every', 'select_by', 'sampling', 'resume', 'budgets', 'seeds'),
-    *('scores', 'mesh', 'if_not_finite', 'checkpoint_seconds', 'pretrained', 'compilation_cache'),
+    *('scores', 'mesh', 'shard_parameters', 'remat', 'if_not_finite', 'checkpoint_seconds'),
+    *('pretrained', 'compilation_cache'),
 )
 
 # Settings that flags leave to the dataset.
@@ -238,6 +252,7 @@ def training_config(dataset):
         weighting=make_weighting(FLAGS.weighting),
         sampling=sampling(),
         mesh=mesh(),
+        shard_parameters=FLAGS.shard_parameters,
         if_not_finite=FLAGS.if_not_finite,
         checkpoint_seconds=FLAGS.checkpoint_seconds,
     )
@@ -367,6 +382,7 @@ def make_problem(dataset, default_units=None, width=None):
         dataset.tasks,
         tag_jax.examples.input_shapes(dataset.train),
         {task: lambda rngs, make=make: make(rngs=rngs) for task, make in heads.items()},
+        remat=FLAGS.remat,
     )
     if FLAGS.pretrained is not None:
         return _pretrained(problem, FLAGS.pretrained)

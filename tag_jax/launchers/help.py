@@ -30,7 +30,10 @@ GROUPS = {
         *('affinity', 'affinity_every', 'affinity_kind', 'affinity_step', 'affinity_window'),
         *('affinity_examples', 'affinity_split'),
     ),
-    'Devices': ('mesh', 'cluster', 'coordinator', 'num_processes', 'process_id'),
+    'Devices': (
+        *('mesh', 'shard_parameters', 'remat', 'cluster', 'coordinator', 'num_processes'),
+        'process_id',
+    ),
 }
 OTHERS = 'Of this command'
 WIDTH, INDENT = 100, 26

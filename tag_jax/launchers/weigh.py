@@ -62,7 +62,7 @@ for name in (
     *('seed', 'steps', 'batch_size'),
     *('learning_rate', 'eval_every', 'patience', 'network', 'widths', 'width', 'size', 'dtype'),
     *('loss_reduction', *tables.NAMES, 'pretrained', 'select_by', 'sampling', *optimizers.NAMES),
-    *('mesh', 'if_not_finite', 'compilation_cache'),
+    *('mesh', 'shard_parameters', 'remat', 'if_not_finite', 'compilation_cache'),
 ):
     flags.declare_key_flag(name)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from tag_jax import objectives
 from tag_jax.problem.problem import MultiTaskProblem, task_key
-from tag_jax.problem.trainable import Encoder, with_frozen
+from tag_jax.problem.trainable import Encoder, on_device, with_frozen
 
 
 class ModuleFunctions(NamedTuple):
@@ -23,6 +23,7 @@ def compose(
     heads: Mapping[str, ModuleFunctions],
     tasks: Mapping[str, Any],
     representation: Any,
+    remat: Any = None,
 ) -> MultiTaskProblem:
     """A problem from an encoder and its heads.
 
@@ -31,6 +32,7 @@ def compose(
       heads: `{task: ModuleFunctions}`.
       tasks: `{task: Objective}`.
       representation: its shapes and dtypes, for any number of examples.
+      remat: see `MultiTaskProblem`.
     """
 
     def init(key):
@@ -41,10 +43,10 @@ def compose(
             params['heads'][task], state['heads'][task] = head.init(
                 task_key(heads_key, task), representation
             )
-        return params, with_frozen(state, encoder.frozen and encoder.frozen.values())
+        return params, with_frozen(state, on_device(encoder.frozen))
 
     decode = {task: heads[task].apply for task in tasks}
-    return MultiTaskProblem(tasks, init, encoder.apply, decode, encoder.frozen)
+    return MultiTaskProblem(tasks, init, encoder.apply, decode, encoder.frozen, remat)
 
 
 def representation_of(init: Callable, apply: Callable, example_inputs: Any) -> Any:

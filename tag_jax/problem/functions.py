@@ -7,7 +7,7 @@ from typing import Any
 from tag_jax import objectives
 from tag_jax.problem.modes import MODES
 from tag_jax.problem.problem import MultiTaskProblem
-from tag_jax.problem.trainable import frozen_encoder, with_frozen
+from tag_jax.problem.trainable import frozen_encoder, on_device, with_frozen
 
 
 def from_functions(
@@ -17,6 +17,7 @@ def from_functions(
     tasks: Mapping[str, Any],
     trainable: Any = None,
     pretrained: Any = None,
+    remat: Any = None,
 ) -> MultiTaskProblem:
     """A problem from plain functions of arrays.
 
@@ -34,6 +35,8 @@ def from_functions(
         `init` returns them in `model_state['frozen']`.
       pretrained: parameters that the encoder begins with, all or some of them. Frozen parameters
         that it lacks are those of `init` with a fixed key.
+      remat: what of the encoder is computed again in the backward pass, and not remembered, to save
+        memory: True, or a policy of `jax.checkpoint_policies` or its name, see `MultiTaskProblem`.
 
     Returns:
       A `MultiTaskProblem`.
@@ -70,6 +73,7 @@ def from_functions(
         full_form(encode),
         {task: full_form(function) for task, function in decode.items()},
         frozen,
+        remat,
     )
 
 
@@ -85,8 +89,7 @@ def _with_frozen_part(init, encode, trainable, pretrained):
     def init_apart(key):
         params, state = init(key)
         shared, _ = encoder.init(key)
-        frozen = encoder.frozen and encoder.frozen.values()
-        return {**params, 'shared': shared}, with_frozen(state, frozen)
+        return {**params, 'shared': shared}, with_frozen(state, on_device(encoder.frozen))
 
     return init_apart, encoder.frozen
 

@@ -20,6 +20,7 @@ def from_linen(
     heads: Mapping[str, linen.Module] | None = None,
     trainable: Any = None,
     pretrained: Any = None,
+    remat: Any = None,
 ) -> MultiTaskProblem:
     """A problem from Flax Linen modules.
 
@@ -38,6 +39,8 @@ def from_linen(
       pretrained: parameters that the encoder begins with, all or some of them, as nested dicts; or
         its variables, `{'params': ..., 'batch_stats': ...}`. Frozen parameters that it lacks are
         drawn once, with a fixed key.
+      remat: what of the encoder is computed again in the backward pass, and not remembered, to save
+        memory: True, or a policy of `jax.checkpoint_policies` or its name, see `MultiTaskProblem`.
 
     Returns:
       A `MultiTaskProblem`.
@@ -65,7 +68,7 @@ def from_linen(
 
     modules = compose.heads_of_tasks(tasks, heads, dense)
     of_tasks = {task: _functions(module) for task, module in modules.items()}
-    return compose.compose(whole, of_tasks, tasks, representation)
+    return compose.compose(whole, of_tasks, tasks, representation, remat)
 
 
 def _parts_of_variables(pretrained):

@@ -26,6 +26,7 @@ def from_nnx(
     heads: Mapping[str, Callable[[nnx.Rngs], nnx.Module]] | None = None,
     trainable: Any = None,
     pretrained: Any = None,
+    remat: Any = None,
 ) -> MultiTaskProblem:
     """A problem from Flax NNX modules.
 
@@ -46,6 +47,8 @@ def from_nnx(
       pretrained: parameters that the encoder begins with, all or some of them: nested dicts, an
         `nnx.State` or a module. Frozen parameters that it lacks are those of
         `make_encoder(nnx.Rngs(...))` with a fixed key.
+      remat: what of the encoder is computed again in the backward pass, and not remembered, to save
+        memory: True, or a policy of `jax.checkpoint_policies` or its name, see `MultiTaskProblem`.
 
     Returns:
       A `MultiTaskProblem`.
@@ -74,7 +77,7 @@ def from_nnx(
 
     modules = compose.heads_of_tasks(tasks, heads, dense)
     of_tasks = {task: _functions(make)[0] for task, make in modules.items()}
-    return compose.compose(whole, of_tasks, tasks, representation)
+    return compose.compose(whole, of_tasks, tasks, representation, remat)
 
 
 def _by_filter(trainable, abstract):

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from tag_jax import objectives
+from tag_jax.problem import remat
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,11 +27,16 @@ class MultiTaskProblem:
       decode: `{task: (head, state, representation, train, key) -> (output [B, ...], state)}`.
       frozen: a `trainable.Frozen`, where parameters of the encoder are frozen: `encode` takes
         what it joins; else None.
+      remat: what of the encoder is computed again in the backward pass, and not remembered: None
+        or False for nothing; True for all but what goes between its pieces; the name of a policy
+        of `jax.checkpoint_policies` (`remat.POLICIES`), or a policy. It saves memory where
+        encoders are deep (on GPU and TPU: XLA for CPU merges what is computed twice), and costs a
+        forward pass. Gradients are the same up to rounding.
 
     A representation may be an array or a pytree of arrays, all of floats.
 
     Raises:
-      ValueError: if tasks are not `{task: Objective}`, or a task lacks a decoder.
+      ValueError: if tasks are not `{task: Objective}`, a task lacks a decoder, or remat is none.
     """
 
     tasks: Mapping[str, Any]
@@ -38,6 +44,7 @@ class MultiTaskProblem:
     encode: Callable
     decode: Mapping[str, Callable]
     frozen: Any = None
+    remat: Any = None
 
     def __post_init__(self):
         objectives.check_tasks(self.tasks)
@@ -48,6 +55,7 @@ class MultiTaskProblem:
             raise ValueError(f'decode has no entry for the task {missing[0]!r}')
         if unknown := [name for name in self.decode if name not in self.tasks]:
             raise ValueError(f'decode has an entry for {unknown[0]!r}, which is not a task')
+        remat.policy_of(self.remat)
 
     @property
     def task_names(self) -> tuple[str, ...]:
@@ -81,7 +89,11 @@ class MultiTaskProblem:
         shared = params['shared']
         if self.frozen is not None:
             shared = self.frozen.join(shared, model_state['frozen'])
-        return self.encode(shared, model_state['shared'], inputs, train, key)
+        state, policy = model_state['shared'], remat.policy_of(self.remat)
+        if not train or policy is None:
+            return self.encode(shared, state, inputs, train, key)
+        encode = lambda shared, state, inputs, key: self.encode(shared, state, inputs, True, key)
+        return remat.in_pieces(encode, policy, shared, state, inputs, key)
 
     def predict(
         self, params: Mapping[str, Any], model_state: Mapping[str, Any], inputs: Any

@@ -21,7 +21,8 @@ class Frozen(NamedTuple):
     """The parameters of an encoder that do not train.
 
     Attributes:
-      values: `() -> frozen parameters`, arrays, the same at every call.
+      values: `() -> frozen parameters`, NumPy arrays, the same at every call: devices hold them
+        where they are put, once.
       join: `(shared, frozen parameters) -> all parameters of the encoder`.
     """
 
@@ -54,6 +55,15 @@ def split_frozen(model_state: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
     """
     rest = {name: value for name, value in model_state.items() if name != _FROZEN}
     return rest, model_state.get(_FROZEN)
+
+
+def on_device(frozen: Frozen | None) -> Any:
+    """Frozen parameters as JAX arrays, traced or on the device.
+
+    Args:
+      frozen: a `Frozen`, or None, which gives None.
+    """
+    return frozen and jax.tree.map(jnp.asarray, frozen.values())
 
 
 def with_frozen(model_state: Mapping[str, Any], frozen: Any) -> dict[str, Any]:
@@ -103,12 +113,13 @@ def frozen_encoder(
         params, state = init(key)
         return _part(params, trains, True), state
 
-    # The same for every key, also where `init` is traced: concrete arrays, computed once.
+    # The same for every key, also where `init` is traced: concrete arrays, computed once, in the
+    # memory of the host, since no device may have room for all of them.
     @functools.cache
     def values():
-        with jax.ensure_compile_time_eval():
+        with jax.ensure_compile_time_eval(), jax.default_device(_host_device()):
             params, _ = init(jax.random.key(_FIXED_KEY))
-            return jax.tree.map(jnp.asarray, _part(params, trains, False))
+            return jax.tree.map(np.asarray, _part(params, trains, False))
 
     paths, structure = jax.tree_util.tree_flatten_with_path(shapes)
 
@@ -173,6 +184,14 @@ def _part(params, trains, which):
     return jax.tree.map(lambda x, on: x if on == which else None, params, trains)
 
 
+def _host_device():
+    """The CPU; None, which stands for the usual device, where JAX was told to know no CPU."""
+    try:
+        return jax.local_devices(backend='cpu')[0]
+    except RuntimeError:
+        return None
+
+
 def _beginning_with(init, params, state):
     """`init`, with given values in place of those that it draws."""
     made = jax.eval_shape(init, jax.random.key(_FIXED_KEY))
@@ -184,12 +203,16 @@ def _beginning_with(init, params, state):
     def init_with(key):
         return tuple(
             jax.tree_util.tree_map_with_path(
-                lambda path, leaf, known=known: known.get(names_of(path), leaf), tree
+                lambda path, leaf, known=known: _given(known.get(names_of(path)), leaf), tree
             )
             for tree, known in zip(init(key), given, strict=True)
         )
 
     return init_with
+
+
+def _given(value, leaf):
+    return leaf if value is None else jnp.asarray(value)
 
 
 def _fitting(like, values, what):
@@ -208,5 +231,5 @@ def _fitting(like, values, what):
                 f'pretrained has {"/".join(names)!r} of shape {list(shape)}, and the encoder '
                 f'{list(wanted[names].shape)}'
             )
-        found[names] = jnp.asarray(value, wanted[names].dtype)
+        found[names] = np.asarray(value).astype(wanted[names].dtype)
     return found

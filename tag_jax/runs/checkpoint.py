@@ -7,6 +7,7 @@ are kept, so that one is whole whatever happens while the other is written or af
 import contextlib
 import json
 import logging
+import math
 import os
 import pathlib
 import shutil
@@ -207,7 +208,7 @@ def _read(path, like):
         read = lambda **items: checkpointer.restore(path, args=ocp.args.Composite(**items))
         about = read(**{_RECORD: ocp.args.JsonRestore()})[_RECORD]
         leaves, structure = jax.tree.flatten(like(about['record']))
-        wanted = _arrays(leaves)
+        wanted = _blanks(leaves)
         arrays = read(**{_ARRAYS: ocp.args.StandardRestore(wanted)})[_ARRAYS]
     if _checksum(arrays, about['record']) != about['checksum']:
         raise ValueError('its checksum is another')
@@ -232,6 +233,14 @@ def _arrays(tree):
     """The leaves of a tree by their number, keys as data; orbax refuses empty ones."""
     leaves = [jax.random.key_data(x) if _is_key(x) else x for x in jax.tree.leaves(tree)]
     return {str(n): np.asarray(leaf) for n, leaf in enumerate(leaves) if np.size(leaf)}
+
+
+def _blanks(leaves):
+    """Empty arrays of the shapes and dtypes that `_arrays` gives: leaves may lie on other hosts."""
+    shapes = [jax.eval_shape(jax.random.key_data, x) if _is_key(x) else x for x in leaves]
+    return {
+        str(n): np.empty(np.shape(x), x.dtype) for n, x in enumerate(shapes) if math.prod(x.shape)
+    }
 
 
 def _is_key(leaf):

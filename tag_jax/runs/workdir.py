@@ -43,7 +43,10 @@ _DAMAGED = (
 )
 
 # Entries of config.json that may differ between a run and its continuation, or one like it.
-INCIDENTAL = ('versions', 'workers', 'mesh', 'if_not_finite', 'checkpoint_seconds', 'command')
+INCIDENTAL = (
+    *('versions', 'workers', 'mesh', 'shard_parameters', 'if_not_finite', 'checkpoint_seconds'),
+    'command',
+)
 
 
 class RunFolder(type(pathlib.Path())):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from tag_jax import examples, parallel
+from tag_jax import examples, parallel, sharding
 from tag_jax.data import Source, Split
 from tag_jax.problem import MultiTaskProblem, names_of
 from tag_jax.training.config import NetworkPlan, TrainingConfig
@@ -87,15 +87,20 @@ def still_parameters(problem: MultiTaskProblem, config: TrainingConfig) -> tuple
 
 
 def check_devices(
-    config: TrainingConfig, train_split: Split | Source, validation_split: Split | Source
+    problem: MultiTaskProblem,
+    config: TrainingConfig,
+    train_split: Split | Source,
+    validation_split: Split | Source,
 ) -> None:
-    """Raises ValueError unless batches can be drawn, and lie evenly over the devices of the mesh.
+    """Raises ValueError unless batches and parameters can lie over the devices of the mesh.
 
     Args:
+      problem: a `MultiTaskProblem`.
       config: a `TrainingConfig`.
       train_split, validation_split: what networks are trained and evaluated on.
     """
-    parallel.make_mesh(config.mesh)
+    mesh = parallel.make_mesh(config.mesh)
+    sharding.parts_of(problem, mesh, config.shard_parameters)
     unknown = isinstance(train_split, Source) and train_split.labelled is None
     if config.sampling != 'proportional' and unknown:
         raise ValueError(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import optax
 
-from tag_jax import affinity, evaluation, weighting
+from tag_jax import affinity, evaluation, sharding, weighting
 from tag_jax.training import slots
 from tag_jax.training.measurement import Measurement
 
@@ -53,6 +53,13 @@ class TrainingConfig:
       mesh: devices (along the slots, along the examples of each batch). Slots are filled up to a
         multiple of the first; the second divides `batch_size`. Results depend on it as on
         `slots`: by rounding.
+      shard_parameters: whether each device along the batch axis of the mesh holds a part of every
+        parameter, of its moments and of its best copy, in place of all of them: True splits each
+        along its largest axis that the devices divide, and leaves whole what has none. A dict
+        `{pattern: PartitionSpec}` says it by names: a regular expression that is found in
+        'shared/dense/kernel' or 'heads/task/kernel', the first that is; the others are split as by
+        True. Or a function `(path, shape) -> PartitionSpec or None` of names and shape, None for as
+        by True. Frozen parameters count with the shared ones. Results depend on it by rounding.
       if_not_finite: what becomes of a step in which the loss or the gradient of a task is not
         finite: 'stop' ends training, 'skip' leaves the network as it was, 'drop' leaves the task
         out of the step. In all cases such numbers are no sample of affinities.
@@ -76,6 +83,7 @@ class TrainingConfig:
     slots: int | None = None
     workers: int | None = None
     mesh: tuple[int, int] = (1, 1)
+    shard_parameters: Any = False
     if_not_finite: str = 'stop'
     checkpoint_seconds: float = 60.0
 
@@ -160,6 +168,12 @@ class TrainingConfig:
                 f'at least 1, not {self.mesh!r}'
             )
         object.__setattr__(self, 'mesh', (int(networks), int(batch)))
+        sharding.check_rule(self.shard_parameters)
+        if self.shard_parameters is not False and batch == 1:
+            raise ValueError(
+                f'shard_parameters needs a mesh with several devices along the batch, such as '
+                f'mesh=(1, 8) (--mesh=batch:8), not {self.mesh}'
+            )
 
     def _set_integer(self, name, least, most=math.inf):
         value = getattr(self, name)

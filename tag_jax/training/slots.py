@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from tag_jax import affinity, gradients, parallel
+from tag_jax import affinity, gradients, parallel, sharding
 from tag_jax.problem import Batch, split_frozen, with_frozen, with_trailing_axes
 from tag_jax.training.measurement import Measurement
 
@@ -42,6 +42,8 @@ class Program(NamedTuple):
       measurement: how affinities are measured, `Measurement.compiled`; None if they are not.
       if_not_finite: what becomes of a step whose numbers are not finite, of NOT_FINITE.
       mesh: the devices over which slots and batches lie, see `parallel`; None for one device.
+      parts: how parameters are split over its batch axis, see `sharding.parts_of`; an empty tuple
+        where every device has all of them.
     """
 
     problem: Any
@@ -52,6 +54,7 @@ class Program(NamedTuple):
     measurement: Measurement | None
     if_not_finite: str = 'stop'
     mesh: Any = None
+    parts: tuple = ()
 
     @property
     def alone(self) -> 'Program':
@@ -155,7 +158,7 @@ def _initial(program, seed, task_mask, learning_rate):
         opt_state=program.transform(learning_rate).init(params),
         best=(params, model_state),
     )
-    return parallel.constrain(program.mesh, slot)
+    return sharding.constrain(program.mesh, program.parts, slot)
 
 
 _initial_compiled = jax.jit(_initial, static_argnames='program')
@@ -171,41 +174,53 @@ def repeat(program: Program, slot: Slot, size: int) -> Slot:
     """
     if size == 1 and program.mesh is None:
         return jax.tree.map(lambda x: jnp.asarray(x)[None], slot)
-    return _repeated(slot, size, program.mesh)
+    return _repeated(slot, size, program.mesh, program.parts)
 
 
-@functools.partial(jax.jit, static_argnames=('size', 'mesh'))
-def _repeated(slot, size, mesh):
+@functools.partial(jax.jit, static_argnames=('size', 'mesh', 'parts'))
+def _repeated(slot, size, mesh, parts):
     repeated = jax.tree.map(lambda x: jnp.repeat(x[None], size, axis=0), slot)
-    return parallel.constrain(mesh, repeated, parallel.NETWORKS)
+    return sharding.constrain(mesh, parts, repeated, parallel.NETWORKS)
 
 
-@functools.partial(jax.jit, donate_argnames='slots')
-def place(slots: Slot, slot: Slot, index: int) -> Slot:
+def place(program: Program, slots: Slot, slot: Slot, index: int) -> Slot:
     """The slots with a network placed in one of them.
 
     Args:
+      program: a `Program`.
       slots: a stacked `Slot`; it is consumed.
       slot: the network.
       index: of the slot that it takes.
     """
-    return jax.tree.map(lambda all_, one: all_.at[index].set(one), slots, slot)
+    return _placed(slots, slot, index, program.mesh, program.parts)
 
 
-@functools.partial(jax.jit, donate_argnames='slots')
-def keep_best(slots: Slot, improved: ArrayLike) -> Slot:
+@functools.partial(jax.jit, static_argnames=('mesh', 'parts'), donate_argnames='slots')
+def _placed(slots, slot, index, mesh, parts):
+    found = jax.tree.map(lambda all_, one: all_.at[index].set(one), slots, slot)
+    return sharding.constrain(mesh, parts, found, parallel.NETWORKS)
+
+
+def keep_best(program: Program, slots: Slot, improved: ArrayLike) -> Slot:
     """The slots, with the networks that improved remembered as they are now.
 
     Args:
+      program: a `Program`.
       slots: a stacked `Slot`; it is consumed.
       improved: bool `[S]`.
     """
+    return _kept(slots, improved, program.mesh, program.parts)
+
+
+@functools.partial(jax.jit, static_argnames=('mesh', 'parts'), donate_argnames='slots')
+def _kept(slots, improved, mesh, parts):
     now = (slots.params, slots.model_state)
-    return slots._replace(best=jax.tree.map(_where(improved), now, slots.best))
+    found = slots._replace(best=jax.tree.map(_where(improved), now, slots.best))
+    return sharding.constrain(mesh, parts, found, parallel.NETWORKS)
 
 
 def take_slot(program: Program, tree: Any, index: int) -> Any:
-    """Takes one slot out of a tree of all of them; it is whole on every device of a mesh.
+    """Takes one slot out of a tree of all of them; it lies as `Program.parts` say over a mesh.
 
     Args:
       program: a `Program`.
@@ -214,12 +229,12 @@ def take_slot(program: Program, tree: Any, index: int) -> Any:
     """
     if program.mesh is None:
         return jax.tree.map(lambda x: x[index], tree)
-    return _one(tree, index, program.mesh)
+    return _one(tree, index, program.mesh, program.parts)
 
 
-@functools.partial(jax.jit, static_argnames='mesh')
-def _one(tree, index, mesh):
-    return parallel.constrain(mesh, jax.tree.map(lambda x: x[index], tree))
+@functools.partial(jax.jit, static_argnames=('mesh', 'parts'))
+def _one(tree, index, mesh, parts):
+    return sharding.constrain(mesh, parts, jax.tree.map(lambda x: x[index], tree))
 
 
 def reports_of(outputs: Outputs, schedule: Schedule, index: int) -> Outputs:
@@ -256,7 +271,7 @@ def advance(
     if program.batching == 'vmap':
         return _scan(program, slots, data, schedule, frozen)
     num_steps, num_slots = schedule.live.shape
-    networks = [jax.tree.map(lambda x, n=n: x[n], slots) for n in range(num_slots)]
+    networks = [take_slot(program, slots, n) for n in range(num_slots)]
     reports = {}
     for step, n in np.argwhere(schedule.live):
         rows = jax.tree.map(lambda x, at=(step, n): x[at], schedule[:2])
@@ -276,7 +291,18 @@ def advance(
         for all_, one in zip(outputs, report, strict=True):
             if one is not None:
                 all_[place] = one
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *networks), outputs
+    if program.mesh is None:
+        return _stacked(networks), outputs
+    return _stacked_over(networks, program.mesh, program.parts), outputs
+
+
+def _stacked(networks):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *networks)
+
+
+@functools.partial(jax.jit, static_argnames=('mesh', 'parts'))
+def _stacked_over(networks, mesh, parts):
+    return sharding.constrain(mesh, parts, _stacked(networks), parallel.NETWORKS)
 
 
 @functools.partial(jax.jit, static_argnames='program', donate_argnames='slots')
@@ -300,7 +326,7 @@ def _scan(program, slots, data, schedule, frozen):
         stepped, *report = jax.vmap(functools.partial(_step, program, frozen))(slots, batches)
         if program.ragged:
             stepped = jax.tree.map(_where(now.live), stepped, slots)
-        stepped = parallel.constrain(program.mesh, stepped, parallel.NETWORKS)
+        stepped = sharding.constrain(program.mesh, program.parts, stepped, parallel.NETWORKS)
         return stepped, Outputs(*report, matrices)
 
     slots, outputs = jax.lax.scan(step, slots, schedule)
@@ -311,7 +337,9 @@ def _scan(program, slots, data, schedule, frozen):
 def _step_alone(program, slot, train, rows, frozen):
     """One step of one network: (slot, losses [T], active [T], finite [T + 1])."""
     batch = parallel.constrain(program.mesh, _examples(train, rows), parallel.BATCH)
-    return parallel.constrain(program.mesh, _step(program, frozen, slot, batch))
+    stepped, *report = _step(program, frozen, slot, batch)
+    stepped = sharding.constrain(program.mesh, program.parts, stepped)
+    return stepped, *parallel.constrain(program.mesh, report)
 
 
 def _measured_alone(program, slot, data, rows, frozen):

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from tag_jax import affinity, evaluation, examples, parallel
+from tag_jax import affinity, evaluation, examples, parallel, sharding
 from tag_jax.data import Source, Split
 from tag_jax.problem import MultiTaskProblem, with_frozen
 from tag_jax.training import progress, slots
@@ -87,7 +87,7 @@ def train_networks(
     if not plans:
         return ()
     shapes = examples.input_shapes(train_split)
-    check_devices(config, train_split, validation_split)
+    check_devices(problem, config, train_split, validation_split)
     check_optimizer(problem, plans, config)
     if not takes_traced_rate(problem, config.optimizer):
         # Networks of one rate share a program, and the rate is a number of Python there.
@@ -100,13 +100,14 @@ def train_networks(
                 trained[network.plan.name] = network
         return tuple(trained[plan.name] for plan in plans if plan.name in trained)
     mesh = parallel.make_mesh(config.mesh)
+    parts = sharding.parts_of(problem, mesh, config.shard_parameters)
     slots_each = num_slots(problem, len(plans), shapes, config)
     train = examples.examples(problem, train_split, mesh)
     validation = evaluation.prepare(problem, validation_split, mesh, config.select_by)
     watched = None
     if watched_split is not None:
         watched = evaluation.prepare(problem, watched_split, mesh, config.select_by)
-    frozen = problem.frozen and problem.frozen.values()
+    frozen, frozen_on_device = _frozen(problem, mesh, parts)
     measures = any(plan.measures_affinity for plan in plans)
     work = _Work(
         program=slots.Program(
@@ -118,6 +119,7 @@ def train_networks(
             measurement=config.affinity.compiled if measures else None,
             if_not_finite=config.if_not_finite,
             mesh=mesh,
+            parts=parts,
         ),
         config=config,
         num_slots=slots_each,
@@ -127,7 +129,7 @@ def train_networks(
         watched=watched,
         checkpoints=checkpoints,
         frozen=frozen,
-        frozen_on_device=parallel.place(mesh, frozen),
+        frozen_on_device=frozen_on_device,
     )
     shown = progress_bar and parallel.is_first()
     # Compiling is the first thing that takes long.
@@ -135,6 +137,15 @@ def train_networks(
         desk = _Desk(plans, on_record, on_finish, bar, keep)
         _run_workers(functools.partial(_train_in_slots, work, desk), work.num_workers, desk)
     return tuple(desk.finished[plan.name] for plan in plans if plan.name in desk.finished)
+
+
+def _frozen(problem, mesh, parts):
+    """Frozen parameters as networks are returned with them, and where they are computed with."""
+    if problem.frozen is None:
+        return None, None
+    values = problem.frozen.values()
+    placed = sharding.place(mesh, parts, {'frozen': values})['frozen']
+    return (placed if mesh is None else values), placed
 
 
 class _Work(NamedTuple):
@@ -252,14 +263,16 @@ def _train_in_slots(work, desk):
         began = time.perf_counter()
         for n in range(num_slots):
             if runs[n] is None and (plan := desk.next_plan()):
+                if num_slots == 1:  # The network before is done, and leaves its memory.
+                    state = None
                 runs[n], slot = _begun(work, plan)
                 written[n] = began
                 for record in runs[n].records:
                     desk.hand_in_record(record, chunk)
-                if state is None or num_slots == 1:
+                if state is None:
                     state = slots.repeat(program, slot, num_slots)
                 else:
-                    state = slots.place(state, slot, n)
+                    state = slots.place(program, state, slot, n)
         occupied = [n for n in range(num_slots) if runs[n] is not None]
         if not occupied:
             return
@@ -284,7 +297,7 @@ def _train_in_slots(work, desk):
             improved[n] = runs[n].best_step == runs[n].step
             asked_to_stop[n] = desk.hand_in_record(runs[n].records[-1], len(taken.losses))
         if improved.any():
-            state = slots.keep_best(state, improved)
+            state = slots.keep_best(program, state, improved)
 
         now = time.perf_counter()
         due = [now - since >= config.checkpoint_seconds for since in written]
@@ -294,7 +307,7 @@ def _train_in_slots(work, desk):
             if asked_to_stop[n] or progress.is_done(runs[n], config):
                 best = slots.take_slot(program, state.best, n)
                 if program.mesh is not None:
-                    best = jax.tree.map(np.asarray, best)
+                    best = parallel.to_host(program.mesh, best)
                 params, model_state = best
                 best = params, with_frozen(model_state, work.frozen)
                 network = _trained(runs[n], best, config.select_by)
@@ -305,7 +318,7 @@ def _train_in_slots(work, desk):
                 runs[n] = None
                 compiling.pop(n, None)
             elif work.checkpoints and (stopped or due[n]):
-                slot = slots.take_slot(program, state, n)
+                slot = parallel.to_host(program.mesh, slots.take_slot(program, state, n))
                 progress.save(work.checkpoints(runs[n].plan), runs[n], slot)
                 written[n] = now
     if not desk.stopped:
@@ -336,8 +349,17 @@ def _begun(work, plan):
     if work.checkpoints is not None:
         found = progress.restore(work.checkpoints(plan), problem, plan, slot)
         if found is not None:
-            return found
+            run, slot = found
+            return run, _on_devices(work.program, slot)
     return progress.start(problem, plan), slot
+
+
+def _on_devices(program, slot):
+    """A `slots.Slot` from a checkpoint, as the program's parameters lie over a mesh."""
+    if not program.parts:
+        return slot
+    placed = sharding.place(program.mesh, program.parts, slot._replace(key=None))
+    return placed._replace(key=slot.key)
 
 
 def _forget(work, plan):

@@ -121,6 +121,8 @@ def test_flags_of_several_processes_are_checked(tmp_path):
             ),
             (['--mesh=rows:2'], "--mesh needs parts such as networks:2 and batch:4, not 'rows:2'"),
             (['--mesh=batch:64'], 'needs 64 devices'),
+            (['--shard_parameters'], 'shard_parameters needs a mesh with several devices along'),
+            (['--remat=all'], 'remat must be true, one of nothing_saveable, dots_saveable, '),
             (['--if_not_finite=ignore'], 'if_not_finite must be one of stop, skip, drop'),
         ],
         tmp_path,
