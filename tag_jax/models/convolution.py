@@ -1,0 +1,307 @@
+"""Convolutions and max pooling whose gradients are faster than XLA's on the CPU."""
+
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+from jax.typing import DTypeLike
+
+# Where patches pay on the CPU, as `experiments.benchmarks.convolutions` measured it: few numbers a
+# patch (taps times input channels), outputs enough to share the work of making patches, and patches
+# of a batch that memory has room for near at hand, or pictures that become many channels.
+MOST_NUMBERS_A_PATCH = 150
+LEAST_OUTPUTS, LEAST_OUTPUTS_A_CHANNEL = 16, 2
+MOST_NUMBERS_OF_PATCHES = 2_500_000
+PICTURE_CHANNELS, MANY_OUTPUTS = 4, 32
+# The forward pass of max pooling is written out, one place of a window after another.
+MOST_PLACES_A_WINDOW = 16
+
+
+def conv_general_dilated(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    batch_group_count: int = 1,
+    precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
+    **others: Any,
+) -> jax.Array:
+    """`jax.lax.conv_general_dilated`, with a filter gradient that is faster on the CPU.
+
+    XLA takes the gradient of a filter as a convolution with a window as large as the image. Here it
+    is a matrix product: patches of the input times the gradient of the output. The result and the
+    gradient of the input are XLA's. Forward mode, reverse mode, higher derivatives and `jax.vmap`
+    work. The patches are made again in each backward pass, so that nothing but the input is kept
+    for it; backward passes of several tasks in one program share them.
+
+    The function is XLA's own on GPU and TPU, for grouped, transposed and integer convolutions, and
+    where a patch has more numbers than patches pay for. `nn.Conv` and `nnx.Conv` of Flax take it:
+
+    Args:
+      lhs: the input, `[B, H, W, C]` in Flax; other layouts and numbers of axes will do.
+      rhs: the filter, `[h, w, C, O]` in Flax.
+      window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count,
+        batch_group_count, precision, preferred_element_type, **others: as in
+        `jax.lax.conv_general_dilated`.
+
+    Returns:
+      The output, `[B, H', W', O]` in Flax.
+
+    Examples:
+      >>> from flax import nnx
+      >>> from tag_jax import models
+      >>> options = {'conv_general_dilated': models.conv_general_dilated, 'rngs': nnx.Rngs(0)}
+      >>> convolve = nnx.Conv(3, 16, (3, 3), **options)
+      >>> convolve(jnp.ones((2, 8, 8, 3))).shape
+      (2, 8, 8, 16)
+    """
+    native = functools.partial(
+        jax.lax.conv_general_dilated,
+        window_strides=window_strides,
+        padding=padding,
+        lhs_dilation=lhs_dilation,
+        rhs_dilation=rhs_dilation,
+        dimension_numbers=dimension_numbers,
+        feature_group_count=feature_group_count,
+        batch_group_count=batch_group_count,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        **others,
+    )
+    plain = (
+        feature_group_count == batch_group_count == 1
+        and all(step == 1 for step in lhs_dilation or ())
+        and jnp.issubdtype(lhs.dtype, jnp.floating)
+        and lhs.dtype == rhs.dtype
+        and not others
+    )
+    if jax.default_backend() != 'cpu' or not plain:
+        return native(lhs, rhs)
+    form = _form(lhs.shape, rhs.shape, window_strides, padding, rhs_dilation, dimension_numbers)
+    if not _patches_pay(form, lhs.shape[form.lhs[0]], rhs.shape[form.rhs[0]]):
+        return native(lhs, rhs)
+    return _convolution(native, form, precision, preferred_element_type)(lhs, rhs)
+
+
+def max_pool(
+    inputs: jax.Array,
+    window_shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    padding: str | Sequence[tuple[int, int]] = 'VALID',
+) -> jax.Array:
+    """`flax.linen.max_pool`, with a faster gradient on the CPU where windows do not overlap.
+
+    Windows that lie side by side and fill the input are a reshape away, so that the gradient is one
+    pass over the input. XLA's searches every window in turn. The result is bitwise the same, and so
+    is the gradient: all of it goes to the first largest number of each window. (In a window with
+    NaN it goes to the last place; XLA's goes to a place that is not said.) Other windows, and other
+    backends, take Flax's function.
+
+    Args:
+      inputs: `[B, H, W, C]`; other numbers of axes before the channels will do.
+      window_shape: of each axis between batch and channels.
+      strides: of each of these axes; None for 1.
+      padding: 'VALID', 'SAME' or `(low, high)` of each of these axes.
+
+    Returns:
+      `[B, H', W', C]`.
+    """
+    window = tuple(window_shape)
+    size = inputs.shape[-1 - len(window) : -1]
+    fills = (
+        strides is not None
+        and tuple(strides) == window
+        and len(size) == len(window)
+        and (isinstance(padding, str) or not any(itertools.chain(*padding)))
+        and not any(pixels % step for pixels, step in zip(size, window, strict=True))
+    )
+    if (
+        jax.default_backend() != 'cpu'
+        or not fills
+        or not jnp.issubdtype(inputs.dtype, jnp.floating)
+        or math.prod(window) > MOST_PLACES_A_WINDOW
+    ):
+        return nn.max_pool(inputs, window, strides, padding)
+    return _pooled(window, inputs)
+
+
+class _Form(NamedTuple):
+    """A convolution as patches times a matrix, over D axes of pixels.
+
+    Attributes:
+      pads: zeros `(low, high)` before and after each axis.
+      taps: of the filter, by axis.
+      sizes: pixels of the output, by axis.
+      strides, dilation: by axis.
+      lhs, rhs, out: the axes of input, filter and output: batch (or outputs), channels, pixels.
+      channels: C.
+    """
+
+    pads: tuple
+    taps: tuple[int, ...]
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilation: tuple[int, ...]
+    lhs: tuple[int, ...]
+    rhs: tuple[int, ...]
+    out: tuple[int, ...]
+    channels: int
+
+
+def _form(lhs_shape, rhs_shape, strides, padding, dilation, dimension_numbers):
+    """The `_Form` of a convolution without groups or dilation of its input."""
+    numbers = jax.lax.conv_dimension_numbers(lhs_shape, rhs_shape, dimension_numbers)
+    pixels = [lhs_shape[axis] for axis in numbers.lhs_spec[2:]]
+    taps = tuple(rhs_shape[axis] for axis in numbers.rhs_spec[2:])
+    dilation = tuple(dilation or (1,) * len(taps))
+    reach = [1 + (size - 1) * step for size, step in zip(taps, dilation, strict=True)]
+    if isinstance(padding, str):
+        padding = jax.lax.padtype_to_pads(pixels, reach, strides, padding)
+    padding = tuple((int(low), int(high)) for low, high in padding)
+    sizes = tuple(
+        max(0, (size + low + high - far) // step + 1)
+        for size, (low, high), far, step in zip(pixels, padding, reach, strides, strict=True)
+    )
+    return _Form(
+        padding, taps, sizes, tuple(strides), dilation, *numbers, lhs_shape[numbers.lhs_spec[1]]
+    )
+
+
+def _patches_pay(form, batch, outputs):
+    """Whether the filter gradient by patches is the faster one, by what was measured."""
+    taps, channels = math.prod(form.taps), form.channels
+    numbers = batch * math.prod(form.sizes) * taps * channels
+    from_pictures = channels <= PICTURE_CHANNELS and outputs >= MANY_OUTPUTS
+    return (
+        taps > 1
+        and taps * channels <= MOST_NUMBERS_A_PATCH
+        and outputs >= max(LEAST_OUTPUTS, LEAST_OUTPUTS_A_CHANNEL * channels)
+        and numbers > 0
+        and (from_pictures or numbers <= MOST_NUMBERS_OF_PATCHES)
+    )
+
+
+def _convolution(native, form, precision, preferred_element_type):
+    """`(lhs, rhs) -> output`: forward by XLA, its derivative by the filter through patches."""
+    by_filter = jax.checkpoint(
+        functools.partial(_by_filter, form, precision, preferred_element_type), prevent_cse=False
+    )
+
+    @jax.custom_jvp
+    def convolution(lhs, rhs):
+        return native(lhs, rhs)
+
+    @functools.partial(convolution.defjvp, symbolic_zeros=True)
+    def _(primals, tangents):
+        lhs, rhs = primals
+        output = convolution(lhs, rhs)
+        parts = [
+            function(tangent)
+            for function, tangent in zip(
+                (lambda tangent: native(tangent, rhs), functools.partial(by_filter, lhs)),
+                tangents,
+                strict=True,
+            )
+            if not isinstance(tangent, SymbolicZero)
+        ]
+        return output, sum(parts[1:], parts[0]) if parts else jnp.zeros_like(output)
+
+    return convolution
+
+
+def _by_filter(form, precision, preferred_element_type, lhs, rhs):
+    """The convolution as patches times the filter, so that its transpose is a matrix product."""
+    batch, outputs = lhs.shape[form.lhs[0]], rhs.shape[form.rhs[0]]
+    matrix = jnp.transpose(rhs, (*form.rhs[2:], form.rhs[1], form.rhs[0]))
+    product = jax.lax.dot_general(
+        _patches(form, lhs),
+        matrix.reshape(-1, outputs),
+        (((0,), (0,)), ((), ())),
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+    )
+    product = product.reshape(batch, *form.sizes, outputs)
+    order = (0, len(form.sizes) + 1, *range(1, len(form.sizes) + 1))  # Batch, outputs, pixels.
+    inverse = sorted(range(len(order)), key=lambda axis: form.out[axis])
+    return jnp.transpose(product, [order[axis] for axis in inverse])
+
+
+def _patches(form, lhs):
+    """The patches that the filter meets, `[taps * C, B * pixels]`.
+
+    Channels go first and pixels last: the numbers of one tap at all pixels are then long runs.
+    """
+    batch, channels, *pixels = form.lhs
+    moved = jnp.transpose(lhs, (channels, batch, *pixels))
+    widths = ((0, 0, 0), (0, 0, 0), *((low, high, 0) for low, high in form.pads))
+    padded = jax.lax.pad(moved, jnp.zeros((), lhs.dtype), widths)
+    found = []
+    for tap in itertools.product(*map(range, form.taps)):
+        starts = [place * step for place, step in zip(tap, form.dilation, strict=True)]
+        ends = [
+            start + (size - 1) * step + 1
+            for start, size, step in zip(starts, form.sizes, form.strides, strict=True)
+        ]
+        found.append(
+            jax.lax.slice(
+                padded, (0, 0, *starts), (*padded.shape[:2], *ends), (1, 1, *form.strides)
+            )
+        )
+    return jnp.stack(found).reshape(len(found) * moved.shape[0], -1)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _pooled(window, inputs):
+    """The largest number of each window."""
+    return functools.reduce(jnp.maximum, _places(window, inputs))
+
+
+@_pooled.defjvp
+def _pooled_jvp(window, primals, tangents):
+    (inputs,), (tangent,) = primals, tangents
+    output = _pooled(window, inputs)
+    first = jnp.full(output.shape, math.prod(window) - 1, jnp.int32)
+    for place, numbers in reversed(list(enumerate(_places(window, inputs)[:-1]))):
+        first = jnp.where(numbers == output, place, first)
+    parts = _windows(window, inputs.shape)
+    inside = _inside(window, inputs.ndim)
+    number = jnp.arange(math.prod(window), dtype=jnp.int32).reshape(
+        [parts[axis] if axis in inside else 1 for axis in range(len(parts))]
+    )
+    chosen = jnp.expand_dims(first, inside) == number
+    moved = jnp.where(chosen, tangent.reshape(parts), 0)
+    return output, jnp.sum(moved, axis=inside)
+
+
+def _places(window, inputs):
+    """The numbers at each place of all windows, a list of arrays as large as the output."""
+    before = inputs.ndim - len(window) - 1
+    every = (slice(None),) * before
+    return [
+        inputs[(*every, *(slice(at, None, step) for at, step in zip(place, window, strict=True)))]
+        for place in itertools.product(*map(range, window))
+    ]
+
+
+def _windows(window, shape):
+    """The shape of the inputs with each axis of pixels as two: windows, and places in a window."""
+    before = len(shape) - len(window) - 1
+    pairs = ((size // step, step) for size, step in zip(shape[before:-1], window, strict=True))
+    return (*shape[:before], *itertools.chain(*pairs), shape[-1])
+
+
+def _inside(window, num_axes):
+    """The axes of `_windows` that are places in a window."""
+    before = num_axes - len(window) - 1
+    return tuple(before + 2 * axis + 1 for axis in range(len(window)))
