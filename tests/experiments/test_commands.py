@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 # Flags that make each measurement short. What is not here has tests of its own (see RUN_ELSEWHERE).
 TINY = {
     'benchmarks.affinity': ('--tasks=2', '--encoders=mlp', '--rounds=1'),
+    'benchmarks.convolutions': ('--rounds=1', '--clock=cpu', '--most=1'),
     'benchmarks.descent': ('--steps=3', '--seeds=1', '--widths=4'),
     'benchmarks.input_pipeline': ('--images=20', '--batches=2', '--batch_size=4', '--rounds=1'),
     'benchmarks.measuring': ('--steps=20', '--seeds=2', '--rounds=1', '--widths=4'),
