@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import DTypeLike
 
@@ -100,13 +101,16 @@ def max_pool(
     strides: Sequence[int] | None = None,
     padding: str | Sequence[tuple[int, int]] = 'VALID',
 ) -> jax.Array:
-    """`flax.linen.max_pool`, with a faster gradient on the CPU where windows do not overlap.
+    """`flax.linen.max_pool`, with a faster gradient on the CPU.
 
-    Windows that lie side by side and fill the input are a reshape away, so that the gradient is one
-    pass over the input. XLA's searches every window in turn. The result is bitwise the same, and so
-    is the gradient: all of it goes to the first largest number of each window. (In a window with
-    NaN it goes to the last place; XLA's goes to a place that is not said.) Other windows, and other
-    backends, take Flax's function.
+    XLA's searches every window in turn for the place of its largest number. Here the places of all
+    windows are found at once, and the gradient is written in one pass over the input. The result is
+    bitwise the same. So is the gradient where windows do not overlap, but for the sign of zeros
+    (elsewhere its terms are added in another order): all of it goes to the first largest number of
+    each window. In a window with NaN it goes to the last place; XLA's goes to a place that is not
+    said.
+
+    The function is Flax's own on GPU and TPU, for large windows, and for integers.
 
     Args:
       inputs: `[B, H, W, C]`; other numbers of axes before the channels will do.
@@ -118,22 +122,25 @@ def max_pool(
       `[B, H', W', C]`.
     """
     window = tuple(window_shape)
-    size = inputs.shape[-1 - len(window) : -1]
-    fills = (
-        strides is not None
-        and tuple(strides) == window
-        and len(size) == len(window)
-        and (isinstance(padding, str) or not any(itertools.chain(*padding)))
-        and not any(pixels % step for pixels, step in zip(size, window, strict=True))
-    )
+    strides = (1,) * len(window) if strides is None else tuple(strides)
     if (
         jax.default_backend() != 'cpu'
-        or not fills
         or not jnp.issubdtype(inputs.dtype, jnp.floating)
+        or not len(strides) == len(window) < inputs.ndim
         or math.prod(window) > MOST_PLACES_A_WINDOW
     ):
         return nn.max_pool(inputs, window, strides, padding)
-    return _pooled(window, inputs)
+    pixels = inputs.shape[-1 - len(window) : -1]
+    if isinstance(padding, str):
+        padding = jax.lax.padtype_to_pads(pixels, window, strides, padding)
+    pads = tuple((int(low), int(high)) for low, high in padding)
+    sizes = tuple(
+        (size + low + high - far) // step + 1
+        for size, (low, high), far, step in zip(pixels, pads, window, strides, strict=True)
+    )
+    if min(sizes) < 1 or min(map(min, pads)) < 0:
+        return nn.max_pool(inputs, window, strides, padding)
+    return _pooled(_Windows(window, strides, pads, sizes), inputs)
 
 
 class _Form(NamedTuple):
@@ -261,47 +268,101 @@ def _patches(form, lhs):
     return jnp.stack(found).reshape(len(found) * moved.shape[0], -1)
 
 
+class _Windows(NamedTuple):
+    """Windows over D axes of pixels, the last axes but one.
+
+    Attributes:
+      shape, strides: of the windows, by axis.
+      pads: `(low, high)` around each axis, of numbers below all others.
+      sizes: windows along each axis.
+    """
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    pads: tuple[tuple[int, int], ...]
+    sizes: tuple[int, ...]
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _pooled(window, inputs):
+def _pooled(windows, inputs):
     """The largest number of each window."""
-    return functools.reduce(jnp.maximum, _places(window, inputs))
+    return functools.reduce(jnp.maximum, _places(windows, inputs))
 
 
 @_pooled.defjvp
-def _pooled_jvp(window, primals, tangents):
+def _pooled_jvp(windows, primals, tangents):
+    """The tangents at the first largest numbers.
+
+    Axes of pixels are cut into blocks as long as a stride, so that window n begins with block n:
+    tangents of a block lie side by side, and those of other windows are whole blocks away.
+    """
     (inputs,), (tangent,) = primals, tangents
-    output = _pooled(window, inputs)
-    first = jnp.full(output.shape, math.prod(window) - 1, jnp.int32)
-    for place, numbers in reversed(list(enumerate(_places(window, inputs)[:-1]))):
+    output = _pooled(windows, inputs)
+    first = jnp.full(output.shape, math.prod(windows.shape) - 1, jnp.int32)
+    for place, numbers in reversed(list(enumerate(_places(windows, inputs)[:-1]))):
         first = jnp.where(numbers == output, place, first)
-    parts = _windows(window, inputs.shape)
-    inside = _inside(window, inputs.ndim)
-    number = jnp.arange(math.prod(window), dtype=jnp.int32).reshape(
-        [parts[axis] if axis in inside else 1 for axis in range(len(parts))]
-    )
-    chosen = jnp.expand_dims(first, inside) == number
-    moved = jnp.where(chosen, tangent.reshape(parts), 0)
-    return output, jnp.sum(moved, axis=inside)
+    before = inputs.ndim - len(windows.shape) - 1
+    inside = tuple(before + 2 * axis + 1 for axis in range(len(windows.shape)))
+    first = jnp.expand_dims(first, inside)
+    reach = [-(-far // step) for far, step in zip(windows.shape, windows.strides, strict=True)]
+    blocks = _blocks(windows, reach, tangent, before)
+    total = jnp.zeros_like(output)
+    for shift in itertools.product(*map(range, reach)):
+        starts, ends = [0] * blocks.ndim, list(blocks.shape)
+        for axis, (start, size) in enumerate(zip(shift, windows.sizes, strict=True)):
+            starts[before + 2 * axis], ends[before + 2 * axis] = start, start + size
+        numbers = _numbers(windows, shift)
+        numbers = numbers.reshape(
+            [numbers.shape[inside.index(a)] if a in inside else 1 for a in range(blocks.ndim)]
+        )
+        moved = jnp.where(first == numbers, jax.lax.slice(blocks, starts, ends), 0)
+        total += jnp.sum(moved, axis=inside)
+    return output, total
 
 
-def _places(window, inputs):
+def _places(windows, inputs):
     """The numbers at each place of all windows, a list of arrays as large as the output."""
-    before = inputs.ndim - len(window) - 1
-    every = (slice(None),) * before
-    return [
-        inputs[(*every, *(slice(at, None, step) for at, step in zip(place, window, strict=True)))]
-        for place in itertools.product(*map(range, window))
-    ]
+    before = inputs.ndim - len(windows.shape) - 1
+    lowest = jnp.array(-jnp.inf, inputs.dtype)
+    padded = jax.lax.pad(inputs, lowest, _padding(before, windows.pads))
+    found = []
+    for place in itertools.product(*map(range, windows.shape)):
+        ends = [
+            start + (size - 1) * step + 1
+            for start, size, step in zip(place, windows.sizes, windows.strides, strict=True)
+        ]
+        found.append(
+            jax.lax.slice(
+                padded,
+                (0,) * before + place + (0,),
+                (*inputs.shape[:before], *ends, inputs.shape[-1]),
+                (1,) * before + windows.strides + (1,),
+            )
+        )
+    return found
 
 
-def _windows(window, shape):
-    """The shape of the inputs with each axis of pixels as two: windows, and places in a window."""
-    before = len(shape) - len(window) - 1
-    pairs = ((size // step, step) for size, step in zip(shape[before:-1], window, strict=True))
-    return (*shape[:before], *itertools.chain(*pairs), shape[-1])
+def _padding(before, pads):
+    """`pads` of the axes of pixels, for `jax.lax.pad` of all axes."""
+    return [(0, 0, 0)] * before + [(low, high, 0) for low, high in pads] + [(0, 0, 0)]
 
 
-def _inside(window, num_axes):
-    """The axes of `_windows` that are places in a window."""
-    before = num_axes - len(window) - 1
-    return tuple(before + 2 * axis + 1 for axis in range(len(window)))
+def _blocks(windows, reach, tangent, before):
+    """The tangent with each axis of pixels as two: blocks, and places in a block."""
+    pads, shape = [], list(tangent.shape[:before])
+    for axis, (low, _) in enumerate(windows.pads):
+        blocks, step = windows.sizes[axis] - 1 + reach[axis], windows.strides[axis]
+        pads.append((low, blocks * step - low - tangent.shape[before + axis]))
+        shape += [blocks, step]
+    padded = jax.lax.pad(tangent, jnp.zeros((), tangent.dtype), _padding(before, pads))
+    return padded.reshape(*shape, tangent.shape[-1])
+
+
+def _numbers(windows, shift):
+    """The number that each place of a block has in the window `shift` blocks before it, or -1."""
+    places = np.indices(windows.strides)
+    places += np.reshape(np.multiply(shift, windows.strides), (-1, *[1] * len(shift)))
+    limits = np.reshape(windows.shape, (-1, *[1] * len(shift)))
+    inside = (places < limits).all(axis=0)
+    clipped = np.minimum(places, limits - 1)
+    return np.where(inside, np.ravel_multi_index(tuple(clipped), windows.shape), -1)
