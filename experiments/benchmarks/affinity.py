@@ -10,7 +10,9 @@ layers on batches of 256 x 144; 'small', two convolutions and a dense layer on 6
 column count a backward pass as two forward passes: (1 + 3T) / 3 plain steps for exact affinities,
 (1 + 2T) / 3 for first order. 'exact, as in training' is what `slots.in_pieces` does. With torch
 (`pip install -e '.[bench]'`) the same exact affinities are measured in PyTorch, in units of its own
-plain step and of our time.
+plain step and of our time. --clock=cpu measures the processor time of the process instead of the
+time that passes: run so on one core (`taskset -c 0`) it hardly depends on other work, and PyTorch's
+threads do not wait for each other.
 
 --compile prints the compile times of measuring exactly on the small encoder as training does it,
 where convolutions run on CPU: in one call up to nine tasks, three source tasks a call beyond.
@@ -34,6 +36,7 @@ flags.DEFINE_list('tasks', ['2', '5', '9', '20', '40'], 'Numbers of tasks.')
 flags.DEFINE_list('encoders', ['mlp', 'small', 'celeba'], 'Encoders: mlp, small, celeba.')
 flags.DEFINE_integer('rounds', 11, 'Times that each is timed.')
 flags.DEFINE_integer('most_unrolled', 20, 'Most tasks for which convolutions are unrolled at once.')
+timing.define_clock()
 flags.DEFINE_bool('compile', False, 'Compile times of the way that training takes, only.')
 
 FLAGS = flags.FLAGS
@@ -72,7 +75,7 @@ def measure(name, size, problem, batch):
     calls = {kind: functools.partial(one, *arguments) for kind, one in compiled.items()}
     if unrolled:
         calls[AS_TRAINING] = lambda: in_pieces(problem, *arguments)
-    seconds = timing.side_by_side(calls, FLAGS.rounds)
+    seconds = timing.side_by_side(calls, FLAGS.rounds, timing.clock())
     plain = seconds['plain step']
     print(f'\n{name}, {size} tasks')
     print(f'{"":24} {"ms":>8} {"time":>6} {"FLOPs":>6} {"MB":>6} {"compile, s":>10} {"bound":>6}')
@@ -95,7 +98,7 @@ def print_torch(name, batch, ours):
     """Prints the same measurement in PyTorch; the last column is its time in units of ours."""
     from experiments.benchmarks import torch_affinity
 
-    seconds = timing.side_by_side(torch_affinity.calls(name, batch), FLAGS.rounds)
+    seconds = timing.side_by_side(torch_affinity.calls(name, batch), FLAGS.rounds, timing.clock())
     plain = seconds['PyTorch plain']
     for way, taken in seconds.items():
         line = timing.row(way, taken, plain)

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tag_jax import objectives
+from tag_jax import models, objectives
 from tag_jax.problem import Batch, from_linen
+
+Conv = functools.partial(nn.Conv, conv_general_dilated=models.conv_general_dilated)
 
 
 class MLP(nn.Module):
@@ -25,8 +27,8 @@ class Small(nn.Module):
     @nn.compact
     def __call__(self, images):
         for channels in (16, 32):
-            images = nn.relu(nn.Conv(channels, (3, 3))(images))
-            images = nn.max_pool(images, (2, 2), (2, 2))
+            images = nn.relu(Conv(channels, (3, 3))(images))
+            images = models.max_pool(images, (2, 2), (2, 2))
         return nn.relu(nn.Dense(64)(images.reshape(len(images), -1)))
 
 
@@ -38,10 +40,10 @@ class CelebA(nn.Module):
 
     @nn.compact
     def __call__(self, images, train):
-        convolve = functools.partial(nn.Conv, 64, (3, 3), use_bias=False)
+        convolve = functools.partial(Conv, 64, (3, 3), use_bias=False)
         normalise = functools.partial(nn.BatchNorm, use_running_average=not train)
         images = nn.relu(normalise()(convolve()(images)))
-        images = nn.max_pool(images, (3, 3), (2, 2), padding='SAME')
+        images = models.max_pool(images, (3, 3), (2, 2), padding='SAME')
         residual = nn.relu(normalise()(convolve()(images)))
         images = nn.relu(images + normalise()(convolve()(residual)))
         return jnp.mean(images, axis=(1, 2))

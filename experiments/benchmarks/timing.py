@@ -4,6 +4,22 @@ import time
 
 import jax
 import numpy as np
+from absl import flags
+
+CLOCKS = {'wall': time.perf_counter, 'cpu': time.process_time}
+
+
+def define_clock():
+    """Defines the flag --clock of a benchmark."""
+    flags.DEFINE_enum(
+        'clock', 'wall', list(CLOCKS), 'Time that passes, or processor time of the process.'
+    )
+    flags.declare_key_flag('clock')
+
+
+def clock():
+    """The function that --clock names."""
+    return CLOCKS[flags.FLAGS.clock]
 
 
 def compile_timed(function, *arguments):
@@ -13,7 +29,13 @@ def compile_timed(function, *arguments):
     return compiled, time.perf_counter() - began
 
 
-def side_by_side(calls, rounds):
+def compiled_call(function, *arguments):
+    """A function without arguments: the compiled function on these."""
+    compiled, _ = compile_timed(function, *arguments)
+    return lambda: compiled(*arguments)
+
+
+def side_by_side(calls, rounds, now=time.perf_counter):
     """Seconds of each of several calls, round by round.
 
     In every round each is called twice in turn, and the second call timed: the first one finds
@@ -22,6 +44,7 @@ def side_by_side(calls, rounds):
     Args:
       calls: `{name: function without arguments}`.
       rounds: how many rounds.
+      now: the clock, of CLOCKS.
 
     Returns:
       `{name: seconds [rounds]}`.
@@ -30,9 +53,9 @@ def side_by_side(calls, rounds):
     for _ in range(rounds):
         for name, call in calls.items():
             for _ in range(2):
-                began = time.perf_counter()
+                began = now()
                 jax.block_until_ready(call())
-                last = time.perf_counter() - began
+                last = now() - began
             seconds[name].append(last)
     return {name: np.array(found) for name, found in seconds.items()}
 

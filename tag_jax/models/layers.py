@@ -1,5 +1,6 @@
 """The convolution that several encoders are made of."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,10 @@ import jax
 from flax import nnx
 from jax.typing import DTypeLike
 
+from tag_jax.models.convolution import conv_general_dilated
+
+# The convolution of all our networks: with our filter gradient.
+Conv = functools.partial(nnx.Conv, conv_general_dilated=conv_general_dilated)
 HE_NORMAL = nnx.initializers.variance_scaling(2.0, 'fan_out', 'normal')
 
 
@@ -35,7 +40,7 @@ def convolution(
     the code of Standley et al.
     """
     margin = dilation * (size - 1) // 2
-    return nnx.Conv(
+    return Conv(
         num_inputs,
         num_outputs,
         (size, size),

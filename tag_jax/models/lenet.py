@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from tag_jax.models.layers import scaled
+from tag_jax.models.convolution import max_pool
+from tag_jax.models.layers import Conv, scaled
 
 
 class LeNet(nnx.Module):
@@ -43,7 +44,7 @@ class LeNet(nnx.Module):
             raise ValueError(f'LeNet needs images of 16 x 16 pixels or more, not {tuple(size)}')
         first, second, self.num_features = (scaled(channels, width) for channels in (10, 20, 50))
         self.convolutions = nnx.List(
-            nnx.Conv(inputs, outputs, (5, 5), padding='VALID', dtype=dtype, rngs=rngs)
+            Conv(inputs, outputs, (5, 5), padding='VALID', dtype=dtype, rngs=rngs)
             for inputs, outputs in ((num_inputs, first), (first, second))
         )
         height, breadth = (((pixels - 4) // 2 - 4) // 2 for pixels in size)
@@ -53,5 +54,5 @@ class LeNet(nnx.Module):
 
     def __call__(self, images: jax.Array) -> jax.Array:
         for convolve in self.convolutions:
-            images = nnx.relu(nnx.max_pool(convolve(images), (2, 2), (2, 2)))
+            images = nnx.relu(max_pool(convolve(images), (2, 2), (2, 2)))
         return nnx.relu(self.dense(jnp.reshape(images, (images.shape[0], -1))))

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
-from tag_jax.models.layers import normalised_convolution
+from tag_jax.models.layers import Conv, normalised_convolution
 
 
 class PyramidPooling(nnx.Module):
@@ -50,7 +50,7 @@ class PyramidPooling(nnx.Module):
         )
         joined = channels + len(cells) * hidden
         self.join = normalised_convolution(joined, hidden, 3, dtype=dtype, rngs=rngs)
-        self.output = nnx.Conv(hidden, num_outputs, (1, 1), dtype=dtype, rngs=rngs)
+        self.output = Conv(hidden, num_outputs, (1, 1), dtype=dtype, rngs=rngs)
 
     def __call__(self, features: jax.Array) -> jax.Array:
         size = features.shape[1:3]

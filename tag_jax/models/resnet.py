@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from tag_jax.models.convolution import max_pool
 from tag_jax.models.layers import Normalised, convolution, normalised_convolution, scaled
 
 
@@ -128,7 +129,7 @@ class ResNet(nnx.Module):
     def __call__(self, images: jax.Array) -> jax.Array:
         hidden = nnx.relu(self.stem(images))
         if not self.small_images:
-            hidden = nnx.max_pool(hidden, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+            hidden = max_pool(hidden, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
         for stage in self.stages:
             for block in stage:
                 hidden = block(hidden)
@@ -237,7 +238,7 @@ class SmallResNet(nnx.Module):
         self.num_features = _positive(height * breadth * channels, image_size)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        hidden = nnx.max_pool(nnx.relu(self.stem(images)), (3, 3), (2, 2))
+        hidden = max_pool(nnx.relu(self.stem(images)), (3, 3), (2, 2))
         pooled = nnx.avg_pool(self.block(hidden), (2, 2), (2, 2))
         return jnp.reshape(pooled, (images.shape[0], -1))
 

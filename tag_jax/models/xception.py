@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 
 from tag_jax.models.layers import (
     HE_NORMAL,
+    Conv,
     Normalised,
     convolution,
     normalised_convolution,
@@ -71,7 +72,7 @@ class XceptionBlock(nnx.Module):
         )
         self.shrink = self.shortcut = nnx.data(None)
         if halves:
-            self.shrink = nnx.Conv(num_outputs, num_outputs, (2, 2), strides=2, **options)
+            self.shrink = Conv(num_outputs, num_outputs, (2, 2), strides=2, **options)
             self.shortcut = normalised_convolution(num_inputs, num_outputs, 1, stride=2, **options)
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
@@ -233,7 +234,7 @@ class PlainDecoder(nnx.Module):
             return Normalised(layer, outputs, **options)
 
         def plain(inputs, outputs):
-            return nnx.Conv(inputs, outputs, (3, 3), kernel_init=HE_NORMAL, **options)
+            return Conv(inputs, outputs, (3, 3), kernel_init=HE_NORMAL, **options)
 
         sizes = (channels, 128, 64, 48, 32)
         self.layers = nnx.List()
