@@ -344,7 +344,7 @@ def _random_proposals(trainer, budget, count):
 def _outcome(method, budget, trainer, others, proposals, took, reference=None) -> Outcome:
     """The mean over proposals, which are several for random groupings only."""
     own = np.mean([_total_errors(trainer, proposal) for proposal in proposals], axis=0)
-    again = [proposal._replace(serves=None) for proposal in proposals]
+    again = [proposal._replace(serves=None, networks=None) for proposal in proposals]
     fresh = {
         other.run.config.seed: float(np.mean([_total_errors(other, one)[1] for one in again]))
         for other in others
@@ -367,10 +367,11 @@ def _outcome(method, budget, trainer, others, proposals, took, reference=None) -
 def _total_errors(trainer, proposal):
     """(validation, test) total error of the networks for a proposal, of one seed."""
     groups, costs = _named(proposal.groups, trainer.names), _costs(proposal)
-    rows = {}
+    slots, rows = trainer.slots_of(proposal.networks), {}
     for cost in dict.fromkeys(costs):
         of_cost = [tasks for tasks, own in zip(groups, costs, strict=True) if own == cost]
-        rows |= {(tuple(row['tasks']), cost): row for row in trainer.rows(of_cost, cost=cost)}
+        found = trainer.rows(of_cost, cost=cost, slots=slots.get(cost))
+        rows |= {(tuple(row['tasks']), cost): row for row in found}
     chosen = [rows[network] for network in zip(groups, costs, strict=True)]
     serves = proposal.serves
     if serves is None:
