@@ -24,7 +24,7 @@ _FREE = 1e-3
 
 
 class AdditiveModel(NamedTuple):
-    """What groups of tasks are predicted to score, from who trains with whom and how many they are.
+    """A prediction of the scores of groups of tasks: who trains with whom, and how many they are.
 
     Attributes:
       task_names: T names.
@@ -47,7 +47,7 @@ class AdditiveModel(NamedTuple):
         Args:
           members: bool `[G, T]`.
         """
-        worth = self._of_sizes()[members.sum(axis=1)]
+        worth = self.levels_by_size()[members.sum(axis=1)]
         return np.where(members, worth + members @ self.effects, np.nan)
 
     def candidates(self, members: np.ndarray) -> Candidates:
@@ -60,7 +60,7 @@ class AdditiveModel(NamedTuple):
         costs = np.full(len(members), self.cost)
         return Candidates(members, self.scores(members), costs, self.task_names, names)
 
-    def _of_sizes(self):
+    def levels_by_size(self) -> np.ndarray:
         """The score of a task in a group of each size but for the others' effects, `[T + 1, T]`."""
         size = len(self.levels)
         share = (np.arange(size + 1) - 1) / max(size - 1, 1)
@@ -149,10 +149,11 @@ def select_additive(
       A `Selection`, or several, see `select_groups`; their objectives are predicted scores.
 
     Raises:
+      Infeasible: if the search found no groups that hold every task. It is a ValueError.
       ValueError: if a number is out of its range, or the groups do not fit into memory.
     """
     start = time.perf_counter()
-    curve = -model._of_sizes()
+    curve = -model.levels_by_size()
     groups = GroupScores(-model.effects, curve[1], rules_of(model.task_names), curve)
     found = selected(groups, lambda g: -model.scores(g), budget, num_solutions, seed, start)
     return _negated(found)

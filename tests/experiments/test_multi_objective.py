@@ -72,7 +72,7 @@ def test_static_weights_are_tuned_on_validation(tmp_path):
 
 @pytest.fixture(scope='module')
 def labelled_in_part(tmp_path_factory):
-    """Two tables as those of docs/methods.md: classes of which some are missing, disjoint values."""
+    """Tables as those of docs/methods.md: classes of which some are missing, disjoint values."""
     folder, rng = tmp_path_factory.mktemp('tables'), np.random.default_rng(0)
     inputs = rng.normal(size=(120, 4)).astype(np.float32)
     classes = {f'c{n}': (inputs[:, n] > 0).astype(float) for n in range(3)}

@@ -25,7 +25,7 @@ def random_model(rng, size, scale=1.0):
 
 
 def group_scores(model):
-    curve = -model._of_sizes()
+    curve = -model.levels_by_size()
     return GroupScores(-model.effects, curve[1], rules_of(model.task_names), curve)
 
 
