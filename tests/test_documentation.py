@@ -45,6 +45,8 @@ OWN = (
     'models.multiply_adds_of',
     'models.save_weights',
     'selection.additive_model',
+    'selection.fit_additive_model',
+    'selection.select_additive',
     'selection.all_groups',
     'selection.read_candidates',
     'studies.check',

@@ -135,7 +135,7 @@ def outcome_of(
       reference: the same of an all-in-one network; None to take it from the trainer.
     """
     own = [_served(trainer, proposal) for proposal in proposals]
-    again = [proposal._replace(serves=None) for proposal in proposals]
+    again = [proposal._replace(serves=None, networks=None) for proposal in proposals]
     fresh = {
         other.run.config.seed: [_served(other, proposal) for proposal in again] for other in others
     }
@@ -160,10 +160,11 @@ def outcome_of(
 def _served(trainer, proposal):
     """`(row, task)` of each task: the network for it that a proposal says, of one seed."""
     groups, costs = _named(proposal.groups, trainer.names), _costs(proposal)
-    rows = {}
+    slots, rows = trainer.slots_of(proposal.networks), {}
     for cost in dict.fromkeys(costs):
         of_cost = [tasks for tasks, own in zip(groups, costs, strict=True) if own == cost]
-        rows |= {(tuple(row['tasks']), cost): row for row in trainer.rows(of_cost, cost=cost)}
+        found = trainer.rows(of_cost, cost=cost, slots=slots.get(cost))
+        rows |= {(tuple(row['tasks']), cost): row for row in found}
     chosen = [rows[network] for network in zip(groups, costs, strict=True)]
     serves = proposal.serves
     if serves is None:

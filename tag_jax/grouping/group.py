@@ -113,7 +113,7 @@ def group_tasks(
             score_table.write_csv(run.path / TABLE, searcher.asked, problem.task_names)
         if run.writes and proposal.affinities is not None:
             workdirs.write_affinity(run.path / workdirs.AFFINITY, proposal.affinities)
-        slots = _slots_of(table, proposal)
+        slots = trainer.slots_of(proposal.networks)
     seconds = 0.0 if proposal.selection is None else proposal.selection.elapsed
     cost = {
         'search_steps': searcher.steps + proposal.steps,
@@ -160,18 +160,6 @@ def _check_costs(run, method, proposal: Proposal):
             f'{method.displayed} proposes networks that cost {math.fsum(costs):g}, and the budget '
             f'is {run.budget:g}'
         )
-
-
-def _slots_of(table, proposal) -> dict[float, int]:
-    """`{cost: slots}` of the networks that are to be kept as the search had them."""
-    if proposal.networks is None:
-        return {}
-    slots = {}
-    for key in proposal.networks:
-        row = parallel.first_says(lambda key=key: table.row(key))
-        if row is not None:
-            slots.setdefault(row['cost'], set()).add(row['slots'])
-    return {cost: found.pop() for cost, found in slots.items() if len(found) == 1}
 
 
 def _finish(run, proposal, trained, cost, slots) -> Result:

@@ -30,6 +30,22 @@ _BATCH, _SETS = 256, 64
 BASES, DIRECTIONS, RIDGE = 3, 96, 0.05
 
 
+# Kinds of tasks with one answer and one label an example.
+_KINDS = ('classification', 'binary', 'regression')
+
+
+def can_be_linearised(dataset: Dataset) -> bool:
+    """Whether `grouping.linearised` is for this data: in memory, with one answer an example.
+
+    Args:
+      dataset: a `tag_jax.data.Dataset`.
+    """
+    splits = dataset.train, dataset.validation
+    return all(map(examples.in_memory, splits)) and all(
+        objective.kind in _KINDS for objective in dataset.tasks.values()
+    )
+
+
 class _Task(NamedTuple):
     """The quadratic model of a task's training loss, heads solved for; and its validation data.
 

@@ -49,8 +49,8 @@ class Proposal(NamedTuple):
       affinities: the `AffinitySummary` that they follow, or None.
       confidence: how probable it is that the groups score higher than the runner-up, or None.
       remarks: what else there is to say of the choice, a sentence each.
-      networks: keys of the rows whose networks are the chosen ones, to be kept as they are; None to
-        train them as any other.
+      networks: keys of the rows whose networks are the chosen ones, to be kept as they are, or (if
+        they are brief) to go on to the end; None to train them as any other.
     """
 
     groups: tuple[tuple[int, ...], ...]

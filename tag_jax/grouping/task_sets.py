@@ -38,26 +38,46 @@ def random_sets(task_names, count, seed):
     who helps whom.
 
     Args:
-      task_names: T names.
+      task_names: T names, of any number of tasks.
       count: how many; all sets if there are no more.
       seed: of the draw.
 
     Raises:
-      ValueError: if `count` is below 1, or there are more than MOST_SETS sets to choose from.
+      ValueError: if `count` is below 1, or above MOST_SETS where there are more sets than that.
     """
-    sets = all_sets(task_names)
+    size = len(task_names)
     if count < 1:
         raise ValueError(f'count must be at least 1, not {count}')
-    if count >= len(sets):
-        return sets
+    if count >= 2**size - 1:
+        return all_sets(task_names)
+    if count > MOST_SETS:
+        raise ValueError(f'{count} sets are more than {MOST_SETS}: give a smaller count')
     rng = np.random.default_rng(seed)
+    if 2**size - 1 > MOST_SETS:
+        return _drawn_one_by_one(task_names, count, rng)
+    sets = all_sets(task_names)
     draw = lambda places, wanted: rng.choice(places, wanted, replace=False).tolist()
     sizes = np.array([len(tasks) for tasks in sets])
     drawn = []
-    for size, wanted in _spread(-(-count // 2), len(task_names)).items():
-        drawn += draw(np.flatnonzero(sizes == size), wanted)
+    for number, wanted in _spread(-(-count // 2), size).items():
+        drawn += draw(np.flatnonzero(sizes == number), wanted)
     drawn += draw(np.setdiff1d(np.arange(len(sets)), drawn), count - len(drawn))
     return [sets[n] for n in sorted(drawn)]
+
+
+def _drawn_one_by_one(task_names, count, rng):
+    """`random_sets` of so many tasks that their sets cannot be listed, by the same rule."""
+    size, drawn = len(task_names), set()
+    for number, wanted in _spread(-(-count // 2), size).items():
+        least = len(drawn) + wanted
+        while len(drawn) < least:
+            drawn.add(tuple(sorted(rng.choice(size, number, replace=False).tolist())))
+    while len(drawn) < count:
+        tasks = np.flatnonzero(rng.integers(0, 2, size))
+        if len(tasks):
+            drawn.add(tuple(tasks.tolist()))
+    ordered = sorted(drawn, key=lambda tasks: (len(tasks), tasks))
+    return [tuple(task_names[n] for n in tasks) for tasks in ordered]
 
 
 def draws(seed, networks):

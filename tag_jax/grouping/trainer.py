@@ -98,7 +98,11 @@ class Trainer:
         self._others, self._known, self._models = {}, {}, {}
 
     def rows(
-        self, sets: Sequence[tuple[str, ...]], fraction: float = 1.0, cost: float = 1.0
+        self,
+        sets: Sequence[tuple[str, ...]],
+        fraction: float = 1.0,
+        cost: float = 1.0,
+        slots: int | None = None,
     ) -> list[dict[str, Any]]:
         """Rows of networks, in the order of the sets.
 
@@ -108,17 +112,33 @@ class Trainer:
           sets: tuples of task names.
           fraction: of the steps that the network for all tasks takes, above 0 and at most 1.
           cost: of the encoder that they are on, in standard networks.
+          slots: in how many of them they train, so that they go on as brief ones did; None for as
+            many as the sets need.
         """
         check_fraction(fraction)
         run, unique = self.run.sized(cost), list(dict.fromkeys(sets))
         known = self._known.setdefault((cost, fraction), {})
         if any(tasks not in known for tasks in unique):
             # As many slots whatever is there already, so that a search that goes on is the same.
-            config = dataclasses.replace(run.config, slots=num_slots(run, unique))
+            config = dataclasses.replace(run.config, slots=slots or num_slots(run, unique))
             missing = [tasks for tasks in unique if tasks not in known]
             find = self._whole_rows if fraction == 1 else self._brief_rows
             known |= find(run._replace(config=config), missing, fraction)
         return [known[tasks] for tasks in sets]
+
+    def slots_of(self, keys: Sequence[str] | None) -> dict[float, int]:
+        """`{cost: slots}` of networks that are to be kept as the search had them.
+
+        Args:
+          keys: of their rows, whole or brief; None or () for no networks.
+        """
+        slots = {}
+        for key in keys or ():
+            # The row of a beginning is that of the whole network.
+            row = parallel.first_says(lambda key=key: self.table.row(key.partition(':')[0]))
+            if row is not None:
+                slots.setdefault(row['cost'], set()).add(row['slots'])
+        return {cost: found.pop() for cost, found in slots.items() if len(found) == 1}
 
     def _whole_rows(self, run, sets, fraction=1.0):
         """`{tasks: row}` of networks that train to the end."""

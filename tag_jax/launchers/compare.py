@@ -40,14 +40,15 @@ WIDE, SMALL, EQUAL = 'wide_all_in_one', 'small_single_task', 'equal_single_task'
 OWN = (WIDE, SMALL, EQUAL)
 NAMES = [
     *('all_in_one', WIDE, 'random_even', 'single_task', SMALL, EQUAL, 'tag', 'cosine_similarity'),
-    *('verify', 'hoa', 'esa', 'subsets', 'exhaustive', 'pessimal'),
+    *('spectral', 'verify', 'linearised', 'hoa', 'esa', 'subsets', 'recommended', 'exhaustive'),
+    'pessimal',
 ]
 
 flags.DEFINE_list(
     'methods',
     'all_in_one,tag,cosine_similarity,hoa,esa,subsets,exhaustive',
     f'Ways to group, beside random ones, or all: {", ".join(NAMES)}; options follow a name, as in '
-    'subsets:count=30.',
+    'subsets:count=30. Others may follow all; linearised is part of it where the data allow it.',
 )
 flags.DEFINE_string(
     'wider',
@@ -83,8 +84,9 @@ def main():
     """Compares the ways to group that the flags name, and writes the report."""
     workers.check()
     names = FLAGS.methods
-    if names == ['all']:
-        names = [name for name in NAMES if FLAGS.smaller or name not in (SMALL, EQUAL)]
+    if 'all' in names:
+        every = [name for name in NAMES if FLAGS.smaller or name not in (SMALL, EQUAL)]
+        names = list(dict.fromkeys([*every, *(name for name in names if name != 'all')]))
     for name in names:
         if name not in OWN:
             methods.make(name)
@@ -92,6 +94,8 @@ def main():
         raise ValueError(f'{SMALL} needs a smaller encoder: give --smaller, or leave it out')
     wide = launch.choose('way to widen', FLAGS.wider, WIDER)
     splits, dataset = _splits(), common.load_dataset()
+    if 'all' in FLAGS.methods and not tag_jax.grouping.linear_estimates.can_be_linearised(dataset):
+        names.remove('linearised')
     budgets = common.budgets(dataset)
     config, problem = common.training_config(dataset), common.make_problem(dataset)
     sizes, smaller = common.sizes(dataset, problem)

@@ -48,7 +48,9 @@ def make(text, smaller=None, wider=None):
         if option not in taken or not equals:
             named = ' or '.join(f'{name}:{one}=...' for one in taken) or f'{name} alone'
             raise ValueError(f'{name} has no option {part!r}: give {named}')
-        options[option] = make(value) if option == 'base' else _value(text, value)
+        options[option] = (
+            make(value) if option == 'base' else _value(text, value, taken[option].default)
+        )
     if smaller is not None and name in WITH_SMALLER:
         options.setdefault('smaller', smaller)
     if wider is not None and name in WITH_WIDER:
@@ -56,7 +58,12 @@ def make(text, smaller=None, wider=None):
     return function(**options)
 
 
-def _value(text, value):
+def _value(text, value, usual):
+    """The value of an option: a number, or true or false where that is what it usually is."""
+    if isinstance(usual, bool):
+        if value not in ('true', 'false'):
+            raise ValueError(f'--method={text} needs true or false, not {value!r}')
+        return value == 'true'
     try:
         found = json.loads(value)
     except ValueError:

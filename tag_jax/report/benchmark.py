@@ -56,6 +56,7 @@ def write_benchmark(
                 one.problem: _plain(
                     {
                         'scores': one.scores,
+                        'own': one.own,
                         'correlations': dict(one.correlations),
                         'ceiling': one.ceiling,
                         'optimum': one.optimum,
@@ -99,6 +100,10 @@ def _tables(standings, judged, rivals):
         (
             'Correlation of predicted scores with those that other seeds reach, within a task',
             *correlations_table(standings, judged),
+        ),
+        (
+            "The same totals of the networks of each search's own seed, which its user would have",
+            *own_table(standings, judged),
         ),
     ]
 
@@ -158,6 +163,25 @@ def problems_table(
     rows = [[s.method, *(f'{one.scores[s.method]:.1f}' for one in judged)] for s in standings]
     rows.append(['best that could be known', *(f'{one.optimum:.1f}' for one in judged)])
     return ['method', *(one.problem for one in judged)], rows
+
+
+def own_table(
+    standings: Sequence[Standing], judged: Sequence[Judged]
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of `Judged.own`, a problem a column, and what is below all in one.
+
+    Args:
+      standings, judged: see `write_benchmark`.
+    """
+    rows = []
+    for one in standings:
+        own = [problem.own[one.method] for problem in judged]
+        gains = [
+            (problem.own.get(ALL_IN_ONE, math.nan) - value) / len(problem.task_names)
+            for problem, value in zip(judged, own, strict=True)
+        ]
+        rows.append([one.method, *(f'{value:.1f}' for value in own), _number(np.mean(gains))])
+    return ['method', *(one.problem for one in judged), 'below all in one'], rows
 
 
 def correlations_table(

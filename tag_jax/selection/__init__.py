@@ -38,11 +38,17 @@ from tag_jax.selection.predictors import (
 )
 from tag_jax.selection.relations import correlation, mutual_gains, pair_gains
 from tag_jax.selection.result import Infeasible, Selection
-from tag_jax.selection.surrogate import additive_model
+from tag_jax.selection.surrogate import (
+    AdditiveModel,
+    additive_model,
+    fit_additive_model,
+    select_additive,
+)
 from tag_jax.selection.trade_off import Choice, mean_trade_off, trade_off
 
 __all__ = [
     'MAX_EXACT_TASKS',
+    'AdditiveModel',
     'Candidates',
     'Choice',
     'Infeasible',
@@ -53,6 +59,7 @@ __all__ = [
     'all_groups',
     'all_in_one',
     'correlation',
+    'fit_additive_model',
     'higher_order_approximation',
     'independent',
     'mean_trade_off',
@@ -62,6 +69,7 @@ __all__ = [
     'random_selections',
     'ratio_errors',
     'read_candidates',
+    'select_additive',
     'select_groups',
     'select_networks',
     'serve',

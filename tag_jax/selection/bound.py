@@ -185,14 +185,13 @@ def _price_bounds(groups, multipliers, inside, free, largest_size):
     added = np.arange(most + 1)
     sizes = size[:, None] + added
     forbidden = (sizes < rules.smallest) | (sizes > largest_size) | (added > num_free[:, None])
-    divisor = np.maximum(sizes - 1, 1)[..., None]
+    divisor = groups.divisor(sizes)[..., None]
     sums = (inside @ groups.affinity)[:, None]
     helped = _sums_of_largest(groups.affinity, free)
     inside, free = inside[:, None], free[:, None]
 
     def profits(sums):
-        alone = np.where(sizes[..., None] == 1, groups.singleton_scores, sums / divisor)
-        return alone - multipliers
+        return groups.onto(sums, sizes[..., None]) - multipliers
 
     highest = profits(sums + helped[:, : most + 1])
     of_inside = np.where(inside, np.maximum(highest, 0), 0).sum(axis=2)
@@ -208,7 +207,8 @@ def _price_bounds(groups, multipliers, inside, free, largest_size):
     with np.errstate(invalid='ignore'):
         lowest = profits(sums + helped[node, num_free][:, None] - helped[node[:, None], unused])
     slopes, base = _chords(lowest, highest, inside & ~nothing[..., None])
-    base += (slopes * (sums / divisor - multipliers)).sum(axis=2)
+    with np.errstate(invalid='ignore'):
+        base += np.where(slopes > 0, slopes * profits(sums), 0).sum(axis=2)
     shared = np.where(free, of_free + (slopes / divisor) @ groups.affinity.T, -np.inf)
 
     bounds = np.minimum(
@@ -285,10 +285,11 @@ def _descend(scores, multipliers, budget, aim):
             continue
         violation = bounds - aim
         violated = violation > _ROUNDING * abs(aim)
+        slopes = 1.0 - budget * (profit > 0)
+        violated &= slopes.any(axis=1)  # No step changes the bound of one group for all tasks.
         if not violated.any():
             break
-        violation = violation[violated]
-        slopes = 1.0 - budget * (profit[violated] > 0)
+        violation, slopes = violation[violated], slopes[violated]
         weights = violation / (slopes**2).sum(axis=1)
         direction = (weights * violation) @ slopes
         if not direction.any():

@@ -9,6 +9,9 @@ from tag_jax.selection.candidates import LARGEST
 class GroupScores:
     """The score of any group onto any task, relative to the best that the rules let the task have.
 
+    A score is the mean affinity from the others in the group; or, with a curve, what the size of
+    the group is worth plus the sum of these affinities.
+
     A constant added to all scores of one task changes no decision. With the best of them at 0 and
     the rest below, sums hold no cancellation, and a difference from rounding is one that is small
     beside the sums themselves.
@@ -17,17 +20,20 @@ class GroupScores:
       affinity: `[T, T]`, source task first; its diagonal is not used.
       singleton_scores: `[T]`, the score of a task that trains alone; -inf where it may not.
       rules: `Rules`.
+      curve: `[T + 1, T]`, what a group of each size is worth to each task beside the sum of
+        affinities (row 0 is not used), with singleton scores in row 1; None where scores are means.
 
     Attributes:
-      affinity, singleton_scores: relative to the best score that a group could have onto each task;
-        so that no group scores above 0.
+      affinity, singleton_scores, curve: relative to the best score that a group could have onto
+        each task; so that no group scores above 0.
       rules: as given.
       units: bool `[Q, T]`, the tasks that join or leave a group together.
       unit_of: `[T]`, the unit of each task.
       clashes: bool `[Q, T]`, the tasks that a unit may not train with.
+      least: what a search takes a task for that no group serves: below any score.
     """
 
-    def __init__(self, affinity, singleton_scores, rules):
+    def __init__(self, affinity, singleton_scores, rules, curve=None):
         num_tasks = len(affinity)
         own, tasks = np.eye(num_tasks, dtype=bool), np.arange(num_tasks)
         self.rules = rules
@@ -42,12 +48,17 @@ class GroupScores:
         self.clashes = self.units @ apart @ self.units.T @ self.units
         clashes = self.clashes[self.unit_of]
         mates = self.units[self.unit_of] & ~own
-        best = _reachable(np.where(own, 0, affinity), singleton_scores, mates, clashes, rules)
+        self.singleton_scores, self.curve = singleton_scores, curve
+        best = self._reachable(np.where(own, 0, affinity), mates, clashes)
         self.singleton_scores = singleton_scores - best
-        self.affinity = np.where(own, 0, affinity - best)
+        self.affinity = np.where(own, 0, affinity - best if curve is None else affinity)
+        if curve is not None:
+            self.curve = curve - best
         # No group holds tasks that clash: the lower, the tighter are bounds that overlook it.
         lowest = np.where(clashes, np.inf, self.affinity).min(axis=0)
         self.affinity = np.where(clashes, lowest, self.affinity)
+        alone = 0.0 if curve is None else self.curve[1:].min()
+        self.least = 4 * min(alone + self.affinity.min() * num_tasks, -1.0)
 
     def of(self, members) -> np.ndarray:
         """The score of groups onto every task.
@@ -64,7 +75,17 @@ class GroupScores:
     def from_sums(self, sums, sizes, members) -> np.ndarray:
         """The same from sums of affinities onto the tasks `[..., T]` and sizes `[..., 1]`."""
         fits = (sizes >= self.rules.smallest) & (sizes <= self.rules.largest)
-        return _scores(sums, sizes, members & fits, self.singleton_scores)
+        return np.where(members & fits, self.onto(sums, sizes), -np.inf)
+
+    def onto(self, sums, sizes) -> np.ndarray:
+        """Scores `[..., T]` from sums and sizes, as if every task were in the group."""
+        if self.curve is None:
+            return _mean_scores(sums, sizes, self.singleton_scores)
+        return self.curve[np.minimum(sizes[..., 0], len(self.curve) - 1)] + sums
+
+    def divisor(self, sizes) -> np.ndarray:
+        """By what sums are divided in groups of these sizes."""
+        return np.maximum(sizes - 1, 1) if self.curve is None else np.ones_like(sizes)
 
     def gain(self, members) -> float:
         """The gain of a selection of groups `[K, T]`, every task served by the best."""
@@ -75,6 +96,27 @@ class GroupScores:
         changed = (members[:, None] ^ self.units).reshape(-1, members.shape[1])
         changed = changed[self.rules.allow(changed)]
         return np.concatenate([members, changed[changed.any(axis=1)]])
+
+    def _reachable(self, affinity, mates, clashes):
+        """The best score `[T]` that any group could have onto each task.
+
+        Args:
+          affinity: `[T, T]`, source task first, its diagonal 0.
+          mates, clashes: bool `[T, T]`, the tasks that a task trains with always, and never.
+        """
+        num_tasks = len(affinity)
+        others = ~mates & ~clashes & ~np.eye(num_tasks, dtype=bool)
+        helpers = np.sort(np.where(others, affinity, -np.inf), axis=0)[::-1]  # [rank, T]
+        sums = np.concatenate([np.zeros((1, num_tasks)), np.cumsum(helpers, axis=0)])
+        sums += np.where(mates, affinity, 0).sum(axis=0)
+        sizes = 1 + mates.sum(axis=0) + np.arange(num_tasks + 1)[:, None]
+        fits = (sizes >= self.rules.smallest) & (sizes <= self.rules.largest)
+        if self.curve is None:
+            scores = _mean_scores(sums, sizes, self.singleton_scores)
+        else:
+            scores = self.curve[np.minimum(sizes, num_tasks), np.arange(num_tasks)] + sums
+        best = np.where(fits, scores, -np.inf).max(axis=0)
+        return np.where(np.isfinite(best), best, 0.0)  # A task that no group may hold: no matter.
 
 
 def scores_of(affinity, singleton_scores, members) -> np.ndarray:
@@ -88,36 +130,13 @@ def scores_of(affinity, singleton_scores, members) -> np.ndarray:
     Returns:
       `[G, T]`, -inf outside the group.
     """
-    return _scores(
-        members @ affinity, members.sum(axis=1, keepdims=True), members, singleton_scores
-    )
+    sizes = members.sum(axis=1, keepdims=True)
+    return np.where(members, _mean_scores(members @ affinity, sizes, singleton_scores), -np.inf)
 
 
-def _scores(sums, sizes, members, singleton_scores):
+def _mean_scores(sums, sizes, singleton_scores):
     """Scores from sums of affinities onto the tasks `[..., T]` and group sizes `[..., 1]`."""
-    scores = np.where(sizes == 1, singleton_scores, sums / np.maximum(sizes - 1, 1))
-    return np.where(members, scores, -np.inf)
-
-
-def _reachable(affinity, singleton_scores, mates, clashes, rules):
-    """The best score `[T]` that any group could have onto each task.
-
-    Args:
-      affinity: `[T, T]`, source task first, its diagonal 0.
-      singleton_scores: `[T]`.
-      mates, clashes: bool `[T, T]`, the tasks that a task trains with always, and never.
-      rules: `Rules`.
-    """
-    num_tasks = len(affinity)
-    others = ~mates & ~clashes & ~np.eye(num_tasks, dtype=bool)
-    helpers = np.sort(np.where(others, affinity, -np.inf), axis=0)[::-1]  # [rank, T]
-    sums = np.concatenate([np.zeros((1, num_tasks)), np.cumsum(helpers, axis=0)])
-    sums += np.where(mates, affinity, 0).sum(axis=0)
-    sizes = 1 + mates.sum(axis=0) + np.arange(num_tasks + 1)[:, None]
-    scores = np.where(sizes == 1, singleton_scores, sums / np.maximum(sizes - 1, 1))
-    fits = (sizes >= rules.smallest) & (sizes <= rules.largest)
-    best = np.where(fits, scores, -np.inf).max(axis=0)
-    return np.where(np.isfinite(best), best, 0.0)  # A task that no group may hold: no matter.
+    return np.where(sizes == 1, singleton_scores, sums / np.maximum(sizes - 1, 1))
 
 
 def members_of_groups(groups, num_tasks) -> np.ndarray:

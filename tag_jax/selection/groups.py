@@ -12,9 +12,10 @@ sets of tasks:
 Beyond that, `search` finds groups and bounds what any others could be worth.
 """
 
+import functools
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,8 +101,29 @@ def select_groups(
     singleton_scores = checked_singleton_scores(singleton_scores, num_tasks)
     names = [f'task {task}' for task in range(num_tasks)]
     rules = rules_of(names, min_size, max_size, must_link, cannot_link)
-    num_solutions = checked_count('num_solutions', num_solutions)
     groups = GroupScores(affinity, singleton_scores, rules)
+    score = functools.partial(scores_of, affinity, singleton_scores)
+    return selected(groups, score, budget, num_solutions, seed, start)
+
+
+def selected(
+    groups: GroupScores,
+    score: Callable[[np.ndarray], np.ndarray],
+    budget: int | Sequence[int],
+    num_solutions: int,
+    seed: int,
+    start: float,
+) -> Selection | Any:
+    """The answer of `select_groups`, for scores of any form that `GroupScores` takes.
+
+    Args:
+      groups: `GroupScores`.
+      score: bool `[G, T]` -> `[G, T]`, the scores that these are relative to the best of.
+      budget, num_solutions, seed: see `select_groups`.
+      start: of the work, by `time.perf_counter`.
+    """
+    num_tasks, rules = len(groups.affinity), groups.rules
+    num_solutions = checked_count('num_solutions', num_solutions)
     if num_tasks <= MAX_EXACT_TASKS:
         partitions = Partitions(best_network_gains(groups)[None])
 
@@ -121,7 +143,7 @@ def select_groups(
                 'every task: allow more groups, or mend the rules'
             )
         elapsed, start = time.perf_counter() - start, time.perf_counter()
-        return _selections(affinity, singleton_scores, groups, found, bound, elapsed)
+        return _selections(groups, score, found, bound, elapsed)
 
     return per_budget(select, budget, num_solutions)
 
@@ -168,8 +190,11 @@ def _best_gains(groups, pattern, helpers, served):
     best = np.full(len(served), -np.inf)
     for count in range(num_tasks):
         size = sizes + count
-        score = (sums + helped[:, count - 1] if count else sums) / np.maximum(size - 1, 1)
-        if not count:
+        score = (sums + helped[:, count - 1] if count else sums) / groups.divisor(size)
+        if groups.curve is not None:
+            worth = groups.curve[np.minimum(size, num_tasks)]
+            score = score + np.where(members, worth, 0).sum(axis=1)
+        elif not count:
             alone = np.where(needed, groups.singleton_scores, -np.inf).max(axis=1)
             score = np.where(sizes == 1, alone, score)
         score[(size < rules.smallest) | (size > rules.largest) | (served == 0)] = -np.inf
@@ -255,14 +280,14 @@ def _best_selections(groups, partitions, budget, num_solutions):
     return [tuple(pool[n] for n in networks) for _, networks in found.covers], -found.proven
 
 
-def _selections(affinity, singleton_scores, groups, found, bound, elapsed):
+def _selections(groups, score, found, bound, elapsed):
     """Selections, optimal as far as they gain no less than the bound."""
-    num_tasks = len(affinity)
+    num_tasks = len(groups.affinity)
     best = _gain(groups, found[0])
     selections = []
     for chosen in found:
         ordered, serves = in_order(chosen, groups.of(members_of_groups(chosen, num_tasks)))
-        scores = scores_of(affinity, singleton_scores, members_of_groups(ordered, num_tasks))
+        scores = score(members_of_groups(ordered, num_tasks))
         objective = math.fsum(scores[n, task] for n, served in enumerate(serves) for task in served)
         optimal = bool(as_good(_gain(groups, chosen), bound))
         selections.append(Selection(ordered, serves, objective, objective, optimal, None, elapsed))

@@ -23,7 +23,7 @@ def search(groups, budget, num_solutions=1, seed=0):
     """Good selections, and what no other can gain more than.
 
     Args:
-      groups: `GroupScores`.
+      groups: `GroupScores`, or what has its methods and attributes.
       budget: k, the number of groups.
       num_solutions: how many selections to find.
       seed: of the search.
@@ -127,12 +127,11 @@ def tabu_search(groups, members, rng, steps=_STEPS):
     """
     units = groups.units
     moved, sizes_of_units = units @ groups.affinity, units.sum(axis=1)
-    num_tasks = len(groups.affinity)
     runs, budget, _ = members.shape
     members = members.copy()
     best_gains, best = np.full(runs, -np.inf), members.copy()
     free_at = np.zeros((runs, budget, len(units)), int)
-    never = 4 * min(groups.affinity.min() * num_tasks, -1.0)
+    never = groups.least
     row = np.arange(runs)
     for step in range(steps):
         sums, sizes = members @ groups.affinity, members.sum(axis=2)

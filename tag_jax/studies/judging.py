@@ -60,6 +60,14 @@ class Judged(NamedTuple):
         return {method: float(np.mean(values)) for method, values in found.items()}
 
     @property
+    def own(self) -> dict[str, float]:
+        """The same of the networks of each search's own seed, on which its choice rests."""
+        found = {}
+        for one in self.comparison.outcomes:
+            found.setdefault(one.method, []).append(one.test_error)
+        return {method: float(np.mean(values)) for method, values in found.items()}
+
+    @property
     def optimum(self) -> float:
         """The total test score of the best groups that could be known, mean over budgets."""
         return float(np.mean([one.error for one in self.comparison.optima.values()]))

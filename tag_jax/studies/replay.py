@@ -73,13 +73,18 @@ class RecordedTrainer:
         }
 
     def rows(
-        self, sets: Sequence[tuple[str, ...]], fraction: float = 1.0, cost: float = 1.0
+        self,
+        sets: Sequence[tuple[str, ...]],
+        fraction: float = 1.0,
+        cost: float = 1.0,
+        slots: int | None = None,
     ) -> list[dict[str, Any]]:
-        """Rows of networks, see `grouping.trainer.Trainer.rows`.
+        """Rows of networks, see `grouping.trainer.Trainer.rows`; slots are those of the table.
 
         Raises:
           ValueError: if the table has no such network, or not after that share of training.
         """
+        del slots
         check_fraction(fraction)
         return [self._row(tasks, fraction, cost) for tasks in sets]
 
@@ -129,6 +134,11 @@ class RecordedTrainer:
     def reference(self) -> tuple[int, float]:
         """(steps, seconds) of an all-in-one network that trains alone."""
         return self._table.steps, float(self._table.steps)
+
+    def slots_of(self, keys: Sequence[str] | None) -> dict[float, int]:
+        """Nothing: brief networks of a table are the beginnings of the others as they are."""
+        del keys
+        return {}
 
     def changed(self, **changes: Any) -> 'RecordedTrainer':
         """Refuses: a search sees its own seed and settings.

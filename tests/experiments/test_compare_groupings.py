@@ -96,6 +96,20 @@ def test_folds_of_a_table(table):
     assert other.returncode == 2
 
 
+def test_all_methods_and_others_beside_them(table):
+    """What the command would train: `all` has what tries a wider network."""
+    done = launch(
+        'compare_groupings',
+        *('--dataset=table', '--table=patients.csv', '--inputs=Ward,Patient ID', *QUICK),
+        *('--targets=Age (years),Blood pressure,Outcome', '--dry_run'),
+        '--methods=all,subsets:count=3:fraction=0.2',
+        cwd=table,
+    )
+    assert done.returncode == 0, done.stderr
+    for what in ('all tasks on a wider encoder', 'all tasks, measuring', 'every set of tasks'):
+        assert what in done.stdout
+
+
 def test_bad_input_ends_with_a_sentence(table):
     check_sentences(
         'compare_groupings',

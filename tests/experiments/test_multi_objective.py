@@ -3,8 +3,11 @@
 import json
 
 import jax
+import numpy as np
 import pytest
 from launching import check_sentences, launch
+
+from tag_jax.launchers import weightings
 
 SMALL = ('--steps=20', '--eval_every=10', '--seeds=2')
 
@@ -65,6 +68,59 @@ def test_static_weights_are_tuned_on_validation(tmp_path):
     assert f'static weight: 5 were tried, and {best["name"]} has the lowest' in printed
     networks = 5 * results['settings']['seeds']
     assert f'The 5 static weights that were proposed took {networks} networks.' in printed
+
+
+@pytest.fixture(scope='module')
+def labelled_in_part(tmp_path_factory):
+    """Tables as those of docs/methods.md: classes of which some are missing, disjoint values."""
+    folder, rng = tmp_path_factory.mktemp('tables'), np.random.default_rng(0)
+    inputs = rng.normal(size=(120, 4)).astype(np.float32)
+    classes = {f'c{n}': (inputs[:, n] > 0).astype(float) for n in range(3)}
+    for labels in classes.values():
+        labels[rng.random(120) < 0.2] = np.nan
+    np.savez(folder / 'toxic.npz', x=inputs, **classes)
+    values = {f'v{n}': np.where(np.arange(120) % 3 == n, inputs[:, n], np.nan) for n in range(3)}
+    np.savez(folder / 'schools.npz', x=inputs, **values)
+    return folder
+
+
+# As the commands of "Quality on more tables".
+TABLES = {
+    'toxic': ('--targets=c0,c1,c2', '--metrics=c0:roc_auc,c1:roc_auc,c2:roc_auc'),
+    'schools': ('--targets=v0,v1,v2', '--batch_size=64'),
+}
+
+
+def judged(folder, name, methods):
+    """The outcomes of the command of a table, with tiny sizes, `{name: outcome}`."""
+    done = launch(
+        'multi_objective',
+        *(f'--table={name}.npz', '--inputs=x', '--tasks=all', '--tune_static=2', '--widths=4'),
+        *('--steps=4', '--eval_every=2', '--seeds=2', '--optimizer=adamw', '--weight_decay=0.1'),
+        *(f'--methods={methods}', *TABLES[name], f'--workdir={name}_{methods}'),
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads((folder / f'{name}_{methods}' / 'results.json').read_text())
+    return {one['name']: one for one in results['outcomes']}
+
+
+@pytest.mark.parametrize('name', TABLES)
+def test_weightings_are_judged_on_tables(name, labelled_in_part):
+    found = judged(labelled_in_part, name, 'equal,imtl_g_projections')
+    assert np.shape(found['imtl_g_projections']['test_error']) == (2, 3)
+    if name == 'toxic':  # The error is what the area under the curve lacks of one.
+        areas = [found['equal']['metrics'][task]['roc_auc'] for task in ('c0', 'c1', 'c2')]
+        expected = 100 * (1 - np.transpose(areas))
+        np.testing.assert_allclose(found['equal']['test_error'], expected, rtol=1e-4)
+
+
+@pytest.mark.sweep  # Two of them: the test before.
+@pytest.mark.parametrize('name', TABLES)
+def test_all_weightings_are_judged_on_tables(name, labelled_in_part):
+    found = judged(labelled_in_part, name, 'all')
+    assert len(found) == 1 + 2 + len(weightings.WEIGHTINGS)
+    assert all(np.isfinite(one['test_error']).all() for one in found.values())
 
 
 def test_bad_flags_end_with_one_sentence(tmp_path):

@@ -3,6 +3,7 @@ import dataclasses
 import itertools
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,9 @@ import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small import TASKS
+from small import TASKS, make_problem
 
-from tag_jax import grouping, selection
+from tag_jax import comparison, data, grouping, objectives, selection
 from tag_jax.grouping import task_sets, trainer
 from tag_jax.grouping.task_sets import even_groups, random_groups
 from tag_jax.runs import score_table, workdir
@@ -176,6 +177,105 @@ def test_random_sets_follow_from_their_seed():
     assert min(sizes[1], sizes[8]) >= 2  # Of 50 drawn from all 511, less than one is expected.
     assert task_sets.random_sets(names, 50, 0) == task_sets.random_sets(names, 50, 0)
     assert task_sets.random_sets(names, 50, 0) != task_sets.random_sets(names, 50, 1)
+
+
+def test_random_sets_of_any_number_of_tasks():
+    """More sets than can be listed, drawn by the same rule."""
+    names = tuple(f't{n}' for n in range(50))
+    sets = task_sets.random_sets(names, 200, 0)
+    assert len(set(sets)) == 200
+    assert names in sets
+    assert sets == sorted(sets, key=lambda tasks: (len(tasks), [names.index(t) for t in tasks]))
+    assert sets == task_sets.random_sets(names, 200, 0) != task_sets.random_sets(names, 200, 1)
+    sizes = collections.Counter(map(len, sets))
+    assert min(sizes[size] for size in range(1, 50)) >= 2, 'a hundred are spread over sizes'
+    middle = sum(sizes[size] for size in range(20, 31))
+    assert middle > 22 + 0.7 * 100, 'the others are mostly of middle sizes'
+    with pytest.raises(ValueError, match='20001 sets are more than 20000: give a smaller count'):
+        task_sets.random_sets(names, 20_001, 0)
+
+
+def test_subsets_of_more_tasks_than_can_be_listed(tmp_path):
+    """Twenty-two tasks: the best groups of the model that the rows of the search teach."""
+    rng, size = np.random.default_rng(0), 22
+    inputs = rng.normal(size=(60, 3))
+    values = inputs @ rng.normal(size=(3, size))
+    tasks = {f't{n}': objectives.regression() for n in range(size)}
+    targets = {task: values[:, n] for n, task in enumerate(tasks)}
+    points = data.from_arrays(inputs, targets, tasks, seed=0)
+    problem = make_problem(tasks, (4,))
+    config = dataclasses.replace(CONFIG, steps=4, eval_every=2, slots=None)
+    method = grouping.subsets(count=6)
+    result = grouping.group_tasks(problem, points, 3, method, config, tmp_path / 'run')
+    assert result.cost['search_steps'] == 6 * 2
+    assert set().union(*(group.tasks for group in result.groups)) == set(tasks)
+    assert len(result.groups) <= 3
+    with score_table.ScoreTable(tmp_path / 'run' / 'networks', {}) as book:
+        rows = score_table.candidates(book.rows(), tuple(tasks))
+    assert len(rows) == 6
+    model = selection.fit_additive_model(rows)
+    best = selection.select_additive(model, 3)
+    assert result.objective == pytest.approx(best.objective, rel=1e-9)
+
+
+def test_the_cost_of_a_search_is_what_it_says(problem, dataset, tmp_path):
+    """Where the network for all tasks stops early, fractions are of the steps that it took."""
+    config = dataclasses.replace(CONFIG, steps=400, eval_every=1, patience=3, learning_rate=0.3)
+    method = grouping.subsets(count=4)
+    result = grouping.group_tasks(problem, dataset, 2, method, config, tmp_path / 'run')
+    with score_table.ScoreTable(tmp_path / 'run' / 'networks', {}) as book:
+        rows = book.rows()
+    records = workdir.read_records(tmp_path / 'run' / 'metrics.jsonl')
+    whole = max(one['step'] for one in records if one['network'] == 'mtl')
+    assert whole < 200
+    assert len(rows) == 4
+    assert all(row['steps'] == round(whole / 2) for row in rows)
+    assert result.cost['search_steps'] == sum(row['steps_taken'] for row in rows) <= 2 * whole + 2
+
+
+def test_the_best_brief_networks_are_finished_and_kept(problem, dataset, tmp_path):
+    """The chosen networks are the very ones of the search: their curves begin with its numbers."""
+    config = dataclasses.replace(CONFIG, slots=None)
+    path, method = tmp_path / 'run', grouping.subsets(count=5, keep=True)
+    assert method.displayed == 'subsets(count=5, keep=True)'
+    result = grouping.group_tasks(problem, dataset, 2, method, config, path)
+    with score_table.ScoreTable(path / 'networks', {}) as book:
+        brief = {tuple(row['tasks']): row for row in book.rows()}
+    sets = task_sets.random_sets(ALL, 5, 0)
+    assert set(brief) == set(sets)
+    chosen = {group.tasks for group in result.groups}
+    assert chosen <= set(sets)
+    records = workdir.read_records(path / 'metrics.jsonl')
+    for group in result.groups:
+        (first,) = [r for r in records if r['network'] == group.network and r['step'] == 10]
+        curve = brief[group.tasks]['curve']['validation_error']
+        assert first['validation_error'] == {task: values[-1] for task, values in curve.items()}
+        assert max(r['step'] for r in records if r['network'] == group.network) == 20
+    best = selection.select_networks(score_table.candidates(list(brief.values()), ALL), 2)
+    assert result.objective == best.objective
+    assert result.cost['search_steps'] == 5 * 10
+    # Broken off before it had finished, it goes on to the same result.
+    (path / 'results.json').unlink()
+    shutil.rmtree(path / 'checkpoints' / result.groups[-1].network)
+    again = grouping.group_tasks(problem, dataset, 2, method, config, path, resume=True)
+    assert again.test_error == result.test_error
+    assert again.groups == result.groups
+
+
+def test_kept_networks_stand_in_comparisons(problem, dataset, tmp_path):
+    """Their own errors are of the networks that the search finished, in as many slots."""
+    config = dataclasses.replace(CONFIG, slots=None)
+    method = grouping.subsets(count=5, keep=True)
+    alone = grouping.group_tasks(problem, dataset, 2, method, config)
+    found = comparison.compare_groupings(
+        problem, dataset, [method], (2,), config, seeds=1, scores=tmp_path / 'scores'
+    )
+    (one,) = [one for one in found.outcomes if one.method == method.displayed]
+    assert {group.tasks for group in alone.groups} <= set(one.groups)
+    assert one.test_error == pytest.approx(alone.total_test_error, rel=1e-9)
+    with score_table.ScoreTable(tmp_path / 'scores', {}) as book:
+        slots = {row['slots'] for row in book.rows() if tuple(row['tasks']) in one.groups}
+    assert slots == {3}, 'half of the five'
 
 
 def test_networks_of_another_precision_are_other_networks(problem, dataset, tmp_path):

@@ -2,14 +2,16 @@
 
 from tag_jax import selection
 from tag_jax.grouping.linear_estimates import BASES, DIRECTIONS, RIDGE
-from tag_jax.grouping.method import Method, Proposal, Stage, standard_stages
+from tag_jax.grouping.method import Method, Proposal, Stage, standard_stages, whole_networks
 from tag_jax.grouping.methods.options import check_count, given_options
 from tag_jax.grouping.searcher import candidates_of
 from tag_jax.grouping.task_sets import all_sets, random_sets
 from tag_jax.grouping.trainer import check_fraction
 
-# Random sets of tasks, and the share of the steps that brief networks train.
-NUM_SUBSETS, BRIEF = 50, 0.1
+# Random sets of tasks, and the share of the steps that their networks train.
+NUM_SUBSETS, HALF = 10, 0.5
+# The share of the steps that other brief networks train.
+BRIEF = 0.1
 # The share of the steps that `esa` trains.
 EARLY = 0.05
 
@@ -55,28 +57,58 @@ def esa(fraction: float = EARLY, smaller: float | None = None) -> Method:
     return _by_networks('esa', _every_set, fraction, None, smaller, options)
 
 
-def subsets(count: int = NUM_SUBSETS, fraction: float = BRIEF) -> Method:
+def subsets(count: int = NUM_SUBSETS, fraction: float = HALF, keep: bool = False) -> Method:
     """Trains brief networks for random sets of tasks, and selects by a model of their errors.
 
-    The model (`selection.additive_model`) knows how errors grow with the size of a group and who
-    helps whom, and predicts all groups. By default the search costs as much as five networks.
+    The model (`selection.fit_additive_model`) knows how errors grow with the size of a group and
+    who helps whom, and predicts all groups, of any number of tasks. The search costs `count` x
+    `fraction` networks, five by default, but for steps that are rounded to an evaluation.
 
     Args:
-      count: how many sets, drawn by the seed of the config; all of them if there are no more.
+      count: how many sets, drawn by the seed of the config, the set of all tasks among them; all of
+        them if there are no more.
       fraction: of the steps that the network for all tasks takes.
+      keep: whether to choose among the networks of the search, by their own scores and not those of
+        the model; the chosen ones then go on to the end, and are the networks of the result.
 
     Raises:
-      ValueError: if there is no set, or the fraction is not above 0 and at most 1.
+      ValueError: if there is no set, the fraction is not above 0 and at most 1, or keep is no bool.
     """
     check_fraction(fraction)
     check_count('count', count)
+    if not isinstance(keep, bool):
+        raise ValueError(f'keep must be True or False, not {keep!r}')
     options = {} if count == NUM_SUBSETS else {'count': count}
-    options |= {} if fraction == BRIEF else {'fraction': fraction}
+    options |= {} if fraction == HALF else {'fraction': fraction}
+    options |= {'keep': True} if keep else {}
 
-    def sets(names, seed):
-        return random_sets(names, count, seed)
+    def search(searcher):
+        sets = random_sets(searcher.task_names, count, searcher.seed)
+        return searcher.networks(sets, fraction)
 
-    return _by_networks('subsets', sets, fraction, selection.additive_model, None, options)
+    def propose(searcher, budget):
+        networks = search(searcher)
+        candidates = candidates_of(networks, searcher.task_names)
+        if not keep:
+            model = selection.fit_additive_model(candidates)
+            chosen = selection.select_additive(model, whole_networks(budget), seed=searcher.seed)
+            return Proposal(chosen.groups, chosen.serves, selection=chosen)
+        chosen = selection.select_networks(candidates, budget)
+        keys = tuple(networks[n].key for n in chosen.networks)
+        # Brief scores say which networks are good, and whole ones which of them serves a task.
+        return Proposal(chosen.groups, selection=chosen, networks=keys)
+
+    def stages(task_names, budget, config):
+        sets = random_sets(task_names, count, config.seed)
+        steps = config.steps if fraction == 1 else max(1, round(fraction * config.steps))
+        return standard_stages(budget, config, Stage('the search', len(sets), steps))
+
+    def predict(searcher):
+        all_groups = selection.all_groups(len(searcher.task_names))  # Refuses too many tasks.
+        candidates = candidates_of(search(searcher), searcher.task_names)
+        return selection.fit_additive_model(candidates).candidates(all_groups)
+
+    return Method('subsets', propose, stages, predict, options)
 
 
 def linearised(

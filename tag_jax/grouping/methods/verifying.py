@@ -70,6 +70,8 @@ def verify(
         return Proposal(best, selection=chosen, affinities=affinities)
 
     def stages(task_names, budget, config):
+        if base.name == 'subsets':
+            selection.all_groups(len(task_names))  # Refuses too many to list.
         most = min(proposals * whole_networks(budget), 2 ** len(task_names) - 1)
         steps = max(1, round(fraction * config.steps))
         before = [
