@@ -40,7 +40,7 @@ def result_text(results: Mapping[str, Any]) -> str:
 
 
 def trained_words(results: Mapping[str, Any]) -> str:
-    """What stands above the groups where the decision is against them.
+    """The line above the groups where the decision is against them.
 
     Args:
       results: what results.json holds.
