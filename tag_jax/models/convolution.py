@@ -1,4 +1,7 @@
-"""Convolutions and max pooling whose gradients are faster than XLA's on the CPU."""
+"""Convolutions and max pooling whose gradients are faster than XLA's on the CPU.
+
+(Convolutions as patches times a matrix: Chellapilla, Puri & Simard 2006.)
+"""
 
 import functools
 import itertools
@@ -52,9 +55,12 @@ def conv_general_dilated(
     Args:
       lhs: the input, `[B, H, W, C]` in Flax; other layouts and numbers of axes will do.
       rhs: the filter, `[h, w, C, O]` in Flax.
-      window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count,
-        batch_group_count, precision, preferred_element_type, **others: as in
-        `jax.lax.conv_general_dilated`.
+      window_strides, padding: as in `jax.lax.conv_general_dilated`, like all that follows.
+      lhs_dilation, rhs_dilation: of the input and of the filter.
+      dimension_numbers: the layouts.
+      feature_group_count, batch_group_count: groups.
+      precision, preferred_element_type: of products and results.
+      **others: with any of them the function is XLA's own.
 
     Returns:
       The output, `[B, H', W', O]` in Flax.
