@@ -36,7 +36,7 @@ flags.DEFINE_list('tasks', ['2', '5', '9', '20', '40'], 'Numbers of tasks.')
 flags.DEFINE_list('encoders', ['mlp', 'small', 'celeba'], 'Encoders: mlp, small, celeba.')
 flags.DEFINE_integer('rounds', 11, 'Times that each is timed.')
 flags.DEFINE_integer('most_unrolled', 20, 'Most tasks for which convolutions are unrolled at once.')
-timing.define_clock()
+flags.DEFINE_enum(*timing.CLOCK)
 flags.DEFINE_bool('compile', False, 'Compile times of the way that training takes, only.')
 
 FLAGS = flags.FLAGS

@@ -2,10 +2,11 @@
 
     taskset -c 0 python -m experiments.benchmarks.convolutions [--clock=cpu]
 
-One process, medians over rounds. 'patches' is `tag_jax.models.conv_general_dilated` wherever it
-fits, 'shared' its matrix product alone, which is what further tasks of one program cost; 'chosen'
-is what the function takes at that shape. With --clock=cpu it is the processor time of the process
-that is measured, which other work on the machine disturbs less; let it run on one core.
+One process, medians over rounds, in units of XLA's time. 'patches' is
+`tag_jax.models.conv_general_dilated` wherever it fits, 'shared' its matrix product alone, which is
+what further tasks of one program cost; 'chosen' is what the function takes at that shape. With
+--clock=cpu it is processor time that is measured, which other work on the machine disturbs less;
+let it run on one core.
 """
 
 import functools
@@ -24,7 +25,7 @@ from tag_jax.models import convolution
 
 flags.DEFINE_integer('rounds', 9, 'Times that each is timed.')
 flags.DEFINE_integer('most', None, 'Most shapes that are measured.')
-timing.define_clock()
+flags.DEFINE_enum(*timing.CLOCK)
 
 FLAGS = flags.FLAGS
 # Batch, height and width, input and output channels, taps along a side.

@@ -7,14 +7,8 @@ import numpy as np
 from absl import flags
 
 CLOCKS = {'wall': time.perf_counter, 'cpu': time.process_time}
-
-
-def define_clock():
-    """Defines the flag --clock of a benchmark."""
-    flags.DEFINE_enum(
-        'clock', 'wall', list(CLOCKS), 'Time that passes, or processor time of the process.'
-    )
-    flags.declare_key_flag('clock')
+# The arguments of `flags.DEFINE_enum` for the flag that chooses one.
+CLOCK = ('clock', 'wall', list(CLOCKS), 'Time that passes, or processor time of the process.')
 
 
 def clock():

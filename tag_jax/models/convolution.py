@@ -1,4 +1,7 @@
-"""Convolutions and max pooling whose gradients are faster than XLA's on the CPU."""
+"""Convolutions and max pooling whose gradients are faster than XLA's on the CPU.
+
+(Convolutions as patches times a matrix: Chellapilla, Puri & Simard 2006.)
+"""
 
 import functools
 import itertools
@@ -52,9 +55,12 @@ def conv_general_dilated(
     Args:
       lhs: the input, `[B, H, W, C]` in Flax; other layouts and numbers of axes will do.
       rhs: the filter, `[h, w, C, O]` in Flax.
-      window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count,
-        batch_group_count, precision, preferred_element_type, **others: as in
-        `jax.lax.conv_general_dilated`.
+      window_strides, padding: as in `jax.lax.conv_general_dilated`, like all that follows.
+      lhs_dilation, rhs_dilation: of the input and of the filter.
+      dimension_numbers: the layouts.
+      feature_group_count, batch_group_count: groups.
+      precision, preferred_element_type: of products and results.
+      **others: with any of them the function is XLA's own.
 
     Returns:
       The output, `[B, H', W', O]` in Flax.
@@ -101,16 +107,16 @@ def max_pool(
     strides: Sequence[int] | None = None,
     padding: str | Sequence[tuple[int, int]] = 'VALID',
 ) -> jax.Array:
-    """`flax.linen.max_pool`, with a faster gradient on the CPU.
+    """`flax.linen.max_pool`, with a faster gradient on the CPU where windows lie side by side.
 
     XLA's searches every window in turn for the place of its largest number. Here the places of all
     windows are found at once, and the gradient is written in one pass over the input. The result is
-    bitwise the same. So is the gradient where windows do not overlap, but for the sign of zeros
-    (elsewhere its terms are added in another order): all of it goes to the first largest number of
-    each window. In a window with NaN it goes to the last place; XLA's goes to a place that is not
-    said.
+    bitwise the same, and so is the gradient but for the sign of zeros: all of it goes to the first
+    largest number of each window. In a window with NaN it goes to the last place; XLA's goes to a
+    place that is not said.
 
-    The function is Flax's own on GPU and TPU, for large windows, and for integers.
+    The function is Flax's own on GPU and TPU, for windows that overlap or are large, and for
+    integers.
 
     Args:
       inputs: `[B, H, W, C]`; other numbers of axes before the channels will do.
@@ -126,7 +132,9 @@ def max_pool(
     if (
         jax.default_backend() != 'cpu'
         or not jnp.issubdtype(inputs.dtype, jnp.floating)
-        or not len(strides) == len(window) < inputs.ndim
+        or strides != window
+        or not 0 < len(window) < inputs.ndim
+        or (not isinstance(padding, str) and len(padding) != len(window))
         or math.prod(window) > MOST_PLACES_A_WINDOW
     ):
         return nn.max_pool(inputs, window, strides, padding)
@@ -140,7 +148,7 @@ def max_pool(
     )
     if min(sizes) < 1 or min(map(min, pads)) < 0:
         return nn.max_pool(inputs, window, strides, padding)
-    return _pooled(_Windows(window, strides, pads, sizes), inputs)
+    return _pooled(_Windows(window, pads, sizes), inputs)
 
 
 class _Form(NamedTuple):
@@ -272,13 +280,12 @@ class _Windows(NamedTuple):
     """Windows over D axes of pixels, the last axes but one.
 
     Attributes:
-      shape, strides: of the windows, by axis.
+      shape: of the windows, by axis; it is their stride as well.
       pads: `(low, high)` around each axis, of numbers below all others.
       sizes: windows along each axis.
     """
 
     shape: tuple[int, ...]
-    strides: tuple[int, ...]
     pads: tuple[tuple[int, int], ...]
     sizes: tuple[int, ...]
 
@@ -291,11 +298,7 @@ def _pooled(windows, inputs):
 
 @_pooled.defjvp
 def _pooled_jvp(windows, primals, tangents):
-    """The tangents at the first largest numbers.
-
-    Axes of pixels are cut into blocks as long as a stride, so that window n begins with block n:
-    tangents of a block lie side by side, and those of other windows are whole blocks away.
-    """
+    """The tangents at the first largest numbers: axes of pixels as windows and places in them."""
     (inputs,), (tangent,) = primals, tangents
     output = _pooled(windows, inputs)
     first = jnp.full(output.shape, math.prod(windows.shape) - 1, jnp.int32)
@@ -303,21 +306,13 @@ def _pooled_jvp(windows, primals, tangents):
         first = jnp.where(numbers == output, place, first)
     before = inputs.ndim - len(windows.shape) - 1
     inside = tuple(before + 2 * axis + 1 for axis in range(len(windows.shape)))
-    first = jnp.expand_dims(first, inside)
-    reach = [-(-far // step) for far, step in zip(windows.shape, windows.strides, strict=True)]
-    blocks = _blocks(windows, reach, tangent, before)
-    total = jnp.zeros_like(output)
-    for shift in itertools.product(*map(range, reach)):
-        starts, ends = [0] * blocks.ndim, list(blocks.shape)
-        for axis, (start, size) in enumerate(zip(shift, windows.sizes, strict=True)):
-            starts[before + 2 * axis], ends[before + 2 * axis] = start, start + size
-        numbers = _numbers(windows, shift)
-        numbers = numbers.reshape(
-            [numbers.shape[inside.index(a)] if a in inside else 1 for a in range(blocks.ndim)]
-        )
-        moved = jnp.where(first == numbers, jax.lax.slice(blocks, starts, ends), 0)
-        total += jnp.sum(moved, axis=inside)
-    return output, total
+    number = np.expand_dims(
+        np.arange(math.prod(windows.shape), dtype=np.int32).reshape(windows.shape),
+        [axis for axis in range(before + 2 * len(inside) + 1) if axis not in inside],
+    )
+    chosen = jnp.expand_dims(first, inside) == number
+    moved = jnp.where(chosen, _apart(windows, tangent, before), 0)
+    return output, jnp.sum(moved, axis=inside)
 
 
 def _places(windows, inputs):
@@ -329,14 +324,14 @@ def _places(windows, inputs):
     for place in itertools.product(*map(range, windows.shape)):
         ends = [
             start + (size - 1) * step + 1
-            for start, size, step in zip(place, windows.sizes, windows.strides, strict=True)
+            for start, size, step in zip(place, windows.sizes, windows.shape, strict=True)
         ]
         found.append(
             jax.lax.slice(
                 padded,
                 (0,) * before + place + (0,),
                 (*inputs.shape[:before], *ends, inputs.shape[-1]),
-                (1,) * before + windows.strides + (1,),
+                (1,) * before + windows.shape + (1,),
             )
         )
     return found
@@ -347,22 +342,11 @@ def _padding(before, pads):
     return [(0, 0, 0)] * before + [(low, high, 0) for low, high in pads] + [(0, 0, 0)]
 
 
-def _blocks(windows, reach, tangent, before):
-    """The tangent with each axis of pixels as two: blocks, and places in a block."""
+def _apart(windows, tangent, before):
+    """The tangent with each axis of pixels as two: windows, and places in a window."""
     pads, shape = [], list(tangent.shape[:before])
-    for axis, (low, _) in enumerate(windows.pads):
-        blocks, step = windows.sizes[axis] - 1 + reach[axis], windows.strides[axis]
-        pads.append((low, blocks * step - low - tangent.shape[before + axis]))
-        shape += [blocks, step]
+    for axis, ((low, _), size, step) in enumerate(zip(*windows[1:], windows.shape, strict=True)):
+        pads.append((low, size * step - low - tangent.shape[before + axis]))
+        shape += [size, step]
     padded = jax.lax.pad(tangent, jnp.zeros((), tangent.dtype), _padding(before, pads))
     return padded.reshape(*shape, tangent.shape[-1])
-
-
-def _numbers(windows, shift):
-    """The number that each place of a block has in the window `shift` blocks before it, or -1."""
-    places = np.indices(windows.strides)
-    places += np.reshape(np.multiply(shift, windows.strides), (-1, *[1] * len(shift)))
-    limits = np.reshape(windows.shape, (-1, *[1] * len(shift)))
-    inside = (places < limits).all(axis=0)
-    clipped = np.minimum(places, limits - 1)
-    return np.where(inside, np.ravel_multi_index(tuple(clipped), windows.shape), -1)
