@@ -230,7 +230,7 @@ def test_two_processes_read_their_shares_of_the_examples(tmp_path):
         for n in range(2)
     ]
     try:
-        said = [process.communicate(timeout=120)[1] for process in processes]
+        said = [process.communicate(timeout=240)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
