@@ -72,7 +72,7 @@ def test_static_weights_are_tuned_on_validation(tmp_path):
 
 @pytest.fixture(scope='module')
 def labelled_in_part(tmp_path_factory):
-    """Tables as those of docs/methods.md: classes of which some are missing, disjoint values."""
+    """Tables whose labels are missing in part: classes, and values that no two tasks share."""
     folder, rng = tmp_path_factory.mktemp('tables'), np.random.default_rng(0)
     inputs = rng.normal(size=(120, 4)).astype(np.float32)
     classes = {f'c{n}': (inputs[:, n] > 0).astype(float) for n in range(3)}
@@ -84,7 +84,7 @@ def labelled_in_part(tmp_path_factory):
     return folder
 
 
-# As the commands of "Quality on more tables".
+# What the command of "Quality on more tables" in docs/methods.md has beside, for each table.
 TABLES = {
     'toxic': ('--targets=c0,c1,c2', '--metrics=c0:roc_auc,c1:roc_auc,c2:roc_auc'),
     'schools': ('--targets=v0,v1,v2', '--batch_size=64'),
@@ -95,7 +95,8 @@ def judged(folder, name, methods):
     """The outcomes of the command of a table, with tiny sizes, `{name: outcome}`."""
     done = launch(
         'multi_objective',
-        *(f'--table={name}.npz', '--inputs=x', '--tasks=all', '--tune_static=2', '--widths=4'),
+        *(f'--table={name}.npz', '--inputs=x', '--tasks=all', '--tune_static=2', '--grid=0'),
+        '--widths=4',
         *('--steps=4', '--eval_every=2', '--seeds=2', '--optimizer=adamw', '--weight_decay=0.1'),
         *(f'--methods={methods}', *TABLES[name], f'--workdir={name}_{methods}'),
         cwd=folder,
