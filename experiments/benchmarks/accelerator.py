@@ -97,16 +97,22 @@ def main():
             new = [Row(group, *rest) for rest in measure()]
             print_rows(new)
             rows += new
-            record = {
-                'machine': machine,
-                'rows': [row._asdict() for row in rows],
-                'left_out': left_out,
-                'seconds': time.perf_counter() - began,
-            }
-            out.write_text(json.dumps(record, indent=1))
+            write(out, machine, rows, left_out, began)
     if left_out:
         print(f'\nleft out after {FLAGS.seconds:g} s: {"; ".join(left_out)}')
+    write(out, machine, rows, left_out, began)
     print(f'\n{out}: {len(rows)} rows in {time.perf_counter() - began:.0f} s')
+
+
+def write(out, machine, rows, left_out, began):
+    """Writes what is known so far to the file of --out."""
+    record = {
+        'machine': machine,
+        'rows': [row._asdict() for row in rows],
+        'left_out': left_out,
+        'seconds': time.perf_counter() - began,
+    }
+    out.write_text(json.dumps(record, indent=1))
 
 
 def print_rows(rows):

@@ -50,7 +50,8 @@ def conv_general_dilated(
     for it; backward passes of several tasks in one program share them.
 
     The function is XLA's own on GPU and TPU, for grouped, transposed and integer convolutions, and
-    where a patch has more numbers than patches pay for. `nn.Conv` and `nnx.Conv` of Flax take it:
+    where a patch has more numbers than patches pay for. `nn.Conv` and `nnx.Conv` of Flax take it as
+    `conv_general_dilated=`.
 
     Args:
       lhs: the input, `[B, H, W, C]` in Flax; other layouts and numbers of axes will do.

@@ -70,6 +70,16 @@ def test_a_measurement_runs(name, tmp_path):
     assert done.stdout.strip()
 
 
+def test_what_an_accelerator_has_no_time_for_is_named(tmp_path):
+    done = launch('benchmarks.accelerator', '--seconds=0', '--tasks=2', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    left_out = done.stdout.partition('left out after 0 s: ')[2].split('\n')[0].split('; ')
+    assert left_out[0] == 'affinities, mlp, 2 tasks'
+    assert 'ResNet-18, 40 heads, bfloat16' in left_out
+    assert left_out[-1] == '64 networks, time a network-step'
+    assert ' 0 rows in ' in done.stdout
+
+
 DESCENT = """
     import sys
     sys.path.insert(0, {tests!r})
