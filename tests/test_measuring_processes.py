@@ -50,6 +50,7 @@ def test_in_one_process():
     )
 
 
+@pytest.mark.sweep  # Its short form: test_in_one_process.
 def test_in_two_processes(tmp_path):
     port, script = free_port(), pathlib.Path(measuring_processes.__file__)
     processes = [

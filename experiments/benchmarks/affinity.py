@@ -22,12 +22,10 @@ import functools
 import importlib.util
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from absl import flags
 
-from experiments.benchmarks import encoders, timing
+from experiments.benchmarks import encoders, steps, timing
 from tag_jax import affinity, gradients
 from tag_jax.launchers import launch
 from tag_jax.training import slots
@@ -36,7 +34,7 @@ flags.DEFINE_list('tasks', ['2', '5', '9', '20', '40'], 'Numbers of tasks.')
 flags.DEFINE_list('encoders', ['mlp', 'small', 'celeba'], 'Encoders: mlp, small, celeba.')
 flags.DEFINE_integer('rounds', 11, 'Times that each is timed.')
 flags.DEFINE_integer('most_unrolled', 20, 'Most tasks for which convolutions are unrolled at once.')
-flags.DEFINE_enum(*timing.CLOCK)
+flags.declare_key_flag('clock')
 flags.DEFINE_bool('compile', False, 'Compile times of the way that training takes, only.')
 
 FLAGS = flags.FLAGS
@@ -60,7 +58,8 @@ def measure(name, size, problem, batch):
     """Prints the ratios for one encoder and number of tasks."""
     params, state = problem.init(jax.random.key(0))
     arguments = params, state, batch
-    functions = {'plain step': plain_step(problem)}
+    adam, step = steps.plain_step(problem, state)
+    functions = {'plain step': lambda params, _, batch: step(params, adam.init(params), batch)}
     for kind in affinity.KINDS:
         functions[kind] = functools.partial(measured, problem, (kind,), None)
     functions['all kinds'] = functools.partial(measured, problem, affinity.KINDS, None)
@@ -104,18 +103,6 @@ def print_torch(name, batch, ours):
         line = timing.row(way, taken, plain)
         versus = '' if way == 'PyTorch plain' else f'   {np.median(taken) / ours:.2f} x ours'
         print(line + versus, flush=True)
-
-
-def plain_step(problem):
-    """Adam on the summed losses."""
-    adam = optax.adam(1e-3)
-
-    def step(params, state, batch):
-        total = lambda p: jnp.sum(gradients.task_losses(problem, p, state, batch)[0])
-        updates, opt_state = adam.update(jax.grad(total)(params), adam.init(params), params)
-        return optax.apply_updates(params, updates), opt_state
-
-    return step
 
 
 def measured(problem, kinds, batching, params, state, batch, sources=None):

@@ -25,7 +25,7 @@ from tag_jax.models import convolution
 
 flags.DEFINE_integer('rounds', 9, 'Times that each is timed.')
 flags.DEFINE_integer('most', None, 'Most shapes that are measured.')
-flags.DEFINE_enum(*timing.CLOCK)
+flags.declare_key_flag('clock')
 
 FLAGS = flags.FLAGS
 # Batch, height and width, input and output channels, taps along a side.

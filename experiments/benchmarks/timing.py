@@ -7,8 +7,9 @@ import numpy as np
 from absl import flags
 
 CLOCKS = {'wall': time.perf_counter, 'cpu': time.process_time}
-# The arguments of `flags.DEFINE_enum` for the flag that chooses one.
-CLOCK = ('clock', 'wall', list(CLOCKS), 'Time that passes, or processor time of the process.')
+flags.DEFINE_enum(
+    'clock', 'wall', list(CLOCKS), 'Time that passes, or processor time of the process.'
+)
 
 
 def clock():

@@ -78,10 +78,6 @@ def load(flags, seed=0, fold=None):
     """
     if flags.table is None or not flags.targets:
         raise ValueError('--dataset=table needs --table, a file, and --targets, its target columns')
-    if len(flags.targets) < 2:
-        raise ValueError(
-            f'--targets names one column only, {flags.targets[0]!r}: name two or more, one a task'
-        )
     pairs = [text.partition(':') for text in flags.kinds]
     missing = {}
     for text in flags.missing:
@@ -91,7 +87,7 @@ def load(flags, seed=0, fold=None):
             )
         column, colon, value = text.rpartition(':')
         missing.setdefault(column, []).append(value if colon else text)
-    return tag_jax.data.table(
+    dataset = tag_jax.data.table(
         flags.table,
         flags.targets,
         flags.inputs,
@@ -113,6 +109,11 @@ def load(flags, seed=0, fold=None):
         class_weights=_class_weights(flags.class_weights),
         metrics=_metrics(flags.metrics),
     )
+    if len(dataset.tasks) < 2:
+        raise ValueError(
+            f'--targets names one column only, {flags.targets[0]!r}: name two or more, one a task'
+        )
+    return dataset
 
 
 def load_split(flags, number, folds):

@@ -195,6 +195,7 @@ def test_random_sets_of_any_number_of_tasks():
         task_sets.random_sets(names, 20_001, 0)
 
 
+@pytest.mark.sweep  # Its short form: selection/test_select_additive.py.
 def test_subsets_of_more_tasks_than_can_be_listed(tmp_path):
     """Twenty-two tasks: the best groups of the model that the rows of the search teach."""
     rng, size = np.random.default_rng(0), 22
