@@ -8,7 +8,7 @@ from tag_jax.runs import workdir
 
 QUICK = ('--steps=100', '--eval_every=10', '--batch_size=64', '--budgets=2', '--seeds=2')
 
-STRANGER = ('--dataset=table', '--table=patients.csv', '--targets=Outcome')
+STRANGER = ('--dataset=table', '--table=patients.csv', '--targets=Blood pressure,Outcome')
 WEIGHTS = ('--weights=Patient ID', '--class_weights=Outcome:ill:2')
 
 
@@ -129,6 +129,10 @@ def test_bad_input_ends_with_a_sentence(table):
             (['--seeds=0'], 'needs at least one method, one budget and one seed'),
             (['--dataset=table'], '--dataset=table needs --table, a file, and --targets'),
             (
+                ['--dataset=table', '--table=patients.csv', '--targets=Outcome'],
+                "--targets names one column only, 'Outcome': name two or more, one a task",
+            ),
+            (
                 ['--dataset=table', '--table=patients.csv', '--targets=Weight'],
                 "has no column 'Weight': it has Patient ID",
             ),
@@ -136,7 +140,7 @@ def test_bad_input_ends_with_a_sentence(table):
                 [
                     '--dataset=table',
                     '--table=patients.csv',
-                    '--targets=Outcome',
+                    '--targets=Blood pressure,Outcome',
                     '--kinds=Outcome:x',
                 ],
                 "the kind of a target is classification or regression or text, not 'x'",
