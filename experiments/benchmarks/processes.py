@@ -5,7 +5,8 @@
 trains the networks of an exhaustive search on MultiDigits, 255 of them with few steps each, from
 the start of the command to its end: in threads of one process, as `python -m experiments.tag` does
 it; by two worker processes; by Ray, where it is installed; and in two processes that hold half of
-the slots each, over a mesh. The ratios are of wall times, medians over the repeats.
+the slots each, over a mesh. --search names a search of fewer networks. The ratios are of wall
+times, medians over the repeats.
 """
 
 import importlib.util
@@ -23,6 +24,7 @@ from tag_jax.launchers import launch
 
 flags.DEFINE_integer('repeats', 3, 'Runs of each.')
 flags.DEFINE_integer('steps', 600, 'Of each network.')
+flags.DEFINE_string('search', 'exhaustive', 'The way to group whose networks are trained.')
 
 FLAGS = flags.FLAGS
 
@@ -64,7 +66,7 @@ def over_a_mesh(folder):
 
 def wall_time(flags_of_processes):
     """Seconds until all processes have come to their end."""
-    command = [sys.executable, '-m', 'experiments.tag', '--method=exhaustive', '--patience=0']
+    command = [sys.executable, '-m', 'experiments.tag', f'--method={FLAGS.search}', '--patience=0']
     began = time.perf_counter()
     running = [
         subprocess.Popen(

@@ -26,7 +26,7 @@ TINY = {
     'benchmarks.input_pipeline': ('--images=20', '--batches=2', '--batch_size=4', '--rounds=1'),
     'benchmarks.measuring': ('--steps=20', '--seeds=2', '--rounds=1', '--widths=4'),
     'benchmarks.networks': ('--networks=8', '--steps=5', '--rounds=1', '--widths=4'),
-    'benchmarks.processes': ('--repeats=1', '--steps=10'),
+    'benchmarks.processes': ('--repeats=1', '--steps=10', '--search=subsets:count=8:fraction=1'),
     'benchmarks.scaling': ('--encoders=mlp', '--num_tasks=2', '--rounds=1'),
     'benchmarks.selection': ('--seeds=1', '--repeats=1', '--highs_seconds=0', '--only=standley'),
     'benchmarks.weighting': ('--tasks=2', '--rounds=1', '--only=equal,mgda_ub'),
