@@ -129,6 +129,8 @@ def test_networks_side_by_side_are_computed_again():
         return jax.vmap(of_one)(params)
 
     params = jax.vmap(lambda key: problem.init(key)[0])(jax.random.split(jax.random.key(0), 2))
+    barriers = lambda one: updates.lower(one, params).as_text().count('optimization_barrier')
+    assert barriers(again) > barriers(problem)
     close(updates(again, params), updates(problem, params))
 
 

@@ -10,7 +10,7 @@ the order in which they are measured (--sections chooses):
   device. Convolutions see batches of 64 pictures, the dense layers 256 examples.
 - weightings: a plain step, MGDA-UB and MGDA, for 2, 9 and 40 tasks, on two convolutions.
 - resnet18: the same on ResNet-18 with 40 heads and pictures of 64 x 64 pixels, in float32 and in
-  bfloat16. (Sener & Koltun 2018, supplement, Table 4: 429.9 hours against 16.1.)
+  bfloat16. (Sener & Koltun 2018, Table 2: 429.9 hours against 16.1.)
 - authors: the network of the TAG authors for CelebA with nine tasks at a batch of 256: a plain step
   and each kind of affinity. Measured at every tenth step, one costs a tenth of its ratio.
 - networks: many small networks side by side, and one after another.

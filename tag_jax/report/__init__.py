@@ -15,6 +15,7 @@ from tag_jax.report.comparison import (
     optimum_sentence,
     write_comparison,
 )
+from tag_jax.report.configs import measured_sentence
 from tag_jax.report.counterexample import COUNTEREXAMPLE, counterexample_figure
 from tag_jax.report.differences import covers_sentence, differences_text
 from tag_jax.report.figures import (
@@ -68,7 +69,6 @@ from tag_jax.report.words import (
     dry_run_text,
     gain_sentence,
     group_lines,
-    measured_sentence,
     result_text,
 )
 

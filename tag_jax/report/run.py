@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tag_jax.report import page, styles, words
+from tag_jax.report import configs, page, styles, words
 from tag_jax.report.alternatives import runner_ups
 from tag_jax.report.downloads import downloads, figure_files, table_files
 from tag_jax.report.figures import (
@@ -152,8 +152,8 @@ def _figures(run):
     mean, names = run.affinity['mean'], run.affinity['task_names']
     figures[HEAT_MAP] = affinity_figure(
         *(mean, names, run.affinity.get('stderr')),
-        words.affinity_kind(run.config),
-        with_diagonal=words.on_validation(run.config),
+        configs.affinity_kind(run.config),
+        with_diagonal=configs.on_validation(run.config),
     )
     if (tree := dendrogram_figure(mean, names)) is not None:
         figures[DENDROGRAM] = tree
@@ -208,7 +208,7 @@ def _page(run, files):
     return page.render(
         'run.html',
         title + f'seed {results["seed"]}',
-        words.command(run.config),
+        configs.command(run.config),
         many=len(results['task_names']) > _MANY_TASKS,
         decision=words.decision(results),
         trained=words.trained_words(results),
@@ -221,7 +221,7 @@ def _page(run, files):
         cost=words.cost_sentence(results),
         own_best=own_best_sentence(results),
         map=_heat_map(run),
-        measured=None if run.affinity is None else words.measured_sentence(run.config),
+        measured=None if run.affinity is None else configs.measured_sentence(run.config),
         tree=_dendrogram(run),
         alternatives=_alternatives(run),
         diagram=svg(groups_figure(results), _DIAGRAM, 'diagram', tight=True),
@@ -266,7 +266,7 @@ def _heat_map(run):
     """The `HeatTable` of the affinities, or None if there are none."""
     if run.affinity is None:
         return None
-    kind = words.affinity_kind(run.config)
+    kind = configs.affinity_kind(run.config)
     names = list(run.affinity['task_names'])
     place = [names[n] for n in leaves(run.affinity['mean'])]
     measured = {None: 'affinity', 'cosine': 'cosine of gradients'}
@@ -274,7 +274,7 @@ def _heat_map(run):
         run.affinity,
         [sorted(group['serves'], key=place.index) for group in run.results['groups']],
         measured.get(kind, 'share of loss taken away'),
-        words.on_validation(run.config),
+        configs.on_validation(run.config),
     )
 
 
@@ -290,7 +290,7 @@ def _alternatives(run):
     """The rows of `runner_ups`; none for one grouping alone."""
     results = run.results
     found = runner_ups(
-        *(run.affinity, results['groups'], results['budget'], words.on_validation(run.config))
+        *(run.affinity, results['groups'], results['budget'], configs.on_validation(run.config))
     )
     return found if len(found) > 1 else []
 
@@ -344,7 +344,7 @@ def _lines_onto(run, names, steps, blocks, network, task):
     """Lines of affinities onto a task: of each source task, and the means of two kinds of them."""
     target, own = names.index(task), styles.of_network(network)
     inside = [names.index(name) for name in run.results['groups'][network]['tasks']]
-    itself = words.on_validation(run.config)
+    itself = configs.on_validation(run.config)
     sources = [source for source in range(len(names)) if source != target or itself]
     lines = []
     for source in sources if len(names) <= _MANY_TASKS else []:
@@ -385,4 +385,4 @@ def _settings(config):
 
 def _setting(pair):
     name, value = pair
-    return name.replace('_', ' '), words.plain(value)
+    return name.replace('_', ' '), configs.plain(value)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tag_jax.numbers import mean_and_error
-from tag_jax.report import page, styles, words
+from tag_jax.report import configs, page, styles, words
 from tag_jax.report.figures import by_network, sum_of_groups
 from tag_jax.report.lines import Line, chart
 from tag_jax.report.pictures import methods_figure
@@ -345,4 +345,4 @@ def _known(mean, error, digits, unit=''):
 
 
 def _shown(value):
-    return '' if value is None else words.plain(value)
+    return '' if value is None else configs.plain(value)

@@ -10,12 +10,10 @@ encoder is one `lax.scan` with the slots under `vmap`. Convolutions on CPU, whic
 loops and in groups, go one network and one step after another through the same step function.
 """
 
-import collections
 import contextlib
 import dataclasses
 import functools
 import itertools
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent import futures
@@ -28,7 +26,7 @@ from tag_jax import affinity, evaluation, examples, parallel, sharding
 from tag_jax.data import Source, Split
 from tag_jax.problem import MultiTaskProblem, with_frozen
 from tag_jax.training import progress, slots
-from tag_jax.training.bars import advance, steps_bar
+from tag_jax.training.bars import steps_bar
 from tag_jax.training.batches import schedule_of
 from tag_jax.training.capacity import batching_of, num_slots, num_workers
 from tag_jax.training.checks import (
@@ -39,6 +37,7 @@ from tag_jax.training.checks import (
     takes_traced_rate,
 )
 from tag_jax.training.config import NetworkPlan, TrainedNetwork, TrainingConfig
+from tag_jax.training.desk import Desk
 from tag_jax.training.progress import Record
 
 
@@ -134,7 +133,7 @@ def train_networks(
     shown = progress_bar and parallel.is_first()
     # Compiling is the first thing that takes long.
     with steps_bar(len(plans) * config.steps, 'compiling', shown) as bar:
-        desk = _Desk(plans, on_record, on_finish, bar, keep)
+        desk = Desk(plans, on_record, on_finish, bar, keep)
         _run_workers(functools.partial(_train_in_slots, work, desk), work.num_workers, desk)
     return tuple(desk.finished[plan.name] for plan in plans if plan.name in desk.finished)
 
@@ -179,44 +178,6 @@ class _Work(NamedTuple):
     def splits(self):
         """See `splits_of_steps`."""
         return splits_of_steps(self.config, self.train, self.validation.examples)
-
-
-class _Desk:
-    """The desk where workers take plans and hand in results, one at a time."""
-
-    def __init__(self, plans, on_record, on_finish, bar, keep):
-        self.finished, self._keep = {}, keep
-        self.stopped = False
-        self._compiling, self._lock = threading.Lock(), threading.Lock()
-        self._waiting = collections.deque(plans)
-        self._on_record, self._on_finish = on_record, on_finish
-        self._bar, self._plans, self._done = bar, plans, 0
-
-    def next_plan(self):
-        """The next plan, or None if there is none left."""
-        with self._lock:
-            return self._waiting.popleft() if self._waiting else None
-
-    @contextlib.contextmanager
-    def compiling(self):
-        """Keeps other workers waiting through a first chunk, which is compiled once for all."""
-        with self._compiling:
-            yield
-        self._bar.set_description(_activity(self._plans, self._done))
-
-    def hand_in_record(self, record, steps):
-        with self._lock:
-            advance(self._bar, steps, record)
-            return bool(self._on_record(record))
-
-    def hand_in_network(self, network, steps_left):
-        with self._lock:
-            self._bar.total -= steps_left
-            self._done += 1
-            self._bar.set_description(_activity(self._plans, self._done))
-            if self._keep:
-                self.finished[network.plan.name] = network
-            self._on_finish(network)
 
 
 def _run_workers(work, count, desk):
@@ -395,14 +356,6 @@ def _advance(work, state, schedule):
         state, output = slots.advance(work.program, state, data, piece, work.frozen_on_device)
         outputs.append(output)
     return state, jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
-
-
-def _activity(plans, done):
-    """The text of the progress bar once everything is compiled, when so many are done."""
-    count = f'{len(plans)} network{"s" * (len(plans) > 1)}'
-    measuring = any(plan.measures_affinity for plan in plans)
-    finished = f' ({done} done)' if done else ''
-    return f'training {count}' + ', measuring affinities' * measuring + finished
 
 
 def _trained(run, best, select_by):

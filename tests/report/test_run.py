@@ -9,7 +9,7 @@ import pytest
 from finished_runs import NAMES, RESULTS, all_records, make_run, results_of
 
 from tag_jax import report, selection
-from tag_jax.report import words
+from tag_jax.report import configs, words
 from tag_jax.report.alternatives import runner_ups
 from tag_jax.report.downloads import latex
 from tag_jax.report.similarity import leaves, linkage
@@ -264,7 +264,7 @@ def test_the_page_of_many_tasks_and_networks_stays_small(tmp_path):
     ],
 )
 def test_what_repeats_a_run(config, found):
-    assert words.command(config) == found
+    assert configs.command(config) == found
 
 
 @pytest.mark.parametrize(
