@@ -121,6 +121,34 @@ def free_port():
         return one.getsockname()[1]
 
 
+def run_two_processes(script, folder, seconds=600):
+    """Runs a script as two processes of two devices each: `script port number file`.
+
+    Args:
+      script: its path.
+      folder: each process is given the file 0 or 1 in it.
+      seconds: after which both are ended.
+
+    Returns:
+      The processes, and what they said on stderr.
+    """
+    port = free_port()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, str(port), str(n), folder / str(n)],
+            env=ENVIRONMENT | {'JAX_NUM_CPU_DEVICES': '2'},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(2)
+    ]
+    try:
+        return processes, [process.communicate(timeout=seconds)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
 def files(folder):
     """All files and folders in a folder."""
     return sorted(str(path) for path in pathlib.Path(folder).rglob('*'))

@@ -1,15 +1,12 @@
 """Metrics of a network that two processes train together, against scikit-learn."""
 
 import dataclasses
-import pathlib
 import pickle
-import subprocess
-import sys
 
 import measuring_processes
 import numpy as np
 import pytest
-from launching import ENVIRONMENT, free_port
+from launching import run_two_processes
 from sklearn import metrics as sk
 
 
@@ -52,21 +49,7 @@ def test_in_one_process():
 
 @pytest.mark.sweep  # Its short form: test_in_one_process.
 def test_in_two_processes(tmp_path):
-    port, script = free_port(), pathlib.Path(measuring_processes.__file__)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, script, str(port), str(n), tmp_path / str(n)],
-            env=ENVIRONMENT | {'JAX_NUM_CPU_DEVICES': '2'},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for n in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=600)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
+    processes, said = run_two_processes(measuring_processes.__file__, tmp_path)
     assert [process.returncode for process in processes] == [0, 0], said
     for n in range(2):
         check(pickle.loads((tmp_path / str(n)).read_bytes()))

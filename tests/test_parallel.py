@@ -2,17 +2,14 @@
 
 import dataclasses
 import functools
-import pathlib
 import pickle
 import signal
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 import several_processes
-from launching import ENVIRONMENT, free_port
+from launching import run_two_processes
 
 from tag_jax import affinity, evaluation, parallel, training, weighting
 from tag_jax.data import Source
@@ -110,27 +107,29 @@ def test_examples_that_are_read_lie_over_a_mesh(problem, dataset, alone):
     assert_alike(train(problem, read, dataclasses.replace(CONFIG, mesh=(2, 4))), alone)
 
 
-def test_a_network_goes_on_on_another_number_of_devices(problem, dataset, alone, tmp_path):
-    class Broken(Exception):
-        pass
+class Broken(Exception):
+    pass
+
+
+def train_until(step, problem, dataset, config, folder_of):
+    """Trains one network, with checkpoints, and breaks off at the record of a step."""
 
     def on_record(record):
-        if record.step == 30:
+        if record.step == step:
             raise Broken
 
-    over_mesh = dataclasses.replace(CONFIG, mesh=(2, 4))
-    folder_of = lambda plan: tmp_path / plan.name
-    options = {'checkpoints': folder_of}
+    plan = NetworkPlan('0', problem.task_names, 0, 1e-2, True)
+    splits = dataset.train, dataset.validation
     with pytest.raises(Broken):
         training.train_networks(
-            problem,
-            dataset.train,
-            dataset.validation,
-            [NetworkPlan('0', problem.task_names, 0, 1e-2, True)],
-            over_mesh,
-            on_record=on_record,
-            **options,
+            problem, *splits, [plan], config, on_record=on_record, checkpoints=folder_of
         )
+
+
+def test_a_network_goes_on_on_another_number_of_devices(problem, dataset, alone, tmp_path):
+    over_mesh = dataclasses.replace(CONFIG, mesh=(2, 4))
+    options = {'checkpoints': lambda plan: tmp_path / plan.name}
+    train_until(30, problem, dataset, over_mesh, options['checkpoints'])
     assert sorted(path.name for path in (tmp_path / '0').iterdir()) == ['10', '20']
     assert_alike(train(problem, dataset, CONFIG, **options), alone)
 
@@ -138,27 +137,11 @@ def test_a_network_goes_on_on_another_number_of_devices(problem, dataset, alone,
 def test_parts_go_on_on_another_number_of_devices(problem, dataset, alone, tmp_path):
     """From eight devices to one, to two, and back to eight, each for an evaluation."""
 
-    class Broken(Exception):
-        pass
-
     folder_of = lambda plan: tmp_path / plan.name
     for step, devices in ((20, 8), (30, 1), (40, 2)):
         mesh = {'mesh': (1, devices), 'shard_parameters': devices > 1}
-
-        def on_record(record, step=step):
-            if record.step == step:
-                raise Broken
-
-        with pytest.raises(Broken):
-            training.train_networks(
-                problem,
-                dataset.train,
-                dataset.validation,
-                [NetworkPlan('0', problem.task_names, 0, 1e-2, True)],
-                dataclasses.replace(CONFIG, slots=2, **mesh),
-                on_record=on_record,
-                checkpoints=folder_of,
-            )
+        config = dataclasses.replace(CONFIG, slots=2, **mesh)
+        train_until(step, problem, dataset, config, folder_of)
         written = sorted(int(path.name) for path in (tmp_path / '0').iterdir())
         assert written[-1] == step - 10
     config = dataclasses.replace(CONFIG, mesh=(1, 8), shard_parameters=True)
@@ -218,22 +201,7 @@ def test_one_process_speaks_for_itself():
 
 
 def test_two_processes_read_their_shares_of_the_examples(tmp_path):
-    port = free_port()
-    script = pathlib.Path(__file__).parent / 'several_processes.py'
-    processes = [
-        subprocess.Popen(
-            [sys.executable, script, str(port), str(n), tmp_path / str(n)],
-            env=ENVIRONMENT | {'JAX_NUM_CPU_DEVICES': '2'},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for n in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=240)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
+    processes, said = run_two_processes(several_processes.__file__, tmp_path)
     assert processes[1].returncode == 128 + signal.SIGTERM, said[1]
     assert processes[0].returncode != 0, said[0]
     first, second = (pickle.loads((tmp_path / str(n)).read_bytes()) for n in range(2))

@@ -46,7 +46,8 @@ def dry_run(
     Raises:
       ValueError: see `compare_groupings`.
     """
-    run = check(problem, dataset, methods, budgets, config, seeds, sizes, weightings, splits)
+    asked = methods, budgets, config, seeds, sizes, weightings, splits
+    run = check(problem, dataset, *asked)[0]
     found = stages(methods, run, budgets)
     if weightings:
         found += (Stage('all tasks, weighed', len(weightings), config.steps),)

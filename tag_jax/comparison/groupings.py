@@ -105,7 +105,7 @@ def compare_groupings(
     methods = [one for one in methods if not _is_random(one)]
     asked = methods, budgets, config, seeds, sizes, weightings, splits
     parts = []
-    for split, run in enumerate(runs_of_splits(problem, dataset, *asked)):
+    for split, run in enumerate(check(problem, dataset, *asked)):
         workers = None if executor is None else Workers(executor, run)
         hooks = {'on_record': on_record, 'on_finish': on_finish, 'workers': workers}
         run = run._replace(draws=TEST_DRAWS, **hooks)
@@ -256,34 +256,6 @@ def _weighed(name, weighting, budget, trainer, others, split):
     return outcome_of(name, budget, own, rest, [everything], took, trainer.reference, split)
 
 
-def runs_of_splits(
-    problem: MultiTaskProblem | Callable,
-    dataset: Dataset | Callable,
-    methods: Sequence[Method],
-    budgets: Sequence[float],
-    config: TrainingConfig,
-    seeds: int,
-    sizes: Mapping[float, Any] = MappingProxyType({}),
-    weightings: Mapping[str, Weighting] = MappingProxyType({}),
-    splits: int = 1,
-) -> list[runs.Run]:
-    """A run of the first seed of each split, if what `compare_groupings` is given can be used.
-
-    Args:
-      problem, dataset, methods, budgets, config, seeds, sizes, weightings, splits: see
-        `compare_groupings`.
-
-    Raises:
-      ValueError: see `compare_groupings`.
-    """
-    found = [
-        _check(one.problem, one.dataset, methods, budgets, one.config, seeds, one.sizes, weightings)
-        for one in of_splits(problem, dataset, config, sizes, splits)
-    ]
-    check_unlike([identity.subject(run) for run in found] if splits > 1 else [])
-    return found
-
-
 def check(
     problem: MultiTaskProblem | Callable,
     dataset: Dataset | Callable,
@@ -294,18 +266,25 @@ def check(
     sizes: Mapping[float, Any] = MappingProxyType({}),
     weightings: Mapping[str, Weighting] = MappingProxyType({}),
     splits: int = 1,
-) -> runs.Run:
-    """A run of the first split and seed, if what `compare_groupings` is given can be used.
+) -> list[runs.Run]:
+    """Checks what `compare_groupings` is given.
 
     Args:
       problem, dataset, methods, budgets, config, seeds, sizes, weightings, splits: see
         `compare_groupings`.
 
+    Returns:
+      A run of the first seed of each split.
+
     Raises:
       ValueError: see `compare_groupings`.
     """
-    asked = methods, budgets, config, seeds, sizes, weightings, splits
-    return runs_of_splits(problem, dataset, *asked)[0]
+    found = [
+        _check(one.problem, one.dataset, methods, budgets, one.config, seeds, one.sizes, weightings)
+        for one in of_splits(problem, dataset, config, sizes, splits)
+    ]
+    check_unlike([identity.subject(run) for run in found] if splits > 1 else [])
+    return found
 
 
 def _check(problem, dataset, methods, budgets, config, seeds, sizes, weightings):
