@@ -94,7 +94,8 @@ def sums_of_batches(
     """
     networks, frozen = _placed(problem, network, prepared)
     sums = _sums_of_batches(problem, networks, prepared, batch_size, 'unroll', frozen, batches)
-    return [jax.tree.map(lambda x: x[0], found) for found in sums]
+    # (Thousands of small arrays: taken apart on the device, each would be a call of its own.)
+    return [jax.tree.map(lambda x: x[0], found) for found in jax.device_get(sums)]
 
 
 def finished(
