@@ -1,9 +1,10 @@
-"""Everything that the documents promise of GPUs and TPUs, measured on one of them in eight minutes.
+"""Everything that the documents promise of GPUs and TPUs, measured on one of them.
 
     python -m experiments.benchmarks.accelerator [--out=accelerator.json] [--seconds=450]
 
-One process, data of noise, nothing to download; jax, flax, optax and numpy are enough. Sections, in
-the order in which they are measured (--sections chooses):
+One process, data of noise, nothing to download; jax, flax, optax, numpy and three small packages
+(filelock, platformdirs, tqdm) are enough. Sections, in the order in which they are measured
+(--sections chooses):
 
 - affinities: a plain step and exact affinities, for 2 to 40 tasks, on the encoders of
   `benchmarks.encoders`; beside them, where torch is installed, the loop of PyTorch on the same
@@ -17,8 +18,8 @@ the order in which they are measured (--sections chooses):
 
 Each row is a median over rounds, in milliseconds; its ratio is to the first row of its group,
 round by round (`benchmarks.timing`). TFLOP/s are those that XLA counts in the compiled program,
-divided by the time. A section that would begin after --seconds is left out, and the table says so.
-Rows are written to --out as they are measured.
+divided by the time. Nothing is begun after --seconds: what is left out is named. Rows are written
+to --out as they are measured.
 """
 
 import functools
@@ -44,7 +45,7 @@ from tag_jax.problem import Batch, from_nnx
 flags.DEFINE_string('out', 'accelerator.json', 'File of the rows.')
 flags.DEFINE_float('seconds', 450, 'Nothing new is begun after so many seconds.')
 flags.DEFINE_list('sections', [], 'Sections to measure; all if empty.')
-flags.DEFINE_list('encoders', list(encoders.ENCODERS), 'Encoders of affinities.')
+flags.DEFINE_list('encoders', ['mlp', 'small', 'celeba'], 'Encoders of affinities.')
 flags.DEFINE_list('tasks', ['2', '5', '9', '20', '40'], 'Numbers of tasks of affinities.')
 flags.DEFINE_integer('heads', 40, 'Heads of ResNet-18, and most tasks of weightings.')
 flags.DEFINE_integer('pixels', 64, 'Of the pictures of ResNet-18 and the TAG authors.')

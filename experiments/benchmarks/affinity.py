@@ -6,7 +6,8 @@ One process. The plain step is `jax.grad` of the summed losses and Adam; measuri
 own, so a run that measures at every step costs one plus the ratio, at every tenth step one plus a
 tenth of it. Ratios are medians over rounds (`benchmarks.timing`). The encoders: 'mlp', two dense
 layers on batches of 256 x 144; 'small', two convolutions and a dense layer on 64 x 32 x 32 x 3;
-'celeba', the network of the TAG authors for CelebA on 64 x 64 x 64 x 3. The bounds of the last
+'celeba', the network of the TAG authors for CelebA on 64 x 64 x 64 x 3; 'small_xla' and
+'celeba_xla', the same with XLA's own gradients of convolutions and pooling. The bounds of the last
 column count a backward pass as two forward passes: (1 + 3T) / 3 plain steps for exact affinities,
 (1 + 2T) / 3 for first order. 'exact, as in training' is what `slots.in_pieces` does. With torch
 (`pip install -e '.[bench]'`) the same exact affinities are measured in PyTorch, in units of its own
@@ -31,7 +32,7 @@ from tag_jax.launchers import launch
 from tag_jax.training import slots
 
 flags.DEFINE_list('tasks', ['2', '5', '9', '20', '40'], 'Numbers of tasks.')
-flags.DEFINE_list('encoders', ['mlp', 'small', 'celeba'], 'Encoders: mlp, small, celeba.')
+flags.DEFINE_list('encoders', ['mlp', 'small', 'celeba'], f'Of {", ".join(encoders.ENCODERS)}.')
 flags.DEFINE_integer('rounds', 11, 'Times that each is timed.')
 flags.DEFINE_integer('most_unrolled', 20, 'Most tasks for which convolutions are unrolled at once.')
 flags.declare_key_flag('clock')
@@ -89,7 +90,7 @@ def measure(name, size, problem, batch):
             line += ' ' * 25
         bound = {'exact': (1 + 3 * size) / 3, 'first_order': (1 + 2 * size) / 3}
         print(line + (f' {bound[kind]:6.2f}' if kind in bound else ''), flush=True)
-    if importlib.util.find_spec('torch'):
+    if importlib.util.find_spec('torch') and not name.endswith('_xla'):
         print_torch(name, batch, np.median(seconds['exact' if 'exact' in calls else AS_TRAINING]))
 
 

@@ -10,7 +10,13 @@ import numpy as np
 from tag_jax import models, objectives
 from tag_jax.problem import Batch, from_linen
 
-Conv = functools.partial(nn.Conv, conv_general_dilated=models.conv_general_dilated)
+
+def layers(ours):
+    """A convolution and max pooling: `models`' own or, for comparison, Flax's."""
+    if ours:
+        options = {'conv_general_dilated': models.conv_general_dilated}
+        return functools.partial(nn.Conv, **options), models.max_pool
+    return nn.Conv, nn.max_pool
 
 
 class MLP(nn.Module):
@@ -24,11 +30,14 @@ class MLP(nn.Module):
 class Small(nn.Module):
     """Two convolutions and a dense layer."""
 
+    ours: bool = True
+
     @nn.compact
     def __call__(self, images):
+        convolution, max_pool = layers(self.ours)
         for channels in (16, 32):
-            images = nn.relu(Conv(channels, (3, 3))(images))
-            images = models.max_pool(images, (2, 2), (2, 2))
+            images = nn.relu(convolution(channels, (3, 3))(images))
+            images = max_pool(images, (2, 2), (2, 2))
         return nn.relu(nn.Dense(64)(images.reshape(len(images), -1)))
 
 
@@ -38,22 +47,27 @@ class CelebA(nn.Module):
     (3 x 3 convolutions of 64 channels with BatchNorm; each head is one dense layer.)
     """
 
+    ours: bool = True
+
     @nn.compact
     def __call__(self, images, train):
-        convolve = functools.partial(Conv, 64, (3, 3), use_bias=False)
+        convolution, max_pool = layers(self.ours)
+        convolve = functools.partial(convolution, 64, (3, 3), use_bias=False)
         normalise = functools.partial(nn.BatchNorm, use_running_average=not train)
         images = nn.relu(normalise()(convolve()(images)))
-        images = models.max_pool(images, (3, 3), (2, 2), padding='SAME')
+        images = max_pool(images, (3, 3), (2, 2), padding='SAME')
         residual = nn.relu(normalise()(convolve()(images)))
         images = nn.relu(images + normalise()(convolve()(residual)))
         return jnp.mean(images, axis=(1, 2))
 
 
-# With the shape of their batches.
+# With the shape of their batches. The last two have XLA's gradients of convolutions and pooling.
 ENCODERS = {
     'mlp': (MLP(), (256, 144)),
     'small': (Small(), (64, 32, 32, 3)),
     'celeba': (CelebA(), (64, 64, 64, 3)),
+    'small_xla': (Small(ours=False), (64, 32, 32, 3)),
+    'celeba_xla': (CelebA(ours=False), (64, 64, 64, 3)),
 }
 
 
