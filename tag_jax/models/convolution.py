@@ -23,6 +23,8 @@ MOST_NUMBERS_A_PATCH = 150
 LEAST_OUTPUTS, LEAST_OUTPUTS_A_CHANNEL = 16, 2
 MOST_NUMBERS_OF_PATCHES = 2_500_000
 PICTURE_CHANNELS, MANY_OUTPUTS = 4, 32
+# Larger filters were not measured, nor were strides.
+MOST_TAPS_AN_AXIS = 5
 # The forward pass of max pooling is written out, one place of a window after another.
 MOST_PLACES_A_WINDOW = 16
 
@@ -201,6 +203,8 @@ def _patches_pay(form, batch, outputs):
     from_pictures = channels <= PICTURE_CHANNELS and outputs >= MANY_OUTPUTS
     return (
         taps > 1
+        and max(form.taps) <= MOST_TAPS_AN_AXIS
+        and all(step == 1 for step in form.strides)
         and taps * channels <= MOST_NUMBERS_A_PATCH
         and outputs >= max(LEAST_OUTPUTS, LEAST_OUTPUTS_A_CHANNEL * channels)
         and numbers > 0
