@@ -31,11 +31,13 @@ class Desk:
         self._bar.set_description(_activity(self._plans, self._done))
 
     def hand_in_record(self, record, steps):
+        """Tells of an evaluation after some more steps; whether a hook ends the network."""
         with self._lock:
             advance(self._bar, steps, record)
             return bool(self._on_record(record))
 
     def hand_in_network(self, network, steps_left):
+        """Hands in a network that has finished, with steps that it did not need."""
         with self._lock:
             self._bar.total -= steps_left
             self._done += 1
