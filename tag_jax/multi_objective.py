@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tag_jax import evaluation, parallel, weighting
+from tag_jax import evaluation, parallel, training, weighting
 from tag_jax.data import Dataset, append
 from tag_jax.problem import MultiTaskProblem
 from tag_jax.training import (
@@ -280,8 +280,8 @@ def _chosen(networks, groups, select_by):
     """For each group of tasks its key, with the learning rate that does best on validation."""
 
     def validation_score(key):
-        scores = [x[select_by] for one in networks[key] for x in one.network.validation.values()]
-        return np.mean(scores)
+        scores = [training.validation_scores(one.network).values() for one in networks[key]]
+        return np.mean([score[select_by] for of_tasks in scores for score in of_tasks])
 
     return [
         min((key for key in networks if key[0] == tasks), key=validation_score) for tasks in groups
@@ -305,11 +305,10 @@ def _outcome(problem, test, config, name, chosen, networks, tested) -> Outcome:
     for key in chosen:
         for row, (before, after) in enumerate(zip(networks[key], tested[key], strict=True)):
             network = after.network
-            scores = evaluation.evaluate(
-                problem, network.params, network.model_state, test, config.batch_size
-            )
+            scores = training.evaluate(problem, network, test, config.batch_size)
+            chosen_by = training.validation_scores(before.network)
             for task in key[0]:
-                validation[row, columns[task]] = before.network.validation[task]['error']
+                validation[row, columns[task]] = chosen_by[task]['error']
                 errors[row, columns[task]] = scores[task]['error']
                 for measure, value in scores[task].items():
                     metrics[task].setdefault(measure, np.full(seeds, np.nan))[row] = value

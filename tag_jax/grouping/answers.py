@@ -1,6 +1,6 @@
 """Answers of networks in class names and natural units."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,29 @@ def served_outputs(groups: Any, predictors: Any, inputs: Any) -> dict[str, Any]:
             given: Mapping = predict(inputs)
             found |= {task: given[task] for task in group.serves}
     return found
+
+
+def at_own_steps(
+    predictors: Sequence[Callable[[Any], dict[str, Any]]], tasks: Sequence[Sequence[str]]
+) -> Callable[[Any], dict[str, Any]]:
+    """A network that is kept at several steps as one function: each task from its own step.
+
+    Args:
+      predictors: `inputs [N, ...] -> {task: [N, ...]}`, first at the step of most heads.
+      tasks: those that the others answer, for each of them.
+    """
+    first, *others = predictors
+    if not others:
+        return first
+
+    def predict(inputs):
+        found = dict(first(inputs))
+        for one, own in zip(others, tasks, strict=True):
+            outputs = one(inputs)
+            found |= {task: outputs[task] for task in own}
+        return found
+
+    return predict
 
 
 def _check_finite(task, output):

@@ -1,7 +1,7 @@
 """The interval of a gain over one network for all tasks, by a paired bootstrap."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,12 +13,23 @@ MOST_UNDEFINED = 0.05  # Share of draws that may have no gain, and are left out.
 BATCH_SIZE = 1024
 
 
+class Serving(NamedTuple):
+    """A network and what it answers.
+
+    Attributes:
+      problem: its `MultiTaskProblem`.
+      arrays: its (params, model_state).
+      tasks: names of the tasks that it serves.
+    """
+
+    problem: MultiTaskProblem
+    arrays: tuple[Any, Any]
+    tasks: Sequence[str]
+
+
 def gain_interval(
-    problem: MultiTaskProblem,
-    problems: Sequence[MultiTaskProblem],
-    networks: Sequence[tuple[Any, Any]],
-    serves: Sequence[Sequence[str]],
-    baseline: tuple[Any, Any],
+    chosen: Sequence[Serving],
+    baseline: Sequence[Serving],
     prepared: evaluation.PreparedSplit,
     select_by: str,
     seed: int = 0,
@@ -31,11 +42,8 @@ def gain_interval(
     13: percentiles). Examples are drawn in blocks, see `evaluation.blocks_of`.
 
     Args:
-      problem: of the network for all tasks.
-      problems: of each network.
-      networks: (params, model_state) of each.
-      serves: the tasks that each serves.
-      baseline: the network for all tasks.
+      chosen: the networks, which serve all tasks together.
+      baseline: the network for all tasks, once for each step at which it is kept.
       prepared: the test split.
       select_by: what is summed over the tasks, of `evaluation.CRITERIA`.
       seed: of the draws.
@@ -50,16 +58,17 @@ def gain_interval(
     """
     blocks = evaluation.blocks_of(prepared.examples.size, groups)
     asked = select_by, DRAWS, batch_size, seed
-    sides = [
-        evaluation.resampled(one, network, prepared, blocks, own, *asked)
-        for one, network, own in zip(problems, networks, serves, strict=True)
-    ]
-    together = evaluation.resampled(problem, baseline, prepared, blocks, problem.task_names, *asked)
-    if together is None or any(side is None for side in sides):
-        return None
-    chosen = sum(scores for side in sides for scores in side.values())
+    totals = []
+    for side in (chosen, baseline):
+        found = [
+            evaluation.resampled(*one[:2], prepared, blocks, one.tasks, *asked) for one in side
+        ]
+        if any(scores is None for scores in found):
+            return None
+        totals.append(sum(of_task for scores in found for of_task in scores.values()))
+    own, together = totals
     with np.errstate(divide='ignore', invalid='ignore'):
-        gains = 100 * (1 - chosen / sum(together.values()))
+        gains = 100 * (1 - own / together)
     gains = gains[np.isfinite(gains)]
     if len(gains) < (1 - MOST_UNDEFINED) * DRAWS:
         return None

@@ -158,7 +158,7 @@ def _answers(run, plans, folders):
     records = {one.name: [] for one in plans}
 
     def on_row(row, network):
-        network = network._replace(params=None, model_state=None)
+        network = network._replace(params=None, model_state=None, copies=())
         name = network.plan.name
         answers[name] = Answer(row, network, tuple(records[name]))
         if folders[name] is not None:

@@ -40,7 +40,7 @@ class Network(NamedTuple):
     """A trained network.
 
     Attributes:
-      params, model_state: its arrays.
+      params, model_state: its arrays, at the step that is best for its tasks together.
       predict: `inputs [N, ...] -> {task: NumPy output [N, ...]}`, for every head, trained or not.
     """
 
@@ -343,10 +343,15 @@ def folder_of(path, network):
 
 
 def _load_network(folder, problem, batch_size, devices):
-    if problem is None:
-        return Network(*saved_networks.arrays(folder), saved_networks.predictor(folder, batch_size))
-    arrays = saved_networks.arrays(folder, problem)
-    return Network(*arrays, evaluation.predictor(problem, *arrays, batch_size, *devices))
+    kept, predictors = [], []
+    tasks = saved_networks.tasks_of_copies(folder)
+    for place in (folder, *tasks):
+        kept.append(saved_networks.arrays(place, problem))
+        if problem is None:
+            predictors.append(saved_networks.predictor(place, batch_size))
+        else:
+            predictors.append(evaluation.predictor(problem, *kept[-1], batch_size, *devices))
+    return Network(*kept[0], answers.at_own_steps(predictors, list(tasks.values())))
 
 
 def to_json(result):

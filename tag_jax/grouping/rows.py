@@ -7,8 +7,10 @@ from typing import Any
 from tag_jax import evaluation, parallel, training
 from tag_jax.grouping.run import Run
 from tag_jax.runs import workdir
-from tag_jax.training import NetworkPlan
+from tag_jax.training import EACH_TASK, NetworkPlan
 
+# What the beginning of a network is known by, as the whole of it is.
+_KNOWN = ('tasks', 'seed', 'cost', 'slots', 'select_by', 'keep')
 MOST_BLOCKS = 100  # Of test examples, for many networks: see `evaluation.blocks_of`.
 
 
@@ -51,24 +53,26 @@ def train_rows(
 
     def drawn(network):
         """`{task: test scores}` if other examples had been drawn, as JSON types; or None."""
-        arrays, by = (network.params, network.model_state), run.config.select_by
-        asked = network.plan.tasks, by, run.draws, run.config.batch_size
-        found = evaluation.resampled(run.problem, arrays, test, blocks, *asked)
-        return found and {
+        found, asked = {}, (run.config.select_by, run.draws, run.config.batch_size)
+        for one, tasks in training.kept(network):
+            arrays = one.params, one.model_state
+            some = evaluation.resampled(run.problem, arrays, test, blocks, tasks, *asked)
+            if some is None:
+                return None
+            found |= some
+        return {
             # (Six digits are plenty, and keep the table small.)
             task: [float(f'{value:.6g}') if math.isfinite(value) else None for value in values]
             for task, values in found.items()
         }
 
     def finish(network):
-        scores = evaluation.evaluate(
-            run.problem, network.params, network.model_state, test, run.config.batch_size
-        )
+        scores = training.evaluate(run.problem, network, test, run.config.batch_size)
         row = {
             'cost': run.cost,
             'slots': run.config.slots,
-            'validation': workdir.finite(network.validation),
-            'test': workdir.finite({task: scores[task] for task in network.plan.tasks}),
+            'validation': workdir.finite(training.validation_scores(network)),
+            'test': workdir.finite(scores),
             'curve': curves.pop(network.plan.name),
             'best_step': network.best_step,
             'steps_taken': network.steps,
@@ -105,16 +109,19 @@ def beginning(row: Mapping[str, Any], steps: int) -> dict[str, Any]:
     by = curve[f'validation_{row["select_by"]}']
     totals = [math.fsum(values[n] for values in by.values()) for n in seen]
     best = totals.index(min(totals))
+    at = dict.fromkeys(by, best)
+    if row.get('keep') == EACH_TASK:
+        at = {task: min(seen, key=values.__getitem__) for task, values in by.items()}
     validation = {
         task: {
-            criterion: of_tasks[task][best]
+            criterion: of_tasks[task][at[task]]
             for criterion in evaluation.CRITERIA
             if task in (of_tasks := curve.get(f'validation_{criterion}', {}))
         }
         for task in by
     }
     return {
-        **{name: row[name] for name in ('tasks', 'seed', 'cost', 'slots', 'select_by')},
+        **{name: row[name] for name in _KNOWN if name in row},
         'key': f'{row["key"]}:{steps}',
         'validation': validation,
         'best_step': curve['step'][best],

@@ -3,6 +3,7 @@
 parameters/          params and model state (orbax)
 predict.stablehlo    its prediction function, which runs without the model's code
 affinity.npz         the affinities measured while it trained, if any were
+at_120/              the same of it at step 120, if it is kept there for some of its tasks
 network.json         what it was trained as and how it did; written last
 
 Frozen parameters lie beside the networks that share them, in a folder named by their checksum.
@@ -23,6 +24,7 @@ from tag_jax.problem import MultiTaskProblem, split_frozen, with_frozen
 from tag_jax.runs import checkpoint, exported, workdir
 from tag_jax.training import NetworkPlan, TrainedNetwork
 
+_COPY = 'at_'
 _PARAMETERS, _FUNCTION, _RECORD = 'parameters', 'predict.stablehlo', 'network.json'
 
 
@@ -32,6 +34,7 @@ def save(
     network: TrainedNetwork,
     inputs: Any,
     batch_size: int,
+    shared: str | os.PathLike | None = None,
 ) -> None:
     """Writes a trained network.
 
@@ -43,6 +46,7 @@ def save(
       network: a `TrainedNetwork`.
       inputs: example inputs `[N, ...]`; only shapes matter.
       batch_size: examples a pass of the exported function.
+      shared: the folder for frozen parameters; None for that above the network's.
 
     Raises:
       OSError: if it cannot be written.
@@ -50,6 +54,10 @@ def save(
     folder = pathlib.Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    shared = folder.parent if shared is None else shared
+    for copy in network.copies:
+        at = folder / f'{_COPY}{copy.best_step}'
+        save(at, problem, copy, inputs, batch_size, shared)
     arrays = (network.params, network.model_state)
     model_state, frozen = split_frozen(network.model_state)
     checkpoint.save(folder / _PARAMETERS, _tree(network.params, model_state))
@@ -76,17 +84,17 @@ def save(
             'not_finite': network.not_finite,
             'stopped': network.stopped,
             'best_of_tasks': network.best_of_tasks,
-            **({} if frozen is None else {'frozen': _keep_frozen(folder.parent, frozen)}),
+            **({} if frozen is None else {'frozen': _keep_frozen(folder, shared, frozen)}),
         },
     )
 
 
-def _keep_frozen(parent, frozen):
-    """Writes frozen parameters, unless they are there; the name of their folder."""
-    name = f'frozen_{checkpoint.checksum(frozen)}'
-    if not (parent / name).exists():
-        checkpoint.save(parent / name, frozen)
-    return name
+def _keep_frozen(folder, shared, frozen):
+    """Writes frozen parameters, unless they are there; their place beside the network's folder."""
+    path = pathlib.Path(shared) / f'frozen_{checkpoint.checksum(frozen)}'
+    if not path.exists():
+        checkpoint.save(path, frozen)
+    return pathlib.Path(os.path.relpath(path, folder.parent)).as_posix()
 
 
 def load(
@@ -111,6 +119,7 @@ def load(
     affinities = None
     if plan.measures_affinity:
         affinities = AffinitySummary(**workdir.read_affinity(folder / workdir.AFFINITY))
+    own = plan._replace(measures_affinity=False)
     return TrainedNetwork(
         plan=plan,
         params=params,
@@ -119,7 +128,20 @@ def load(
         affinities=affinities,
         not_finite=record.get('not_finite', {}),
         best_of_tasks={task: tuple(of) for task, of in record.get('best_of_tasks', {}).items()},
+        copies=tuple(load(at, problem, own) for at in tasks_of_copies(folder)),
     )
+
+
+def tasks_of_copies(folder: str | os.PathLike) -> dict[pathlib.Path, tuple[str, ...]]:
+    """The folders of a kept network at other steps, and the tasks that it is kept for there.
+
+    Args:
+      folder: where `save` wrote it.
+    """
+    found = sorted(
+        pathlib.Path(folder).glob(f'{_COPY}*'), key=lambda at: int(at.name[len(_COPY) :])
+    )
+    return {at: tuple(workdir.read_json(at / _RECORD)['validation']) for at in found}
 
 
 def arrays(folder: str | os.PathLike, problem: MultiTaskProblem | None = None) -> tuple[Any, Any]:

@@ -17,7 +17,7 @@ from tag_jax.grouping.rows import beginning, train_rows
 from tag_jax.grouping.run import Run, all_in_one_plan, num_slots, plan
 from tag_jax.runs.score_table import ScoreTable, candidates
 from tag_jax.selection import Candidates
-from tag_jax.training import TrainingConfig
+from tag_jax.training import TOTAL, TrainingConfig
 
 FOLDER, TABLE = 'networks', 'networks.csv'
 # Estimates of networks that are not trained, by name.
@@ -380,6 +380,7 @@ def _specifications(run, plans, shapes):
             'learning_rate': one.learning_rate,
             **({} if one.cost == 1 else {'cost': one.cost}),
             **{name: chosen[name] for name in _SETTINGS},
+            **({} if run.config.keep == TOTAL else {'keep': run.config.keep}),
             'model': shapes,
             **({'x64': True} if jax.config.jax_enable_x64 else {}),
             **({'precision': precision} if precision else {}),

@@ -105,6 +105,12 @@ flags.DEFINE_string(
     'relative_loss, in percent of that of the best constant answer; by default as the dataset '
     'asks.',
 )
+flags.DEFINE_string(
+    'keep',
+    'total',
+    'At which step a network is kept: total, the best one for its tasks together; each_task, for '
+    'each task its own, which takes up to an encoder a task at inference.',
+)
 flags.DEFINE_integer('affinity_every', 10, 'Steps between affinity measurements.')
 flags.DEFINE_string(
     'affinity_kind',
@@ -183,7 +189,16 @@ COMPARISON_FLAGS = (
     *('batch_size', 'learning_rate', 'eval_every', 'patience', 'widths', 'weighting'),
     *('data_dir', 'image_size', 'num_validation', 'images_per_building'),
     *('network', 'width', 'size', 'dtype', *optimizers.NAMES),
-    *('loss_reduction', 'affinity_every', 'select_by', 'sampling', 'resume', 'budgets', 'seeds'),
+    *(
+        'loss_reduction',
+        'affinity_every',
+        'select_by',
+        'keep',
+        'sampling',
+        'resume',
+        'budgets',
+        'seeds',
+    ),
     *('scores', 'mesh', 'shard_parameters', 'remat', 'if_not_finite', 'checkpoint_seconds'),
     *('pretrained', 'compilation_cache'),
 )
@@ -250,6 +265,7 @@ def training_config(dataset):
             split=FLAGS.affinity_split,
         ),
         weighting=make_weighting(FLAGS.weighting),
+        keep=FLAGS.keep,
         sampling=sampling(),
         mesh=mesh(),
         shard_parameters=FLAGS.shard_parameters,

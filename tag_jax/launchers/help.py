@@ -24,7 +24,16 @@ GROUPS = {
     'Networks': ('network', 'widths', 'width', 'size', 'dtype', 'pretrained'),
     'Training': (
         *('steps', 'batch_size', 'learning_rate', 'eval_every', 'patience', 'loss_reduction'),
-        *('select_by', 'sampling', 'optimizer', 'weight_decay', 'clip', 'schedule', 'warmup'),
+        *(
+            'select_by',
+            'keep',
+            'sampling',
+            'optimizer',
+            'weight_decay',
+            'clip',
+            'schedule',
+            'warmup',
+        ),
     ),
     'Affinities': (
         *('affinity', 'affinity_every', 'affinity_kind', 'affinity_step', 'affinity_window'),

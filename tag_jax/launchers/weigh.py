@@ -61,7 +61,15 @@ for name in (
     *('dataset', 'data_dir', 'image_size', 'num_validation', 'images_per_building'),
     *('seed', 'steps', 'batch_size'),
     *('learning_rate', 'eval_every', 'patience', 'network', 'widths', 'width', 'size', 'dtype'),
-    *('loss_reduction', *tables.NAMES, 'pretrained', 'select_by', 'sampling', *optimizers.NAMES),
+    *(
+        'loss_reduction',
+        *tables.NAMES,
+        'pretrained',
+        'select_by',
+        'keep',
+        'sampling',
+        *optimizers.NAMES,
+    ),
     *('mesh', 'shard_parameters', 'remat', 'if_not_finite', 'compilation_cache'),
 ):
     flags.declare_key_flag(name)
@@ -145,6 +153,7 @@ def main():
         **common.settings_of_network(NARROW),
         'eval_every': config.eval_every,
         'patience': config.patience,
+        'keep': config.keep,
         'retrain': FLAGS.retrain,
         'loss_reduction': 'mean' if common.takes_mean() else 'sum',
         'optimizer': tag_jax.grouping.identity.settings(config)['optimizer'],

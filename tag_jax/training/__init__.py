@@ -9,18 +9,23 @@ from tag_jax.training.batches import batch_rows
 from tag_jax.training.capacity import num_slots, num_workers, slot_bytes
 from tag_jax.training.checks import check_devices, check_optimizer, still_parameters
 from tag_jax.training.config import (
+    EACH_TASK,
     MOST_SEEDS,
+    TOTAL,
     NetworkPlan,
     TrainedNetwork,
     TrainingConfig,
     check_seeds,
 )
+from tag_jax.training.kept import evaluate, kept, validation_scores
 from tag_jax.training.measurement import Measurement
 from tag_jax.training.progress import Record
 from tag_jax.training.train import train_networks
 
 __all__ = [
+    'EACH_TASK',
     'MOST_SEEDS',
+    'TOTAL',
     'Measurement',
     'NetworkPlan',
     'Record',
@@ -31,10 +36,13 @@ __all__ = [
     'check_optimizer',
     'check_seeds',
     'doing',
+    'evaluate',
+    'kept',
     'num_slots',
     'num_workers',
     'slot_bytes',
     'steps_bar',
     'still_parameters',
     'train_networks',
+    'validation_scores',
 ]

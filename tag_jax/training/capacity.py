@@ -8,7 +8,7 @@ import optax
 
 from tag_jax import gradients, parallel
 from tag_jax.problem import MultiTaskProblem, split_frozen
-from tag_jax.training.config import TrainingConfig
+from tag_jax.training.config import EACH_TASK, TrainingConfig
 
 # Slots are limited in number, and by the memory of what they hold.
 MAX_SLOTS = 16
@@ -76,7 +76,8 @@ def slot_bytes(problem: MultiTaskProblem, config: TrainingConfig) -> int:
     model_state, _ = split_frozen(model_state)
     transform = optax.chain(config.weighting(), config.optimizer(config.learning_rate))
     moments = jax.eval_shape(transform.init, params)
-    held = (params, params, model_state, model_state, moments)
+    copies = 2 + len(problem.task_names) * (config.keep == EACH_TASK)
+    held = ([params, model_state] * copies, moments)
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(held))
 
 

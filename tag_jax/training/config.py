@@ -15,6 +15,8 @@ from tag_jax.training import slots
 from tag_jax.training.measurement import Measurement
 
 MEASUREMENT = Measurement()
+# The steps at which networks are kept.
+KEEP = TOTAL, EACH_TASK = 'total', 'each_task'
 # How many seeds a comparison may ask for.
 MOST_SEEDS = 1000
 # The smallest and the largest number of float32, in which learning rates are.
@@ -37,6 +39,10 @@ class TrainingConfig:
         better: 'error', in percent; 'loss', the mean loss on the split as it is trained (Standley
         et al. 2020, Section 3); 'relative_loss', that in percent of the loss of the best constant
         answer, so that tasks weigh alike.
+      keep: at which step a network is kept, of its evaluations: 'total', the best one for its tasks
+        together; 'each_task', for each task the best one for that task, so that a network is kept
+        up to T times, and each task has an encoder of its own step at inference. When training
+        ends follows from the total in both.
       sampling: how batches are drawn where tasks have labels of different examples: 'proportional',
         all rows alike; 'balanced', as many rows for each task; a temperature of at least 1 between
         the two, see `batches.task_quotas`.
@@ -76,6 +82,7 @@ class TrainingConfig:
     eval_every: int = 100
     patience: int = 10
     select_by: str = 'error'
+    keep: str = 'total'
     sampling: str | float = 'proportional'
     affinity: Measurement = MEASUREMENT
     weighting: Callable[[], optax.GradientTransformation] = weighting.equal
@@ -97,6 +104,7 @@ class TrainingConfig:
                 self._set_integer(name, 1, 2**31 - 1)
         for name, known in (
             ('select_by', evaluation.CRITERIA),
+            ('keep', KEEP),
             ('if_not_finite', slots.NOT_FINITE),
         ):
             if not isinstance(getattr(self, name), str) or getattr(self, name) not in known:
@@ -218,6 +226,7 @@ class TrainedNetwork(NamedTuple):
       stopped: whether a hook ended its training.
       best_of_tasks: `{task: (step, value)}` of the best evaluation of each task on its own, by what
         networks are selected by: what keeping each task at its own step would gain on validation.
+      copies: the network at the best steps of single tasks, where it is kept for each, see `kept`.
     """
 
     plan: NetworkPlan
@@ -231,6 +240,7 @@ class TrainedNetwork(NamedTuple):
     not_finite: Mapping[str, int] = types.MappingProxyType({})
     stopped: bool = False
     best_of_tasks: Mapping[str, tuple[int, float]] = types.MappingProxyType({})
+    copies: tuple['TrainedNetwork', ...] = ()
 
 
 def check_sampling(sampling: str | float) -> None:

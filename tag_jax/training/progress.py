@@ -199,6 +199,18 @@ def best_of_tasks(progress: Progress, select_by: str) -> dict[str, tuple[int, fl
     return found
 
 
+def improved_tasks(progress: Progress, select_by: str) -> np.ndarray:
+    """Whether the last evaluation was the best one of each task so far, bool `[T]`.
+
+    Args:
+      progress: its `Progress`.
+      select_by: of `evaluation.CRITERIA`.
+    """
+    best = best_of_tasks(progress, select_by)
+    names = progress.affinities.task_names
+    return np.array([task in best and best[task][0] == progress.step for task in names])
+
+
 def is_done(progress: Progress, config: Any) -> bool:
     """Whether a network has taken all its steps, or has not improved for too long.
 

@@ -44,6 +44,7 @@ class Program(NamedTuple):
       mesh: the devices over which slots and batches lie, see `parallel`; None for one device.
       parts: how parameters are split over its batch axis, see `sharding.parts_of`; an empty tuple
         where every device has all of them.
+      each_task: whether the parameters at the best step of each task are kept as well.
     """
 
     problem: Any
@@ -55,6 +56,7 @@ class Program(NamedTuple):
     if_not_finite: str = 'stop'
     mesh: Any = None
     parts: tuple = ()
+    each_task: bool = False
 
     @property
     def alone(self) -> 'Program':
@@ -80,6 +82,7 @@ class Slot(NamedTuple):
       learning_rate: of the optimizer, and eta of affinity measurements; a scalar.
       params, model_state, opt_state: where it stands; without frozen parameters.
       best: its parameters and model state when it did best on validation.
+      best_each: the same for each task on its own, `[T, ...]`; None if these are not kept.
     """
 
     step: jax.Array
@@ -90,6 +93,7 @@ class Slot(NamedTuple):
     model_state: Any
     opt_state: Any
     best: tuple[Any, Any]
+    best_each: Any = None
 
 
 class Schedule(NamedTuple):
@@ -148,6 +152,8 @@ def _initial(program, seed, task_mask, learning_rate):
     init_key, key = jax.random.split(jax.random.key(seed))
     params, model_state = program.problem.init(init_key)
     model_state, _ = split_frozen(model_state)
+    best = params, model_state
+    each = [best] * len(program.problem.task_names)
     slot = Slot(
         step=jnp.zeros((), jnp.int32),
         key=key,
@@ -156,7 +162,8 @@ def _initial(program, seed, task_mask, learning_rate):
         params=params,
         model_state=model_state,
         opt_state=program.transform(learning_rate).init(params),
-        best=(params, model_state),
+        best=best,
+        best_each=_stacked(each) if program.each_task else None,
     )
     return sharding.constrain(program.mesh, program.parts, slot)
 
@@ -201,21 +208,29 @@ def _placed(slots, slot, index, mesh, parts):
     return sharding.constrain(mesh, parts, found, parallel.NETWORKS)
 
 
-def keep_best(program: Program, slots: Slot, improved: ArrayLike) -> Slot:
+def keep_best(
+    program: Program, slots: Slot, improved: ArrayLike, improved_tasks: ArrayLike
+) -> Slot:
     """The slots, with the networks that improved remembered as they are now.
 
     Args:
       program: a `Program`.
       slots: a stacked `Slot`; it is consumed.
-      improved: bool `[S]`.
+      improved: bool `[S]`, by all tasks together.
+      improved_tasks: bool `[S, T]`, by each task; of no effect unless these are kept.
     """
-    return _kept(slots, improved, program.mesh, program.parts)
+    improved_tasks = improved_tasks if program.each_task else None
+    return _kept(slots, improved, improved_tasks, program.mesh, program.parts)
 
 
 @functools.partial(jax.jit, static_argnames=('mesh', 'parts'), donate_argnames='slots')
-def _kept(slots, improved, mesh, parts):
+def _kept(slots, improved, improved_tasks, mesh, parts):
     now = (slots.params, slots.model_state)
     found = slots._replace(best=jax.tree.map(_where(improved), now, slots.best))
+    if improved_tasks is not None:
+        now = jax.tree.map(lambda x: x[:, None], now)
+        each = jax.tree.map(_where(improved_tasks), now, slots.best_each)
+        found = found._replace(best_each=each)
     return sharding.constrain(mesh, parts, found, parallel.NETWORKS)
 
 
@@ -411,8 +426,9 @@ def _step(program, frozen, slot, batch):
         stands = (slot.params, slot.model_state, slot.opt_state)
         taken = shared & (by_task.all() | (program.if_not_finite == 'drop'))
         moved = jax.tree.map(functools.partial(jnp.where, taken), moved, stands)
-    stepped = Slot(
-        slot.step + 1, slot.key, slot.task_mask, slot.learning_rate, *moved, best=slot.best
+    params, model_state, opt_state = moved
+    stepped = slot._replace(
+        step=slot.step + 1, params=params, model_state=model_state, opt_state=opt_state
     )
     return stepped, losses, active, jnp.append(by_task, shared)
 
@@ -493,5 +509,5 @@ def _trained_heads(program, task_mask, new, old):
 
 
 def _where(mask):
-    """Chooses between two arrays `[S, ...]`, slot by slot."""
+    """Chooses between two arrays `[S, ...]`, or `[S, T, ...]`, by a mask `[S]` or `[S, T]`."""
     return lambda new, old: jnp.where(with_trailing_axes(mask, new.ndim), new, old)

@@ -36,8 +36,9 @@ from tag_jax.training.checks import (
     splits_of_steps,
     takes_traced_rate,
 )
-from tag_jax.training.config import NetworkPlan, TrainedNetwork, TrainingConfig
+from tag_jax.training.config import EACH_TASK, NetworkPlan, TrainedNetwork, TrainingConfig
 from tag_jax.training.desk import Desk
+from tag_jax.training.kept import copies
 from tag_jax.training.progress import Record
 
 
@@ -119,6 +120,7 @@ def train_networks(
             if_not_finite=config.if_not_finite,
             mesh=mesh,
             parts=parts,
+            each_task=config.keep == EACH_TASK,
         ),
         config=config,
         num_slots=slots_each,
@@ -251,14 +253,16 @@ def _train_in_slots(work, desk):
         compiled = True
 
         improved, asked_to_stop = np.zeros(num_slots, bool), [False] * num_slots
+        improved_tasks = np.zeros((num_slots, len(problem.task_names)), bool)
         for n in occupied:
             taken = slots.reports_of(outputs, schedule, n)
             seen = {task: watched[n][task] for task in runs[n].plan.tasks if watched}
             runs[n] = progress.observe(problem, runs[n], taken, scores[n], seconds, config, seen)
             improved[n] = runs[n].best_step == runs[n].step
+            improved_tasks[n] = progress.improved_tasks(runs[n], config.select_by)
             asked_to_stop[n] = desk.hand_in_record(runs[n].records[-1], len(taken.losses))
-        if improved.any():
-            state = slots.keep_best(program, state, improved)
+        if improved.any() or (program.each_task and improved_tasks.any()):
+            state = slots.keep_best(program, state, improved, improved_tasks)
 
         now = time.perf_counter()
         due = [now - since >= config.checkpoint_seconds for since in written]
@@ -266,12 +270,13 @@ def _train_in_slots(work, desk):
         due, asked_to_stop = flags[:num_slots], flags[num_slots:]
         for n in occupied:
             if asked_to_stop[n] or progress.is_done(runs[n], config):
-                best = slots.take_slot(program, state.best, n)
-                if program.mesh is not None:
-                    best = parallel.to_host(program.mesh, best)
-                params, model_state = best
+                params, model_state = _to_host(work, state.best, n)
                 best = params, with_frozen(model_state, work.frozen)
                 network = _trained(runs[n], best, config.select_by)
+                if program.each_task:
+                    each = _to_host(work, state.best_each, n)
+                    found = copies(network, runs[n], each, work.frozen, config.select_by)
+                    network = network._replace(copies=found)
                 if asked_to_stop[n] and not progress.is_done(runs[n], config):
                     network = network._replace(stopped=True)
                 desk.hand_in_network(network, config.steps - runs[n].step)
@@ -296,6 +301,13 @@ def _scores(work, state, prepared):
         work.program.batching,
         work.frozen_on_device,
     )
+
+
+def _to_host(work, tree, n):
+    """The arrays of one slot; those over a mesh as NumPy arrays."""
+    found = slots.take_slot(work.program, tree, n)
+    mesh = work.program.mesh
+    return found if mesh is None else parallel.to_host(mesh, found)
 
 
 def _begun(work, plan):

@@ -5,7 +5,7 @@ from small import TASKS, make_problem, make_split
 
 from tag_jax import evaluation
 from tag_jax.data import Split
-from tag_jax.grouping.gain import gain_interval
+from tag_jax.grouping.gain import Serving, gain_interval
 from tag_jax.report.words import gain_sentence
 
 ALL = list(TASKS)
@@ -22,7 +22,8 @@ def networks():
 def interval(networks, split, select_by='error', tasks=ALL):
     problem, own, together = networks
     prepared = evaluation.prepare(problem, split, select_by=select_by)
-    return gain_interval(problem, [problem], [own], [tasks], together, prepared, select_by)
+    chosen, baseline = Serving(problem, own, tasks), Serving(problem, together, ALL)
+    return gain_interval([chosen], [baseline], prepared, select_by)
 
 
 @pytest.mark.parametrize('select_by', ['error', 'loss'])
@@ -55,9 +56,8 @@ def test_the_bounds_are_those_of_examples_drawn_one_by_one(networks, size, selec
 def test_a_network_gains_nothing_over_itself(networks):
     problem, own, _ = networks
     prepared = evaluation.prepare(problem, make_split(50, 1))
-    found = gain_interval(
-        problem, [problem, problem], [own] * 2, [ALL[:1], ALL[1:]], own, prepared, 'error'
-    )
+    halves = [Serving(problem, own, tasks) for tasks in (ALL[:1], ALL[1:])]
+    found = gain_interval(halves, [Serving(problem, own, ALL)], prepared, 'error')
     np.testing.assert_allclose(found, 0, atol=1e-9)
 
 
