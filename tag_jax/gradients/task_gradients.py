@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from tag_jax.gradients.batching import map_stacked
 from tag_jax.gradients.stacks import mean_over_labels, products, scaled, weighted_sum
-from tag_jax.problem import Batch, MultiTaskProblem, task_key, with_trailing_axes
+from tag_jax.problem import Batch, MultiTaskProblem, check_batch, task_key, with_trailing_axes
 
 
 @functools.partial(
@@ -166,6 +166,10 @@ def task_gradients(
     """
     _check_batch(batch)
     if task_mask is not None:
+        if isinstance(task_mask, Mapping):
+            raise ValueError(
+                'task_mask must be an array of T booleans in the order of task_names, not a dict'
+            )
         task_mask = jnp.asarray(task_mask)
         if task_mask.shape != (len(problem.task_names),):
             raise ValueError(
@@ -237,10 +241,8 @@ def task_losses(
 
 
 def _check_batch(batch):
-    """Raises ValueError at a mask of nothing, and at a mesh on which JAX would refuse our sums."""
-    for task in batch.mask or {}:
-        if task not in batch.targets:
-            raise ValueError(f'the batch has a mask for {task!r}, and no targets of that name')
+    """Raises ValueError unless a batch is one, and lies over a mesh on which JAX can sum."""
+    check_batch(batch)
     for leaf in jax.tree.leaves(batch):
         if AxisType.Explicit in jax.typeof(leaf).sharding.mesh.axis_types:
             raise ValueError(
@@ -270,7 +272,10 @@ def _task_loss(problem, task, head, model_state, representation, batch, key, tra
     output = jax.tree.map(
         lambda z: jnp.where(with_trailing_axes(mask, z.ndim), z, jax.lax.stop_gradient(z)), output
     )
-    losses = problem.tasks[task].loss(output, target)
+    try:
+        losses = problem.tasks[task].loss(output, target)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'the loss of {task!r} cannot take its targets: {error}') from error
     if not losses.ndim or losses.shape != target.shape[: losses.ndim]:
         raise ValueError(
             f'the loss of {task!r} must be one number for each example (or pixel), '

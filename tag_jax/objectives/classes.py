@@ -7,7 +7,7 @@ import numpy as np
 import optax
 
 from tag_jax.objectives.objective import Metric, Objective, share_right
-from tag_jax.objectives.shapes import as_floats, check_size, spread
+from tag_jax.objectives.shapes import as_floats, check_size, nan_unless, spread
 
 
 def classification(num_classes: int, class_weights: Sequence[float] | None = None) -> Objective:
@@ -16,7 +16,8 @@ def classification(num_classes: int, class_weights: Sequence[float] | None = Non
     The error is 100 x the misclassified share; 'accuracy' is the share that is right.
 
     Args:
-      num_classes: C; outputs are logits `[B, C]`, targets integers `[B]` in [0, C).
+      num_classes: C; outputs are logits `[B, C]`, targets integers `[B]` in [0, C). The loss of
+        another number is NaN, and so is its gradient: examples without a label go behind a mask.
       class_weights: C numbers by which the losses of the examples of each class are multiplied;
         None for 1. The error counts every example alike.
 
@@ -60,9 +61,16 @@ def _classes(kind, labels_of, shape, ndim, num_classes, class_weights):
                 f'{num_classes} classes need {num_classes} outputs of the head, '
                 f'which has {output.shape[-1]}'
             )
-        target = target.astype(jnp.int32)
-        losses = optax.softmax_cross_entropy_with_integer_labels(output, target)
-        return losses if weights is None else losses * jnp.asarray(weights, losses.dtype)[target]
+        if target.ndim != output.ndim - 1:
+            raise ValueError(
+                f'{labels_of} must be integers {shape}, not {target.dtype} of shape '
+                f'{list(target.shape)}, for outputs of shape {list(output.shape)}'
+            )
+        label = target.astype(jnp.int32)
+        losses = optax.softmax_cross_entropy_with_integer_labels(output, label)
+        if weights is not None:
+            losses *= jnp.asarray(weights, losses.dtype)[label]
+        return nan_unless((label == target) & (label >= 0) & (label < num_classes), losses)
 
     def sums(output, target, mask):
         mask = spread(mask, target.shape)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tag_jax.objectives.objective import Metric, Objective, share_right
-from tag_jax.objectives.shapes import as_columns, as_floats, check_size, spread
+from tag_jax.objectives.shapes import as_columns, as_floats, check_size, nan_unless, spread
 
 
 def binary(pos_weight: float | None = None) -> Objective:
@@ -18,7 +18,7 @@ def binary(pos_weight: float | None = None) -> Objective:
 
     Args:
       pos_weight: what the losses of positive examples are multiplied by; None for 1. Outputs are
-        logits `[B, 1]`, targets 0 or 1, `[B]`.
+        logits `[B, 1]`, targets 0 or 1, `[B]`. The loss of a number outside of [0, 1] is NaN.
 
     Returns:
       An `Objective`.
@@ -109,9 +109,11 @@ def _positive_weights(weights, size):
 
 def _sigmoid_losses(target, logits, pos_weight):
     """The cross entropy of each label, of the shape of the logits `[..., L]`."""
+    fits = (target >= 0) & (target <= 1)
     target = target.astype(logits.dtype)
     positive, negative = target * jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
-    return -((1 if pos_weight is None else pos_weight) * positive + (1 - target) * negative)
+    weight = 1 if pos_weight is None else pos_weight
+    return nan_unless(fits, -(weight * positive + (1 - target) * negative))
 
 
 def _check_zero_or_one(target, mask, ndim, rule):

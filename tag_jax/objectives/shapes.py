@@ -26,6 +26,14 @@ def as_columns(target, output):
     return jnp.reshape(target, output.shape)
 
 
+def nan_unless(fits, losses):
+    """Losses that are NaN, and so are their gradients, where a label is none that can be learned.
+
+    (An index out of bounds would be another class without a word; a gradient of 0 would be unseen.)
+    """
+    return losses * jnp.where(fits, 1, jnp.nan).astype(losses.dtype)
+
+
 def as_floats(given):
     """Numbers as an array; NaN for what is none."""
     try:

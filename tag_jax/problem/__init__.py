@@ -18,7 +18,7 @@ Examples:
   (8, 3)
 """
 
-from tag_jax.problem.batch import Batch, with_trailing_axes
+from tag_jax.problem.batch import Batch, check_batch, with_trailing_axes
 from tag_jax.problem.functions import from_functions
 from tag_jax.problem.linen_modules import from_linen
 from tag_jax.problem.nnx_modules import from_nnx
@@ -28,6 +28,7 @@ from tag_jax.problem.trainable import names_of, split_frozen, with_frozen
 __all__ = [
     'Batch',
     'MultiTaskProblem',
+    'check_batch',
     'from_functions',
     'from_linen',
     'from_nnx',

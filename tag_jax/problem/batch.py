@@ -15,7 +15,8 @@ class Batch(NamedTuple):
       targets: `{task: [B, ...]}`.
       mask: `{task: bool [B] or [B, ...]}`, true where a label exists; a task that is left out has
         all its labels, and so have all tasks where `mask` is None. Numbers in place of bool are
-        weights of the labels in the loss, 0 where there is none.
+        weights of the labels in the loss, 0 where there is none. Nothing is masked by itself:
+        NaN among the targets, or -1 among classes, makes a loss NaN.
     """
 
     inputs: Any
@@ -58,6 +59,35 @@ class Batch(NamedTuple):
         """
         mask = None if self.mask is None else self.mask.get(task)
         return None if mask is None or mask.dtype == bool else jnp.asarray(mask)
+
+
+def check_batch(batch: Any) -> None:
+    """Raises ValueError unless this is a `Batch` whose parts have as many rows as each other.
+
+    Args:
+      batch: what was given.
+    """
+    if not isinstance(batch, Batch):
+        raise ValueError(
+            'the batch must be a problem.Batch(inputs, {task: targets}), not a '
+            f'{type(batch).__name__}'
+        )
+    for name in ('targets', 'mask'):
+        if not isinstance(found := getattr(batch, name), Mapping) and (found is not None):
+            raise ValueError(
+                f'{name} of a Batch must be a dict, {{task: array}}, not a {type(found).__name__}'
+            )
+    for task in batch.mask or {}:
+        if task not in batch.targets:
+            raise ValueError(f'the batch has a mask for {task!r}, and no targets of that name')
+    rows = {jnp.shape(x)[:1] for x in jax.tree.leaves(batch.inputs)}
+    for name, of_tasks in (('targets', batch.targets), ('mask', batch.mask or {})):
+        for task, values in of_tasks.items():
+            if len(rows) == 1 and rows != {jnp.shape(values)[:1]}:
+                raise ValueError(
+                    f'the {name} of {task!r} in the batch must have as many rows as its inputs, '
+                    f'{list(*rows)}: their shape is {list(jnp.shape(values))}'
+                )
 
 
 def with_trailing_axes(mask: jax.Array, ndim: int) -> jax.Array:
