@@ -276,6 +276,7 @@ def test_no_snippet_of_a_page_is_left_out():
         'linen.md',
         'loggers.md',
         'methods.md',
+        'own_loop.md',
         'runs.md',
         'sources.md',
         'your_model.md',

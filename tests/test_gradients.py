@@ -289,6 +289,38 @@ def test_a_loss_of_another_shape_is_named():
             gradients.task_gradients(problem, *problem.init(jax.random.key(0)), batch)
 
 
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda batch: tuple(batch[:2]), 'must be a problem.Batch.* not a tuple'),
+        (lambda batch: Batch(batch.targets, batch.inputs), 'targets of a Batch must be a dict'),
+        (
+            lambda batch: batch._replace(mask={'sign': jnp.ones(3, bool)}),
+            r"the mask of 'sign' in the batch must have as many rows as its inputs",
+        ),
+        (
+            lambda batch: batch._replace(targets={**batch.targets, 'sign': jnp.zeros(3, int)}),
+            r"the targets of 'sign' in the batch must have as many rows as its inputs.* \[3\]",
+        ),
+        (
+            lambda batch: batch._replace(
+                targets={**batch.targets, 'octant': batch.targets['octant'][:, None]}
+            ),
+            "the loss of 'octant' cannot take its targets: class labels must be integers",
+        ),
+    ],
+)
+def test_a_batch_that_is_none_is_named(problem, point, batch, change, message):
+    for compute in (gradients.task_gradients, gradients.task_losses):
+        with pytest.raises(ValueError, match=message):
+            compute(problem, *point, change(batch))
+
+
+def test_a_task_mask_is_an_array(problem, point, batch):
+    with pytest.raises(ValueError, match='task_mask must be an array of T booleans'):
+        gradients.task_gradients(problem, *point, batch, task_mask={'sign': True})
+
+
 def test_losses_in_bfloat16_are_averaged_in_float32():
     problem = two_outputs(lambda output, target: (output[:, 0] + 1).astype(jnp.bfloat16))
     batch = Batch(jnp.arange(512.0).reshape(256, 2) / 512, {'a': jnp.ones(256)})

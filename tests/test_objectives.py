@@ -83,6 +83,38 @@ def test_labels_outside_the_classes_are_named(target, message):
         reference(np.array(target), np.ones(3, bool))
 
 
+@pytest.mark.parametrize(
+    ('objective', 'output', 'targets'),
+    [
+        (objectives.classification(3), (4, 3), [-1, 3, 100, 0.5]),
+        (objectives.classification(3, [1, 2, 3]), (4, 3), [-1, 3, 100, np.nan]),
+        (objectives.binary(), (4, 1), [-1, 2, 1.5, np.nan]),
+        (objectives.binary(2.0), (4, 1), [-1, 2, 1.5, np.nan]),
+    ],
+)
+def test_a_loss_in_a_loop_of_ones_own_shows_labels_that_cannot_be(objective, output, targets):
+    """Its gradient is NaN as well: a finite one would train as if nothing were wrong."""
+    outputs = jnp.asarray(np.random.default_rng(0).normal(size=output), jnp.float32)
+    good = jnp.zeros(4, jnp.float32)
+    for row, target in enumerate(targets):
+        bad = good.at[row].set(target)
+        losses = objective.loss(outputs, bad)
+        assert np.isnan(losses[row])
+        np.testing.assert_array_equal(
+            np.delete(losses, row), np.delete(objective.loss(outputs, good), row)
+        )
+        slope = jax.grad(lambda z, bad=bad: objective.loss(z, bad).sum())(outputs)
+        assert np.isnan(slope[row]).all()
+        assert np.isfinite(np.delete(slope, row, axis=0)).all()
+
+
+def test_labels_of_another_shape_are_named():
+    outputs = jnp.zeros((4, 3))
+    for target in (jnp.zeros((4, 1), int), jnp.zeros((4, 3))):
+        with pytest.raises(ValueError, match=r'class labels must be integers \[N\], not'):
+            objectives.classification(3).loss(outputs, target)
+
+
 def test_masked_labels_may_be_anything():
     reference = objectives.classification(3).metric.reference
     assert reference(np.array([0, -1, 99]), np.array([True, False, False])) is None

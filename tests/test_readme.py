@@ -4,6 +4,7 @@ import pathlib
 import re
 
 import flax.linen as nn
+import numpy as np
 import pytest
 from small import TASKS, make_split
 
@@ -84,6 +85,15 @@ def test_the_examples_of_data_from_elsewhere_run(library, capsys):
 
 def test_the_examples_of_budgets_run():
     assert run_snippets(ROOT / 'docs' / 'budgets.md', {})['networks'].network_names
+
+
+def test_a_loop_of_ones_own():
+    names = run_snippets(ROOT / 'docs' / 'own_loop.md', {})
+    assert names['statistics'].steps == (0, 10, 20, 30)
+    assert np.isnan(names['statistics'].history[0]).all()  # The warm-up begins at 0.
+    assert np.isfinite(names['affinity'].summary(names['statistics']).mean).all()
+    assert int(names['train_state'].step) == 40
+    assert names['joint'].shape == (2, 2)
 
 
 def test_the_readme_is_short():

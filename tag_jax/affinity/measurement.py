@@ -8,6 +8,7 @@ where g_i is the gradient of task i's loss with respect to theta: the share of t
 step on task i alone takes away. `affinity[i, j]` is the effect of source task i on target task j.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -94,7 +95,8 @@ def inter_task_affinities(
       params: its parameters.
       model_state: its state.
       batch: the `Batch` on which each task takes its step. A part of the training batch will do.
-      learning_rate: eta. The step is plain SGD, as in the paper.
+      learning_rate: eta, a number, traced or not; of a schedule, that of this step. The step is
+        plain SGD, as in the paper.
       kinds: which kinds, of `KINDS`; one or several.
       key: for dropout and the like, a scalar.
       lookahead: `gradient -> update` of the shared parameters (the update is added), in place of
@@ -116,19 +118,23 @@ def inter_task_affinities(
 
     Returns:
       `{kind: [T, T]}`, source task first; `[S, T]` with `sources`. NaN where there is no sample: a
-      task of the source, or the target task, has no labels, or the target's loss is not positive.
+      task of the source, or the target task, has no labels, the target's loss is not positive, or
+        nothing moves (a learning rate of 0, as where a warm-up begins).
 
     Raises:
-      ValueError: if a kind is unknown, the encoder has no parameters (or none with two axes, with
-        matrices_only), or the sources do not fit.
+      ValueError: if the learning rate is a function or negative, a kind is unknown, the encoder has
+        no parameters (or none with two axes, with matrices_only), or the sources do not fit.
     """
     kinds = (kinds,) if isinstance(kinds, str) else kinds
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise ValueError(f'kind must be one of {", ".join(KINDS)}, not {unknown[0]!r}')
     if not jax.tree.leaves(params['shared']):
         raise ValueError('the encoder has no parameters, so no step on a task affects another one')
+    _check_learning_rate(learning_rate)
+    moves = _moves
     if lookahead is None:
         lookahead = lambda gradient: jax.tree.map(lambda g: -learning_rate * g, gradient)
+        moves = lambda gradient, step: jnp.asarray(learning_rate > 0)
 
     source, _ = gradients.task_gradients(
         problem, params, model_state, batch, key, task_mask=task_mask
@@ -151,13 +157,13 @@ def inter_task_affinities(
     both_active = stepping[:, None] & target.active[None, :]
     with_positive_loss = both_active & (target.losses > 0)[None, :]
     losses = jnp.where(target.losses > 0, target.losses, 1)[None, :]
-    scale = 1 / learning_rate if divide_by_learning_rate else 1
+    scale = 1 / jnp.asarray(learning_rate) if divide_by_learning_rate else 1
 
     pull = lambda cotangent: source.pullback(cotangent)[0]
-    stack, lookahead_from, starts = None, lambda start: lookahead(pull(start)), cotangents
+    stack, gradient_of, starts = None, pull, cotangents
     if 'first_order' in kinds or 'cosine' in kinds:
         stack = gradients.map_stacked(pull, cotangents, batching)
-        lookahead_from, starts = lookahead, stack
+        gradient_of, starts = lambda gradient: gradient, stack
         target_stack = stack
         if sources is not None or target is not source:
             target_stack = target.shared(batching)
@@ -166,9 +172,12 @@ def inter_task_affinities(
     if 'exact' in kinds:
 
         def lookahead_losses(start):
-            shared = optax.apply_updates(params['shared'], lookahead_from(start))
+            gradient = gradient_of(start)
+            step = lookahead(gradient)
+            shared = optax.apply_updates(params['shared'], step)
             ahead = {'shared': shared, 'heads': params['heads']}
-            return gradients.task_losses(problem, ahead, model_state, eval_batch, key)[0]
+            found = gradients.task_losses(problem, ahead, model_state, eval_batch, key)[0]
+            return jnp.where(moves(gradient, step), found, jnp.nan)
 
         ahead = gradients.map_stacked(lookahead_losses, starts, batching)
         exact = scale * (losses - ahead) / losses
@@ -176,7 +185,8 @@ def inter_task_affinities(
     if 'first_order' in kinds:
         updates = gradients.map_stacked(lookahead, stack, batching)
         first_order = -scale * gradients.products(updates, target_stack) / losses
-        result['first_order'] = jnp.where(with_positive_loss, first_order, jnp.nan)
+        moved = jax.vmap(moves)(stack, updates)
+        result['first_order'] = jnp.where(with_positive_loss & moved[:, None], first_order, jnp.nan)
     if 'cosine' in kinds:
         if matrices_only:
             stack, target_stack = _matrices(stack), _matrices(target_stack)
@@ -215,6 +225,25 @@ def optimizer_step(
         return updates['shared']
 
     return lookahead
+
+
+def _check_learning_rate(learning_rate):
+    """Raises ValueError at a learning rate that is a function, or a number below 0."""
+    if callable(learning_rate):
+        raise ValueError(
+            'learning_rate must be a number, not a schedule: give schedule(step), the rate of the '
+            'step at which affinities are measured'
+        )
+    if not isinstance(learning_rate, jax.core.Tracer) and not learning_rate >= 0:
+        raise ValueError(f'learning_rate must be at least 0, not {learning_rate}')
+
+
+def _moves(gradient, step):
+    """Whether a step moves anything, unless its gradient is zero and it need not."""
+    some = lambda tree: functools.reduce(
+        jnp.logical_or, [jnp.any(leaf != 0) for leaf in jax.tree.leaves(tree)]
+    )
+    return some(step) | ~some(gradient)
 
 
 def _checked_sources(sources, task_names):

@@ -70,12 +70,17 @@ def update(statistics: AffinityStatistics, matrix: ArrayLike, step: int) -> Affi
       step: the training step at which it was measured.
 
     Raises:
-      ValueError: if the matrix is not `[T, T]`.
+      ValueError: if the matrix is not `[T, T]`, or there is a measurement of that step already.
     """
     size = len(statistics.task_names)
     if np.shape(matrix) != (size, size):
         raise ValueError(
             f'an affinity matrix of {size} tasks is {size} x {size}, not {np.shape(matrix)}'
+        )
+    if int(step) in statistics.steps:
+        raise ValueError(
+            f'there are affinities of step {step} already: a loop that goes on from a checkpoint '
+            'needs the statistics of that checkpoint'
         )
     return statistics._replace(
         steps=(*statistics.steps, int(step)), history=(*statistics.history, matrix)

@@ -64,6 +64,8 @@ class Rule(NamedTuple):
 class WeightingState(NamedTuple):
     """The state of a weighting: diagnostics of the last step, and the rule's own state.
 
+    Numbers are NaN before the first step. Tasks are in the order of `problem.task_names`.
+
     Attributes:
       step: updates so far, a scalar.
       weights: `[T]`; NaN where the Gram matrix is not finite.
@@ -71,11 +73,12 @@ class WeightingState(NamedTuple):
       gram: `[T, T]`, the Gram matrix in the space of the method; None if it has none.
       cosines: `[T, T]`, its cosines, 0 beside a zero gradient; None without a Gram matrix.
       gap: a scalar, the duality gap of the weights scaled to sum to one (`min_norm.duality_gap`):
-        0 where they give the min-norm point; None without a Gram matrix.
+        0 where they give the min-norm point, which only `mgda` and `mgda_ub` look for; None
+        without a Gram matrix.
       descent: `[T]`, inner product of each task's gradient with the combined one in the space of
         the method: negative where the loss rises to first order; None without a Gram matrix.
-      shared_descent: `[T]`, the same in the space of the shared parameters; NaN before it was
-        measured; None if it is not asked for.
+      shared_descent: `[T]`, the same in the space of the shared parameters, as it was last
+        measured (`report_every`); None if it is not asked for.
       rule: the rule's own state.
       average: moving averages of the task gradients, a tuple of arrays `[T, *param]` in the order
         of the leaves of the shared parameters; None if the method keeps none.
@@ -160,16 +163,16 @@ def weighting(
         size = inputs.count_tasks(name, params, num_tasks, space)
         dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(params))
         # (Each a buffer of its own, so that the state can be donated.)
-        square = lambda: None if space is None else jnp.zeros((size, size), dtype)
+        unknown = lambda *shape: jnp.full(shape, jnp.nan, dtype)
         return WeightingState(
             step=jnp.zeros((), jnp.int32),
-            weights=jnp.zeros(size, dtype),
+            weights=unknown(size),
             active=jnp.zeros(size, bool),
-            gram=square(),
-            cosines=square(),
-            gap=None if space is None else jnp.zeros((), dtype),
-            descent=None if space is None else jnp.zeros(size, dtype),
-            shared_descent=None if correction is None else jnp.full(size, jnp.nan, dtype),
+            gram=None if space is None else unknown(size, size),
+            cosines=None if space is None else unknown(size, size),
+            gap=None if space is None else unknown(),
+            descent=None if space is None else unknown(size),
+            shared_descent=None if correction is None else unknown(size),
             rule=rule.init(size),
             average=None if average is None else _zeros(inputs.shared_params(params), size),
         )
@@ -234,7 +237,8 @@ def diagnostics(opt_state: Any) -> dict[str, np.ndarray]:
 
     Returns:
       A dict of NumPy arrays: 'weights', 'active', and as far as the method has them 'gram',
-      'cosines', 'gap', 'descent' and 'shared_descent' (see `WeightingState`).
+      'cosines', 'gap', 'descent' and 'shared_descent' (see `WeightingState`); tasks are in the
+      order of `problem.task_names`, and numbers NaN before the first step.
 
     Raises:
       ValueError: if there is no such state in it, or more than one.

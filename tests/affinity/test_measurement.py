@@ -2,6 +2,7 @@ import dataclasses
 import functools
 import zlib
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from small import make_problem, make_split
 
 from tag_jax import affinity, gradients, objectives
-from tag_jax.problem import Batch, from_functions
+from tag_jax.problem import Batch, from_functions, from_linen
 
 COUNTEREXAMPLE_START = np.array([-2.0, -1.0])
 CURVATURE = np.array([1.0, 10.0])
@@ -429,6 +430,50 @@ def test_sharded_over_the_batch(problem, point, batch):
     expected = measured(problem, *point, batch, 0.1, affinity.KINDS)
     for kind in affinity.KINDS:
         np.testing.assert_allclose(found[kind], expected[kind], rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_that_moves_nothing_is_no_sample(problem, point, batch):
+    """As where a warm-up begins: zeros would be averaged with the measurements after it."""
+    kinds = ('exact', 'first_order', 'cosine')
+    measure = jax.jit(affinity.inter_task_affinities, static_argnames=('problem', 'kinds'))
+    still = optax.chain(optax.sgd(optax.linear_schedule(0.0, 1e-2, 10)))
+    params, _ = point
+    lookahead = affinity.optimizer_step(still, still.init(params), params)
+    for found in (
+        measure(problem, *point, batch, 0.0, kinds),
+        affinity.inter_task_affinities(problem, *point, batch, 0.0, kinds),
+        affinity.inter_task_affinities(problem, *point, batch, 1e-2, kinds, lookahead=lookahead),
+    ):
+        assert np.isnan(found['exact']).all()
+        assert np.isnan(found['first_order']).all()
+        assert np.isfinite(found['cosine']).all()
+
+
+def test_a_task_at_its_optimum_moves_nothing_and_is_a_sample():
+    tasks = dict.fromkeys(('flat', 'steep'), objectives.regression())
+    own = from_linen(nn.Dense(2), tasks, jnp.ones((1, 1)))
+    params, state = own.init(jax.random.key(0))
+    batch = Batch(jnp.ones((4, 1)), {'flat': jnp.zeros(4), 'steep': jnp.ones(4)})
+    params['heads']['flat'] = {'kernel': jnp.zeros((2, 1)), 'bias': jnp.ones(1)}
+    sgd = optax.sgd(1e-2)
+    lookahead = affinity.optimizer_step(sgd, sgd.init(params), params)
+    for options in ({}, {'lookahead': lookahead}):
+        found = affinity.inter_task_affinity(own, params, state, batch, 1e-2, **options)
+        np.testing.assert_array_equal(found[0], [0, 0])
+        assert found[1, 1] > 0
+
+
+@pytest.mark.parametrize(
+    ('rate', 'message'),
+    [
+        (optax.constant_schedule(1e-2), 'must be a number, not a schedule'),
+        (-1e-3, 'must be at least 0, not -0.001'),
+        (np.nan, 'must be at least 0, not nan'),
+    ],
+)
+def test_learning_rates_that_are_none(problem, point, batch, rate, message):
+    with pytest.raises(ValueError, match=message):
+        affinity.inter_task_affinity(problem, *point, batch, rate)
 
 
 def test_one_task_and_duplicate_tasks():

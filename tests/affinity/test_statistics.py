@@ -73,6 +73,13 @@ def test_standard_errors_see_correlation_and_overlook_drift(memory, drift):
         assert np.median(alone.stderr / np.sqrt(alone.variance / alone.count)) > 2
 
 
+def test_a_step_is_measured_once(problem):
+    statistics = affinity.update(affinity.init(problem), np.zeros((3, 3)), 10)
+    with pytest.raises(ValueError, match='there are affinities of step 10 already'):
+        affinity.update(statistics, np.zeros((3, 3)), 10)
+    assert affinity.update(statistics, np.zeros((3, 3)), 20).steps == (10, 20)
+
+
 def test_standard_errors_need_two_blocks():
     for length, known in ((0, False), (1, False), (3, False), (4, True)):
         history = np.random.default_rng(1).normal(size=(length, 3, 3))

@@ -153,6 +153,13 @@ def test_heads_are_plain_or_scaled(problem, point, batch):
         assert_trees_close(scaled['heads'][task], expected)
 
 
+def test_nothing_is_known_before_the_first_step(point):
+    found = weighting.diagnostics(weighting.mgda_ub(report_every=2).init(point[0]))
+    assert not found.pop('active').any()
+    assert set(found) == {'weights', 'gram', 'cosines', 'gap', 'descent', 'shared_descent'}
+    assert all(np.isnan(value).all() for value in found.values())
+
+
 def test_diagnostics_of_a_step(problem, point, batch):
     params, state = point
     by_task, _ = gradients.task_gradients(problem, params, state, batch)
