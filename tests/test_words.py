@@ -11,6 +11,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 CODE = [*sorted((ROOT / 'tag_jax').rglob('*.py')), *sorted((ROOT / 'experiments').rglob('*.py'))]
 # A first sentence that opens so has to be read twice.
 OPENINGS = re.compile(r'(?:Of|What|Where)\b')
+SENTENCE = re.compile(rf'(?:^|(?<=[.:;?!] )|(?<=[.:]\) )){OPENINGS.pattern}[^.?]*[.?]?')
+PAGES = [ROOT / 'README.md', ROOT / 'WORKSPACE.md', *sorted((ROOT / 'docs').glob('*.md'))]
 # Names that were given up, and words of our own where the field has one.
 GONE = re.compile(
     r'\b(?:tag_jax\.optim|TaskKind|for_tasks|losses_and_metrics|foresee|foresight|ledger|Ledger|'
@@ -29,6 +31,21 @@ def docstrings(path):
 @pytest.mark.parametrize('path', CODE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_docstrings_open_with_their_subject(path):
     odd = [f'{name}: {text}' for name, text in docstrings(path) if OPENINGS.match(text)]
+    assert not odd, '\n'.join(odd)
+
+
+def prose_of(page):
+    """The paragraphs of a page, without code, tables and headings."""
+    text = re.sub(r'```.*?```|<!--.*?-->', '', page.read_text(encoding='utf-8'), flags=re.DOTALL)
+    for block in re.split(r'\n\s*\n|\n(?=[-*] |\d+\. )', text):
+        if not block.startswith(('    ', '|', '#')):
+            yield ' '.join(re.sub(r'^\s*(?:[-*]|\d+\.) ', '', block).split())
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda path: path.name)
+def test_sentences_of_pages_open_with_their_subject(page):
+    odd = [found.group() for block in prose_of(page) for found in SENTENCE.finditer(block)]
+    odd = [sentence for sentence in odd if not sentence.endswith('?')]
     assert not odd, '\n'.join(odd)
 
 
