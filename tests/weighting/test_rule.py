@@ -1,6 +1,8 @@
 """The mechanism: what goes in, what comes out, and what it composes with."""
 
 import functools
+import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -151,6 +153,27 @@ def test_heads_are_plain_or_scaled(problem, point, batch):
     for weight, task in zip(opt_state.weights, by_task.task_names, strict=True):
         expected = jax.tree.map(lambda g, w=weight: w * g, by_task.heads[task])
         assert_trees_close(scaled['heads'][task], expected)
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda: optax.chain(optax.clip_by_global_norm(1.0), weighting.mgda_ub()),
+        lambda: optax.adam(1e-3),
+        lambda: optax.chain(optax.adam(1e-3), weighting.mgda_ub()),
+        lambda: optax.MultiSteps(weighting.mgda_ub(), 2),
+        lambda: optax.chain(weighting.mgda_ub),
+    ],
+)
+def test_words_of_optax_are_explained(problem, point, batch, make):
+    by_task, _ = gradients.task_gradients(problem, *point, batch)
+    with pytest.raises((AttributeError, TypeError, ValueError)) as caught:
+        transform = make()
+        transform.update(by_task, transform.init(point[0]), point[0])
+    page = pathlib.Path(__file__).parents[2] / 'docs' / 'own_loop.md'
+    explained = re.findall(r'^\| `(.*?)` \|', page.read_text(), re.MULTILINE)
+    assert len(explained) == 3
+    assert sum(words in str(caught.value) for words in explained) == 1
 
 
 def test_nothing_is_known_before_the_first_step(point):
