@@ -167,9 +167,12 @@ def test_heads_are_plain_or_scaled(problem, point, batch):
 )
 def test_words_of_optax_are_explained(problem, point, batch, make):
     by_task, _ = gradients.task_gradients(problem, *point, batch)
-    with pytest.raises((AttributeError, TypeError, ValueError)) as caught:
-        transform = make()
+
+    def use(transform):
         transform.update(by_task, transform.init(point[0]), point[0])
+
+    with pytest.raises((AttributeError, TypeError, ValueError)) as caught:
+        use(make())
     page = pathlib.Path(__file__).parents[2] / 'docs' / 'own_loop.md'
     explained = re.findall(r'^\| `(.*?)` \|', page.read_text(), re.MULTILINE)
     assert len(explained) == 3
