@@ -114,7 +114,10 @@ class Searcher:
         found = []
         for row in trainer.rows(named, fraction, cost):
             self._networks[row['key']] = row
-            self._charged[row['key']] = row['steps_taken'], row['seconds']
+            # The beginning of a network that went on costs no more than the whole of it.
+            whole = row['key'].partition(':')[0]
+            cost = row['steps_taken'], row['seconds']
+            self._charged[whole] = max(cost, self._charged.get(whole, cost))
             found.append(
                 NetworkScores(
                     tuple(row['tasks']),

@@ -33,10 +33,11 @@ def recommended(
 
     Three answers are tried: one network for all tasks; one on a wider encoder that costs what the
     groups would, where there is one; and the groups of another method, trained for half of the
-    steps. The lower total validation score of the first two is what groups have to beat: by more
-    than `errors` standard errors of the mean over tasks of the differences, each relative to the
-    score of that network. Else the tasks are not grouped, and a remark says so. The search costs
-    two or three networks, and half a network for each of the budget.
+    steps. Groups have to beat the one of the first two with the lower total validation score, as it
+    was after half of the steps: by more than `errors` standard errors of the mean over tasks of the
+    differences, each relative to the score of that network. Else the tasks are not grouped, and a
+    remark says so. The search costs two or three networks, and half a network for each of the
+    budget.
 
     Args:
       base: the method that proposes groups; None for `tag()`.
@@ -69,20 +70,25 @@ def recommended(
         names = searcher.task_names
         tried = searcher.networks(proposal.groups, TRIED)
         best = {task: min(one.validation.get(task, math.inf) for one in tried) for task in names}
-        gains = np.array([1 - best[task] / together.validation[task] for task in names])
+        # At the same steps: a network that trains on would be ahead for that alone.
+        (then,) = searcher.networks([names], TRIED, cost=together.cost)
+        gains = np.array([1 - best[task] / then.validation[task] for task in names])
         gain, error = gains.mean(), gains.std(ddof=1) / math.sqrt(len(names))
+        wide = f' of cost {together.cost:g}' * (together.cost != 1)
         if len(proposal.groups) > 1 and gain > errors * error:
             remark = (
                 f'Groups are worth it by validation: {100 * gain:.1f} ± {100 * error:.1f} % lower, '
-                'the mean over tasks, than one network for all tasks.'
+                f'the mean over tasks, than one network{wide} for all tasks, each after '
+                f'{then.steps} steps.'
             )
             return proposal._replace(remarks=(remark, *proposal.remarks))
-        wide = f' of cost {together.cost:g}' * (together.cost != 1)
+        groups = ' and '.join(f'{{{", ".join(one.tasks)}}}' for one in tried)
         way = 'higher' if gain < 0 else 'lower'
         remark = (
             f'Do not group these tasks: validation prefers one network{wide} for all of them. The '
-            f'validation scores of the best groups that {base.displayed} proposes are '
-            f'{100 * abs(gain):.1f} ± {100 * error:.1f} % {way}, the mean over tasks.'
+            f'validation scores of the best groups that {base.displayed} proposes, {groups}, are '
+            f'{100 * abs(gain):.1f} ± {100 * error:.1f} % {way}, the mean over tasks, each network '
+            f'after {then.steps} steps.'
         )
         everything = (tuple(range(len(names))),)
         return Proposal(
