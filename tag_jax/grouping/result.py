@@ -250,7 +250,8 @@ def load(
 
     Raises:
       ValueError: if the folder holds no finished run, or a config comes without a problem; from
-        `Result.predict`, if no problem is given and the model could not be exported.
+        `Result.predict`, if no problem is given and the model could not be exported, or a task has
+        an objective of one's own with answers.
     """
     if problem is not None and not isinstance(problem, MultiTaskProblem):
         raise ValueError(
@@ -306,9 +307,13 @@ def _tasks(found, problem):
     """The objectives of a saved run, by their kinds where there is no problem."""
     if problem is not None:
         return problem.tasks
-    kinds = found.get('tasks', {})
-    return {
+    kinds, own = found.get('tasks', {}), found.get('own_answers', ())
+    tasks = {
         task: objectives.of_kind(*kinds.get(task, ('custom', 1))) for task in found['task_names']
+    }
+    return {
+        task: objectives.without_answers(one, task) if task in own else one
+        for task, one in tasks.items()
     }
 
 
@@ -363,6 +368,9 @@ def to_json(result):
     }
     return found | {
         'tasks': {task: [one.kind, one.width] for task, one in result.tasks.items()},
+        'own_answers': [
+            task for task, one in result.tasks.items() if objectives.answers_by_itself(one)
+        ],
         'metrics': workdirs.finite(result.metrics),
         'groups': [group._asdict() for group in result.groups],
         'baselines': {name: errors._asdict() for name, errors in result.baselines.items()},

@@ -18,13 +18,14 @@ from tag_jax.objectives.classes import classification, segmentation, tokens
 from tag_jax.objectives.judging import BY_SHARES, judged_by
 from tag_jax.objectives.labels import binary, multilabel
 from tag_jax.objectives.objective import Metric, Objective, check_tasks
-from tag_jax.objectives.saved import of_kind
+from tag_jax.objectives.saved import answers_by_itself, of_kind, without_answers
 from tag_jax.objectives.values import pixel_regression, regression
 
 __all__ = [
     'BY_SHARES',
     'Metric',
     'Objective',
+    'answers_by_itself',
     'binary',
     'check_tasks',
     'classification',
@@ -35,4 +36,5 @@ __all__ = [
     'regression',
     'segmentation',
     'tokens',
+    'without_answers',
 ]

@@ -14,11 +14,11 @@ def of_kind(kind: str, width: int) -> Objective:
       width: of its head.
 
     Returns:
-      An `Objective`; one without answers, if the kind is none of those that are made here.
+      An `Objective`. If the kind is none of those that are made here, it has neither answers nor
+      probabilities.
 
     Raises:
-      ValueError: if the width is none of the kind; from the loss and the metric of one without
-        answers.
+      ValueError: if the width is none of the kind; from the loss and the metric of another kind.
     """
     makers = {
         'classification': lambda: classification(width),
@@ -32,6 +32,34 @@ def of_kind(kind: str, width: int) -> Objective:
     if kind in makers:
         return makers[kind]()
     return Objective(width, _no_loss, Metric(_no_loss, _no_loss), kind)
+
+
+def answers_by_itself(objective: Objective) -> bool:
+    """Whether an objective has answers or probabilities that its kind does not tell.
+
+    Args:
+      objective: an `Objective`.
+    """
+    own = objective.answer is not None or objective.probabilities is not None
+    return own and of_kind(objective.kind, objective.width).loss is _no_loss
+
+
+def without_answers(objective: Objective, task: str) -> Objective:
+    """An objective of a saved run whose own answers are not there: to ask for them is an error.
+
+    Args:
+      objective: from `of_kind`.
+      task: the name of its task.
+    """
+
+    def refuse(output):
+        raise ValueError(
+            f'the answers of {task!r} come from an objective of your own, which the run does not '
+            'hold: give the problem to grouping.load, or take the outputs of its head '
+            '(Result.outputs)'
+        )
+
+    return objective._replace(answer=refuse, probabilities=refuse)
 
 
 def _no_loss(*arguments):

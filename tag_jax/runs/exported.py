@@ -52,7 +52,7 @@ def import_function(data: bytes, params: Any) -> Callable:
             if np.shape(x)[1:] != aval.shape[1:]:
                 raise ValueError(
                     f'inputs are of shape [N, {", ".join(map(str, aval.shape[1:]))}], '
-                    f'not {list(np.shape(x))}'
+                    f'not [N, {", ".join(map(str, np.shape(x)[1:]))}]'
                 )
             return jnp.asarray(x, aval.dtype)
 
