@@ -112,7 +112,7 @@ def test_splits_are_seeded(tmp_path):
             {'kinds': {'size': 'regression'}},
             "kind of the input 'size' is number or text",
         ),
-        (('x', 'x'), {'kinds': {'kind': 'number'}}, 'kind of a target is classification or regres'),
+        (('x', 'x'), {'kinds': {'kind': 'number'}}, "kind of the target 'kind' is class"),
         (('x', 'x'), {'kinds': {'kinds': 'text'}}, "has no column 'kinds'"),
         (('x', 'x'), {'missing': {'sizes': [3]}}, "has no column 'sizes'"),
         (('x', 'x'), {'missing': '?'}, 'missing must be a list of values'),
