@@ -306,10 +306,10 @@ def _refuse_class(stratify, counts, place, what, names):
     if stratify.column.kind == 'number':
         rare = f'{rare:g}'
     parts = 'three splits' if tuple(names) == SPLITS else f'{len(names)} parts'
+    what += '' if count == 1 else 's'
     raise ValueError(
-        f'the class {rare} of {stratify.task!r} has {count} {what}{"" if count == 1 else "s"}, and cannot '
-        f'be in all {parts}: leave them out, join it with another class, or stratify by another '
-        'task'
+        f'the class {rare} of {stratify.task!r} has {count} {what}, and cannot be in all {parts}: '
+        'leave them out, join it with another class, or stratify by another task'
     )
 
 

@@ -182,6 +182,8 @@ def _check_names(file, targets, inputs, others, rules):
         raise ValueError(f'the column {both[0]!r} cannot be an input: it is a target or the split')
     if not inputs:
         raise ValueError(f'{file.path} has no column left for inputs')
+    if len(set(inputs)) < len(inputs):
+        raise ValueError(f'an input column is named twice: {", ".join(inputs)}')
 
 
 def _encoding(columns, inputs, targets, kinds, train, standardise):
