@@ -1,48 +1,50 @@
-"""Folds of rows, and the splits that are made of them."""
+"""Groups of rows, and the splits that they are dealt to."""
 
 import numpy as np
 
-# Folds are dealt to splits anew at most so often, until every split has every class.
-DRAWS = 1000
 
-
-def classes_of(blocks: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Which blocks of rows have which classes, bool `[B, C]`.
+def classes_of(groups: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Which groups of rows have which classes, bool `[G, C]`.
 
     Args:
-      blocks: the number of the group, or the fold, of each row, int `[N]`.
+      groups: the number of the group of each row, int `[N]`.
       labels: the number of its class, int `[N]`; -1 where it has no label.
     """
-    found = np.zeros((blocks.max() + 1, labels.max() + 1), bool)
-    found[blocks[labels >= 0], labels[labels >= 0]] = True
+    found = np.zeros((groups.max() + 1, labels.max() + 1), bool)
+    found[groups[labels >= 0], labels[labels >= 0]] = True
     return found
 
 
-def deal(
-    owners: np.ndarray, classes: np.ndarray, state: np.random.RandomState
+def spread(
+    owners: np.ndarray, count: int, classes: np.ndarray, sizes: np.ndarray
 ) -> tuple[np.ndarray, int | None]:
-    """Deals folds to parts, such that every part has every class.
+    """Moves groups until every part has every class, the smallest groups first.
 
-    Folds are alike in size and in labels, so any of them may go to any part: others than those that
-    come first are drawn where these lack a class.
+    A part gives only what it can spare: no class that it has leaves it.
 
     Args:
-      owners: the part of each fold at first, int `[F]`.
-      classes: which folds have which classes, bool `[F, C]`.
-      state: of the draws.
+      owners: the part of each group, int `[G]`.
+      count: of the parts.
+      classes: which groups have which classes, bool `[G, C]`.
+      sizes: rows of each group, `[G]`.
 
     Returns:
-      int `[F]`; and a class that some part lacks in all draws, else None.
+      The part of each group, int `[G]`; and a class that could not come into all parts, else None.
     """
-    lost = None
-    for _ in range(DRAWS):
-        has = [classes[owners == part].any(axis=0) for part in np.unique(owners)]
-        lacking = np.flatnonzero(~np.all(has, axis=0))
-        if not len(lacking):
-            return owners, None
-        lost = int(lacking[0])
-        owners = state.permutation(owners)
-    return owners, lost
+    owners = owners.copy()
+    members = np.stack([classes[owners == part].sum(axis=0) for part in range(count)])
+    for part, lacking in np.argwhere(members == 0):
+        if members[part, lacking]:  # A group that came for another class has it.
+            continue
+        spared = ~(classes & (members[owners] < 2)).any(axis=1)
+        able = np.flatnonzero(classes[:, lacking] & spared)
+        if not len(able):
+            return owners, int(lacking)
+        moved = able[np.argmin(sizes[able])]
+        members[owners[moved]] -= classes[moved]
+        members[part] += classes[moved]
+        owners[moved] = part
+    return owners, None
 
 
 def folds_of_parts(shares: np.ndarray, most: int) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tag_jax.data.columns import Column
-from tag_jax.data.dealing import classes_of, deal, folds_of_parts
+from tag_jax.data.dealing import classes_of, folds_of_parts, spread
 from tag_jax.data.encoding import Rows
 
 SPLITS = ('train', 'validation', 'test')
@@ -351,9 +351,9 @@ def _stratified_groups(groups, stratify, labels, ends, names, state):
     count = len(np.unique(blocks))
     if count < len(names):
         raise ValueError(f'there are {count} groups, too few for the splits {", ".join(names)}')
+    classes = classes_of(blocks, labels)
     if stratify.are_classes:
-        members = classes_of(blocks, labels).sum(axis=0)
-        _check_rarest(stratify, members, 'group', names)
+        _check_rarest(stratify, classes.sum(axis=0), 'group', names)
     common = np.unique(labels, return_counts=True)[1].max()
     most = max(len(names), min(MOST_FOLDS, count, common))
     parts = folds_of_parts(np.diff(ends, prepend=0), most)
@@ -362,13 +362,12 @@ def _stratified_groups(groups, stratify, labels, ends, names, state):
         # (It warns of classes that are rarer than there are folds.)
         warnings.simplefilter('ignore')
         folds: Any = [rows for _, rows in splitter.split(labels[:, None], labels, blocks)]
-    owners = np.repeat(np.arange(len(names)), parts)
+    owners = np.empty(count, int)
+    for part, own in enumerate(np.split(np.arange(len(folds)), np.cumsum(parts)[:-1])):
+        for fold in own:
+            owners[blocks[folds[fold]]] = part
     if stratify.are_classes:
-        of = np.empty(len(labels), int)
-        for number, rows in enumerate(folds):
-            of[rows] = number
-        owners, lost = deal(owners, classes_of(of, labels), state)
+        owners, lost = spread(owners, len(names), classes, np.bincount(blocks))
         if lost is not None:
-            _refuse_class(stratify, members, lost, 'group', names)
-    members_of = lambda part: [folds[fold] for fold in np.flatnonzero(owners == part)]
-    return [np.sort(np.concatenate(members_of(part))) for part in range(len(names))]
+            _refuse_class(stratify, classes.sum(axis=0), lost, 'group', names)
+    return [np.flatnonzero(owners[blocks] == part) for part in range(len(names))]

@@ -121,6 +121,8 @@ def _takes_list(name):
 def _no_argument(arguments, command):
     """The sentence about arguments that are no flags."""
     sentence = f'there is no argument {arguments[0]!r}: flags begin with --'
+    if arguments[0] not in command[1:]:  # (A --flagfile has it.)
+        return sentence
     place = command.index(arguments[0], 1)
     flag, equals, value = command[place - 1].partition('=')
     name = flag.lstrip('-')

@@ -79,6 +79,7 @@ def test_every_list_flag_is_looked_after(monkeypatch, capsys):
         (('--flagfile=around.flags',), '--kinds is given twice in twice.flags: join the values'),
         (('--seed=1', '--seed=2'), ''),
         (('--groups', '--kinds', '--kinds=a:text'), ''),
+        (('--flagfile=loose.flags',), "there is no argument 'a b'"),
         (('--flagfile=none.flags',), 'Unable to open flagfile'),
     ],
 )
@@ -90,6 +91,7 @@ def test_flags_of_files_may_be_given_again(arguments, said, monkeypatch, capsys,
         'outer': '--flagfile=one.flags\n--kinds=b:text\n',
         'twice': '--kinds=a:text\n\n--seed=3\n--kinds=b:text\n',
         'around': '--flagfile=twice.flags\n',
+        'loose': '--seed=3\na b\n',
     }
     for name, text in files.items():
         (tmp_path / f'{name}.flags').write_text(text)
