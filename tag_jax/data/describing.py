@@ -1,4 +1,4 @@
-"""What columns were taken for, and how rows were split, a line each."""
+"""Lines about a dataset: its columns and what they were taken for, and how its rows were split."""
 
 import math
 import re
@@ -51,7 +51,7 @@ def identifier_values(name: str, column: Column) -> int:
 
 
 def lines(encoding: Any, flags: bool = False) -> list[str]:
-    """What each column was taken for, and how rows were split, a line each.
+    """Says what each column was taken for, and how rows were split, a line each.
 
     Args:
       encoding: an `Encoding`.

@@ -1,4 +1,4 @@
-"""What columns become as inputs and as labels, learned from the training rows."""
+"""Columns become inputs and labels: how they do is learned from the training rows."""
 
 import collections
 import re

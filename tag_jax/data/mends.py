@@ -1,4 +1,4 @@
-"""What errors about a column say to do: as arguments of `data.table`, and as flags of launchers."""
+"""Mends that errors about a column name: as arguments of `data.table`, and as flags."""
 
 import shlex
 
