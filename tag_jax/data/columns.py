@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tag_jax.cells import INFINITE, MISSING, NUMBER, decode
-from tag_jax.data.mends import declare_missing, give_kind, leave_out
+from tag_jax.data.mends import declare_missing, give_kind, leave_out, read_with
 from tag_jax.data.signs import other_delimiter, other_signs, with_points
 
 KINDS = ('number', 'boolean', 'text', 'date')
@@ -197,6 +197,11 @@ def _open_text(path, form):
         delimiter = '\t' if '.tsv' in path.suffixes else ','
     if len(delimiter) != 1:
         raise ValueError(f'delimiter must be one character, not {delimiter!r}')
+    if re.match(r'sep=.\r?\n', text):
+        raise ValueError(
+            f'{path} begins with a line that Excel writes, and no names: leave it out with '
+            f'{read_with("comment", "sep=")}, and give {read_with("delimiter", text[4])}'
+        )
     header = next((row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row), [])
     if not header or '\0' in text:
         raise ValueError(f'{path} is no table: {"it has no header" if not header else "NUL bytes"}')

@@ -123,11 +123,9 @@ def table(
     for name, given in (('targets', targets), ('inputs', inputs), ('leave_out', leave_out)):
         if isinstance(given, str):
             raise ValueError(f'{name} must be a list of columns, not the text {given!r}')
-    rules = {
-        **{'groups': groups, 'stratify': stratify, 'order': order},
-        **{'split': split, 'weights': weights},
-    }
+    rules = {'groups': groups, 'stratify': stratify, 'order': order, 'split': split}
     check_together({**rules, 'fold': fold}, f'the column {split!r}')
+    rules['weights'] = weights
     form = Format(delimiter, decimal, thousands, encoding, comment, missing_values(missing))
     file = open_table(path, form)
     targets, kinds = _names(targets), dict(kinds or {})

@@ -157,6 +157,16 @@ def test_commas_where_semicolons_were_asked_for(tmp_path):
         data.table(path, ['y'], delimiter=';')
 
 
+def test_a_line_of_excel_is_no_header(tmp_path):
+    path = write(tmp_path, ';', x=MEASURED, y=CLASSES)
+    path.write_bytes(b'sep=;\r\n' + path.read_bytes())
+    with pytest.raises(ValueError, match='begins with a line that Excel writes') as error:
+        data.table(path, ['y'])
+    assert "comment='sep=' (--comment=sep=), and give delimiter=';' (--delim" in str(error.value)
+    found = data.table(path, ['y'], comment='sep=', delimiter=';')
+    assert [one.name for one in found.encoding.inputs] == ['x']
+
+
 def test_a_delimiter_within_names_is_none():
     assert other_delimiter(['size; mm', 'y'], ',') == ''
     assert other_delimiter(['size', 'y'], ',') == ''
