@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tag_jax.cells import NUMBER
 from tag_jax.data.mends import read_with
 
@@ -59,7 +61,10 @@ def other_signs(
     import pyarrow
     from pyarrow import compute
 
-    text = compute.utf8_trim_whitespace(pyarrow.array(cells, pyarrow.string()))
+    cells = compute.utf8_trim_whitespace(pyarrow.array(cells, pyarrow.string()))
+    different = compute.value_counts(cells)
+    text, rows = different.field('values'), different.field('counts').to_numpy()
+    matches = lambda text, pattern: compute.match_substring_regex(text, pattern).to_numpy(False)
     # A mark of thousands comes first: 1,234 is read by both, and a whole number more often.
     tried = [{'thousands': mark} for mark in THOUSANDS if mark != decimal]
     tried += [{'decimal': point} for point in DECIMALS]
@@ -69,14 +74,14 @@ def other_signs(
         for mark in THOUSANDS
         if mark != point and point != decimal
     ]
-    best, ways, example = len(text) // 2, [], ''
-    begun = compute.sum(compute.match_substring_regex(text, r'^[+-]?[\d.,]')).as_py() or 0
+    best, ways, example = len(cells) // 2, [], ''
+    begun = rows[matches(text, r'^[+-]?[\d.,]')].sum()
     for signs in tried if begun > best else ():
         read = with_points(text, **{'decimal': decimal, 'thousands': thousands, **signs})
-        numbers = compute.match_substring_regex(read, NUMBER)
-        count = compute.sum(numbers).as_py()
+        numbers = matches(read, NUMBER)
+        count = rows[numbers].sum()
         if count > best:
-            best, ways, example = count, [_words(signs)], text.filter(numbers)[0].as_py()
+            best, ways, example = count, [_words(signs)], text[int(np.argmax(numbers))].as_py()
         elif ways and count == best and len(signs) == 1:  # (Two signs are no way where one does.)
             ways.append(_words(signs))
     return ways, example
