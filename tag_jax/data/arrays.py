@@ -8,9 +8,18 @@ import numpy as np
 from tag_jax import objectives
 from tag_jax.data.columns import column_of
 from tag_jax.data.dataset import Dataset, Split
-from tag_jax.data.encoding import Encoding, Input, encode_inputs, fit_input
+from tag_jax.data.encoding import Encoding, Input, encode_inputs, varies
+from tag_jax.data.fitting import fit_input
 from tag_jax.data.labels import fit_labels
-from tag_jax.data.splitting import SPLITS, Strata, given_rows, groups_of, split_rows
+from tag_jax.data.splitting import (
+    SPLITS,
+    Strata,
+    check_together,
+    given_rows,
+    groups_of,
+    split_rows,
+    told_rows,
+)
 from tag_jax.data.weights import check_weights, weigh
 
 # What the single input of an array without names is called.
@@ -32,6 +41,7 @@ def from_arrays(
     weights: Any = None,
     split: Any = None,
     fold: tuple[int, int] | None = None,
+    standardise: bool = True,
 ) -> Dataset:
     """Makes a dataset from arrays: splits it, and standardises what a network sees.
 
@@ -67,6 +77,9 @@ def from_arrays(
       fold: (k, K), for cross-validation: of K folds that the seed draws by the same rules, the k-th
         from 0 is the test split, so that each example is in it once; the others are for training
         and validation, as the first two fractions say.
+      standardise: whether inputs that are numbers are standardised. Where they are not, all of them
+        are left as they are, those that never differ included, as pretrained encoders expect them;
+        one that is missing is still set to its mean, and an input says so.
 
     Returns:
       A `Dataset`, whose `encoding` leads from raw rows to inputs, and back from answers.
@@ -76,12 +89,16 @@ def from_arrays(
         differ, a split is empty, or the rules of the split cannot be met together.
     """
     objectives.check_tasks(tasks)
+    check_together(
+        {'groups': groups, 'stratify': stratify, 'order': order, 'split': split, 'fold': fold}
+    )
     columns, arrays = _inputs(inputs, tasks)
     size = _size(columns, arrays)
     if missing := [task for task in tasks if task not in targets]:
         raise ValueError(f'there are no targets for the task {missing[0]!r}')
     given = {task: _labels(task, targets[task], size) for task in tasks}
     rules = {'groups': groups, 'order': order, 'weights': weights, 'split': split}
+    given_rules = {**rules, 'stratify': stratify}
     groups, order, weights, split = (
         _rule(name, rule, columns, size) for name, rule in rules.items()
     )
@@ -91,21 +108,20 @@ def from_arrays(
     if split is None:
         rows = split_rows(size, fractions, seed, groups, strata, order, fold)
     else:
-        if any(rule is not None for rule in (groups, strata, order, fold)):
-            raise ValueError(
-                'split says of which split an example is: leave groups, stratify, order and fold '
-                'out'
-            )
         rows = given_rows(np.asarray(split.values), 'split')
         if empty := [name for name, part in rows.items() if not len(part)]:
             raise ValueError(f'split has no example for {empty[0]!r}')
     known, labels = {}, {}
     for task, objective in tasks.items():
         known[task], *labels[task] = fit_labels(task, objective, given[task], rows['train'])
-    encoding = Encoding(_fit(columns, rows['train']), known)
+    encoding = Encoding(
+        _fit(columns, rows['train'], standardise),
+        known,
+        rows=told_rows(rows, given_rules, groups),
+    )
     if columns is not None:
         arrays = encode_inputs(encoding.inputs, columns)
-        if not arrays.shape[1]:
+        if not any(map(varies, encoding.inputs)):
             raise ValueError('no input has two different values in the training split')
     train, *others = (_split(arrays, labels, rows[split]) for split in SPLITS)
     if weights is not None:
@@ -218,10 +234,13 @@ def _size(columns, arrays):
     return lengths[0]
 
 
-def _fit(columns, train) -> tuple[Input, ...] | None:
+def _fit(columns, train, standardise) -> tuple[Input, ...] | None:
     if columns is None:
         return None
-    return tuple(fit_input(name, column, train) for name, column in columns.items())
+    return tuple(
+        fit_input(name, column, train, standardise=standardise, of_file=False)
+        for name, column in columns.items()
+    )
 
 
 def _split(arrays, labels, rows):

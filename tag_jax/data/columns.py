@@ -20,6 +20,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tag_jax.cells import INFINITE, MISSING, NUMBER, decode
+from tag_jax.data.mends import declare_missing, give_kind, leave_out, read_with
+from tag_jax.data.signs import other_delimiter, other_signs, with_points
 
 KINDS = ('number', 'boolean', 'text', 'date')
 
@@ -195,6 +197,11 @@ def _open_text(path, form):
         delimiter = '\t' if '.tsv' in path.suffixes else ','
     if len(delimiter) != 1:
         raise ValueError(f'delimiter must be one character, not {delimiter!r}')
+    if re.match(r'sep=.\r?\n', text):
+        raise ValueError(
+            f'{path} begins with a line that Excel writes, and no names: leave it out with '
+            f'{read_with("comment", "sep=")}, and give {read_with("delimiter", text[4])}'
+        )
     header = next((row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row), [])
     if not header or '\0' in text:
         raise ValueError(f'{path} is no table: {"it has no header" if not header else "NUL bytes"}')
@@ -207,7 +214,10 @@ def _open_text(path, form):
             ),
         )
     except pyarrow.ArrowInvalid as error:
-        raise ValueError(f'{path} is no table: {_first_line(error)}') from error
+        other = other_delimiter(header, delimiter)
+        raise ValueError(f'{path} is no table: {other or _first_line(error)}') from error
+    if len(header) == 1 and (other := other_delimiter(header, delimiter)):
+        raise ValueError(f'{path} has one column only: {other}')
     _check_rows(path, found.num_rows)
     names = tuple(found.column_names)
     read = lambda name, kind: _as_kind(
@@ -330,7 +340,7 @@ def _from_cells(name, cells, form, as_text):
         values = np.zeros(len(missing), bool)
         values[~missing] = [_BOOLEANS[word] for word in plain.to_pylist()]
         return Column('boolean', values, missing)
-    plain = _with_points(plain, form)
+    plain = with_points(plain, form.decimal, form.thousands)
     infinite = matches(plain, INFINITE)
     numbers = matches(plain, NUMBER) | infinite
     if numbers.all():
@@ -349,24 +359,8 @@ def _from_cells(name, cells, form, as_text):
         values = np.full(len(missing), np.datetime64('NaT'), 'datetime64[ns]')
         values[~missing] = [np.datetime64(re.sub(r'[+-]\d{2}:?\d{2}$', '', d), 'ns') for d in days]
         return Column('date', values, missing)
+    _refuse_other_signs(name, known.to_pylist(), form)
     return _text(everything, missing)
-
-
-def _with_points(cells, form):
-    """Cells whose numbers are as Python writes them."""
-    from pyarrow import compute
-
-    if form.thousands:
-        mark, point = re.escape(form.thousands), re.escape(form.decimal)
-        grouped = rf'^[+-]?\d{{1,3}}({mark}\d{{3}})+({point}\d*)?$'
-        without = compute.replace_substring(cells, form.thousands, '')
-        cells = compute.if_else(compute.match_substring_regex(cells, grouped), without, cells)
-    if form.decimal != '.':
-        # A point is no decimal point then: what has one is left as no number.
-        pointed = compute.match_substring(cells, '.')
-        replaced = compute.replace_substring(cells, form.decimal, '.')
-        cells = compute.if_else(pointed, compute.binary_join_element_wise(cells, '', '!'), replaced)
-    return cells
 
 
 def _from_arrow(name, array, form, kind):
@@ -419,7 +413,9 @@ def _as_kind(name, column, kind):
     if column.values.ndim != 1:
         raise ValueError(f'the column {name!r} has {column.values.shape[1:]} values a row, no text')
     if column.kind == 'date':
-        raise ValueError(f'the column {name!r} holds dates, and no text')
+        raise ValueError(
+            f'the column {name!r} holds dates, and no text: {give_kind(name, "number")}'
+        )
     whole = column.kind == 'number' and (column.values == np.rint(column.values)).all()
     values = column.values.astype(np.int64) if whole else column.values
     return _text(np.array([str(value) for value in values.tolist()], object), column.missing)
@@ -450,7 +446,7 @@ def _numbers(name, values, missing, form):
         value = values[tuple(row)]
         raise ValueError(
             f'row {row[0] + 1} of the column {name!r} is {value}: set it to NaN, or in a file '
-            f'{_declare_missing(name, str(value))}, or leave the column out'
+            f'{declare_missing(name, str(value))}, or {leave_out(name)}'
         )
     return Column('number', np.where(missing, 0, values), missing)
 
@@ -465,31 +461,34 @@ def _check_exact(name, texts, values, rows):
 def _refuse_inexact(name, row, value):
     raise ValueError(
         f'row {row} of the column {name!r} is {value}, an integer that would lose digits: where it '
-        'only names the row leave the column out, and where it is a class give it the kind text'
+        f'only names the row {leave_out(name)}, and where it is a class {give_kind(name, "text")}'
     )
+
+
+def _refuse_other_signs(name, cells, form):
+    """Raises ValueError at text that is numbers, but for other signs than those of the format."""
+    ways, example = other_signs(cells, form.decimal, form.thousands)
+    if ways:
+        raise ValueError(
+            f'the column {name!r} holds numbers with other signs, such as {example!r}: read the '
+            f'file with {" or ".join(ways)}, or, if it is text, {give_kind(name, "text")}'
+        )
 
 
 def _no_number(name, row, cell, form):
     """The sentence about a cell that is no number, in a column where others are."""
-    hint = ''
-    if re.fullmatch(r'\s*[+-]?\d{1,3}(,\d{3})+(\.\d*)?\s*', cell) and form.thousands is None:
-        hint = "thousands=',' reads such numbers; or "
-    elif re.fullmatch(r'\s*[+-]?\d+,\d+\s*', cell) and form.decimal == '.':
-        hint = "decimal=',' reads such numbers; or "
+    ways, _ = other_signs([cell], form.decimal, form.thousands)
+    hint = f'{ways[0]} reads such numbers; or ' if ways else ''
     return (
         f'row {row} of the column {name!r} is {cell!r}, where other rows are numbers: {hint}'
-        f'{_declare_missing(name, cell)}, or give the column the kind text'
+        f'{declare_missing(name, cell)}, or {give_kind(name, "text")}'
     )
 
 
-def _declare_missing(name, cell):
-    """How to say in Python, and where it can be said there, in a flag, that a cell is missing."""
-    flag = '' if ',' in name + cell or ':' in name else f', --missing={name}:{cell}'
-    return f"declare it missing (missing={{'{name}': [{cell!r}]}}{flag})"
-
-
 def _unusable(name, what):
-    return f'the column {name!r} holds {what}, and neither numbers, text nor dates: leave it out'
+    return (
+        f'the column {name!r} holds {what}, and neither numbers, text nor dates: {leave_out(name)}'
+    )
 
 
 def _first_line(error):

@@ -4,20 +4,13 @@ It is learned from training rows, kept with the dataset and saved with a run, so
 in as it was written, and answers come out in the names of classes and in natural units.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tag_jax.data import describing
 from tag_jax.data.columns import Column, Format
-
-# Text of more values than that is no input.
-MOST_CATEGORIES = 100
-# Consecutive integers of at most so many values are classes.
-MOST_CLASSES = 20
-# Text of many values is a class if the training rows have, on average, so many of each.
-ROWS_OF_A_CLASS = 5
 
 
 class Input(NamedTuple):
@@ -31,6 +24,10 @@ class Input(NamedTuple):
         where all known values there are equal: that number is left out.
       indicated: bool `[D]`, whether a further input says that the number is missing.
       categories: the values of text in the training rows, one input each.
+      standardised: whether numbers are; else all of them are inputs as they are, and those that are
+        missing are set to their mean.
+      missing: the share of the cells of all rows that are missing.
+      identifies: how many different values it has, if it looks like an identifier; else 0.
     """
 
     name: str
@@ -40,6 +37,9 @@ class Input(NamedTuple):
     scales: Any = np.zeros(0)
     indicated: Any = np.zeros(0, bool)
     categories: tuple[str, ...] = ()
+    standardised: bool = True
+    missing: float = 0.0
+    identifies: int = 0
 
 
 class Target(NamedTuple):
@@ -50,12 +50,30 @@ class Target(NamedTuple):
       classes: what the classes are called, in their order; () where labels are left as they are.
       means, scales: of the regressed values of an example over the training rows; () where labels
         are left as they are.
+      missing: the share of all rows that have no label.
+      counts: how many rows have each class, where there are classes.
     """
 
     kind: str
     classes: tuple = ()
     means: tuple[float, ...] = ()
     scales: tuple[float, ...] = ()
+    missing: float = 0.0
+    counts: tuple[int, ...] = ()
+
+
+class Rows(NamedTuple):
+    """How the rows of a dataset were split, for whoever reads about it.
+
+    Attributes:
+      sizes: `{split: how many rows}`.
+      rules: `{argument: column}` of groups, stratify, order, split and weights, where given.
+      groups: how many groups stay together; 0 without such a rule.
+    """
+
+    sizes: Mapping[str, int]
+    rules: Mapping[str, str] = {}
+    groups: int = 0
 
 
 class Encoding(NamedTuple):
@@ -66,128 +84,48 @@ class Encoding(NamedTuple):
         are.
       targets: `{task: Target}`.
       form: the `columns.Format` that the file was read in.
+      rows: how its rows were split; None where that is not known.
     """
 
     inputs: tuple[Input, ...] | None
     targets: Mapping[str, Target]
     form: Format = Format()
+    rows: Rows | None = None
 
     def only(self, tasks: Sequence[str]) -> 'Encoding':
         """The same inputs, with some of the tasks."""
         return self._replace(targets={task: self.targets[task] for task in tasks})
 
-    def describe(self) -> str:
-        """Says what each column was taken for, a line each."""
-        lines = ['inputs: as they are']
-        if self.inputs is not None:
-            lines = [f'{input_.name}: {_what(input_)}' for input_ in self.inputs]
-        lines += [f'{task}: {_goal(target)}' for task, target in self.targets.items()]
-        return '\n'.join(lines)
+    def describe(self, flags: bool = False) -> str:
+        """Says what each column was taken for and how rows were split, a line each.
 
-
-def fit_input(name: str, column: Column, train: np.ndarray) -> Input:
-    """How a column becomes inputs.
-
-    Args:
-      name: of the column.
-      column: its values.
-      train: the training rows, integers.
-
-    Raises:
-      ValueError: at dates, and at text of more than MOST_CATEGORIES values.
-    """
-    if column.kind == 'date':
-        raise ValueError(
-            f'the column {name!r} holds dates, which are no inputs: leave it out, or give it the '
-            'kind number for days since 1970'
-        )
-    if column.kind == 'text':
-        categories = sorted(set(column.values[train]) - {None})
-        if len(categories) > MOST_CATEGORIES:
-            raise ValueError(
-                f'the text in {name!r} has {len(categories)} different values, more than '
-                f'{MOST_CATEGORIES}: leave the column out (leave_out=, --leave_out)'
-            )
-        return Input(name, 'text', categories=tuple(categories))
-    values = column.values[train].astype(np.float64).reshape(len(train), -1)
-    gaps = column.missing[train].reshape(len(train), -1)
-    means, scales = np.zeros(values.shape[1]), np.zeros(values.shape[1])
-    for n, (numbers, unknown) in enumerate(zip(values.T, gaps.T, strict=True)):
-        means[n], scales[n] = mean_and_scale(numbers[~unknown])
-    indicated = gaps.any(axis=0) & ~gaps.all(axis=0)
-    return Input(name, 'number', column.values.shape[1:], means, scales, indicated)
-
-
-def mean_and_scale(values: np.ndarray) -> tuple[float, float]:
-    """The mean and the scale that standardise some numbers; the scale is 0 where all are equal.
-
-    Args:
-      values: float64 `[N]`, all known.
-    """
-    if not len(values):
-        return 0.0, 0.0
-    if (values == values[0]).all():
-        return float(values[0]), 0.0
-    return float(values.mean()), float(values.std())
-
-
-def fit_target(name: str, column: Column, kind: str | None, train: np.ndarray) -> Target:
-    """How a column becomes labels.
-
-    Args:
-      name: of the task.
-      column: its values.
-      kind: 'classification' or 'regression'; None to infer it: text and booleans are classes, and
-        so are at most MOST_CLASSES consecutive integers; other numbers are regressed.
-      train: the training rows, integers.
-
-    Raises:
-      ValueError: if the column cannot be learned: no label or one value only in the training rows,
-        text that is regressed, text of very many values without a kind, dates, several values a
-        row.
-    """
-    if column.values.ndim != 1:
-        raise ValueError(f'the target {name!r} has {column.values.shape[1:]} values a row, not one')
-    if column.kind == 'date':
-        raise ValueError(f'the target {name!r} holds dates: give it the kind regression')
-    known = column.values[~column.missing]
-    trained = column.values[train][~column.missing[train]]
-    if not len(trained):
-        raise ValueError(f'the target {name!r} has no label in the training split')
-    classes = sorted(set(known.tolist()))
-    text = column.kind == 'text'
-    if kind is None:
-        enough = max(MOST_CLASSES, len(trained) / ROWS_OF_A_CLASS)
-        if text and len(classes) > enough:
-            raise ValueError(
-                f'the target {name!r} is text of {len(classes)} different values in {len(known)} '
-                'rows: give it the kind classification if these are classes, or leave it out'
-            )
-        named = text or column.kind == 'boolean' or _are_consecutive(classes)
-        kind = 'classification' if named else 'regression'
-    if kind == 'classification':
-        if len(classes) < 2:
-            raise ValueError(f'the target {name!r} has one class only, {classes[0]!r}')
-        if column.kind == 'number' and all(value == int(value) for value in classes):
-            classes = [int(value) for value in classes]
-        return Target(kind, tuple(classes))
-    if text:
-        raise ValueError(f'the target {name!r} is text: it cannot be regressed')
-    mean, scale = mean_and_scale(trained.astype(np.float64))
-    if not scale:
-        raise ValueError(f'the target {name!r} has one value only in the training split')
-    return Target(kind, (), (mean,), (scale,))
+        Args:
+          flags: whether mends are named as flags of launchers, and not as arguments.
+        """
+        return '\n'.join(describing.lines(self, flags))
 
 
 def width(input_: Input) -> int:
     """How many inputs a column becomes, without those that say what is missing."""
-    return len(input_.categories) if input_.kind == 'text' else int(np.sum(input_.scales > 0))
+    return len(input_.categories) if input_.kind == 'text' else int(np.sum(_used(input_)))
+
+
+def varies(input_: Input) -> bool:
+    """Whether a column has two different values in the training rows, a missing one included."""
+    differ = bool(np.any(input_.scales > 0) or np.any(input_.indicated))
+    return bool(input_.categories) if input_.kind == 'text' else differ
+
+
+def _used(input_):
+    """Which of the numbers of a column are inputs, bool `[D]`."""
+    return (input_.scales > 0) | (not input_.standardised)
 
 
 def encode_inputs(inputs: tuple[Input, ...], columns: Mapping[str, Column]) -> np.ndarray:
     """The inputs of some rows, float32 `[N, D]`: columns in order, then what says what is missing.
 
-    A number is standardised, and 0 where it is missing. Text becomes an indicator of each category;
+    A number is standardised, and 0 where it is missing; one that is not to be standardised is its
+    mean where it is missing. Text becomes an indicator of each category;
     all of them are 0 where it is missing, or not among the categories.
 
     Args:
@@ -214,9 +152,12 @@ def encode_inputs(inputs: tuple[Input, ...], columns: Mapping[str, Column]) -> n
             )
         values = column.values.astype(np.float64).reshape(size, -1)
         gaps = column.missing.reshape(size, -1)
-        varies = input_.scales > 0
-        standard = (values[:, varies] - input_.means[varies]) / input_.scales[varies]
-        parts.append(np.where(gaps[:, varies], 0, standard))
+        used = _used(input_)
+        numbers, unknown, means = values[:, used], gaps[:, used], input_.means[used]
+        if input_.standardised:
+            parts.append(np.where(unknown, 0, (numbers - means) / input_.scales[used]))
+        else:
+            parts.append(np.where(unknown, means, numbers))
         indicators.append(gaps[:, input_.indicated])
     with np.errstate(over='ignore'):  # The network has no answer for what is beyond float32.
         return np.concatenate([*parts, *indicators], axis=1).astype(np.float32)
@@ -260,33 +201,6 @@ def decode_target(target: Target, answer: np.ndarray) -> np.ndarray:
     return answer
 
 
-def _are_consecutive(values):
-    """Whether sorted different numbers are few integers without a gap."""
-    first = np.rint(values[0])
-    return len(values) <= MOST_CLASSES and values == (first + np.arange(len(values))).tolist()
-
-
-def _what(input_):
-    if input_.kind == 'text':
-        return f'text, {len(input_.categories)} categories'
-    left_out = int(np.sum(np.equal(input_.scales, 0)))
-    shape = math.prod(input_.shape)
-    what = 'a number' if not input_.shape else f'{shape} numbers a row'
-    if left_out:
-        what += ', constant: left out' if left_out == shape else f', {left_out} constant: left out'
-    return what + (', some missing' if np.any(input_.indicated) else '')
-
-
-def _goal(target):
-    if target.scales:
-        some = [', '.join(f'{x:g}' for x in part[:5]) for part in (target.means, target.scales)]
-        return f'{target.kind}, mean {some[0]}, standard deviation {some[1]}'
-    if not target.classes:
-        return f'{target.kind}, as they are'
-    names = ', '.join(map(str, target.classes[:5])) + ', ...' * (len(target.classes) > 5)
-    return f'{target.kind}, {len(target.classes)} classes: {names}'
-
-
 def to_json(encoding: Encoding) -> dict:
     """An encoding as JSON types, from which it comes back exactly."""
     plain = lambda part: {
@@ -297,6 +211,7 @@ def to_json(encoding: Encoding) -> dict:
         'inputs': None if encoding.inputs is None else [plain(one) for one in encoding.inputs],
         'targets': {task: plain(target) for task, target in encoding.targets.items()},
         'form': encoding.form._asdict(),
+        'rows': encoding.rows and encoding.rows._asdict(),
     }
 
 
@@ -316,8 +231,9 @@ def from_json(found: Mapping[str, Any]) -> Encoding:
         for one in found['inputs']
     )
     targets = {
-        task: Target(**one | {name: tuple(one[name]) for name in ('classes', 'means', 'scales')})
+        task: Target(**{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()})
         for task, one in found['targets'].items()
     }
+    rows = found.get('rows') and Rows(**found['rows'])
     missing = {name: tuple(values) for name, values in found['form']['missing'].items()}
-    return Encoding(inputs, targets, Format(**found['form'] | {'missing': missing}))
+    return Encoding(inputs, targets, Format(**found['form'] | {'missing': missing}), rows)

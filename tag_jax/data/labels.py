@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from tag_jax.data.columns import column_of
-from tag_jax.data.encoding import Target, encode_target, mean_and_scale
+from tag_jax.data.encoding import Target, encode_target
+from tag_jax.data.fitting import mean_and_scale
 
 # Objectives whose labels are one class, by name or number.
 _CLASSES = ('classification', 'binary')
@@ -61,8 +62,10 @@ def _fit_classes(task, objective, array, train):
             )
     if len(set(column.values[train][~column.missing[train]].tolist())) < 2:
         raise ValueError(f'the labels of {task!r} are of one class only in the training split')
-    target = Target(objective.kind, tuple(classes))
-    return target, *encode_target(target, column)
+    target = Target(objective.kind, tuple(classes), missing=_share(column.missing))
+    labels, there = encode_target(target, column)
+    counts = np.bincount(labels[there], minlength=len(classes))
+    return target._replace(counts=tuple(counts.tolist())), labels, there
 
 
 def _numbered(task, known, count):
@@ -100,7 +103,7 @@ def _fit_values(task, objective, array, train):
         raise ValueError(f'the labels of {task!r} have one value only in the training split')
     means, scales = (tuple(part) for part in zip(*scales, strict=True))
     standard = np.where(there[:, None], (values - means) / np.where(scales, scales, 1), 0)
-    target = Target('regression', (), means, scales)
+    target = Target('regression', (), means, scales, _share(~there))
     return target, standard.astype(np.float32).reshape(array.shape), there
 
 
@@ -120,4 +123,8 @@ def _as_they_are(task, objective, array):
         if (array != np.rint(array)).any():
             raise ValueError(f'the labels of {task!r} must be integers')
         array = array.astype(np.int32)
-    return Target(objective.kind), array, there
+    return Target(objective.kind, missing=_share(~there)), array, there
+
+
+def _share(missing):
+    return float(missing.mean()) if missing.size else 0.0

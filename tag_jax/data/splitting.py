@@ -4,12 +4,14 @@ Splits, and the folds of a cross-validation, are parts that rows are cut into by
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tag_jax.data.columns import Column
+from tag_jax.data.dealing import classes_of, folds_of_parts, spread
+from tag_jax.data.encoding import Rows
 
 SPLITS = ('train', 'validation', 'test')
 # The labels of a regression are stratified in so many bins.
@@ -30,6 +32,29 @@ class Strata(NamedTuple):
     task: str
     column: Column
     are_classes: bool
+
+
+def check_together(rules: Mapping[str, Any], split: str = 'split') -> None:
+    """Raises ValueError at rules of a split that exclude each other.
+
+    Args:
+      rules: `{argument: value}` of groups, stratify, order, fold and split; None for none.
+      split: what says of which split a row is, for the error message.
+    """
+    given = {name for name, rule in rules.items() if rule is not None}
+    if 'split' in given and given & {'groups', 'stratify', 'order', 'fold'}:
+        raise ValueError(
+            f'{split} says of which split a row is: leave groups, stratify, order and fold out'
+        )
+    if 'order' in given and given & {'groups', 'stratify'}:
+        raise ValueError(
+            'order cannot be combined with groups or stratify, which take rows out of their order: '
+            'give one or the other'
+        )
+    if 'order' in given and 'fold' in given:
+        raise ValueError(
+            'order cannot be combined with fold, which tests on rows of all times: leave one out'
+        )
 
 
 def split_rows(
@@ -69,15 +94,7 @@ def split_rows(
         a split would be empty.
     """
     ends = _ends(fractions)
-    if order is not None and not (groups is None and stratify is None):
-        raise ValueError(
-            'order cannot be combined with groups or stratify, which take rows out of their order: '
-            'give one or the other'
-        )
-    if order is not None and fold is not None:
-        raise ValueError(
-            'order cannot be combined with fold, which tests on rows of all times: leave one out'
-        )
+    check_together({'groups': groups, 'stratify': stratify, 'order': order, 'fold': fold})
     if order is not None:
         found, whole = _in_order(order, ends), 'moment in order'
     else:
@@ -174,6 +191,26 @@ def groups_of(column: Column | None, rows: np.ndarray) -> np.ndarray | None:
     return None if column is None else _blocks(_some(column, rows), 'groups', 'group')
 
 
+def told_rows(
+    rows: Mapping[str, np.ndarray], rules: Mapping[str, Any], groups: Column | None
+) -> Rows:
+    """How rows were split, in words and numbers.
+
+    Args:
+      rows: `{split: integers}`.
+      rules: `{argument: name of a column}`, or another value than text where it has no name; None
+        where it is not given.
+      groups: the group of each row of all, or None.
+    """
+    sizes = {split: len(part) for split, part in rows.items()}
+    names = {
+        rule: column if isinstance(column, str) else rule
+        for rule, column in rules.items()
+        if column is not None
+    }
+    return Rows(sizes, names, 0 if groups is None else len(np.unique(groups.values)))
+
+
 def given_rows(splits: np.ndarray, what: str) -> dict[str, np.ndarray]:
     """The rows of each split, where every row says of which it is.
 
@@ -233,8 +270,10 @@ def _stratified(size, ends, names, seed, groups, stratify):
     if groups is not None:
         labels = np.full(size, -1)
         labels[known] = strata
-        return _stratified_groups(groups, labels, ends, names, state)
-    _check_sizes(stratify, strata, sizes, names)
+        return _stratified_groups(groups, stratify, labels, ends, names, state)
+    counts = np.bincount(strata)
+    _check_rarest(stratify, counts, 'row', names)
+    _check_sizes(stratify, len(counts), sizes, names)
     found = _cuts(stratify.task, known, strata, sizes, names, state)
     others = np.flatnonzero(stratify.column.missing)
     for n, rows in enumerate(_at_random(len(others), ends, seed)):
@@ -255,22 +294,33 @@ def _strata(stratify, known, most, parts):
     return found
 
 
-def _check_sizes(stratify, strata, sizes, names):
-    """Raises ValueError unless every class can be in every part."""
-    counts = np.bincount(strata)
+def _check_rarest(stratify, counts, what, names):
+    """Raises ValueError unless every class is in as many rows, or groups, as there are parts."""
     if counts.min() < len(names):
-        rare = np.unique(stratify.column.values[~stratify.column.missing])[counts.argmin()]
-        parts = 'three splits' if tuple(names) == SPLITS else f'{len(names)} parts'
-        raise ValueError(
-            f'the class {rare} of {stratify.task!r} has {counts.min()} rows, and cannot be in all '
-            f'{parts}: leave them out, join it with another class, or stratify by another task'
-        )
-    if min(sizes) < len(counts):
+        _refuse_class(stratify, counts, counts.argmin(), what, names)
+
+
+def _refuse_class(stratify, counts, place, what, names):
+    known = stratify.column.values[~stratify.column.missing]
+    rare, count = np.unique(known)[place], counts[place]
+    if stratify.column.kind == 'number':
+        rare = f'{rare:g}'
+    parts = 'three splits' if tuple(names) == SPLITS else f'{len(names)} parts'
+    what += '' if count == 1 else 's'
+    raise ValueError(
+        f'the class {rare} of {stratify.task!r} has {count} {what}, and cannot be in all {parts}: '
+        'leave them out, join it with another class, or stratify by another task'
+    )
+
+
+def _check_sizes(stratify, classes, sizes, names):
+    """Raises ValueError unless every part has room for every class."""
+    if min(sizes) < classes:
         part = names[int(np.argmin(sizes))]
         part = f'the {part} split' if part in SPLITS else part
         raise ValueError(
             f'{part} has {min(sizes)} rows with a label of {stratify.task!r}, less than '
-            f'its {len(counts)} classes: give it a larger fraction'
+            f'its {classes} classes: give it a larger fraction'
         )
 
 
@@ -293,7 +343,7 @@ def _cuts(task, rows, strata, sizes, names, state):
     return [rows, *found]
 
 
-def _stratified_groups(groups, labels, ends, names, state):
+def _stratified_groups(groups, stratify, labels, ends, names, state):
     """The rows of each part, which is made of folds of scikit-learn."""
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -301,28 +351,23 @@ def _stratified_groups(groups, labels, ends, names, state):
     count = len(np.unique(blocks))
     if count < len(names):
         raise ValueError(f'there are {count} groups, too few for the splits {", ".join(names)}')
+    classes = classes_of(blocks, labels)
+    if stratify.are_classes:
+        _check_rarest(stratify, classes.sum(axis=0), 'group', names)
     common = np.unique(labels, return_counts=True)[1].max()
     most = max(len(names), min(MOST_FOLDS, count, common))
-    parts = _folds(np.diff(ends, prepend=0), most)
+    parts = folds_of_parts(np.diff(ends, prepend=0), most)
     splitter = StratifiedGroupKFold(sum(parts), shuffle=True, random_state=state)
     with warnings.catch_warnings():
         # (It warns of classes that are rarer than there are folds.)
         warnings.simplefilter('ignore')
         folds: Any = [rows for _, rows in splitter.split(labels[:, None], labels, blocks)]
-    starts = np.cumsum([0, *parts])
-    return [np.sort(np.concatenate(folds[starts[n] : starts[n + 1]])) for n in range(len(names))]
-
-
-def _folds(shares, most):
-    """The number of folds of each part whose shares are the nearest; of equal ones the fewest."""
-    best = None
-    for count in range(len(shares), most + 1):
-        parts = np.maximum(1, np.floor(shares * count).astype(int))
-        while parts.sum() < count:
-            parts[np.argmax(shares * count - parts)] += 1
-        while parts.sum() > count:
-            parts[np.argmax(parts - shares * count - 2 * (parts == 1))] -= 1
-        error = np.abs(parts / count - shares).max()
-        if best is None or error < best[0] - 1e-12:
-            best = error, parts.tolist()
-    return best[1]
+    owners = np.empty(count, int)
+    for part, own in enumerate(np.split(np.arange(len(folds)), np.cumsum(parts)[:-1])):
+        for fold in own:
+            owners[blocks[folds[fold]]] = part
+    if stratify.are_classes:
+        owners, lost = spread(owners, len(names), classes, np.bincount(blocks))
+        if lost is not None:
+            _refuse_class(stratify, classes.sum(axis=0), lost, 'group', names)
+    return [np.flatnonzero(owners[blocks] == part) for part in range(len(names))]

@@ -13,15 +13,17 @@ import numpy as np
 from tag_jax import objectives
 from tag_jax.data.columns import Format, Table, missing_values, open_table
 from tag_jax.data.dataset import Dataset, Split
-from tag_jax.data.encoding import (
-    Encoding,
-    encode_inputs,
-    encode_target,
-    fit_input,
-    fit_target,
-    width,
+from tag_jax.data.encoding import Encoding, encode_inputs, encode_target, varies
+from tag_jax.data.fitting import fit_input, fit_target
+from tag_jax.data.splitting import (
+    SPLITS,
+    Strata,
+    check_together,
+    given_rows,
+    groups_of,
+    split_rows,
+    told_rows,
 )
-from tag_jax.data.splitting import SPLITS, Strata, given_rows, groups_of, split_rows
 from tag_jax.data.weights import check_weights, class_weights_of, weigh
 
 TARGET_KINDS = ('classification', 'regression', 'text')
@@ -50,6 +52,7 @@ def table(
     class_weights: Mapping[str, Any] | None = None,
     metrics: Mapping[str, str] | None = None,
     fold: tuple[int, int] | None = None,
+    standardise: bool = True,
 ) -> Dataset:
     """Reads a dataset from a table with a row an example.
 
@@ -103,6 +106,9 @@ def table(
       fold: (k, K), for cross-validation: of K folds that the seed draws by the same rules, the k-th
         from 0 is the test split, so that each row is in it once; the others are for training
         and validation, as the first two fractions say.
+      standardise: whether numbers among the inputs are standardised. Where they are not, all of
+        them are inputs as they are, those that never differ included, as pretrained encoders
+        expect them; one that is missing is still set to its mean, and a column says so.
 
     Returns:
       A `Dataset`, called after the file, with inputs float32 `[N, D]`, targets int32 or float32
@@ -117,6 +123,9 @@ def table(
     for name, given in (('targets', targets), ('inputs', inputs), ('leave_out', leave_out)):
         if isinstance(given, str):
             raise ValueError(f'{name} must be a list of columns, not the text {given!r}')
+    rules = {'groups': groups, 'stratify': stratify, 'order': order, 'split': split}
+    check_together({**rules, 'fold': fold}, f'the column {split!r}')
+    rules['weights'] = weights
     form = Format(delimiter, decimal, thousands, encoding, comment, missing_values(missing))
     file = open_table(path, form)
     targets, kinds = _names(targets), dict(kinds or {})
@@ -126,48 +135,24 @@ def table(
         no_inputs = (*targets, split, groups, order, weights, *leave_out, *file.index)
         inputs = [name for name in file.names if name not in no_inputs]
     declared = [name for name in form.missing if name]
-    for rule, name in (('groups', groups), ('order', order), ('weights', weights)):
-        if name is not None and name not in file.names:
-            raise ValueError(
-                f'{file.path} has no column {name!r} for {rule}: it has {", ".join(file.names)}'
-            )
-    for name in (*targets, *inputs, *kinds, *leave_out, *declared, *([split] if split else [])):
-        if name not in file.names:
-            raise ValueError(f'{file.path} has no column {name!r}: it has {", ".join(file.names)}')
-    if both := [name for name in inputs if name in (*targets, split)]:
-        raise ValueError(f'the column {both[0]!r} cannot be an input: it is a target or the split')
-    if not inputs:
-        raise ValueError(f'{file.path} has no column left for inputs')
-    _check_kinds(kinds, targets, inputs)
+    _check_names(file, targets, inputs, (*kinds, *leave_out, *declared), rules)
+    _check_kinds(kinds, targets, inputs, rules)
 
     columns = {name: _column(file, name, kinds.get(name)) for name in (*targets, *inputs)}
     size = _length(file.path, columns)
-    rules = groups, stratify, order
-    whole = None
     if split is not None:
-        if any(rule is not None for rule in (*rules, fold)):
-            raise ValueError(
-                f'the column {split!r} says of which split a row is: leave groups, stratify, order '
-                'and fold out'
-            )
         rows = given_rows(file.column(split, 'text').values, f'the column {split!r}')
+        grouped = None
     else:
-        columns_of_rules = _rules(file, targets, columns, kinds, size, *rules)
-        rows = split_rows(size, fractions, seed, *columns_of_rules, fold)
-        whole = groups_of(columns_of_rules[0], rows['test'])
+        grouped, *others = _rules(file, targets, columns, kinds, size, groups, stratify, order)
+        rows = split_rows(size, fractions, seed, grouped, *others, fold)
     for name, part in rows.items():
         if not len(part):
             raise ValueError(f'the {name} split of {file.path} has no rows')
-    found = Encoding(
-        tuple(fit_input(name, columns[name], rows['train']) for name in inputs),
-        {
-            name: fit_target(name, columns[name], _goal(kinds.get(name)), rows['train'])
-            for name in targets
-        },
-        form,
-    )
-    if not any(width(input_) or np.any(input_.indicated) for input_ in found.inputs):
+    found = _encoding(columns, inputs, targets, kinds, rows['train'], standardise)
+    if not any(map(varies, found.inputs)):
         raise ValueError(f'no input of {file.path} has two different values in the training split')
+    found = found._replace(form=form, rows=told_rows(rows, rules, grouped))
     matrix = encode_inputs(found.inputs, columns)
     labels = {name: encode_target(found.targets[name], columns[name]) for name in targets}
     train, *others = (_split(matrix, labels, rows[name]) for name in SPLITS)
@@ -175,7 +160,35 @@ def table(
         train = weigh(train, check_weights(_of_size(file, weights, None, size))[rows['train']])
     tasks = _tasks(found.targets, labels, rows['train'], class_weights or {})
     tasks = _judged(tasks, metrics or {})
+    whole = groups_of(grouped, rows['test'])
     return Dataset(pathlib.Path(path).stem, tasks, train, *others, found, whole)
+
+
+def _check_names(file, targets, inputs, others, rules):
+    """Raises ValueError unless all columns that are named exist, and can be what they are to be."""
+    for rule in ('groups', 'order', 'weights'):
+        if rules[rule] is not None and rules[rule] not in file.names:
+            raise ValueError(
+                f'{file.path} has no column {rules[rule]!r} for {rule}: it has '
+                f'{", ".join(file.names)}'
+            )
+    split = rules['split']
+    for name in (*targets, *inputs, *others, *([split] if split else [])):
+        if name not in file.names:
+            raise ValueError(f'{file.path} has no column {name!r}: it has {", ".join(file.names)}')
+    if both := [name for name in inputs if name in (*targets, split)]:
+        raise ValueError(f'the column {both[0]!r} cannot be an input: it is a target or the split')
+    if not inputs:
+        raise ValueError(f'{file.path} has no column left for inputs')
+    if len(set(inputs)) < len(inputs):
+        raise ValueError(f'an input column is named twice: {", ".join(inputs)}')
+
+
+def _encoding(columns, inputs, targets, kinds, train, standardise):
+    """The `Encoding` of the columns, learned from the training rows."""
+    fit = lambda name: fit_input(name, columns[name], train, kinds.get(name), standardise)
+    label = lambda name: fit_target(name, columns[name], _goal(kinds.get(name)), train)
+    return Encoding(tuple(map(fit, inputs)), {name: label(name) for name in targets})
 
 
 def _rules(file, targets, columns, kinds, size, groups, stratify, order):
@@ -210,16 +223,22 @@ def _split(matrix, labels, rows):
     return Split(matrix[rows], {task: of[rows] for task, (of, _) in labels.items()}, gaps or None)
 
 
-def _check_kinds(kinds, targets, inputs):
+def _check_kinds(kinds, targets, inputs, rules):
     for name, kind in kinds.items():
         if name in targets and kind not in TARGET_KINDS:
-            raise ValueError(f'the kind of a target is {" or ".join(TARGET_KINDS)}, not {kind!r}')
+            raise ValueError(
+                f'the kind of the target {name!r} is {" or ".join(TARGET_KINDS)}, not {kind!r}'
+            )
         if name in inputs and kind not in INPUT_KINDS:
             raise ValueError(
                 f'the kind of the input {name!r} is {" or ".join(INPUT_KINDS)}, not {kind!r}'
             )
         if name not in (*targets, *inputs):
-            raise ValueError(f'kinds has {name!r}, which is neither a target nor an input')
+            what = ''.join(f'it is the column of {r}, ' for r, of in rules.items() if of == name)
+            raise ValueError(
+                f'kinds has {name!r}, which is neither a target nor an input: {what}leave it out '
+                'of kinds'
+            )
 
 
 def _column(file: Table, name, kind):
@@ -272,7 +291,12 @@ def _judged(tasks, metrics):
         raise ValueError(f"metrics must be {{target: measure}}, as 'roc_auc', not {metrics!r}")
     if unknown := [task for task in metrics if task not in tasks]:
         raise ValueError(f'metrics has {unknown[0]!r}, which is no target')
-    judged = {task: objectives.judged_by(tasks[task], name) for task, name in metrics.items()}
+    judged = {}
+    for task, measure in metrics.items():
+        try:
+            judged[task] = objectives.judged_by(tasks[task], measure)
+        except ValueError as error:
+            raise ValueError(f'metrics has {task!r}, and {error}') from error
     return {**tasks, **judged}
 
 

@@ -340,9 +340,14 @@ def load_split(number, folds):
 
 
 def tell_columns(dataset, folder=None):
-    """Prints what the columns of a table were taken for, and keeps it in the folder of a run."""
+    """Prints what the columns of a table were taken for, and keeps it in the folder of a run.
+
+    Args:
+      dataset: a `Dataset`.
+      folder: of the run; None to keep nothing.
+    """
     if dataset.encoding is not None and tag_jax.parallel.is_first():
-        print(dataset.encoding.describe(), flush=True)
+        print(dataset.encoding.describe(flags=True), flush=True)
         if folder is not None:
             encoding = tag_jax.data.encoding.to_json(dataset.encoding)
             workdir.write_json(folder / workdir.ENCODING, encoding)

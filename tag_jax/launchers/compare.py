@@ -142,8 +142,10 @@ def main():
         options['sizes'] = sizes
         load = functools.cache(lambda number: common.load_split(number, FLAGS.folds))
         asked = common.make_problem, load, chosen, budgets, config
+        dataset = load(0)
     tag_jax.comparison.check(*asked, **options)
     if FLAGS.dry_run:
+        common.tell_columns(dataset)
         print(tag_jax.report.dry_run_text(tag_jax.comparison.dry_run(*asked, **options)))
         return
     settings = {

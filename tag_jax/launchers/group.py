@@ -66,6 +66,7 @@ def main():
         method = tag_jax.grouping.from_affinities(FLAGS.affinity)
     asked = problem, dataset, common.budget(), method, config
     if FLAGS.dry_run:
+        common.tell_columns(dataset)
         print(tag_jax.report.dry_run_text(tag_jax.grouping.dry_run(*asked, sizes=sizes)))
         return
     common.tell_columns(dataset)

@@ -19,7 +19,7 @@ GROUPS = {
         *('dataset', 'data_dir', 'image_size', 'num_validation', 'images_per_building'),
         *('tables', 'table', 'targets', 'inputs', 'leave_out', 'kinds', 'missing', 'split_column'),
         *('delimiter', 'decimal', 'thousands', 'encoding', 'comment', 'groups', 'stratify'),
-        *('order', 'weights', 'class_weights', 'metrics'),
+        *('order', 'weights', 'class_weights', 'metrics', 'standardise'),
     ),
     'Networks': ('network', 'widths', 'width', 'size', 'dtype', 'pretrained'),
     'Training': (

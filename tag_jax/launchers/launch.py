@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import inspect
+import itertools
 import os
 import pathlib
 import shlex
@@ -36,7 +37,7 @@ def launch(main):
     def run(command):
         _, *arguments = command
         if arguments and not takes_arguments:
-            return _fail(f'there is no argument {arguments[0]!r}: flags begin with --')
+            return _fail(_no_argument(arguments, sys.argv))
         try:
             check_flags(launcher)
             if 'compilation_cache' in flags_of(launcher):
@@ -63,9 +64,75 @@ def launch(main):
 def _parsed(arguments):
     """The arguments that are no flags; ends the program with one sentence at what absl refuses."""
     try:
+        refuse_repeated(arguments[1:])
         return FLAGS(arguments)
     except flags.Error as error:
         sys.exit(_fail(f'{str(error).splitlines()[0].rstrip(" ?")} (--help lists the flags)'))
+    except ValueError as error:
+        sys.exit(_fail(str(error)))
+
+
+def refuse_repeated(arguments, files=()):
+    """Raises ValueError at a list flag that is given twice, since only the last one would count.
+
+    A flag in a --flagfile may be given again outside, or in another file, which then counts.
+
+    Args:
+      arguments: flags, as in a command; a list of text.
+      files: the --flagfile that they stand in, behind those that name it; none for the command.
+    """
+    seen, rest = set(), iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.lstrip('-').partition('=')
+        if argument == '--':
+            return
+        if not argument.startswith('-'):
+            continue
+        if name == 'flagfile':
+            _refuse_repeated_in(value if equals else next(rest, ''), files)
+        elif name in FLAGS:
+            if _takes_list(name) and name in seen:
+                where = f' in {files[-1]}' if files else ''
+                raise ValueError(
+                    f'--{name} is given twice{where}: join the values with a comma, as in '
+                    f'--{name}=a,b'
+                )
+            seen.add(name)
+            if not equals and not FLAGS[name].boolean:
+                next(rest, None)
+
+
+def _refuse_repeated_in(path, files):
+    """The same of the flags in a file; one that cannot be read is left to absl."""
+    if path in files:
+        return
+    try:
+        text = pathlib.Path(path).expanduser().read_text()
+    except (OSError, UnicodeDecodeError):
+        return
+    lines = [line.strip() for line in text.splitlines() if not line.startswith(('#', '//'))]
+    refuse_repeated([line for line in lines if line], (*files, path))
+
+
+def _takes_list(name):
+    return isinstance(FLAGS[name].parser, flags.BaseListParser)
+
+
+def _no_argument(arguments, command):
+    """The sentence about arguments that are no flags."""
+    sentence = f'there is no argument {arguments[0]!r}: flags begin with --'
+    if arguments[0] not in command[1:]:  # (A --flagfile has it.)
+        return sentence
+    place = command.index(arguments[0], 1)
+    flag, equals, value = command[place - 1].partition('=')
+    name = flag.lstrip('-')
+    if not (
+        equals and name in FLAGS and (_takes_list(name) or FLAGS[name].flag_type() == 'string')
+    ):
+        return sentence
+    rest = itertools.takewhile(lambda text: not text.startswith('-'), command[place:])
+    whole = shlex.quote(' '.join([value, *rest]))
+    return f'{sentence}; a value with spaces stands in quotes, as in --{name}={whole}'
 
 
 def check_flags(launcher):

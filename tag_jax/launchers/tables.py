@@ -10,7 +10,7 @@ import tag_jax
 NAMES = (
     *('table', 'targets', 'inputs', 'kinds', 'split_column', 'leave_out', 'missing', 'delimiter'),
     *('decimal', 'thousands', 'encoding', 'comment', 'groups', 'stratify', 'order'),
-    *('weights', 'class_weights', 'metrics'),
+    *('weights', 'class_weights', 'metrics', 'standardise'),
 )
 
 absl_flags.DEFINE_string(
@@ -66,6 +66,11 @@ absl_flags.DEFINE_list(
     'Measures that errors of targets are functions of, such as ill:roc_auc: balanced_accuracy, f1, '
     'roc_auc or average_precision of classes, mae of numbers.',
 )
+absl_flags.DEFINE_bool(
+    'standardise',
+    True,
+    'Whether numbers among its inputs are standardised; else all are inputs as they are.',
+)
 
 
 def load(flags, seed=0, fold=None):
@@ -78,20 +83,11 @@ def load(flags, seed=0, fold=None):
     """
     if flags.table is None or not flags.targets:
         raise ValueError('--dataset=table needs --table, a file, and --targets, its target columns')
-    pairs = [text.partition(':') for text in flags.kinds]
-    missing = {}
-    for text in flags.missing:
-        if not text:
-            raise ValueError(
-                '--missing needs values such as ? or age:-999; blank is missing always'
-            )
-        column, colon, value = text.rpartition(':')
-        missing.setdefault(column, []).append(value if colon else text)
     dataset = tag_jax.data.table(
         flags.table,
         flags.targets,
         flags.inputs,
-        {column: kind for column, _, kind in pairs},
+        _pairs('kinds', flags.kinds, 'age:regression'),
         flags.split_column,
         seed=seed,
         fold=fold,
@@ -100,14 +96,15 @@ def load(flags, seed=0, fold=None):
         decimal=flags.decimal,
         thousands=flags.thousands,
         encoding=flags.encoding,
-        missing=missing,
+        missing=_missing(flags.missing),
         comment=flags.comment,
         groups=flags.groups,
         stratify=flags.stratify,
         order=flags.order,
         weights=flags.weights,
         class_weights=_class_weights(flags.class_weights),
-        metrics=_metrics(flags.metrics),
+        metrics=_pairs('metrics', flags.metrics, 'ill:roc_auc'),
+        standardise=flags.standardise,
     )
     if len(dataset.tasks) < 2:
         raise ValueError(
@@ -132,12 +129,30 @@ def load_split(flags, number, folds):
     return load(flags, fold=(number, folds)) if folds else load(flags, seed=number)
 
 
-def _metrics(texts):
-    """`{target: measure}` as --metrics asks."""
-    parts = [text.rpartition(':') for text in texts]
-    if wrong := [text for text, (_, colon, _) in zip(texts, parts, strict=True) if not colon]:
-        raise ValueError(f'--metrics needs parts such as ill:roc_auc, not {wrong[0]!r}')
-    return {target: measure for target, _, measure in parts}
+def _pairs(flag, texts, example):
+    """`{column: word}` of the parts of a list flag; the last colon of a part parts it."""
+    found = {}
+    for text in texts:
+        column, colon, word = text.rpartition(':')
+        if not colon:
+            raise ValueError(f'--{flag} needs parts such as {example}, not {text!r}')
+        if column in found:
+            raise ValueError(f'--{flag} names the column {column!r} twice: give it once')
+        found[column] = word
+    return found
+
+
+def _missing(texts):
+    """`{column: values}` as --missing asks; '' is all columns."""
+    found = {}
+    for text in texts:
+        if not text:
+            raise ValueError(
+                '--missing needs values such as ? or age:-999; blank is missing always'
+            )
+        column, colon, value = text.rpartition(':')
+        found.setdefault(column, []).append(value if colon else text)
+    return found
 
 
 def _class_weights(texts):
@@ -157,5 +172,7 @@ def _class_weights(texts):
             raise ValueError(
                 f'--class_weights needs parts such as ill:yes:5 or ill:balanced, not {text!r}'
             )
-        found.setdefault(target, {})[name] = number
+        if name in found.setdefault(target, {}):
+            raise ValueError(f'--class_weights has {target}:{name} twice: give it once')
+        found[target][name] = number
     return found

@@ -305,3 +305,52 @@ def test_what_arrays_hide_is_found():
 def test_rows_of_unlike_length_are_refused(inputs):
     with pytest.raises(ValueError, match='inputs have rows of unlike shape: fill them up to one'):
         data.from_arrays(inputs, {'a': [0, 1, 0]}, {'a': objectives.classification(2)})
+
+
+def test_raw_numbers_go_in_where_they_are_not_standardised():
+    """A number that never differs as well; what is missing is the mean, and is said."""
+    inputs, rng = rows()
+    inputs[:, 1] = 7
+    order = np.random.default_rng(0).permutation(60)
+    inputs[order[0], 2] = np.nan
+    labels = {'height': rng.normal(20, 7, 60)}
+    tasks = {'height': objectives.regression()}
+    found = data.from_arrays(inputs, labels, tasks, standardise=False)
+    everything = np.empty((60, 5))
+    everything[order] = np.concatenate([split.inputs for split in found[2:5]])
+    filled = np.where(np.isnan(inputs), np.nanmean(inputs[order[:36]], axis=0), inputs)
+    np.testing.assert_allclose(everything[:, :4], filled, rtol=1e-6)
+    np.testing.assert_array_equal(everything[:, 4], np.arange(60) == order[0])
+    np.testing.assert_allclose(found.train.targets['height'].std(), 1, rtol=1e-6)
+
+    again = encoding.from_json(encoding.to_json(found.encoding))
+    new = np.array([[1, 2, np.nan, 4], [5, 6, 7, np.nan]])
+    seen = encode_rows(again, new)
+    means = found.encoding.inputs[0].means
+    expected = [[1, 2, means[2], 4, 1], [5, 6, 7, means[3], 0]]
+    np.testing.assert_allclose(seen, expected, rtol=1e-6)
+    assert found.encoding.describe().startswith('inputs: 4 numbers a row as they are, 0.42 % mi')
+    with pytest.raises(ValueError, match='no input has two different values'):
+        data.from_arrays(np.ones((60, 2)), labels, tasks, standardise=False)
+
+
+def test_columns_of_a_data_frame_that_are_not_standardised():
+    frame = pandas.DataFrame({'x': np.arange(60) / 8, 'same': 3.5, 'word': ['a', 'b'] * 30})
+    labels = {'height': np.arange(60.0)}
+    tasks = {'height': objectives.regression()}
+    found = data.from_arrays(frame, labels, tasks, standardise=False)
+    order = np.random.default_rng(0).permutation(60)
+    expected = np.column_stack([np.arange(60) / 8, [3.5] * 60, [1, 0] * 30, [0, 1] * 30])
+    np.testing.assert_array_equal(found.train.inputs, expected[order[:36]])
+    lines = found.encoding.describe().splitlines()
+    assert lines[:3] == [
+        'x: a number as it is',
+        'same: a number as it is',
+        'word: text, 2 categories',
+    ]
+
+
+def test_a_date_among_the_columns_of_a_data_frame_names_no_argument_of_files():
+    frame = pandas.DataFrame({'day': pandas.date_range('2020-01-01', periods=60), 'x': range(60)})
+    with pytest.raises(ValueError, match='holds dates, which are no inputs: leave it out, or turn'):
+        data.from_arrays(frame, {'y': np.arange(60.0)}, {'y': objectives.regression()})

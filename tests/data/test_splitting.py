@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tag_jax import data, objectives
 from tag_jax.data.columns import column_of
+from tag_jax.data.dealing import spread
 from tag_jax.data.splitting import SPLITS, Strata, split_rows
 
 FRACTIONS = (0.6, 0.2, 0.2)
@@ -110,6 +111,46 @@ def test_the_first_rows_are_training_rows(seed, moments):
     np.testing.assert_array_equal(split(150, order=times, seed=seed + 1)['test'], found['test'])
 
 
+@settings(max_examples=60, deadline=None)
+@given(rare=st.integers(3, 6), seed=st.integers(0, 2**32), classes=st.integers(1, 2))
+def test_a_class_of_three_groups_is_in_all_splits(rare, seed, classes):
+    """Also one whose groups scikit-learn would put into few of them."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(60), rng.integers(1, 9, size=60))
+    labels = np.zeros(len(groups), int)
+    for number in range(classes):
+        for group in rng.choice(60, rare, replace=False):
+            labels[rng.choice(np.flatnonzero(groups == group))] = number + 1
+    counts = [len(np.unique(groups[labels == number])) for number in np.unique(labels)]
+    if min(counts) < 3:
+        return
+    found = split(len(groups), seed=seed, groups=groups, stratify=labels)
+    check_whole(found, len(groups))
+    members = [set(groups[rows]) for rows in found.values()]
+    assert sum(map(len, members)) == 60
+    for rows in found.values():
+        assert set(labels[rows]) == set(labels)
+
+
+def test_parts_give_the_smallest_group_that_they_can_spare():
+    classes = np.array([[1, 1], [1, 0], [1, 1], [1, 0]], bool)
+    owners, sizes = np.array([0, 0, 0, 1]), np.array([3, 1, 2, 1])
+    found, lost = spread(owners, 2, classes, sizes)
+    assert (found.tolist(), lost) == ([0, 0, 1, 1], None)
+    classes[0, 1] = False  # Now the first part cannot spare its only group of class 1.
+    assert spread(owners, 2, classes, sizes)[1] == 1
+    found, lost = spread(np.zeros(4, int), 2, np.ones((4, 1), bool), sizes)
+    assert (found.tolist(), lost) == ([0, 1, 0, 0], None), 'a part that has nothing'
+
+
+def test_classes_that_cannot_be_in_all_splits_together_are_refused():
+    """Each class is in three of four groups, but no three parts of these have all classes."""
+    groups = np.repeat(np.arange(4), 6)
+    labels = np.concatenate([[0, 1, 2] * 2, [0, 1] * 3, [0, 2] * 3, [1, 2] * 3])
+    with pytest.raises(ValueError, match='of .a. has 3 groups, and cannot be in all three splits'):
+        split(24, groups=groups, stratify=labels)
+
+
 def test_seeds_differ():
     groups, labels = np.arange(90) // 3, np.arange(90) % 2
     for rules in ({'groups': groups}, {'stratify': labels}, {'groups': groups, 'stratify': labels}):
@@ -119,6 +160,8 @@ def test_seeds_differ():
 
 
 FEW = np.repeat([0, 1], [28, 2])
+# Groups of three rows; the two rows of class 1 are of one group, or of two.
+THREES = np.arange(30) // 3
 
 
 @pytest.mark.parametrize(
@@ -133,7 +176,19 @@ FEW = np.repeat([0, 1], [28, 2])
         ({'groups': FEW}, 'split of 30 examples has none: .* every group stays in one split'),
         ({'groups': FEW, 'stratify': FEW}, 'there are 2 groups, too few for the splits'),
         ({'groups': np.ones((30, 2))}, r'groups must be \[N\], a value an example, not \[30, 2\]'),
-        ({'stratify': FEW}, "the class 1.* of 'a' has 2 rows, and cannot be in all three"),
+        ({'stratify': FEW}, "the class 1 of 'a' has 2 rows, and cannot be in all three splits:"),
+        ({'stratify': np.arange(30) == 7}, "the class True of 'a' has 1 row, and cannot be in all"),
+        (
+            {'stratify': FEW, 'groups': THREES},
+            "the class 1 of 'a' has 1 group, and cannot be in all three splits: leave them out",
+        ),
+        (
+            {
+                'stratify': np.where(np.isin(np.arange(30), [0, 1, 5]), 'rare', 'x'),
+                'groups': THREES,
+            },
+            "the class rare of 'a' has 2 groups, and cannot be in all three splits: leave them out",
+        ),
         (
             {'stratify': np.arange(30) // 3},
             'has 6 rows with a label of .a., less than its 10',

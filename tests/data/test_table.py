@@ -112,7 +112,7 @@ def test_splits_are_seeded(tmp_path):
             {'kinds': {'size': 'regression'}},
             "kind of the input 'size' is number or text",
         ),
-        (('x', 'x'), {'kinds': {'kind': 'number'}}, 'kind of a target is classification or regres'),
+        (('x', 'x'), {'kinds': {'kind': 'number'}}, "kind of the target 'kind' is class"),
         (('x', 'x'), {'kinds': {'kinds': 'text'}}, "has no column 'kinds'"),
         (('x', 'x'), {'missing': {'sizes': [3]}}, "has no column 'sizes'"),
         (('x', 'x'), {'missing': '?'}, 'missing must be a list of values'),
@@ -152,3 +152,92 @@ def test_files_that_are_no_tables(tmp_path):
     names = 'x,y\n' + ''.join(f'name {n},{n % 2}\n' for n in range(300))
     with pytest.raises(ValueError, match="the text in 'x' has 180 different values"):
         data.table(write(tmp_path, names), ['y'])
+
+
+COSTS = np.random.default_rng(0).lognormal(size=400).round(5)
+
+
+def costs(tmp_path, **columns):
+    """A table of a few hundred rows: what it holds beside x, ill and cost."""
+    columns = {'x': np.arange(400) / 8, 'ill': np.arange(400) % 2, 'cost': COSTS, **columns}
+    lines = [
+        ','.join(columns),
+        *(','.join(map(str, row)) for row in zip(*columns.values(), strict=True)),
+    ]
+    return write(tmp_path, '\n'.join(lines) + '\n')
+
+
+def refused(path, **options):
+    with pytest.raises(ValueError, match='.') as error:
+        data.table(path, ['ill', 'cost'], **options)
+    return str(error.value)
+
+
+def test_numbers_of_which_most_are_in_one_row_are_no_classes(tmp_path):
+    said = refused(costs(tmp_path), kinds={'cost': 'classification'})
+    assert said == (
+        f"the target 'cost' has {len(set(COSTS))} different numbers in 400 rows, "
+        f'{sum((cost == COSTS).sum() == 1 for cost in COSTS)} of them in one row only, which are '
+        "no classes: give it the kind regression (kinds={'cost': 'regression'}, "
+        '--kinds=cost:regression)'
+    )
+    found = data.table(costs(tmp_path), ['ill', 'cost'], kinds={'cost': 'text'})
+    assert found.tasks['cost'].width == len(set(COSTS)), 'the kind text insists'
+    some = costs(tmp_path, grade=np.arange(400) // 2)
+    assert (
+        data.table(some, ['grade'], kinds={'grade': 'classification'}).tasks['grade'].width == 200
+    )
+
+
+def test_a_measure_that_a_target_cannot_have_names_the_target(tmp_path):
+    said = refused(costs(tmp_path), metrics={'ill': 'roc_auc', 'cost': 'roc_auc'})
+    assert said.startswith("metrics has 'cost', and a task of the kind 'regression' cannot be judg")
+
+
+def test_rules_that_exclude_each_other_are_told_first(tmp_path):
+    """Before columns are looked at, and whatever else is wrong."""
+    path = costs(tmp_path, day=['2020-01-01'] * 400, patient=np.arange(400) // 2)
+    rules = {'groups': 'patient', 'order': 'day'}
+    for options in (
+        {'kinds': {'day': 'number'}},
+        {'kinds': {'x': 'nothing'}},
+        {'inputs': ['nothing']},
+        {},
+    ):
+        assert refused(path, **rules, **options).startswith('order cannot be combined with groups')
+        assert "column 'x' says of which split" in refused(path, split='x', order='day', **options)
+    said = refused(path, order='day', kinds={'day': 'number'})
+    assert said == (
+        "kinds has 'day', which is neither a target nor an input: it is the column of order, leave "
+        'it out of kinds'
+    )
+
+
+def test_text_of_many_values_may_name_what_keeps_rows_together(tmp_path):
+    path = costs(tmp_path, patient=[f'p{n // 2}' for n in range(400)])
+    said = refused(path)
+    assert "leave it out (leave_out=['patient'], --leave_out=patient)" in said
+    assert "keep its rows together (groups='patient', --groups=patient)" in said
+    assert 'numbers' not in said
+    codes = costs(tmp_path, zip=np.arange(400) // 2 + 10000)
+    said = refused(codes, kinds={'zip': 'text'})
+    assert 'leave_out=zip' in said
+    assert 'turn it into numbers' not in said, 'text was asked for'
+
+
+def test_a_target_of_dates_names_its_mend(tmp_path):
+    path = costs(tmp_path, day=[f'2020-01-{n % 28 + 1:02}' for n in range(400)])
+    with pytest.raises(ValueError, match='dates: give it the kind regression .*--kinds=day:regre'):
+        data.table(path, ['ill', 'day'])
+    found = data.table(path, ['ill', 'day'], kinds={'day': 'regression'})
+    assert found.encoding.targets['day'].means[0] > 18000
+
+
+def test_an_input_is_named_once(tmp_path):
+    assert 'an input column is named twice: x, x' in refused(costs(tmp_path), inputs=['x', 'x'])
+
+
+def test_inputs_of_a_table_may_stay_as_they_are(tmp_path):
+    found = data.table(costs(tmp_path, same=[7] * 400), ['ill', 'cost'], standardise=False)
+    rows = np.random.default_rng(0).permutation(400)[:240]
+    np.testing.assert_array_equal(found.train.inputs, np.column_stack([rows / 8, [7] * 240]))

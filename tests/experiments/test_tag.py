@@ -155,6 +155,36 @@ def test_the_wider_encoder_of_a_recommendation_is_within_the_budget(tmp_path):
     assert 'all tasks on a wider encoder' in tried.stdout
 
 
+def test_lines_about_columns_come_before_a_dry_run_too(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [f'{n // 3},{x:.3f},{n % 2},{-x:.3f}' for n, x in enumerate(rng.normal(size=120))]
+    (tmp_path / 't.csv').write_text('\n'.join(['patient_id,x,y,z', *rows]))
+    table = ['--table=t.csv', '--targets=y,z', '--steps=4', '--eval_every=2', '--batch_size=8']
+    plain, grouped, raw, wrong = answers(
+        'tag',
+        [
+            [*table, '--dry_run'],
+            [*table, '--dry_run', '--groups=patient_id'],
+            [*table, '--dry_run', '--standardise=false'],
+            [*table, '--dry_run', '--standardise=false', '--dataset=multi_digits'],
+        ],
+        tmp_path,
+    )
+    assert plain.returncode == 0, plain.stderr
+    assert plain.stdout.startswith(
+        'patient_id: a number, 40 different values (an identifier? --leave_out=patient_id or '
+        '--groups=patient_id)\nx: a number\n'
+        'y: classification, 2 classes: 0, 1; the rarest is 0, 60 rows\nz: regression, mean '
+    )
+    assert '\nrows: 72 train, 24 validation, 24 test\n' in plain.stdout
+    assert 'steps in all' in plain.stdout
+    assert '\npatient_id: keeps rows together, 40 groups\n' in grouped.stdout
+    assert grouped.stdout.startswith('x: a number\n')
+    assert '\nx: a number as it is\n' in raw.stdout
+    assert wrong.returncode == 2
+    assert files(tmp_path) == [str(tmp_path / 't.csv')]
+
+
 def test_bad_input_ends_with_one_sentence(finished):
     folder, _ = finished
     (folder / 'file').write_text('')
