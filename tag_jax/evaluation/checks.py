@@ -11,8 +11,8 @@ from tag_jax import examples, gradients, objectives
 from tag_jax.data import Source, Split
 from tag_jax.evaluation.prepared import references
 from tag_jax.evaluation.scores import batch_sums
-from tag_jax.evaluation.unfit import UNFIT, first_line
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.problem.unfit import UNFIT, first_line, taking
 
 
 def check_split(problem: MultiTaskProblem, split: Split | Source, name: str) -> None:
@@ -27,6 +27,7 @@ def check_split(problem: MultiTaskProblem, split: Split | Source, name: str) -> 
       split: a `tag_jax.data.Split`, anything with the same fields, or a `Source`.
       name: what to call it in the error.
     """
+    _ = problem.shapes  # What is wrong with the problem itself is no fault of the split.
     whole = examples.in_memory(split)
     if not whole and not hasattr(split, 'read'):
         raise ValueError(
@@ -112,7 +113,8 @@ def _check_shapes(problem, batch):
     """Goes through the losses and the metrics of a batch with shapes only."""
     network = problem.shapes
     encode = lambda *network: problem.represent(*network, batch.inputs, False, None)
-    representation, _ = jax.eval_shape(encode, *network)
+    with taking('the encoder', batch.inputs):
+        representation, _ = jax.eval_shape(encode, *network)
     for path, leaf in jax.tree_util.tree_leaves_with_path(representation):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise ValueError(
