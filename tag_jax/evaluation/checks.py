@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tag_jax import examples, gradients, objectives
+from tag_jax import examples, gradients
 from tag_jax.data import Source, Split
 from tag_jax.evaluation.prepared import references
 from tag_jax.evaluation.scores import batch_sums
+from tag_jax.objectives.objective import has_loss_of_ours
 from tag_jax.problem import MultiTaskProblem
 from tag_jax.problem.unfit import UNFIT, first_line, taking
 
@@ -139,13 +140,7 @@ def _check_examples_stay_apart(problem, batch):
     A mean over the batch has the shape of a loss where it is broadcast, `(z[B, 1] - t[B]) ** 2`.
     Losses of `objectives` are known not to do so.
     """
-    tasks = [
-        task
-        for task in problem.task_names
-        if not str(getattr(problem.tasks[task].loss, '__module__', '')).startswith(
-            f'{objectives.__name__}.'
-        )
-    ]
+    tasks = [task for task, objective in problem.tasks.items() if not has_loss_of_ours(objective)]
     inputs = jax.tree.map(lambda x: x[:2], batch.inputs)
     if not tasks or len(jax.tree.leaves(inputs)[0]) < 2:
         return

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from tag_jax import objectives
+from tag_jax.objectives.objective import has_loss_of_ours
 from tag_jax.problem.problem import MultiTaskProblem, task_key
 from tag_jax.problem.trainable import Encoder, on_device, with_frozen
 from tag_jax.problem.unfit import taking
@@ -115,12 +116,10 @@ def check_heads(
         with taking(f'the head of {task!r}', representation, 'a representation'):
             output = _output_shapes(head.apply, network, representation)
         objective = tasks[task]
-        own = str(getattr(objective.loss, '__module__', '')).startswith(f'{objectives.__name__}.')
         shape = getattr(output, 'shape', ())
         # Images of one value a pixel may come without a last axis of length one.
-        if not own or len(shape) < 2 or (objective.width == 1 and len(shape) > 2):
-            continue
-        if shape[-1] != objective.width:
+        known = len(shape) == 2 or (len(shape) > 2 and objective.width > 1)
+        if has_loss_of_ours(objective) and known and shape[-1] != objective.width:
             raise ValueError(
                 f'the head of {task!r} has {shape[-1]} outputs, and its objective '
                 f'({objective.kind}) needs {objective.width}: give a head of that width, or leave '
