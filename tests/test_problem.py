@@ -8,10 +8,11 @@ import pytest
 from flax import nnx
 from small import TASKS, make_problem, make_split
 
-from tag_jax import gradients, objectives
+from tag_jax import data, evaluation, gradients, objectives
 from tag_jax.problem import Batch, MultiTaskProblem, from_functions, from_linen, from_nnx
 
 REGRESSION = objectives.regression()
+EXAMPLE = np.zeros((1, 3), np.float32)
 
 
 def plain(decode):
@@ -284,6 +285,98 @@ def test_inputs_of_which_nothing_is_left_are_said():
         from_linen(Striding(), TASKS, small)
     with pytest.raises(ValueError, match=sentence):
         from_nnx(lambda rngs: nnx.bridge.ToNNX(Striding(), rngs=rngs), TASKS, small)
+
+
+class Narrow(nnx.Module):
+    """An encoder of inputs of two columns."""
+
+    def __init__(self, rngs):
+        self.dense = nnx.Linear(2, 4, rngs=rngs)
+
+    def __call__(self, x):
+        return self.dense(x)
+
+
+def narrow_functions():
+    return from_functions(
+        lambda key: {'shared': jnp.ones((2, 4)), 'heads': {'a': jnp.ones((4, 1))}},
+        lambda shared, x: x @ shared,
+        {'a': linear},
+        {'a': REGRESSION},
+    )
+
+
+def test_an_encoder_that_cannot_take_the_inputs_is_named():
+    """Those of from_arrays have a column more where a column has missing values."""
+    rows = np.random.default_rng(0).normal(size=(40, 2))
+    rows[3, 1] = np.nan
+    dataset = data.from_arrays(rows, {'a': np.arange(40.0)}, {'a': REGRESSION})
+    sentence = (
+        r'the encoder cannot take inputs of shape \[N, 3\]: .*contracting dim.*\(a dataset whose '
+        r'inputs have missing values has one more column .*Dataset.example_inputs'
+    )
+    with pytest.raises(ValueError, match=sentence):
+        from_nnx(Narrow, dataset.tasks, dataset.example_inputs)
+    for problem in (
+        from_nnx(Narrow, dataset.tasks, np.zeros((1, 2), np.float32)),
+        from_linen(nn.Dense(4), dataset.tasks, np.zeros((1, 2), np.float32)),
+        narrow_functions(),
+    ):
+        with pytest.raises(ValueError, match=r'train split.*: the encoder cannot take.*\[N, 3\]'):
+            evaluation.check_split(problem, dataset.train, 'train')
+        as_it_is = dataset.train._replace(inputs=dataset.train.inputs[:, :2])
+        evaluation.check_split(problem, as_it_is, 'train')
+
+
+class Fussy(nn.Module):
+    """An encoder of images that says itself what it takes."""
+
+    @nn.compact
+    def __call__(self, images):
+        assert images.ndim == 4, 'images are [B, H, W, C]'
+        return nn.Dense(4)(images.mean(axis=(1, 2)))
+
+
+def test_what_an_encoder_says_of_its_inputs_is_told():
+    for encoder, example, sentence in (
+        (Fussy(), np.zeros((1, 8, 8)), r'shape \[N, 8, 8\]: images are \[B, H, W, C\]'),
+        (nn.Embed(9, 4), np.zeros((1, 5)), r'shape \[N, 5\]: Input type must be an integer'),
+        (nn.Dense(4), np.zeros(()), r'shape \[\]: '),
+    ):
+        with pytest.raises(ValueError, match=f'the encoder cannot take inputs of {sentence}'):
+            from_linen(encoder, {'a': REGRESSION}, example.astype(np.float32))
+
+
+def test_branches_on_values_are_no_matter_of_shapes():
+    class Branching(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(4)(x) if x.sum() > 0 else x
+
+    with pytest.raises(jax.errors.TracerBoolConversionError):
+        from_linen(Branching(), {'a': REGRESSION}, np.ones((1, 3), np.float32))
+
+
+@pytest.mark.parametrize('library', ['linen', 'nnx'])
+def test_heads_are_looked_at_when_a_problem_is_made(library):
+    def make(task, width, features=4, **tasks):
+        tasks = {**TASKS, **tasks}
+        if library == 'linen':
+            return from_linen(nn.Dense(4), tasks, EXAMPLE, {task: nn.Dense(width)})
+        head = lambda rngs: nnx.Linear(features, width, rngs=rngs)
+        return from_nnx(lambda rngs: nnx.Linear(3, 4, rngs=rngs), tasks, EXAMPLE, {task: head})
+
+    assert make('octant', 8).task_names == tuple(TASKS)
+    sentence = "the head of 'octant' has 5 outputs, and its objective .classification. needs 8"
+    with pytest.raises(ValueError, match=sentence):
+        make('octant', 5)
+    with pytest.raises(ValueError, match="the head of 'radius' has 2 outputs"):
+        make('radius', 2)
+    own = TASKS['radius']._replace(loss=lambda z, target: (z[:, 0] - target) ** 2 * z[:, 1])
+    make('radius', 2, radius=own)  # A loss of one's own may want what it likes.
+    if library == 'nnx':
+        with pytest.raises(ValueError, match=r"'octant' cannot take a representation.*\[N, 4\]"):
+            make('octant', 8, features=5)
 
 
 class Both(nn.Module):

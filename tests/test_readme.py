@@ -49,8 +49,12 @@ def test_the_examples_of_frozen_backbones_run(tmp_path, monkeypatch):
     names = run_snippets(ROOT / 'docs' / 'frozen.md', {})
     assert set(names['params']['shared']) == {'neck'}
     assert set(names['model_state']['frozen']) == {'backbone'}
-    shared = names['result'].networks[0].params['shared']
-    assert set(shared) == {'first'}
+    network = names['result'].networks[0]
+    assert set(network.params['shared']) == {'first'}
+    np.testing.assert_array_equal(
+        network.model_state['frozen']['first']['base_module']['kernel'],
+        names['backbone'].first.kernel[...],
+    )
 
 
 @pytest.mark.sweep  # Its short form: test_the_snippets_run.

@@ -164,6 +164,49 @@ def test_what_names_no_parameter_is_refused():
         from_nnx(lambda rngs: nnx.Linear(3, 8, rngs=rngs), TASKS, EXAMPLE, trainable=nnx.LoRAParam)
 
 
+class Scale(nnx.Variable):
+    """A user's own variable, which is no parameter."""
+
+
+class Scaled(nnx.Module):
+    def __init__(self, rngs):
+        self.dense = nnx.Linear(3, 8, rngs=rngs)
+        self.scale = Scale(jnp.ones(8))
+
+    def __call__(self, x):
+        return self.dense(x) * self.scale
+
+
+@pytest.mark.parametrize(
+    ('trainable', 'mend'),
+    [
+        (Scale, r'Scale is no subclass of nnx.Param.*class Scale\(nnx.Param\) makes them'),
+        (nnx.LoRA, 'LoRA is no type of variables; give one, such as nnx.LoRAParam'),
+        (nnx.LoRAParam, 'none of them is an LoRAParam'),
+        ('lora', r'trainable=lambda path: \'lora\' in "/".join\(path\)'),
+        (['lora', 'neck'], r'trainable=lambda path: \'lora\' in "/".join\(path\)'),
+        (nnx.PathContains('neck'), 'the filter is false for all of them'),
+        (lambda path: path == 'dense', r"a path is a tuple of names, such as \('dense', 'bias'\)"),
+        ({'dense': False}, 'it is false for all'),
+    ],
+)
+def test_what_names_no_parameter_has_a_mend(trainable, mend):
+    with pytest.raises(ValueError, match=f'no parameter of the encoder.*{mend}.* dense/bias'):
+        from_nnx(Scaled, TASKS, EXAMPLE, trainable=trainable)
+
+
+def test_what_is_no_filter_is_refused():
+    with pytest.raises(ValueError, match='must be a filter of NNX, such as nnx.LoRAParam.* not 3'):
+        from_nnx(Scaled, TASKS, EXAMPLE, trainable=3)
+    for make in (linen, functions):
+        with pytest.raises(ValueError, match="must not be text, 'lora': a predicate filters by"):
+            make(trainable='lora')
+        with pytest.raises(ValueError, match='not LoRA: types of variables are for modules of NNX'):
+            make(trainable=nnx.LoRA)
+        with pytest.raises(ValueError, match='a path is a tuple of names, such as'):
+            make(trainable=lambda path: path == 'last')
+
+
 def test_adapters_that_train_with_their_base_are_named(caplog):
     adapters(trainable=None)
     assert 'pass trainable=nnx.LoRAParam to train the adapters alone' in caplog.text

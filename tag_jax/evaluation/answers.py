@@ -9,8 +9,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from tag_jax import models, parallel, sharding
-from tag_jax.evaluation.unfit import UNFIT, first_line
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.problem.unfit import taking
 
 
 def predictor(
@@ -41,14 +41,8 @@ def predictor(
     batch_size = -(-batch_size // devices) * devices
 
     def predict(network, inputs):
-        try:
+        with taking('the network', inputs):
             return _predict(problem, network, inputs, own)
-        except UNFIT as error:
-            shapes = {str(['N', *np.shape(x)[1:]]) for x in jax.tree.leaves(inputs)}
-            shapes = ' and '.join(sorted(shapes)).replace("'", '')
-            raise ValueError(
-                f'the network cannot take inputs of shape {shapes}: {first_line(error)}'
-            ) from error
 
     def predict_all(inputs):
         # On the devices for as long as this takes: others may need their memory.

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tag_jax import examples, gradients, objectives
+from tag_jax import examples, gradients
 from tag_jax.data import Source, Split
 from tag_jax.evaluation.prepared import references
 from tag_jax.evaluation.scores import batch_sums
-from tag_jax.evaluation.unfit import UNFIT, first_line
+from tag_jax.objectives.objective import has_loss_of_ours
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.problem.unfit import UNFIT, first_line, taking
 
 
 def check_split(problem: MultiTaskProblem, split: Split | Source, name: str) -> None:
@@ -27,6 +28,7 @@ def check_split(problem: MultiTaskProblem, split: Split | Source, name: str) -> 
       split: a `tag_jax.data.Split`, anything with the same fields, or a `Source`.
       name: what to call it in the error.
     """
+    _ = problem.shapes  # What is wrong with the problem itself is no fault of the split.
     whole = examples.in_memory(split)
     if not whole and not hasattr(split, 'read'):
         raise ValueError(
@@ -112,7 +114,8 @@ def _check_shapes(problem, batch):
     """Goes through the losses and the metrics of a batch with shapes only."""
     network = problem.shapes
     encode = lambda *network: problem.represent(*network, batch.inputs, False, None)
-    representation, _ = jax.eval_shape(encode, *network)
+    with taking('the encoder', batch.inputs):
+        representation, _ = jax.eval_shape(encode, *network)
     for path, leaf in jax.tree_util.tree_leaves_with_path(representation):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise ValueError(
@@ -137,13 +140,7 @@ def _check_examples_stay_apart(problem, batch):
     A mean over the batch has the shape of a loss where it is broadcast, `(z[B, 1] - t[B]) ** 2`.
     Losses of `objectives` are known not to do so.
     """
-    tasks = [
-        task
-        for task in problem.task_names
-        if not str(getattr(problem.tasks[task].loss, '__module__', '')).startswith(
-            f'{objectives.__name__}.'
-        )
-    ]
+    tasks = [task for task, objective in problem.tasks.items() if not has_loss_of_ours(objective)]
     inputs = jax.tree.map(lambda x: x[:2], batch.inputs)
     if not tasks or len(jax.tree.leaves(inputs)[0]) < 2:
         return

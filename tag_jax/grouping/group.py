@@ -13,14 +13,13 @@ import numpy as np
 
 from tag_jax import evaluation, examples, parallel, selection, training
 from tag_jax.data import Dataset, label_overlaps
-from tag_jax.grouping import answers
+from tag_jax.grouping import answers, remarks
 from tag_jax.grouping import metrics as metrics_of
 from tag_jax.grouping import run as runs
 from tag_jax.grouping.gain import Serving, gain_interval
 from tag_jax.grouping.method import Method, Proposal, checked_proposal
 from tag_jax.grouping.methods import tag
 from tag_jax.grouping.pictures import NUM_EXAMPLES, pictures
-from tag_jax.grouping.remarks import remarks_on_labels
 from tag_jax.grouping.remote import Workers
 from tag_jax.grouping.result import Group, Network, Result, errors_of, load, to_json
 from tag_jax.grouping.run import ALL_IN_ONE
@@ -228,11 +227,13 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
         bound=None if found is None or not found.optimal else found.bound,
         confidence=proposal.confidence,
         remarks=(
-            *_remarks_on_still_parameters(run, proposal),
+            *(remarks.remarks_on_still_parameters(run) if _measured(proposal) else ()),
             *proposal.remarks,
-            *_remarks_on_numbers(chosen, trained),
+            *remarks.remarks_on_numbers([trained[plan.name] for plan in chosen]),
             *_remarks_on_own_steps(run, served_by, trained, test, metrics),
-            *remarks_on_labels(run, _measured(proposal), metrics),
+            *remarks.remarks_on_labels(run, _measured(proposal), metrics),
+            *remarks.remarks_on_targets(run.problem.tasks, run.dataset),
+            *remarks.remarks_on_steps(run.config.steps, [trained[name] for name in scores]),
         ),
         networks=tuple(_network(run, trained[plan.name], run.config.batch_size) for plan in chosen),
         tasks=run.problem.tasks,
@@ -361,31 +362,6 @@ def _exact_metrics(run, trained, served_by):
 def _measured(proposal):
     """Whether the groups rest on affinities that were measured."""
     return proposal.affinities is not None and len(proposal.affinities.steps) > 0
-
-
-def _remarks_on_still_parameters(run, proposal):
-    """A sentence, if lookahead steps move parameters that the optimizer does not."""
-    if not _measured(proposal) or run.config.affinity.step != 'sgd':
-        return
-    if still := training.still_parameters(run.problem, run.config):
-        some = ', '.join(still[:4]) + ', ...' * (len(still) > 4)
-        yield (
-            f'The optimizer does not move {some}, and the steps that affinities measure do: they '
-            'are of another network. Say what trains with trainable=, or take '
-            "affinity.step='optimizer'."
-        )
-
-
-def _remarks_on_numbers(plans, trained):
-    """A sentence for each chosen network that met numbers that were not finite."""
-    for plan in plans:
-        found = trained[plan.name].not_finite
-        if found:
-            steps = ', '.join(f'{name} in {count}' for name, count in found.items())
-            yield (
-                f'Of the {trained[plan.name].steps} steps of {plan.name} some had numbers that '
-                f'were not finite: {steps}.'
-            )
 
 
 def _remarks_on_own_steps(run, served_by, trained, test, metrics):

@@ -9,12 +9,13 @@ import zlib
 
 import flax
 import jax
+import jax.extend.core
 import numpy as np
 import optax
 
 import tag_jax
 from tag_jax import examples
-from tag_jax.runs import checkpoint
+from tag_jax.runs import checkpoint, workdir
 
 
 def subject(run):
@@ -28,7 +29,7 @@ def subject(run):
 def model(run):
     """A checksum of what networks compute, in training, in evaluation and at the start.
 
-    With another one of the weights that all networks begin with, if there are any.
+    Behind it stands another one of the weights that all networks begin with, if there are any.
     """
     params, model_state = run.problem.shapes
     # Computing again in the backward pass is no part of what is computed.
@@ -47,20 +48,34 @@ def model(run):
             for task, decode in run.problem.decode.items()
         }
 
+    begin, weights = _without_weights(jax.make_jaxpr(run.problem.init)(key))
     programs = [
-        jax.make_jaxpr(run.problem.predict)(params, model_state, one),
-        jax.make_jaxpr(train)(params, model_state, one, key),
-        begin := jax.make_jaxpr(run.problem.init)(key),
+        jax.make_jaxpr(run.problem.predict)(params, model_state, one).jaxpr,
+        jax.make_jaxpr(train)(params, model_state, one, key).jaxpr,
+        begin,
     ]
     text = str((params, model_state, goals, *map(_program, programs)))
     known = f'{zlib.crc32(text.encode()):08x}'
-    # Weights that networks begin with, whatever the key, are constants of the initialisation.
-    return f'{known} from {checkpoint.checksum(begin.consts)}' if begin.consts else known
+    return f'{known}{workdir.FROM}{checkpoint.checksum(weights)}' if weights else known
 
 
-def _program(closed):
+def _without_weights(closed):
+    """The program of an initialisation, and the weights that it gives whatever the key is.
+
+    These are its constants. With them go single numbers that it gives as they are, which JAX writes
+    into the program itself.
+    """
+    if not closed.consts:
+        return closed.jaxpr, []
+    outputs = closed.jaxpr.outvars
+    numbers = [np.asarray(one.val) for one in outputs if isinstance(one, jax.extend.core.Literal)]
+    others = [one for one in outputs if not isinstance(one, jax.extend.core.Literal)]
+    return closed.jaxpr.replace(outvars=others), [*closed.consts, *numbers]
+
+
+def _program(jaxpr):
     """A program as text that is the same in every process: its operations and their numbers."""
-    return re.sub(r' at 0x[0-9a-f]+|0x[0-9a-f]+', '', str(closed.jaxpr))
+    return re.sub(r' at 0x[0-9a-f]+|0x[0-9a-f]+', '', str(jaxpr))
 
 
 def objective(one):

@@ -1,12 +1,25 @@
-"""Sentences about the labels of a dataset that a reader of the result should know."""
+"""Sentences about labels and training that a reader of the result should know."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+import numpy as np
+
+from tag_jax import examples, training
+from tag_jax.data import Dataset
 from tag_jax.data.overlaps import describe_pairs, label_overlaps, pairs_apart
 from tag_jax.grouping.run import Run
 from tag_jax.objectives import BY_SHARES
+from tag_jax.objectives.objective import has_loss_of_ours
+from tag_jax.training import TrainedNetwork
 from tag_jax.weighting import remark_on_overlaps
+
+# Standard deviations of regressed targets are alike up to this factor: losses up to its square.
+ALIKE = 10
+_WITH_CLASSES = ('classification', 'binary', 'tokens', 'segmentation')
+# So many tasks or classes are named in a sentence.
+_MOST = 4
 
 
 def remarks_on_labels(
@@ -44,3 +57,124 @@ def remarks_on_labels(
             'of a class. Splits that are stratified by the task (stratify=, --stratify) have some '
             'of each.'
         )
+
+
+def remarks_on_targets(tasks: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
+    """Sentences about regressed targets on unlike scales, and classes without a training example.
+
+    Nothing is said of a training split that is not in memory.
+
+    Args:
+      tasks: `{task: Objective}`.
+      dataset: a `tag_jax.data.Dataset`.
+
+    Yields:
+      A sentence each.
+    """
+    if not examples.in_memory(dataset.train):
+        return
+    spreads = {
+        task: _spread(labels, tasks[task].width)
+        for task, labels in _labels(tasks, dataset.train, ('regression', 'pixel_regression'))
+        if has_loss_of_ours(tasks[task])
+    }
+    if len(tasks) > 1 and (unlike := _on_unlike_scales(spreads)):
+        some = ', '.join(f'{task} {spreads[task]:.3g}' for task in unlike[:_MOST])
+        more = ', ...' * (len(unlike) > _MOST)
+        yield (
+            f'Standard deviations of regressed targets are far from 1, or from each other ({some}'
+            f'{more}). The losses of tasks are summed, so that one on a large scale drowns the '
+            'others: standardise the targets, as data.from_arrays does.'
+        )
+    encoding = getattr(dataset, 'encoding', None)
+    missing = []
+    for task, labels in _labels(tasks, dataset.train, _WITH_CLASSES):
+        there = set(np.unique(labels).tolist())
+        names = encoding.targets[task].classes if encoding and task in encoding.targets else ()
+        lacking = [n for n in range(max(tasks[task].width, 2)) if n not in there]
+        missing += [f'{task} {names[n] if names else n}' for n in lacking]
+    if missing:
+        more = f' (and {len(missing) - _MOST} more)' * (len(missing) > _MOST)
+        yield (
+            f'No training example has these classes: {", ".join(missing[:_MOST])}{more}. No '
+            'network can learn them.'
+        )
+
+
+def _labels(tasks, split, kinds):
+    """Pairs of a task of some kinds and the labels that it has in a split."""
+    for task, objective in tasks.items():
+        if getattr(objective, 'kind', None) in kinds:
+            labels, mask = np.asarray(split.targets[task]), (split.mask or {}).get(task)
+            yield task, labels if mask is None else labels[np.asarray(mask, bool)]
+
+
+def _spread(labels, width):
+    """The standard deviation of values, of several in an example the mean of their variances."""
+    return float(np.sqrt(labels.astype(np.float64).reshape(-1, width).var(axis=0).mean()))
+
+
+def _on_unlike_scales(spreads):
+    """The tasks whose standard deviation is far from 1, or the two farthest from each other."""
+    far = [task for task, spread in spreads.items() if not 1 / ALIKE <= spread <= ALIKE]
+    if far or not spreads:
+        return far
+    least, most = min(spreads, key=spreads.get), max(spreads, key=spreads.get)
+    return [least, most] if spreads[most] > ALIKE * spreads[least] else []
+
+
+def remarks_on_steps(steps: int, networks: Sequence[TrainedNetwork]) -> Iterator[str]:
+    """A sentence on networks that were best at the end of all their steps.
+
+    Args:
+      steps: the most that they could take.
+      networks: those whose errors a result shows.
+
+    Yields:
+      It, if there are such networks.
+    """
+    still = [one.plan.name for one in networks if one.best_step == one.steps >= steps]
+    if still:
+        yield (
+            f'{", ".join(still)} took all {steps:,} steps, and the last evaluation was the best '
+            f'one: {"they were" if len(still) > 1 else "it was"} still improving, so that more '
+            'steps (steps=, --steps) may change errors and gain.'
+        )
+
+
+def remarks_on_still_parameters(run: Run) -> Iterator[str]:
+    """A sentence, if steps that affinities measure move parameters that the optimizer does not.
+
+    Args:
+      run: a `Run` that measured affinities.
+
+    Yields:
+      It, if there are such parameters.
+    """
+    if run.config.affinity.step != 'sgd':
+        return
+    if still := training.still_parameters(run.problem, run.config):
+        some = ', '.join(still[:_MOST]) + ', ...' * (len(still) > _MOST)
+        yield (
+            f'The optimizer does not move {some}, and the steps that affinities measure do: they '
+            'are of another network. Say what trains with trainable=, or take '
+            "affinity.step='optimizer'."
+        )
+
+
+def remarks_on_numbers(networks: Sequence[TrainedNetwork]) -> Iterator[str]:
+    """A sentence for each network that met numbers that were not finite.
+
+    Args:
+      networks: the chosen ones.
+
+    Yields:
+      A sentence each.
+    """
+    for network in networks:
+        if network.not_finite:
+            steps = ', '.join(f'{name} in {count}' for name, count in network.not_finite.items())
+            yield (
+                f'Of the {network.steps} steps of {network.plan.name} some had numbers that were '
+                f'not finite: {steps}.'
+            )

@@ -249,9 +249,10 @@ def load(
       A `Result`.
 
     Raises:
-      ValueError: if the folder holds no finished run, or a config comes without a problem; from
-        `Result.predict`, if no problem is given and the model could not be exported, or a task has
-        an objective of one's own with answers.
+      ValueError: if the folder holds no finished run, a config comes without a problem, or the
+        problem is not the one that was trained; from `Result.predict`, if no problem is given and
+        the model could not be exported, or a task has an objective of one's own with answers.
+      OSError: if files of the run are missing or cannot be read.
     """
     if problem is not None and not isinstance(problem, MultiTaskProblem):
         raise ValueError(

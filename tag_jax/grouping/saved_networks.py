@@ -21,10 +21,13 @@ import jax
 from tag_jax import evaluation
 from tag_jax.affinity import AffinitySummary
 from tag_jax.problem import MultiTaskProblem, split_frozen, with_frozen
+from tag_jax.problem.names import by_names
 from tag_jax.runs import checkpoint, exported, workdir
 from tag_jax.training import NetworkPlan, TrainedNetwork
 
 _COPY = 'at_'
+# The names on the way to the parameters of the encoder: to those that train, and to the others.
+_ENCODER, _FROZEN = ('params', 'shared'), 'frozen'
 _PARAMETERS, _FUNCTION, _RECORD = 'parameters', 'predict.stablehlo', 'network.json'
 
 
@@ -106,6 +109,9 @@ def load(
       folder: where `save` may have written it.
       problem: the `MultiTaskProblem` that was trained.
       plan: a `NetworkPlan`.
+
+    Raises:
+      ValueError, OSError: see `arrays`.
     """
     folder = pathlib.Path(folder)
     if not (folder / _RECORD).exists():
@@ -151,16 +157,83 @@ def arrays(folder: str | os.PathLike, problem: MultiTaskProblem | None = None) -
       folder: where `save` wrote it.
       problem: the `MultiTaskProblem` that was trained, for the structure that it gives them; None
         for nested dicts with string keys.
+
+    Raises:
+      ValueError: if the problem is not the one that was trained: a parameter has another name or
+        shape.
+      OSError: if files of the network are missing or cannot be read.
     """
     folder, like, frozen_like = pathlib.Path(folder), None, None
+    name = _record(folder).get('frozen')
+    frozen_folder = None if name is None else folder.parent / name
     if problem is not None:
         params, model_state = problem.shapes
         model_state, frozen_like = split_frozen(model_state)
         like = _tree(params, model_state)
+        _check_problem(folder, frozen_folder, like, frozen_like)
     tree = checkpoint.restore(folder / _PARAMETERS, like)
-    name = workdir.read_json(folder / _RECORD).get('frozen')
-    frozen = None if name is None else checkpoint.restore(folder.parent / name, frozen_like)
+    frozen = name and checkpoint.restore(frozen_folder, frozen_like)
     return tree['params'], with_frozen(tree['model_state'], frozen)
+
+
+def _record(folder):
+    """The contents of network.json of a kept network."""
+    if not (folder / _RECORD).exists():
+        raise FileNotFoundError(
+            f'there is no file {folder / _RECORD}: it belongs to the run, so bring the folder back '
+            'from a copy of the run'
+        )
+    return workdir.read_json(folder / _RECORD)
+
+
+def _check_problem(folder, frozen_folder, like, frozen_like):
+    """Raises ValueError unless the arrays of a kept network are those of a problem.
+
+    Args:
+      folder: of the network.
+      frozen_folder: of its frozen parameters; None if it has none.
+      like: the shapes of the problem, without frozen parameters.
+      frozen_like: the shapes of those; None if there are none.
+    """
+    stored = checkpoint.shapes(folder / _PARAMETERS)
+    if frozen_folder is not None:
+        stored |= _prefixed(checkpoint.shapes(frozen_folder))
+    wanted = {**by_names(like), **_prefixed(by_names(frozen_like))}
+    wanted = {names: tuple(leaf.shape) for names, leaf in wanted.items()}
+    if difference := _first_difference(stored, wanted):
+        raise ValueError(
+            f'{folder} was trained with {difference}: give the problem that was trained, or none '
+            'to predict with the functions that the run exported'
+        )
+
+
+def _prefixed(frozen):
+    return {(_FROZEN, *names): value for names, value in frozen.items()}
+
+
+def _first_difference(stored, wanted):
+    """The first array that differs between a kept network and a problem; None if there is none."""
+    # The encoder first: where it differs, heads and state may differ because of it.
+    rank = lambda names: (not _of_encoder(names), names[0] == 'model_state')
+    for names in sorted({**stored, **wanted}, key=rank):
+        there, here = stored.get(names), wanted.get(names)
+        if there == here:
+            continue
+        name = '/'.join(names[1:] if names[0] == _FROZEN else names[2:])
+        if there is None or here is None:
+            other = (*_ENCODER, *names[1:]) if names[0] == _FROZEN else (_FROZEN, *names[2:])
+            if _of_encoder(names) and (other in stored or other in wanted):
+                how = 'was frozen' if (names[0] == _FROZEN) == (here is None) else 'trained'
+                return f'another trainable= ({name!r} {how} there, so give the same)'
+            detail = f'{"the problem" if there is None else "the run"} alone has {name!r}'
+        else:
+            detail = f'{name!r} has the shape {list(there)} in the run, and {list(here)} here'
+        return f'another {"encoder" if _of_encoder(names) else "head"} ({detail})'
+    return None
+
+
+def _of_encoder(names):
+    return names[0] == _FROZEN or names[1] == 'shared'
 
 
 def predictor(folder: str | os.PathLike, batch_size: int) -> Callable[[Any], dict[str, Any]]:

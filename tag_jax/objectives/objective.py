@@ -82,6 +82,15 @@ def check_tasks(tasks: Mapping[str, Any]) -> None:
             )
 
 
+def has_loss_of_ours(objective: Any) -> bool:
+    """Whether the loss of an objective is one that `objectives` makes, and nobody's own.
+
+    Args:
+      objective: an `Objective`.
+    """
+    return str(getattr(objective.loss, '__module__', '')).startswith('tag_jax.objectives.')
+
+
 def share_right(totals, reference=None):
     """The error and the accuracy of labels that are right or wrong."""
     del reference

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from tag_jax import objectives
+from tag_jax.objectives.objective import has_loss_of_ours
 from tag_jax.problem.problem import MultiTaskProblem, task_key
 from tag_jax.problem.trainable import Encoder, on_device, with_frozen
+from tag_jax.problem.unfit import taking
 
 
 class ModuleFunctions(NamedTuple):
@@ -58,13 +60,11 @@ def representation_of(init: Callable, apply: Callable, example_inputs: Any) -> A
       example_inputs: shapes and dtypes.
 
     Raises:
-      ValueError: if an array of it has no elements.
+      ValueError: if the encoder cannot take the inputs, or an array of it has no elements.
     """
-    found, _ = jax.eval_shape(
-        lambda key, inputs: apply(*init(key), inputs, False, None),
-        jax.random.key(0),
-        example_inputs,
-    )
+    network = jax.eval_shape(init, jax.random.key(0))
+    with taking('the encoder', example_inputs):
+        found = _output_shapes(apply, network, example_inputs)
     if empty := [leaf.shape for leaf in jax.tree.leaves(found) if 0 in leaf.shape]:
         shapes = ', '.join(str(leaf.shape) for leaf in jax.tree.leaves(example_inputs))
         raise ValueError(
@@ -95,6 +95,42 @@ def heads_of_tasks(
     return {
         task: (heads or {}).get(task) or dense(objective.width) for task, objective in tasks.items()
     }
+
+
+def check_heads(
+    heads: Mapping[str, ModuleFunctions], tasks: Mapping[str, Any], representation: Any
+) -> None:
+    """Raises ValueError at a head that cannot take the representation, or has another width.
+
+    Only the losses of `objectives` are known to need an output of the width of their objective.
+
+    Args:
+      heads: `{task: ModuleFunctions}` of the heads to check.
+      tasks: `{task: Objective}`.
+      representation: its shapes and dtypes.
+    """
+    for task, head in heads.items():
+        network = jax.eval_shape(
+            lambda key, head=head: head.init(key, representation), jax.random.key(0)
+        )
+        with taking(f'the head of {task!r}', representation, 'a representation'):
+            output = _output_shapes(head.apply, network, representation)
+        objective = tasks[task]
+        shape = getattr(output, 'shape', ())
+        # Images of one value a pixel may come without a last axis of length one.
+        known = len(shape) == 2 or (len(shape) > 2 and objective.width > 1)
+        if has_loss_of_ours(objective) and known and shape[-1] != objective.width:
+            raise ValueError(
+                f'the head of {task!r} has {shape[-1]} outputs, and its objective '
+                f'({objective.kind}) needs {objective.width}: give a head of that width, or leave '
+                'it out of heads for a dense layer'
+            )
+
+
+def _output_shapes(apply, network, arrays):
+    """The shapes of what a module gives in evaluation mode, of the shapes of its variables."""
+    run = lambda network, arrays: apply(*network, arrays, False, None)[0]
+    return jax.eval_shape(run, network, arrays)
 
 
 def features_of(representation: Any) -> int:

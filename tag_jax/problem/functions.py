@@ -34,7 +34,7 @@ def from_functions(
         on the way to a parameter, or a pytree of bool; None for all. The others are frozen, and
         `init` returns them in `model_state['frozen']`.
       pretrained: parameters that the encoder begins with, all or some of them. Frozen parameters
-        that it lacks are those of `init` with a fixed key.
+        that it lacks are those of `init` with a fixed key. Model state is always that of `init`.
       remat: what of the encoder is computed again in the backward pass, and not remembered, to save
         memory: True, or a policy of `jax.checkpoint_policies` or its name, see `MultiTaskProblem`.
 

@@ -11,6 +11,7 @@ from tag_jax.problem import compose
 from tag_jax.problem.modes import mode_arguments
 from tag_jax.problem.problem import MultiTaskProblem
 from tag_jax.problem.trainable import frozen_encoder
+from tag_jax.problem.unfit import taking
 
 
 def from_linen(
@@ -46,10 +47,11 @@ def from_linen(
       A `MultiTaskProblem`.
 
     Raises:
-      ValueError: if encoder or heads are no modules, one of them sows losses, tasks are not
-        `{task: Objective}`, or `trainable` or `pretrained` does not fit the encoder.
+      ValueError: if encoder or heads are no modules, one of them sows losses or cannot take its
+        inputs, a head has not the width of its objective, tasks are not `{task: Objective}`, or
+        `trainable` or `pretrained` does not fit the encoder.
     """
-    functions = _functions(encoder)
+    functions = _functions(encoder, 'the encoder', 'inputs')
     example = jax.tree.map(compose.struct, example_inputs)
     whole = frozen_encoder(
         lambda key: functions.init(key, example),
@@ -57,6 +59,7 @@ def from_linen(
         trainable,
         pretrained,
         _parts_of_variables,
+        example,
     )
     representation = compose.representation_of(
         lambda key: functions.init(key, example), functions.apply, example
@@ -67,7 +70,11 @@ def from_linen(
         return linen.Dense(width)
 
     modules = compose.heads_of_tasks(tasks, heads, dense)
-    of_tasks = {task: _functions(module) for task, module in modules.items()}
+    of_tasks = {
+        task: _functions(module, f'the head of {task!r}', 'a representation')
+        for task, module in modules.items()
+    }
+    compose.check_heads({task: of_tasks[task] for task in heads or ()}, tasks, representation)
     return compose.compose(whole, of_tasks, tasks, representation, remat)
 
 
@@ -79,7 +86,8 @@ def _parts_of_variables(pretrained):
     return pretrained, {}
 
 
-def _functions(module):
+def _functions(module, what, takes):
+    """`ModuleFunctions` of a module: what it is and what it takes are words for errors."""
     if isinstance(module, type) and issubclass(module, linen.Module):
         name = module.__name__
         raise ValueError(f'give a linen module, and not its class {name}: {name}()')
@@ -89,7 +97,8 @@ def _functions(module):
 
     def init(key, struct):
         try:
-            variables = dict(module.lazy_init(key, struct, **mode(False)))
+            with taking(what, struct, takes):
+                variables = dict(module.lazy_init(key, struct, **mode(False)))
         except flax.errors.LazyInitError as error:
             raise _sown(module, _collections(module, struct, mode)) from error
         params = variables.pop('params', {})

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.errors
 import jax
 import jax.numpy as jnp
 from flax import linen, nnx
@@ -12,7 +13,8 @@ from flax import linen, nnx
 from tag_jax.problem import compose
 from tag_jax.problem.modes import mode_arguments
 from tag_jax.problem.problem import MultiTaskProblem
-from tag_jax.problem.trainable import frozen_encoder
+from tag_jax.problem.trainable import by_name, frozen_encoder, no_parameter
+from tag_jax.problem.unfit import first_line
 
 # What a module holds, in this order: parameters, random streams, what was sown, and state. The
 # second is set afresh from a key; intermediates are neither trained nor carried on.
@@ -35,7 +37,8 @@ def from_nnx(
     streams are set afresh from the key of every call, so that a step can be repeated.
 
     Args:
-      make_encoder: `nnx.Rngs -> nnx.Module`, inputs -> representation `[B, ...]`.
+      make_encoder: `nnx.Rngs -> nnx.Module`, inputs -> representation `[B, ...]`. It may clone a
+        module from outside of it, but not change that one.
       tasks: `{task: Objective}`, as `Dataset.tasks` has them.
       example_inputs: inputs of any batch size; arrays or `jax.ShapeDtypeStruct`.
       heads: `{task: nnx.Rngs -> nnx.Module}`, representation -> output; tasks that it lacks get one
@@ -54,11 +57,12 @@ def from_nnx(
       A `MultiTaskProblem`.
 
     Raises:
-      ValueError: if a module is given instead of a function that makes one, a module holds a plain
-        array that is no `nnx.Variable`, tasks are not `{task: Objective}`, or `trainable` or
-        `pretrained` does not fit the encoder.
+      ValueError: if a module is given instead of a function that makes one, that function changes
+        a module from outside of it, a module holds a plain array that is no `nnx.Variable` or
+        cannot take its inputs, a head has not the width of its objective, tasks are not
+        `{task: Objective}`, or `trainable` or `pretrained` does not fit the encoder.
     """
-    functions, abstract = _functions(make_encoder)
+    functions, abstract = _functions(make_encoder, 'the encoder')
     example = jax.tree.map(compose.struct, example_inputs)
     whole = frozen_encoder(
         lambda key: functions.init(key, example),
@@ -76,7 +80,10 @@ def from_nnx(
         return lambda rngs: nnx.Linear(features, width, rngs=rngs)
 
     modules = compose.heads_of_tasks(tasks, heads, dense)
-    of_tasks = {task: _functions(make)[0] for task, make in modules.items()}
+    of_tasks = {
+        task: _functions(make, f'the head of {task!r}')[0] for task, make in modules.items()
+    }
+    compose.check_heads({task: of_tasks[task] for task in heads or ()}, tasks, representation)
     return compose.compose(whole, of_tasks, tasks, representation, remat)
 
 
@@ -92,9 +99,39 @@ def _by_filter(trainable, abstract):
         return None
     if isinstance(trainable, Mapping) or _takes_a_path_alone(trainable):
         return trainable
-    predicate = nnx.filterlib.to_predicate(trainable)
-    chosen = nnx.map_state(lambda path, leaf: predicate(path, leaf), parameters)
-    return nnx.to_pure_dict(chosen)
+    try:
+        predicate = nnx.filterlib.to_predicate(trainable)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            'trainable must be a filter of NNX, such as nnx.LoRAParam, a predicate over names or a '
+            f'pytree of bool, not {trainable!r}'
+        ) from error
+    chosen = nnx.to_pure_dict(nnx.map_state(predicate, parameters))
+    if not any(jax.tree.leaves(chosen)):
+        raise no_parameter(nnx.to_pure_dict(parameters), _mend_of_filter(trainable))
+    return chosen
+
+
+def _mend_of_filter(trainable):
+    """The mend of a filter that names no parameter, for an error."""
+    if isinstance(trainable, list | tuple) and trainable:
+        return _mend_of_filter(trainable[0])
+    if isinstance(trainable, str):
+        return f'text is a tag of variables, and no name; {by_name(trainable)}'
+    if not isinstance(trainable, type):
+        return 'the filter is false for all of them'
+    name = trainable.__name__
+    if issubclass(trainable, nnx.Param):
+        return f'none of them is an {name}'
+    if issubclass(trainable, nnx.Variable):
+        return (
+            f'{name} is no subclass of nnx.Param, so that its variables are state, which no '
+            f'gradient moves; class {name}(nnx.Param) makes them parameters'
+        )
+    return (
+        f'{name} is no type of variables; give one, such as nnx.LoRAParam for the adapters of '
+        'nnx.LoRA'
+    )
 
 
 def _takes_a_path_alone(trainable):
@@ -126,8 +163,13 @@ def _split(module):
     return nnx.split(module, *_KINDS)
 
 
-def _functions(make):
-    """`ModuleFunctions` of a module, and the module with shapes in place of arrays."""
+def _functions(make, what):
+    """`ModuleFunctions` of a module, and the module with shapes in place of arrays.
+
+    Args:
+      make: `nnx.Rngs -> nnx.Module`.
+      what: a word for the module, for errors.
+    """
     if isinstance(make, nnx.Module):
         raise ValueError(
             f'give a function from nnx.Rngs to a {type(make).__name__}, not the module itself'
@@ -138,7 +180,14 @@ def _functions(make):
         raise ValueError('this is a module of Linen: give it to from_linen')
     if not callable(make):
         raise ValueError(f'give a function from nnx.Rngs to a module, not {make!r}')
-    abstract = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    try:
+        abstract = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    except flax.errors.TraceContextError as error:
+        raise ValueError(
+            f'the function that makes {what} changes a module from outside of it, which all '
+            f'networks would share ({first_line(error)}): change a copy, made inside the function, '
+            'as in lambda rngs: add_lora(nnx.clone(backbone), rngs)'
+        ) from error
     for _, module in nnx.iter_modules(abstract):
         for name, value in vars(module).items():
             if isinstance(value, jax.Array | jax.ShapeDtypeStruct):

@@ -12,6 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tag_jax.problem.names import by_names, layout, names_of
+from tag_jax.problem.pretrained import beginning_with, check_finite
+
 _FROZEN = 'frozen'
 # The key of the frozen parameters that are drawn and not given.
 _FIXED_KEY = 0
@@ -82,6 +85,7 @@ def frozen_encoder(
     trainable: Any = None,
     pretrained: Any = None,
     parts: Callable[[Any], tuple[Any, Any]] | None = None,
+    example_inputs: Any = None,
 ) -> Encoder:
     """An encoder of which some parameters train.
 
@@ -93,15 +97,18 @@ def frozen_encoder(
         their upper levels.
       pretrained: parameters to begin with, shaped like all or some of them; None to draw them.
       parts: `pretrained -> (params, state)`; None if it holds parameters only.
+      example_inputs: inputs that the shapes of parameters follow from; None if from none.
 
     Returns:
       An `Encoder`.
 
     Raises:
-      ValueError: if nothing of `trainable` or `pretrained` fits the parameters.
+      ValueError: if nothing of `trainable` or `pretrained` fits the parameters, or given values
+        are not finite; from `Frozen.values`, if frozen parameters that are drawn are not finite.
     """
     if pretrained is not None:
-        init = _beginning_with(init, *(parts(pretrained) if parts else (pretrained, {})))
+        given = parts(pretrained) if parts else (pretrained,)
+        init = beginning_with(init, *given, example_inputs=example_inputs)
     if trainable is None:
         return Encoder(init, apply)
     shapes, _ = jax.eval_shape(init, jax.random.key(_FIXED_KEY))
@@ -119,7 +126,9 @@ def frozen_encoder(
     def values():
         with jax.ensure_compile_time_eval(), jax.default_device(_host_device()):
             params, _ = init(jax.random.key(_FIXED_KEY))
-            return jax.tree.map(np.asarray, _part(params, trains, False))
+            frozen = jax.tree.map(np.asarray, _part(params, trains, False))
+        check_finite(frozen, 'the frozen part of the encoder')
+        return frozen
 
     paths, structure = jax.tree_util.tree_flatten_with_path(shapes)
 
@@ -131,6 +140,28 @@ def frozen_encoder(
     return Encoder(init_trained, apply, Frozen(values, join))
 
 
+def no_parameter(shapes: Any, mend: str) -> ValueError:
+    """The error of a `trainable` that names no parameter.
+
+    Args:
+      shapes: the parameters of the encoder.
+      mend: what to give in its place.
+    """
+    return ValueError(
+        'trainable names no parameter of the encoder, so that no task could affect another '
+        f'({mend}): it has {layout(shapes)}'
+    )
+
+
+def by_name(text: str) -> str:
+    """The mend of text that is given as `trainable`.
+
+    Args:
+      text: what was given.
+    """
+    return f'a predicate filters by name: trainable=lambda path: {text!r} in "/".join(path)'
+
+
 def _mask(trainable, shapes):
     """Which parameters train, a pytree of bool like the parameters."""
     if isinstance(trainable, type):
@@ -138,42 +169,35 @@ def _mask(trainable, shapes):
             'trainable must be a function of a path, or a pytree of bool, not '
             f'{trainable.__name__}: types of variables are for modules of NNX'
         )
+    if isinstance(trainable, str):
+        raise ValueError(f'trainable must not be text, {trainable!r}: {by_name(trainable)}')
     if callable(trainable):
         found = jax.tree_util.tree_map_with_path(
             lambda path, _: bool(trainable(names_of(path))), shapes
         )
     else:
-        try:
-            found = jax.tree.broadcast(trainable, shapes)
-        except ValueError as error:
-            raise ValueError(
-                'trainable must be a function of a path, or a pytree of bool like the parameters '
-                f'of the encoder, {_layout(shapes)}'
-            ) from error
-        for leaf in jax.tree.leaves(found):
-            if not isinstance(leaf, bool | np.bool_):
-                raise ValueError(f'trainable must hold true or false, not {leaf!r}')
+        found = _broadcast(trainable, shapes)
     if not any(jax.tree.leaves(found)):
-        raise ValueError(
-            'trainable names no parameter of the encoder, so that no task could affect another: '
-            f'it has {_layout(shapes)}'
-        )
+        mend = 'it is false for all'
+        if callable(trainable) and (names := next(iter(by_names(shapes)), None)):
+            mend = f'a path is a tuple of names, such as {names!r}'
+        raise no_parameter(shapes, mend)
     return found
 
 
-def names_of(path: tuple) -> tuple[str, ...]:
-    """The names on the way to a leaf.
-
-    Args:
-      path: as `jax.tree_util` gives it.
-    """
-    return tuple(jax.tree_util.keystr((part,), simple=True) for part in path)
-
-
-def _layout(shapes):
-    """The names of some parameters, for an error."""
-    names = ['/'.join(names_of(path)) for path, _ in jax.tree_util.tree_leaves_with_path(shapes)]
-    return ', '.join(names[:8]) + ', ...' * (len(names) > 8)
+def _broadcast(trainable, shapes):
+    """A pytree of bool, over all of the parameters."""
+    try:
+        found = jax.tree.broadcast(trainable, shapes)
+    except ValueError as error:
+        raise ValueError(
+            'trainable must be a function of a path, or a pytree of bool like the parameters '
+            f'of the encoder, {layout(shapes)}'
+        ) from error
+    for leaf in jax.tree.leaves(found):
+        if not isinstance(leaf, bool | np.bool_):
+            raise ValueError(f'trainable must hold true or false, not {leaf!r}')
+    return found
 
 
 def _part(params, trains, which):
@@ -190,46 +214,3 @@ def _host_device():
         return jax.local_devices(backend='cpu')[0]
     except RuntimeError:
         return None
-
-
-def _beginning_with(init, params, state):
-    """`init`, with given values in place of those that it draws."""
-    made = jax.eval_shape(init, jax.random.key(_FIXED_KEY))
-    given = [
-        _fitting(like, values, what)
-        for like, values, what in zip(made, (params, state), ('parameter', 'state'), strict=True)
-    ]
-
-    def init_with(key):
-        return tuple(
-            jax.tree_util.tree_map_with_path(
-                lambda path, leaf, known=known: _given(known.get(names_of(path)), leaf), tree
-            )
-            for tree, known in zip(init(key), given, strict=True)
-        )
-
-    return init_with
-
-
-def _given(value, leaf):
-    return leaf if value is None else jnp.asarray(value)
-
-
-def _fitting(like, values, what):
-    """`{names on the way: array}` of given values, which fit what they replace."""
-    wanted = {names_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(like)}
-    found = {}
-    for path, value in jax.tree_util.tree_leaves_with_path(values):
-        names, shape = names_of(path), np.shape(value)
-        if names not in wanted:
-            raise ValueError(
-                f'pretrained has the {what} {"/".join(names)!r}, which the encoder has not: it has '
-                f'{_layout(like)}'
-            )
-        if shape != wanted[names].shape:
-            raise ValueError(
-                f'pretrained has {"/".join(names)!r} of shape {list(shape)}, and the encoder '
-                f'{list(wanted[names].shape)}'
-            )
-        found[names] = np.asarray(value).astype(wanted[names].dtype)
-    return found

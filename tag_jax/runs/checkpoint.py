@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 from tag_jax import parallel
+from tag_jax.problem.names import by_names
 
 KEPT = 2
 DAMAGED = '.damaged'
@@ -68,13 +69,51 @@ def restore(path: str | os.PathLike, like: Any = None) -> Any:
       path: the folder.
       like: pytree of arrays or `jax.ShapeDtypeStruct`, the structure to restore. None for nested
         dicts with string keys.
+
+    Raises:
+      OSError: if it cannot be read.
     """
     import orbax.checkpoint as ocp
 
-    with _checkpointer(ocp.StandardCheckpointHandler(), alone=True) as checkpointer:
-        return checkpointer.restore(
-            pathlib.Path(path).absolute(), args=ocp.args.StandardRestore(like)
+    with _reading(path) as (checkpointer, place):
+        return checkpointer.restore(place, args=ocp.args.StandardRestore(like))
+
+
+def shapes(path: str | os.PathLike) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """The shapes of the arrays that `save` wrote, by the names on the way to them.
+
+    No array is read.
+
+    Args:
+      path: the folder.
+
+    Raises:
+      OSError: if it cannot be read.
+    """
+    with _reading(path) as (checkpointer, place):
+        found = checkpointer.metadata(place).item_metadata.tree
+    return {names: tuple(leaf.shape) for names, leaf in by_names(found).items()}
+
+
+@contextlib.contextmanager
+def _reading(path):
+    """One of orbax's, and the whole path; an OSError says what could not be read."""
+    import orbax.checkpoint as ocp
+
+    place = pathlib.Path(path).absolute()
+    if not place.is_dir():
+        raise FileNotFoundError(
+            f'there is no folder {place}: the arrays in it belong to the run, so bring it back '
+            'from a copy of the run'
         )
+    try:
+        with _checkpointer(ocp.StandardCheckpointHandler(), alone=True) as checkpointer:
+            yield checkpointer, place
+    except Exception as error:  # Damaged files have many names between here and orbax.
+        raise OSError(
+            f'cannot read the arrays in {place} ({_sentence(error)}): bring the folder back from a '
+            'copy of the run'
+        ) from error
 
 
 def add(series: str | os.PathLike, step: int, tree: Any, record: Any) -> None:

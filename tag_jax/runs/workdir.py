@@ -42,6 +42,9 @@ _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error),
 )
 
+# Between the checksums of a model and of the weights that it begins with, in config.json.
+FROM = ' from '
+
 # Entries of config.json that may differ between a run and its continuation, or one like it.
 INCIDENTAL = (
     *('versions', 'workers', 'mesh', 'shard_parameters', 'if_not_finite', 'checkpoint_seconds'),
@@ -412,13 +415,23 @@ def _number(value):
     return np.asarray(value).item()
 
 
+def _change(name, before, now):
+    """A setting that differs, in words."""
+    if name == 'model' and all(isinstance(one, str) and FROM in one for one in (before, now)):
+        (program, weights), (other, others) = (one.split(FROM) for one in (before, now))
+        if program == other:
+            return (
+                'the model is the same, but the weights that it begins with, frozen or pretrained, '
+                f'had the checksum {weights} and have {others}'
+            )
+    return f'{name} was {before} and is {now}'
+
+
 def _check_same(path, before, now):
     """Raises ValueError if a run was asked for something other than what is asked for now."""
     names = [name for name in {**before, **now} if name not in INCIDENTAL]
     if different := [name for name in names if before.get(name) != now.get(name)]:
-        changes = ', '.join(
-            f'{name} was {before.get(name)} and is {now.get(name)}' for name in different
-        )
+        changes = ', '.join(_change(name, before.get(name), now.get(name)) for name in different)
         raise ValueError(
             f'{path} holds a run with other settings ({changes}): '
             'repeat its settings to continue it, or choose another workdir'

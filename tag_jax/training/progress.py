@@ -304,8 +304,12 @@ def _steps_not_finite(problem, before, outputs, config):
     finite[:, -1] |= ~finite[:, :-1].all(axis=1)
     if finite.all():
         return {}
-    sentence = _sentence(names, before, outputs, *np.argwhere(~finite)[0])
-    mend = 'try a lower learning_rate, or look for bad values in its data'
+    first = np.argwhere(~finite)[0]
+    sentence = _sentence(names, before, outputs, *first)
+    if before.step + first[0]:
+        mend = 'try a lower learning_rate, or look for bad values in its data'
+    else:  # No step has been taken yet.
+        mend = 'look for bad values in its data, or in the parameters that it begins with'
     if config.if_not_finite == 'stop':
         raise FloatingPointError(f'{sentence}: {mend}')
     whole = finite.all(axis=1)

@@ -46,7 +46,10 @@ def count_tasks(name, params, num_tasks, space):
         if space == 'representation':
             mend = (
                 'which it needs, with the TaskGradients of tag_jax.gradients.task_gradients: '
-                'gradients stacked over tasks are for mgda(num_tasks=...) and the like'
+                'gradients stacked over tasks are for mgda(num_tasks=...) and the like. For a '
+                'Linen model with heads in setup(), problem.from_linen(Encoder(), tasks, x[:1], '
+                "heads={...}) makes the problem, and {'shared': old['encoder'], 'heads': {task: "
+                'old[task]}} are its params (docs/linen.md)'
             )
         raise ValueError(
             f"{name}() cannot count the tasks: its params are no {{'shared': ..., 'heads': {{task: "

@@ -242,7 +242,7 @@ def test_on_validation_a_task_may_be_left_alone(problem, dataset, tmp_path):
         )
         assert (('octant',) in [group.tasks for group in result.groups]) == expected
         assert result.confidence is None
-        assert result.remarks == ()
+        assert not [one for one in result.remarks if 'still improving' not in one]
 
 
 def test_one_network_is_the_baseline_itself(problem, dataset, tmp_path):
@@ -452,7 +452,7 @@ def frozen(problem, scale=0.0):
 def test_affinities_that_are_rounding_are_said_to_be(problem, dataset, scale):
     """Of an encoder that does not train: groups come out, and say nothing."""
     result = grouping.group_tasks(frozen(problem, scale), dataset, 2, grouping.tag(), CONFIG)
-    (remark,) = result.remarks
+    (remark,) = (one for one in result.remarks if 'still improving' not in one)
     assert 'is rounding: the steps that were measured change no loss' in remark
     assert 'frozen' in remark
 

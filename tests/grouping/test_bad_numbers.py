@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -60,3 +61,17 @@ def test_a_test_error_that_is_not_finite_ends_the_run(problem, dataset):
     strange = dataset._replace(test=dataset.test._replace(targets=targets))
     with pytest.raises(FloatingPointError, match=r"the test error of 'radius' in .* is not finite"):
         grouping.group_tasks(problem, strange, 2, grouping.random(), CONFIG)
+
+
+def test_parameters_that_are_bad_from_the_start_are_no_matter_of_the_learning_rate(
+    problem, dataset
+):
+    def init(key):
+        params, state = problem.init(key)
+        return {**params, 'shared': jax.tree.map(lambda x: x * jnp.nan, params['shared'])}, state
+
+    config = dataclasses.replace(CONFIG, if_not_finite='stop')
+    with pytest.raises(FloatingPointError, match=r'at step 0: .* parameters that it begins with$'):
+        grouping.group_tasks(
+            dataclasses.replace(problem, init=init), dataset, 1, grouping.all_in_one(), config
+        )

@@ -3,12 +3,14 @@
 import functools
 
 import flax.linen as nn
+import jax
 import optax
 import pytest
 from small import TASKS, make_split
 
+from tag_jax import grouping
 from tag_jax.data import Dataset
-from tag_jax.grouping import identity
+from tag_jax.grouping import identity, run
 from tag_jax.grouping.run import Run
 from tag_jax.problem import from_linen
 from tag_jax.training import TrainingConfig
@@ -56,3 +58,34 @@ def test_functions_are_known_by_their_defaults_and_not_by_their_clothes():
 
     assert name(scaled(1.0)) == name(scaled(1.0)) != name(scaled(0.0))
     assert name(still) != name(optax.adam) == 'adam'
+
+
+class Weighted(nn.Module):
+    """An encoder with a single number among its parameters, which JAX writes into programs."""
+
+    @nn.compact
+    def __call__(self, x):
+        scale = self.param('scale', nn.initializers.ones, ())
+        return scale * nn.Dense(4, name='last')(nn.Dense(4, name='first')(x))
+
+
+@pytest.mark.parametrize('trainable', [None, lambda path: path[0] == 'last'])
+def test_other_weights_to_begin_with_are_told_from_another_model(trainable, tmp_path):
+    split = make_split(8)
+
+    def opened(seed, **options):
+        weights = Weighted().init(jax.random.key(seed), split.inputs[:1])['params']
+        weights['scale'] += seed
+        problem = from_linen(
+            Weighted(), TASKS, split.inputs[:1], trainable=trainable, pretrained=weights, **options
+        )
+        dataset = Dataset('points', TASKS, split, split, split)
+        run.begin(problem, dataset, 1, TrainingConfig(), grouping.tag(), tmp_path / 'run', True)
+
+    opened(0)
+    opened(0)
+    sentence = r'settings \(the model is the same, but the weights that it begins with, frozen or '
+    with pytest.raises(ValueError, match=sentence + r'pretrained, had the checksum \w+ and have'):
+        opened(1)
+    with pytest.raises(ValueError, match=r', model was \w+ from \w+ and is \w+ from \w+'):
+        opened(0, heads={'sign': nn.Sequential([nn.Dense(3), nn.Dense(2)])})

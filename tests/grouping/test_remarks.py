@@ -1,12 +1,14 @@
-"""What a result says of labels that do not overlap, and of classes that the test split lacks."""
+"""What a result says of labels, of the scales of targets, and of networks that still improve."""
 
 import logging
 
 import numpy as np
+import pytest
 from small import TASKS, make_problem, make_split
 
-from tag_jax import data, grouping, multi_objective, weighting
-from tag_jax.training import Measurement, TrainingConfig
+from tag_jax import data, grouping, multi_objective, objectives, weighting
+from tag_jax.grouping import remarks
+from tag_jax.training import Measurement, NetworkPlan, TrainedNetwork, TrainingConfig
 
 CONFIG = TrainingConfig(steps=4, eval_every=2, affinity=Measurement(every=2), batch_size=32)
 
@@ -53,3 +55,101 @@ def test_the_comparison_of_weightings_warns(caplog):
     assert len(seen) == 3
     (warning,) = [one for one in caplog.messages if 'norms alone' in one]
     assert warning.startswith('mine compares gradients in the space of the representation')
+
+
+def said_of(tasks, split):
+    dataset = data.Dataset('own', tasks, split, split, split)
+    return list(remarks.remarks_on_targets(tasks, dataset))
+
+
+def regressed(**targets):
+    """What is said of tasks of regression with some training targets."""
+    size = len(next(iter(targets.values())))
+    tasks = dict.fromkeys(targets, objectives.regression())
+    return said_of(tasks, data.Split(np.zeros((size, 1)), targets))
+
+
+def test_targets_on_unlike_scales():
+    one = np.random.default_rng(0).normal(size=500)
+    assert not regressed(a=one, b=5 * one, c=one - 1e6)
+    assert not regressed(a=1000 * one)  # Alone, it drowns none.
+    (said,) = regressed(a=one, price=1000 * one)
+    assert 'far from 1, or from each other (price ' in said
+    assert 'standardise the targets, as data.from_arrays does' in said
+    assert '(small ' in regressed(a=one, small=one / 50)[0]
+    (said,) = regressed(a=one / 5, b=one, c=5 * one)
+    assert '(a ' in said
+    assert ', c ' in said
+
+
+def test_masked_targets_and_losses_of_ones_own_have_no_scale():
+    one, known = np.random.default_rng(0).normal(size=500), np.arange(500) < 400
+    tasks = dict.fromkeys('ab', objectives.regression())
+    split = data.Split(one[:, None], {'a': one, 'b': np.where(known, one, 1e9)}, {'b': known})
+    assert not said_of(tasks, split)
+    assert said_of(tasks, split._replace(mask=None))
+    own = {**tasks, 'b': tasks['b']._replace(loss=lambda z, target: (z[:, 0] / 1e9 - target) ** 2)}
+    assert not said_of(own, split._replace(mask=None))
+
+
+def test_classes_without_a_training_example():
+    tasks = {'octant': TASKS['octant'], 'sign': TASKS['sign'], 'yes': objectives.binary()}
+    split = make_split(400)
+    octant, sign = split.targets['octant'], split.targets['sign']
+    targets = {'octant': octant, 'sign': sign, 'yes': sign}
+    assert not said_of(tasks, split._replace(targets=targets))
+    targets = {**targets, 'octant': np.where(octant == 5, 4, octant), 'yes': 0 * sign}
+    (said,) = said_of(tasks, split._replace(targets=targets))
+    assert said.startswith('No training example has these classes: octant 5, yes 1. ')
+    wide = {**tasks, 'octant': objectives.classification(20)}
+    (said,) = said_of(wide, split._replace(targets=targets))
+    assert 'octant 5, octant 8, octant 9, octant 10 (and 10 more). ' in said
+
+
+def test_classes_have_the_names_of_the_dataset():
+    """A class that is rare may be in the test split alone."""
+    colours = np.array(['red', 'green'] * 20 + ['mauve'])
+    split = np.array(
+        ['train', 'train', 'validation', 'validation', 'test', 'test'] * 6 + ['test'] * 5
+    )
+    tasks = {'colour': objectives.classification(3)}
+    dataset = data.from_arrays(np.arange(41.0)[:, None], {'colour': colours}, tasks, split=split)
+    (said,) = remarks.remarks_on_targets(tasks, dataset)
+    assert 'these classes: colour mauve. ' in said
+
+
+def generated():
+    """A table with targets on very unlike scales, which from_arrays standardises."""
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(300, 4))
+    targets = {'price': 1e5 * inputs[:, 0], 'share': 1e-3 * inputs[:, 1], 'kind': inputs[:, 2] > 0}
+    tasks = dict.fromkeys(('price', 'share'), objectives.regression())
+    return data.from_arrays(inputs, targets, {**tasks, 'kind': objectives.classification(2)})
+
+
+@pytest.mark.parametrize('make', [data.multi_digits, data.digit_attributes, generated])
+def test_nothing_is_said_of_the_datasets_of_the_package(make):
+    dataset = make()
+    assert not list(remarks.remarks_on_targets(dataset.tasks, dataset))
+
+
+def network(name, best_step, steps):
+    plan = NetworkPlan(name, ('a',), 0, 0.1)
+    return TrainedNetwork(plan, {}, {}, {}, best_step, steps, 0.0, None)
+
+
+def test_networks_that_were_still_improving():
+    still, done, early = network('b', 300, 300), network('c', 200, 300), network('d', 100, 100)
+    assert not list(remarks.remarks_on_steps(300, [done, early]))
+    (said,) = remarks.remarks_on_steps(300, [still, done, early])
+    assert said.startswith('b took all 300 steps, and the last evaluation was the best one: it was')
+    (said,) = remarks.remarks_on_steps(300, [network('mtl', 300, 300), still])
+    assert said.startswith('mtl, b took all 300 steps')
+    assert 'more steps (steps=, --steps) may change errors and gain' in said
+
+
+def test_a_result_says_that_more_steps_may_change_it():
+    dataset = data.Dataset('points', TASKS, *(make_split(64, n) for n in range(3)))
+    config = TrainingConfig(**{**vars(CONFIG), 'learning_rate': 1e-2})
+    result = grouping.group_tasks(make_problem(), dataset, 1, grouping.all_in_one(), config)
+    assert any('mtl took all 4 steps' in remark for remark in result.remarks)

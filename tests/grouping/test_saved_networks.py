@@ -1,5 +1,6 @@
 """Trained networks on disk, with what they stand on: checkpoints and exported functions."""
 
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -8,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from small import TASKS
 
-from tag_jax import objectives, training
+from tag_jax import grouping, objectives, training
 from tag_jax.grouping import saved_networks
-from tag_jax.problem import from_functions
+from tag_jax.problem import from_functions, from_nnx
 from tag_jax.runs import checkpoint, exported, workdir
 from tag_jax.training import Measurement, NetworkPlan, TrainingConfig
 
@@ -160,3 +162,87 @@ def test_a_model_that_cannot_be_exported_is_kept_all_the_same(tmp_path, dataset,
     assert saved_networks.load(tmp_path / 'one', problem, network.plan) is not None
     with pytest.raises(ValueError, match='give the problem to predict'):
         saved_networks.predictor(tmp_path / 'one', 64)(dataset.test.inputs)
+
+
+class Adapted(nnx.Module):
+    """An encoder of which the first layer has adapters of some rank."""
+
+    def __init__(self, rngs, rank=2, size=8):
+        base = nnx.Linear(3, size, rngs=rngs)
+        self.first = nnx.LoRA(3, rank, size, base_module=base, rngs=rngs)
+        self.normalise = nnx.BatchNorm(size, rngs=rngs)
+
+    def __call__(self, inputs):
+        return nnx.relu(self.normalise(self.first(inputs)))
+
+
+def adapted(trainable=nnx.LoRAParam, heads=None, **options):
+    make = lambda rngs: Adapted(rngs, **options)
+    return from_nnx(make, TASKS, np.zeros((1, 3), np.float32), heads, trainable=trainable)
+
+
+@pytest.fixture(scope='module')
+def run_with_adapters(tmp_path_factory, dataset):
+    """The folder of a finished run with a frozen backbone."""
+    path = tmp_path_factory.mktemp('adapted') / 'run'
+    grouping.group_tasks(adapted(), dataset, 1, grouping.all_in_one(), CONFIG, path)
+    return path
+
+
+@pytest.mark.filterwarnings('error::pytest.PytestUnraisableExceptionWarning')
+@pytest.mark.parametrize(
+    ('other', 'sentence'),
+    [
+        (
+            {'rank': 4},
+            r"another encoder .'first/lora_a' has the shape \[3, 2\] in the run, and \[3, 4\] here",
+        ),
+        ({'size': 4}, r"another encoder \('first/lora_b' has the shape \[2, 8\] in the run"),
+        (
+            {'trainable': lambda path: path[0] == 'normalise'},
+            "'first/lora_a' trained there, so give the same",
+        ),
+        (
+            {'trainable': lambda path: path[-1] in ('lora_a', 'lora_b', 'scale')},
+            "'normalise/scale' was frozen there, so give the same",
+        ),
+        (
+            {'heads': {'radius': lambda rngs: nnx.Linear(8, 1, use_bias=False, rngs=rngs)}},
+            r"another head \(the run alone has 'radius/bias'\)",
+        ),
+    ],
+)
+def test_another_problem_than_that_of_the_run_is_named(run_with_adapters, other, sentence):
+    with pytest.raises(ValueError, match=rf'mtl was trained with .*{sentence}') as raised:
+        grouping.load(run_with_adapters, adapted(**other))
+    assert str(raised.value).endswith('with the functions that the run exported')
+    assert '\n' not in str(raised.value)
+
+
+def test_a_problem_without_the_names_of_the_run_is_named(run_with_adapters, problem):
+    with pytest.raises(ValueError, match="another encoder .* alone has '(first|layers)/"):
+        grouping.load(run_with_adapters, problem)
+
+
+def test_files_that_a_run_lacks_are_named(run_with_adapters, dataset, tmp_path):
+    def without(name):
+        path = tmp_path / name.replace('*', '')
+        shutil.copytree(run_with_adapters, path)
+        (gone,) = (path / 'checkpoints').glob(name)
+        shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+        return path
+
+    whole = grouping.load(run_with_adapters, adapted()).outputs(dataset.test.inputs[:3])
+    assert set(whole) == set(TASKS)
+    for name in ('frozen_*', 'mtl/parameters', 'mtl/network.json'):
+        path = without(name)
+        for given in (adapted(), None):
+            with pytest.raises(FileNotFoundError, match=f'there is no .*{name[:7]}.*of the run'):
+                grouping.load(path, given)
+
+
+def test_arrays_that_cannot_be_read_are_named(tmp_path):
+    checkpoint.save(tmp_path / 'tree', {'a': np.ones(3)})
+    shutil.rmtree(tmp_path / 'tree' / 'd')
+    with pytest.raises(OSError, match='cannot read the arrays in .*tree .*copy of the run'):
+        checkpoint.restore(tmp_path / 'tree', {'a': np.ones(3)})
