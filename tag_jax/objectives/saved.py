@@ -50,6 +50,9 @@ def without_answers(objective: Objective, task: str) -> Objective:
     Args:
       objective: from `of_kind`.
       task: the name of its task.
+
+    Raises:
+      ValueError: from its answers and its probabilities.
     """
 
     def refuse(output):

@@ -50,10 +50,10 @@ def import_function(data: bytes, params: Any) -> Callable:
     def predict(inputs):
         def fitting(x, aval):
             if np.shape(x)[1:] != aval.shape[1:]:
-                raise ValueError(
-                    f'inputs are of shape [N, {", ".join(map(str, aval.shape[1:]))}], '
-                    f'not [N, {", ".join(map(str, np.shape(x)[1:]))}]'
+                expected, found = (
+                    ', '.join(['N', *map(str, shape[1:])]) for shape in (aval.shape, np.shape(x))
                 )
+                raise ValueError(f'inputs are of shape [{expected}], not [{found}]')
             return jnp.asarray(x, aval.dtype)
 
         return function(leaves, jax.tree.map(fitting, inputs, expected))

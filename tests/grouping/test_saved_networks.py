@@ -138,7 +138,7 @@ def test_the_exported_function_takes_inputs_of_any_number_type():
     function = exported.import_function(data, {'w': jnp.float32(2)})
     for inputs in (np.ones((4, 3), int), np.ones((4, 3)), np.ones((4, 3), bool)):
         np.testing.assert_array_equal(function(inputs)['a'], np.full((4, 3), 2.0))
-    with pytest.raises(ValueError, match=r'inputs are of shape \[N, 3\], not \[3\]'):
+    with pytest.raises(ValueError, match=r'inputs are of shape \[N, 3\], not \[N\]'):
         function(np.ones(3))
 
 
