@@ -52,6 +52,10 @@ for command in commands:
 json.dump(answers, sys.stdout)
 """
 
+# What the console script that pip writes does, from a file of its name.
+_SCRIPT = 'import sys; sys.argv[0] = "/bin/tag-jax"; '
+_SCRIPT += 'from tag_jax.launchers import command; command.main()'
+
 
 class Answer(NamedTuple):
     """What a command came to."""
@@ -65,6 +69,11 @@ class Answer(NamedTuple):
 def launch(launcher, *flags, cwd=ROOT):
     """Runs `python -m experiments.<launcher>` in a fork; warnings are errors."""
     return forking.run(['-m', f'experiments.{launcher}', *flags], WARNINGS, ENVIRONMENT, cwd)
+
+
+def tag_jax(*arguments, cwd):
+    """Runs `tag-jax` with arguments in a fork; warnings are errors."""
+    return forking.run(['-c', _SCRIPT, *arguments], WARNINGS, ENVIRONMENT, cwd)
 
 
 def launch_afresh(launcher, *flags, cwd=ROOT):

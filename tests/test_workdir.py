@@ -21,6 +21,19 @@ def test_a_folder_holds_one_run(tmp_path):
     assert workdir.read_json(path / 'config.json')['budget'] == 2
 
 
+def test_a_table_is_to_be_read_as_before_wherever_it_lies(tmp_path):
+    """Runs that do not say how, of old and out of Python, go on."""
+    path, before = tmp_path / 'run', {'table_file': 'a.csv', 'table': {'groups': 'patient'}}
+    workdir.open_run(path, before)
+    workdir.open_run(path, {**before, 'table_file': 'elsewhere/a.csv'}, resume=True)
+    for other in ({'groups': 'site'}, {'stratify': 'ill'}):
+        with pytest.raises(ValueError, match=r'\(table.groups was patient and is (site|N)'):
+            workdir.open_run(path, {**before, 'table': other}, resume=True)
+    workdir.open_run(path, {}, resume=True)
+    workdir.open_run(path, before, resume=True)
+    assert workdir.read_json(path / 'config.json') == before
+
+
 def test_resuming_where_there_is_no_run_starts_one(tmp_path):
     assert (workdir.open_run(tmp_path, {}, resume=True) / 'config.json').exists()
 

@@ -404,7 +404,7 @@ def _filled(array):
 def _as_kind(name, column, kind):
     """A column as text, or as numbers: the days since 1970 of dates."""
     if kind == 'number' and column.kind == 'text':
-        raise ValueError(f'the column {name!r} holds text, and no numbers')
+        raise ValueError(_no_number_or_date(name, column))
     if kind == 'number' and column.kind == 'date':
         since = (column.values - np.datetime64(0, 'D')) / np.timedelta64(1, 'D')
         return Column('number', np.where(column.missing, 0, since), column.missing)
@@ -483,6 +483,19 @@ def _no_number(name, row, cell, form):
         f'row {row} of the column {name!r} is {cell!r}, where other rows are numbers: {hint}'
         f'{declare_missing(name, cell)}, or {give_kind(name, "text")}'
     )
+
+
+def _no_number_or_date(name, column):
+    """The sentence about text where numbers or dates are asked for."""
+    for row in np.flatnonzero(~column.missing):
+        cell = column.values[row]
+        if not re.match(_DATE, cell.strip()) and not re.match(NUMBER, cell.strip()):
+            return (
+                f'row {row + 1} of the column {name!r} is {cell!r}, neither a number nor a date '
+                'such as 2024-05-31 or 2024-05-31 14:30: write it so, or '
+                f'{declare_missing(name, cell)}'
+            )
+    return f'the column {name!r} holds text: save its numbers or dates as such'
 
 
 def _unusable(name, what):

@@ -43,6 +43,8 @@ class Dataset(NamedTuple):
       encoding: a `tag_jax.data.Encoding`, what raw columns became of; None where there were none.
       test_groups: int `[N]`, the group of each test example, where rows were split by groups:
         intervals over test examples then draw whole groups. Else None.
+      reading: `{entry: value}` of config.json, JSON types, that say how a table was read and split;
+        None where a run need not record it.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Dataset(NamedTuple):
     test: Any
     encoding: Any = None
     test_groups: Any = None
+    reading: Any = None
 
     @property
     def example_inputs(self) -> Any:
@@ -76,6 +79,7 @@ class Dataset(NamedTuple):
             *(split.only(tasks) for split in splits),
             self.encoding and self.encoding.only(tasks),
             self.test_groups,
+            self.reading,
         )
 
 

@@ -1,30 +1,37 @@
 """Raw rows on their way into a trained network."""
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from tag_jax import cells
 from tag_jax.data.columns import Column, column_of, open_table
 from tag_jax.data.encoding import Encoding, encode_inputs
+from tag_jax.data.unlike import describe_unlike
 
 
 def encode_rows(encoding: Encoding | None, rows: Any) -> Any:
     """The inputs of a network from raw rows.
 
+    Cells that no training row had the like of are inputs too, with a warning: text that is new,
+    numbers further than 100 standard deviations from the mean, and cells that are missing in a
+    column of numbers that was complete.
+
     Args:
       encoding: of the dataset that the network was trained on; None where that had none.
       rows: arrays `[N, ...]` as `data.from_arrays` takes them, a DataFrame, `{column: values [N]}`,
-        or the path of a file that `data.table` reads. An array `[N, D]` also stands for D columns
-        of numbers, in their order.
+        or the path of a file that `data.table` reads. An array `[N, D]` also stands for D columns,
+        in their order; of numbers only where the text in the training rows was numbers.
 
     Returns:
       `[N, ...]`, or a pytree of such arrays.
 
     Raises:
-      ValueError: if a column is not there or of another kind, or a path is given where there is
-        no encoding.
+      ValueError: if a column is not there or of another kind, if an array of numbers is given for
+        columns of text, or a path where there is no encoding.
       OSError: if a file cannot be read.
     """
     if encoding is None or encoding.inputs is None:
@@ -34,7 +41,10 @@ def encode_rows(encoding: Encoding | None, rows: Any) -> Any:
     columns = _columns(encoding, rows)
     if columns and not all(len(column.values) for column in columns.values()):
         raise ValueError('there are no examples to predict for')
-    return encode_inputs(encoding.inputs, columns)
+    encoded = encode_inputs(encoding.inputs, columns)
+    if unlike := describe_unlike(encoding.inputs, columns):
+        logging.warning('%s', unlike)
+    return encoded
 
 
 def _columns(encoding, rows) -> dict[str, Column]:
@@ -43,8 +53,13 @@ def _columns(encoding, rows) -> dict[str, Column]:
     asked = {input_.name: 'text' if input_.kind == 'text' else None for input_ in inputs}
     if isinstance(rows, str | os.PathLike):
         file = open_table(rows, form)
+        if missing := [name for name in asked if name not in file.names]:
+            raise ValueError(
+                f'{rows} has no column {missing[0]!r}, which is an input: it has '
+                f'{", ".join(file.names)}'
+            )
         kinds = {input_.name: _kind_of_cells(input_) for input_ in inputs}
-        return {name: file.column(name, kinds[name]) for name in asked if name in file.names}
+        return {name: file.column(name, kinds[name]) for name in asked}
     if hasattr(rows, 'columns') and hasattr(rows, 'iloc'):  # A DataFrame.
         names = [str(name) for name in rows.columns]
         if twice := [name for name in asked if names.count(name) > 1]:
@@ -69,6 +84,12 @@ def _kind_of_cells(input_):
 
 def _of_array(inputs, array):
     """`{name: values}` of the columns of one array."""
+    if array.dtype.kind in 'iuf' and (text := [one.name for one in inputs if _is_words(one)]):
+        raise ValueError(
+            f'inputs are an array {list(array.shape)} of numbers, and the networks were trained on '
+            f'text in {", ".join(map(repr, text))}: give a DataFrame, {{column: values}}, the path '
+            'of a file or an array of objects'
+        )
     if len(inputs) == 1 and inputs[0].shape == array.shape[1:]:
         return {inputs[0].name: array}
     single = all(input_.shape == () for input_ in inputs)
@@ -84,6 +105,19 @@ def _of_array(inputs, array):
         f'inputs are the columns {names}{", ..." * (len(inputs) > 8)}, {len(inputs)} in all, and '
         f'not an array {list(array.shape)}: give as many columns, a DataFrame or {{column: values}}'
     )
+
+
+def _is_words(input_):
+    """Whether a column is text of which nothing is a number."""
+    return input_.kind == 'text' and not any(map(_is_number, input_.categories))
+
+
+def _is_number(text):
+    try:
+        cells.number(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _as_asked(column, kind):

@@ -102,7 +102,7 @@ def begin(problem, dataset, budget, config, method, workdir=None, resume=False, 
     opened = []  # By the first process, which keeps others out while the run has its path.
 
     def open_folder():
-        asked = {'options': dict(method.options)}
+        asked = {'options': dict(method.options), **(getattr(dataset, 'reading', None) or {})}
         if (known := getattr(dataset, 'encoding', None)) is not None:
             text = json.dumps(encoding.to_json(known), sort_keys=True)
             asked['encoding'] = f'{zlib.crc32(text.encode()):08x}'

@@ -4,6 +4,7 @@
     tag-jax compare    compares ways to group, over budgets and seeds
     tag-jax weigh      compares ways of weighting the tasks of one network
     tag-jax select     chooses among trained networks within an inference budget
+    tag-jax predict    answers new rows of a table with the networks of a finished run
     tag-jax report     writes the reports of finished runs again, and shows runs side by side
     tag-jax benchmark  judges ways to group, yours too, on recorded tables of real problems
 
@@ -20,7 +21,7 @@ from tag_jax.launchers import launch
 
 # The launchers in this folder: a new one takes its name here, and a line above.
 FOLDER = pathlib.Path(__file__).parent
-COMMANDS = ('group', 'compare', 'weigh', 'select', 'report', 'benchmark')
+COMMANDS = ('group', 'compare', 'weigh', 'select', 'predict', 'report', 'benchmark')
 HELP = ('help', '--help', '-help', '-h')
 
 

@@ -239,6 +239,7 @@ def comparison_settings(dataset, budgets, config):
     """The settings of a comparison for config.json, as JSON types."""
     return {
         'dataset': dataset.name,
+        **(dataset.reading or {}),
         'budgets': budgets,
         'seeds': FLAGS.seeds,
         **settings_of_network(),
@@ -318,7 +319,18 @@ def load_dataset():
     for name in sorted({flag for one in DATASETS.values() for flag in one.flags}):
         if FLAGS[name].present and name not in recipe.flags:
             raise ValueError(f'--{name} is of no use to --dataset={dataset_name()}')
-    return recipe.load(FLAGS)
+    dataset = recipe.load(FLAGS)
+    return dataset._replace(reading=_reading()) if dataset_name() == 'table' else dataset
+
+
+def _reading():
+    """The flags that say how a table is read and split, where they say something, for config.json.
+
+    The file stands apart: a run goes on with it when it has moved.
+    """
+    given = {name: FLAGS[name].value for name in tables.NAMES}
+    changed = {name: value for name, value in given.items() if value != FLAGS[name].default}
+    return {'table_file': changed.pop('table'), workdir.TABLE: changed}
 
 
 def load_split(number, folds):

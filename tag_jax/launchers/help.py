@@ -8,7 +8,7 @@ from absl import flags
 GROUPS = {
     'The run': (
         *('workdir', 'resume', 'dry_run', 'seed', 'seeds', 'scores', 'checkpoint_seconds'),
-        *('if_not_finite', 'out', 'compilation_cache'),
+        *('if_not_finite', 'run', 'out', 'overwrite', 'compilation_cache'),
     ),
     'What is asked': (
         *('method', 'methods', 'weightings', 'budget', 'budgets', 'study', 'task_sets'),
@@ -52,11 +52,16 @@ def text(launcher, program) -> str:
     """The help of a launcher.
 
     Args:
-      launcher: its module, whose docstring names it as `tag-jax` does.
+      launcher: its module, whose docstring names it as `tag-jax` does; its OWN_FLAGS are those that
+        mean something else in other launchers, and stand in none of the groups.
       program: the words that started it, which take the place of that name.
     """
     found = {flag.name: flag for flag in flags.FLAGS.get_key_flags_for_module(launcher)}
-    grouped = {title: [name for name in names if name in found] for title, names in GROUPS.items()}
+    own = getattr(launcher, 'OWN_FLAGS', ())
+    grouped = {
+        title: [name for name in names if name in found and name not in own]
+        for title, names in GROUPS.items()
+    }
     known = {name for names in grouped.values() for name in names}
     grouped = {OTHERS: sorted(set(found) - known), **grouped}
     name = f'tag-jax {launcher.__name__.rpartition(".")[2]}'

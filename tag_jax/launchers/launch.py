@@ -62,10 +62,15 @@ def launch(main):
 
 
 def _parsed(arguments):
-    """The arguments that are no flags; ends the program with one sentence at what absl refuses."""
+    """The arguments that are no flags; ends the program with one sentence at what absl refuses.
+
+    Flags in files take the place of --flagfile: the file may be edited while a run is at work, and
+    `command` is to repeat the run.
+    """
     try:
         refuse_repeated(arguments[1:])
-        return FLAGS(arguments)
+        sys.argv[1:] = FLAGS.read_flags_from_files(arguments[1:])
+        return FLAGS([arguments[0], *sys.argv[1:]])
     except flags.Error as error:
         sys.exit(_fail(f'{str(error).splitlines()[0].rstrip(" ?")} (--help lists the flags)'))
     except ValueError as error:

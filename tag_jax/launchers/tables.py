@@ -6,10 +6,11 @@ from absl import flags as absl_flags
 
 import tag_jax
 
-# The flags by which a table is read.
+# The flags by which the cells of a table are read, and all by which a table is.
+CELLS = ('missing', 'delimiter', 'decimal', 'thousands', 'encoding', 'comment')
 NAMES = (
-    *('table', 'targets', 'inputs', 'kinds', 'split_column', 'leave_out', 'missing', 'delimiter'),
-    *('decimal', 'thousands', 'encoding', 'comment', 'groups', 'stratify', 'order'),
+    *('table', 'targets', 'inputs', 'kinds', 'split_column', 'leave_out', *CELLS),
+    *('groups', 'stratify', 'order'),
     *('weights', 'class_weights', 'metrics', 'standardise'),
 )
 
@@ -92,12 +93,7 @@ def load(flags, seed=0, fold=None):
         seed=seed,
         fold=fold,
         leave_out=flags.leave_out,
-        delimiter={'\\t': '\t', 'tab': '\t'}.get(flags.delimiter, flags.delimiter),
-        decimal=flags.decimal,
-        thousands=flags.thousands,
-        encoding=flags.encoding,
-        missing=_missing(flags.missing),
-        comment=flags.comment,
+        **cells(flags),
         groups=flags.groups,
         stratify=flags.stratify,
         order=flags.order,
@@ -111,6 +107,19 @@ def load(flags, seed=0, fold=None):
             f'--targets names one column only, {flags.targets[0]!r}: name two or more, one a task'
         )
     return dataset
+
+
+def cells(flags):
+    """The arguments of `data.table` by which cells are read, `{name of CELLS: value}`.
+
+    Args:
+      flags: of absl.
+    """
+    delimiter = {'\\t': '\t', 'tab': '\t'}.get(flags.delimiter, flags.delimiter)
+    return {name: flags[name].value for name in CELLS} | {
+        'missing': _missing(flags.missing),
+        'delimiter': delimiter,
+    }
 
 
 def load_split(flags, number, folds):

@@ -143,6 +143,7 @@ def main():
     } | ways
     settings = {
         'dataset': dataset.name,
+        **(dataset.reading or {}),
         'tasks': list(names),
         'weightings': list(ways),
         'seeds': FLAGS.seeds,

@@ -75,24 +75,13 @@ def read(path: str | os.PathLike) -> FinishedRun:
       ValueError: if there is no run, if it has not finished, or if it is none of a grouping method.
     """
     path = pathlib.Path(path)
-    if not path.is_dir():
-        raise ValueError(f'there is no folder {path}: name the workdir of a run')
-    if not (path / workdirs.RESULTS).exists() and (path / workdirs.CONFIG).exists():
-        raise ValueError(
-            f'{path} holds no finished run: it has no {workdirs.RESULTS}; its command goes on with '
-            f'--workdir={path} --resume'
-        )
+    results = workdirs.read_results(path)
     try:
-        results = workdirs.read_results(path)
         config = workdirs.read_json(path / workdirs.CONFIG)
         records = workdirs.read_records(path / workdirs.METRICS)
     except (FileNotFoundError, json.JSONDecodeError) as error:
-        names = f'{workdirs.CONFIG}, {workdirs.RESULTS} or {workdirs.METRICS}'
+        names = f'{workdirs.CONFIG} or {workdirs.METRICS}'
         raise ValueError(f'the run in {path} is damaged: {names} cannot be read') from error
-    if not isinstance(results, dict) or not {'groups', 'test_error', 'baselines'} <= set(results):
-        raise ValueError(
-            f'{path} holds no grouping of tasks: its {workdirs.RESULTS} is that of another command'
-        )
     for group in results['groups']:
         if group['network'] not in by_network(records):
             raise ValueError(

@@ -19,6 +19,7 @@ import json
 import math
 import os
 import pathlib
+import shlex
 import weakref
 import zipfile
 import zlib
@@ -48,8 +49,10 @@ FROM = ' from '
 # Entries of config.json that may differ between a run and its continuation, or one like it.
 INCIDENTAL = (
     *('versions', 'workers', 'mesh', 'shard_parameters', 'if_not_finite', 'checkpoint_seconds'),
-    'command',
+    *('command', 'table_file'),
 )
+# How a table is read and split: runs of old, and those that Python started, do not say it.
+TABLE = 'table'
 
 
 class RunFolder(type(pathlib.Path())):
@@ -160,17 +163,46 @@ def command_of(path: str | os.PathLike) -> str | None:
 
 
 def read_results(path: str | os.PathLike) -> Any:
-    """The contents of results.json of a finished run.
+    """The contents of results.json of a finished run that grouped tasks.
 
     Args:
       path: the folder of the run.
 
     Raises:
-      ValueError: if it holds no finished run.
+      ValueError: if there is no such folder, if the run has not finished or is damaged, or if it is
+        that of another command.
     """
-    if not (pathlib.Path(path) / RESULTS).exists():
-        raise ValueError(f'{path} holds no finished run: it has no {RESULTS}')
-    return read_json(pathlib.Path(path) / RESULTS)
+    path = pathlib.Path(path)
+    if not path.is_dir():
+        raise ValueError(f'there is no folder {path}: name the workdir of a run')
+    if not (path / RESULTS).exists():
+        unfinished = f'{path} holds no finished run: it has no {RESULTS}'
+        if (path / CONFIG).exists():
+            unfinished += f'; its command goes on with --workdir={path} --resume'
+        raise ValueError(unfinished)
+    try:
+        results = read_json(path / RESULTS)
+        config = read_json(path / CONFIG)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f'the run in {path} is damaged: {CONFIG} or {RESULTS} cannot be read'
+        ) from error
+    if not isinstance(results, dict) or not {'groups', 'test_error', 'baselines'} <= set(results):
+        raise ValueError(
+            f'{path} holds no grouping of tasks, but a run of another command; '
+            f'{_drawn_again(path, config)}'
+        )
+    return results
+
+
+def _drawn_again(path, config):
+    """How the report of a run that grouped no tasks is drawn again."""
+    command = config.get('command') if isinstance(config, dict) else None
+    if command is None:
+        return 'only that command draws its report'
+    if 'budgets' in config:  # Comparisons and studies keep what they trained.
+        return f'this draws its report again: {command} --workdir={shlex.quote(str(path))} --resume'
+    return f'this trains again, in a new folder, and draws its report: {command}'
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
@@ -429,10 +461,18 @@ def _change(name, before, now):
 
 def _check_same(path, before, now):
     """Raises ValueError if a run was asked for something other than what is asked for now."""
-    names = [name for name in {**before, **now} if name not in INCIDENTAL]
-    if different := [name for name in names if before.get(name) != now.get(name)]:
+    both = before.get(TABLE) and now.get(TABLE)
+    before, now = (_settings(config, both) for config in (before, now))
+    if different := [name for name in {**before, **now} if before.get(name) != now.get(name)]:
         changes = ', '.join(_change(name, before.get(name), now.get(name)) for name in different)
         raise ValueError(
             f'{path} holds a run with other settings ({changes}): '
             'repeat its settings to continue it, or choose another workdir'
         )
+
+
+def _settings(config, with_table):
+    """The entries of config.json that a continuation must repeat, those about a table by name."""
+    kept = {name: one for name, one in config.items() if name not in (*INCIDENTAL, TABLE)}
+    table = config[TABLE] if with_table else {}
+    return kept | {f'{TABLE}.{name}': one for name, one in table.items()}

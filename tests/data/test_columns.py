@@ -145,6 +145,19 @@ def test_one_cell_that_is_no_number_is_named(tmp_path, cell, mend, column):
         table(write(tmp_path, rows(**columns)))
 
 
+def test_a_cell_that_is_no_date_is_named_with_the_format(tmp_path):
+    dates = [f'2024-01-{n % 28 + 1:02}' for n in range(40)]
+    dates[4] = '05/01/2024'
+    path = write(tmp_path, rows(x=dates, z=NUMBERS, y=CLASSES))
+    sentence = "row 5 of the column 'x' is '05/01/2024', neither a number nor a date such as 2024-"
+    with pytest.raises(ValueError, match=sentence):
+        table(path, kinds={'x': 'number'})
+    found = table(path, kinds={'x': 'number'}, missing={'x': ['05/01/2024']})
+    assert 'x: a number' in found.encoding.describe()
+    with pytest.raises(ValueError, match="the column 'x' holds text: save its numbers or dates"):
+        table(write_parquet(tmp_path, x=['2024-01-01'] * 40, y=CLASSES), kinds={'x': 'number'})
+
+
 def test_a_class_that_looks_like_a_number_can_be_text(tmp_path):
     path = write(tmp_path, rows(x=['0', '1', '2', '3+'] * 10, y=['1', '2', '3a', '4'] * 10))
     with pytest.raises(ValueError, match="row 4 of the column 'x' is '3\\+'"):

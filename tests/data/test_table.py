@@ -106,7 +106,11 @@ def test_splits_are_seeded(tmp_path):
     ('change', 'options', 'message'),
     [
         (('weight', 'mass'), {}, "has no column 'weight': it has size, colour"),
-        (('x', 'x'), {'kinds': {'kind': 'regression'}}, "'kind' holds text, and no numbers"),
+        (
+            ('x', 'x'),
+            {'kinds': {'kind': 'regression'}},
+            "'kind' is 'a', neither a number nor",
+        ),
         (
             ('x', 'x'),
             {'kinds': {'size': 'regression'}},

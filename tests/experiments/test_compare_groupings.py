@@ -94,6 +94,10 @@ def test_folds_of_a_table(table):
     assert again.stdout == done.stdout
     other = launch(*asked, '--resume', '--seeds=2', cwd=table)
     assert other.returncode == 2
+    config = workdir.read_json(table / 'folds' / 'config.json')
+    assert (config['table_file'], config['table']['groups']) == ('patients.csv', 'Patient ID')
+    other = launch(*asked, '--resume', '--stratify=Outcome', cwd=table)
+    assert 'settings (table.stratify was None and is Outcome)' in other.stderr
 
 
 def test_all_methods_and_others_beside_them(table):

@@ -102,6 +102,9 @@ def judged(folder, name, methods):
         cwd=folder,
     )
     assert done.returncode == 0, done.stderr
+    config = json.loads((folder / f'{name}_{methods}' / 'config.json').read_text())
+    assert config['table_file'] == f'{name}.npz'
+    assert [f'--targets={",".join(config["table"]["targets"])}'] == [*TABLES[name][:1]]
     results = json.loads((folder / f'{name}_{methods}' / 'results.json').read_text())
     return {one['name']: one for one in results['outcomes']}
 

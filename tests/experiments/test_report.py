@@ -26,6 +26,10 @@ def folder(tmp_path_factory):
     workdir.write_records(make_run(here / 'cut') / 'metrics.jsonl', [])
     workdir.open_run(here / 'comparison', {})
     workdir.write_json(here / 'comparison' / 'results.json', {'outcomes': []})
+    of_others = {'compared': {'budgets': [2], 'command': 'c'}, 'weighed': {'command': 'w --a=1'}}
+    for name, config in of_others.items():
+        workdir.open_run(here / name, config)
+        workdir.write_json(here / name / 'results.json', {'outcomes': []})
     (here / 'empty').mkdir()
     (here / 'notes.txt').write_text('precious')
     return here
@@ -60,7 +64,12 @@ def test_bad_input_ends_with_a_sentence(folder):
             (('seed_0', 'unfinished'), 'goes on with --workdir=unfinished --resume'),
             (('damaged',), 'the run in damaged is damaged'),
             (('cut',), 'metrics.jsonl has no record of network_0'),
-            (('comparison',), 'comparison holds no grouping of tasks'),
+            (
+                ('comparison',),
+                'comparison holds no grouping of tasks, but a run of another',
+            ),
+            (('compared',), 'this draws its report again: c --workdir=compared --resume'),
+            (('weighed',), 'trains again, in a new folder, and draws its report: w --a=1'),
             (('seed_0', './seed_0/'), 'the run ./seed_0/ is named twice'),
             (('seed_0', '--out=x.html'), '--out is the page that compares several runs'),
             ((*both, '--out=notes.txt'), 'notes.txt is there and is no comparison of runs'),

@@ -3,20 +3,13 @@
 import forking
 import pytest
 from launching import ENVIRONMENT, WARNINGS
+from launching import tag_jax as start
 
 import tag_jax
 from tag_jax.launchers import command, launch
 from tag_jax.runs import workdir
 
 QUICK = ('--steps=20', '--eval_every=10', '--affinity_every=10', '--batch_size=64', '--widths=4')
-# What the console script that pip writes does, from a file of its name.
-SCRIPT = 'import sys; sys.argv[0] = "/bin/tag-jax"; '
-SCRIPT += 'from tag_jax.launchers import command; command.main()'
-
-
-def start(*arguments, cwd):
-    """`tag-jax` with arguments, in a fork."""
-    return forking.run(['-c', SCRIPT, *arguments], WARNINGS, ENVIRONMENT, cwd)
 
 
 @pytest.fixture(scope='module')
@@ -67,6 +60,7 @@ def test_selection_of_the_published_networks(folder):
         (['group', '--stepz=3'], "Unknown command line flag 'stepz'. Did you mean: steps"),
         (['compare', '--compare'], "Unknown command line flag 'compare'"),
         (['group', '--table=no.csv', '--targets=a'], 'there is no table no.csv'),
+        (['predict'], 'name the folder of a run and a table: tag-jax predict RUN TABLE'),
         (['report'], 'name the folder of a run: tag-jax report RUN [RUN ...]'),
     ],
 )

@@ -1,0 +1,82 @@
+"""New rows that are unlike any row that a network was trained on: what is odd about them, in words.
+
+A network answers every row. Text that no training row had, or an age of 5000, gets an answer that
+looks like the others, so whoever asks is told of such cells.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tag_jax.data.columns import Column
+from tag_jax.data.encoding import Input
+
+# Numbers further from the mean of the training rows, in standard deviations, are another unit.
+FARTHEST = 100
+# So much is told of a table: columns, and values of one column.
+_MOST_COLUMNS, _MOST_VALUES = 8, 3
+
+
+def describe_unlike(inputs: Sequence[Input], columns: Mapping[str, Column]) -> str:
+    """Says in which columns rows are unlike all training rows, how many, and an example of each.
+
+    Args:
+      inputs: an `Input` for each column.
+      columns: `{name: Column}` of the new rows.
+
+    Returns:
+      A sentence; '' where no row is.
+    """
+    parts = []
+    for input_ in inputs:
+        tell = _text if input_.kind == 'text' else _numbers
+        parts += tell(input_, columns[input_.name])
+    if not parts:
+        return ''
+    more = len(parts) - _MOST_COLUMNS
+    told = [*parts[:_MOST_COLUMNS], *([f'and so on, {more} more'] if more > 0 else [])]
+    return (
+        'some rows are unlike all that the networks were trained on, and answers for them may mean '
+        f'little: {"; ".join(told)}'
+    )
+
+
+def _text(input_, column):
+    """Says what is odd about a column of text."""
+    new = ~np.isin(column.values.astype(str), input_.categories) & ~column.missing
+    if new.any():
+        rows = np.flatnonzero(new)
+        values = list(dict.fromkeys(column.values[rows].tolist()))
+        some = ', '.join(map(repr, values[:_MOST_VALUES])) + ', ...' * (len(values) > _MOST_VALUES)
+        yield (
+            f'{_share(new)} of {input_.name!r} have text that no training row had ({some}, first '
+            f'in row {rows[0] + 1}), which counts as missing'
+        )
+
+
+def _numbers(input_, column):
+    """Says what is odd about a column of one or several numbers a row."""
+    size = len(column.values)
+    values = column.values.astype(np.float64).reshape(size, -1)
+    gaps = column.missing.reshape(size, -1)
+    for n in np.flatnonzero(input_.scales > 0):
+        mean, scale = input_.means[n], input_.scales[n]
+        name = f'{input_.name!r}' if not input_.shape else f'number {n + 1} of {input_.name!r}'
+        if gaps[:, n].any() and not input_.indicated[n]:
+            yield (
+                f'{_share(gaps[:, n])} of {name} have no value (first row '
+                f'{np.flatnonzero(gaps[:, n])[0] + 1}), which no training row lacked: the mean of '
+                f'the training rows, {mean:.6g}, is put in'
+            )
+        far = (np.abs(values[:, n] - mean) > FARTHEST * scale) & ~gaps[:, n]
+        if far.any():
+            row = np.flatnonzero(far)[0]
+            yield (
+                f'{_share(far)} of {name} are further than {FARTHEST} standard deviations from the '
+                f'mean of the training rows ({values[row, n]:.6g} in row {row + 1}; mean '
+                f'{mean:.6g}, standard deviation {scale:.6g}): look for another unit'
+            )
+
+
+def _share(rows):
+    return f'{np.sum(rows)} of {len(rows)} rows'
