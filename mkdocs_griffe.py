@@ -5,20 +5,24 @@ import re
 import griffe
 
 RETURNS = re.compile(r'^Returns:\n +', re.MULTILINE)
-SEVERAL = re.compile(r'^  (\w+(?:, \w+)+): (.*\n?(?:   .*\n?)*)', re.MULTILINE)
+SEVERAL = re.compile(r'^  ([*\w]+(?:, [*\w]+)+): (.*\n?(?:   .*\n?)*)', re.MULTILINE)
 
 
 class House(griffe.Extension):
-    """Three things that Griffe would take otherwise than they are meant.
+    """Four things that Griffe would take otherwise than they are meant.
 
-    `tag_jax.weighting.mgda` is a function, and the module that it comes from has the same path:
-    Python lets the import win, Griffe the module. In 'A vector: ...' under Returns, Griffe takes
-    'A vector' for a type. And 'mean, error: ...' describes two things, each of a type of its own.
+    `*methods.__all__` in the `__all__` of a package stands for names; Griffe reads them only where
+    all packages above have an `__all__` as well. `tag_jax.weighting.mgda` is a function, and the
+    module that it comes from has the same path: Python lets the import win, Griffe the module. In
+    'A vector: ...' under Returns, Griffe takes 'A vector' for a type. And 'mean, error: ...'
+    describes two things, each of a type of its own.
     """
 
     def on_package(self, *, pkg, **_):
-        """Puts what is imported in the place of modules of the same name."""
+        """Completes `__all__`, and puts what is imported in the place of modules of its name."""
         for package in pkg.modules.values():
+            if package.exports is not None:
+                package.exports = [name for one in package.exports for name in _names(package, one)]
             for name in map(str, package.exports or ()):
                 for module in list(package.modules.values()):
                     if name in module.members and not module.members[name].is_alias:
@@ -36,6 +40,13 @@ class House(griffe.Extension):
             text = SEVERAL.sub(_apart, func.docstring.value)
             returns = func.returns or 'object'
             func.docstring.value = RETURNS.sub(lambda match: f'{match[0]}{returns}: ', text)
+
+
+def _names(package, exported):
+    """The names that an entry of `__all__` stands for: itself, or those of a module in there."""
+    if isinstance(exported, str):
+        return [exported]
+    return package.modules[exported.parent.name].exports
 
 
 def _apart(match):

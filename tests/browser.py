@@ -31,6 +31,31 @@ os.execv(sys.argv[3], sys.argv[3:])
 """
 _SECONDS = 60
 
+# Texts with less contrast to what is behind them than 4.5 : 1 (WCAG 2, level AA).
+HARD_TO_READ = """
+(() => {
+  const seen = {opacityProperty: true, visibilityProperty: true};
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const paint = colours => {
+    for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const light = rgb => rgb.map(x => x / 255)
+    .map(x => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, x, n) => sum + x * [0.2126, 0.7152, 0.0722][n], 0);
+  const behind = element => element ?
+    [...behind(element.parentElement), getComputedStyle(element).backgroundColor] : [];
+  return [...document.body.querySelectorAll('*')].filter(element => {
+    if (![...element.childNodes].some(x => x.nodeType == 3 && x.data.trim())) return false;
+    if (element.closest('title, .inside') || !element.checkVisibility(seen)) return false;
+    const style = getComputedStyle(element), back = behind(element);
+    const ink = element.closest('svg') ? style.fill : style.color;
+    const [a, b] = [light(paint(back)), light(paint([...back, ink]))];
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) < 4.5;
+  }).map(element => element.outerHTML.slice(0, 200));
+})()
+"""
+
 
 def find():
     """The path of a Chromium, installed as a package or by Playwright; None if there is none."""
@@ -73,8 +98,11 @@ class Browser:
         self._session = attached['sessionId']
         for domain in ('Page', 'Runtime', 'Log', 'Network'):
             self._call(f'{domain}.enable')
+        # Every visit is a first one: pages may keep the colours that were seen last.
+        forget = 'try { localStorage.clear(); } catch (error) {}'
+        self._call('Page.addScriptToEvaluateOnNewDocument', source=forget)
 
-    def look(self, path, width, height, dark, questions) -> Seen:
+    def look(self, path, width, height, dark, questions, ready='true') -> Seen:
         """Opens a file.
 
         Args:
@@ -82,6 +110,7 @@ class Browser:
           width, height: of the window in CSS pixels; below 600 it is a phone's.
           dark: whether dark mode is preferred.
           questions: `{name: expression}` in JavaScript, asked of the page when it is loaded.
+          ready: an expression that is true as soon as scripts of the page have done their part.
         """
         self._call(
             'Emulation.setDeviceMetricsOverride',
@@ -93,11 +122,11 @@ class Browser:
         self._call('Page.navigate', url=pathlib.Path(path).resolve().as_uri())
         while not any(event['method'] == 'Page.loadEventFired' for event in self._events):
             self._receive()
-        values = {}
-        for name, expression in questions.items():
-            answer = self._call('Runtime.evaluate', expression=expression, returnByValue=True)
-            assert 'exceptionDetails' not in answer, answer
-            values[name] = answer['result'].get('value')
+        end = time.monotonic() + _SECONDS
+        while not self._ask(ready):
+            assert time.monotonic() < end, f'{path} does not become ready: {ready}'
+            time.sleep(0.02)
+        values = {name: self._ask(expression) for name, expression in questions.items()}
         picture = base64.b64decode(self._call('Page.captureScreenshot')['data'])
         complaints = [
             json.dumps(event['params'])
@@ -112,6 +141,11 @@ class Browser:
         ]
         requests = [url for url in requests if not url.startswith('data:')]
         return Seen(complaints, requests, values, picture)
+
+    def _ask(self, expression):
+        answer = self._call('Runtime.evaluate', expression=expression, returnByValue=True)
+        assert 'exceptionDetails' not in answer, answer
+        return answer['result'].get('value')
 
     def _call(self, method, **parameters):
         self._asked += 1

@@ -49,6 +49,19 @@ def test_every_method_and_seed_has_an_outcome(compared):
     assert outcome(compared, 'random').groups == ()
 
 
+def test_outcomes_say_which_network_serves_each_task_and_what_it_costs(compared):
+    for one in compared.outcomes:
+        if one.method == 'random':
+            assert one.serves == one.costs == ()
+            continue
+        assert len(one.serves) == len(one.costs) == len(one.groups)
+        assert sorted(task for served in one.serves for task in served) == sorted(ALL)
+        for group, served in zip(one.groups, one.serves, strict=True):
+            assert set(served) <= set(group)
+        assert sum(one.costs) == pytest.approx(one.cost)
+    assert outcome(compared, 'all_in_one').serves == (ALL,)
+
+
 @pytest.mark.parametrize('methods', [('tag', 'hoa', 'subsets'), ('exhaustive', 'subsets')])
 def test_what_it_takes_is_foreseen(methods, problem, dataset, tmp_path):
     """Against the networks of its score table; the others are trained for their time."""

@@ -1,5 +1,8 @@
 """Objectives judged by another measure, against scikit-learn."""
 
+import dataclasses
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +10,9 @@ import pytest
 from sklearn import metrics as sk
 from small import make_problem, make_split
 
-from tag_jax import grouping, objectives, training
+from tag_jax import grouping, objectives, report, training
 from tag_jax.data import Dataset
+from tag_jax.grouping import result as results_of
 from tag_jax.grouping.metrics import metrics
 from tag_jax.objectives.judging import BINS
 
@@ -121,6 +125,19 @@ def test_networks_are_kept_and_chosen_by_it(problem, dataset):
     area = result.metrics['sign']['roc_auc']
     assert result.test_error['sign'] == pytest.approx(100 * (1 - area), abs=0.05)
     assert any('the error of sign is 100 x (1 - roc_auc)' in one.lower() for one in result.remarks)
+    results = results_of.to_json(result)
+    assert results['judged_by'] == {'sign': 'roc_auc'}
+    assert [f'{area:.4g}'] == re.findall(r'roc_auc +(\S+)\n', report.result_text(results))
+    by_loss = dataclasses.replace(config, select_by='relative_loss')
+    other = grouping.group_tasks(own, data, 2, grouping.tag(), by_loss)
+    text = report.result_text(results_of.to_json(other))
+    assert max(map(len, text.splitlines())) <= 100
+    (row,) = [line.split() for line in text.splitlines() if line.startswith('sign  ')]
+    assert row[-2:] == ['roc_auc', f'{other.metrics["sign"]["roc_auc"]:.4g}']
+    assert row[2] == f'{other.test_score["sign"]:.2f}', 'the loss stands beside it'
+    (told,) = [one for one in other.remarks if 'roc_auc' in one]
+    assert told.startswith('Networks were selected by their relative loss, so reports show that.')
+    assert told.endswith('`test_error` has them as errors (sign: 100 x (1 - roc_auc)).')
     one_class = data.test._replace(targets={**data.test.targets, 'sign': np.zeros(100, np.int32)})
     with pytest.raises(ValueError, match="test split .*'sign'.*roc_auc needs examples of every"):
         grouping.group_tasks(own, data._replace(test=one_class), 2, grouping.tag(), config)

@@ -14,8 +14,11 @@ PATH = browser.find()
 pytestmark = pytest.mark.skipif(PATH is None, reason='no Chromium is installed')
 
 ROOT = pathlib.Path(__file__).parent.parent
-# The landing page, a how-to, a table of names, and a page of the reference.
-PAGES = ('index', 'tables/index', 'names_of_papers/index', 'api/grouping/index')
+# The landing page, how-tos, tables, code, and pages of the reference.
+PAGES = (
+    *('index', 'tables/index', 'names_of_papers/index', 'notebooks/index', 'your_model/index'),
+    *('api/grouping/index', 'api/comparison/index'),
+)
 
 QUESTIONS = {
     'page width': 'document.documentElement.scrollWidth',
@@ -35,6 +38,7 @@ QUESTIONS = {
         [...document.querySelectorAll('.md-content pre')]
           .filter(block => !block.querySelector('button'))
           .map(block => block.innerText.slice(0, 80))""",
+    'hard to read': browser.HARD_TO_READ,
 }
 
 
@@ -61,7 +65,9 @@ def chromium():
 @pytest.mark.parametrize('window', [(1440, 900), (768, 1024), (390, 844)], ids=str)
 @pytest.mark.parametrize('page', PAGES)
 def test_a_page_of_the_site(page, window, dark, site, chromium):
-    seen = chromium.look(site / f'{page}.html', *window, dark, QUESTIONS)
+    scheme = 'slate' if dark else 'default'
+    ready = f"document.body.dataset.mdColorScheme == '{scheme}'"
+    seen = chromium.look(site / f'{page}.html', *window, dark, QUESTIONS, ready)
     assert seen.complaints == []
     assert not [address for address in seen.requests if not address.startswith('file:')]
     assert seen.values['page width'] == window[0]
@@ -69,3 +75,16 @@ def test_a_page_of_the_site(page, window, dark, site, chromium):
     assert seen.values['not drawn'] == []
     assert seen.values['names that break'] == []
     assert seen.values['without a button'] == []
+    assert seen.values['hard to read'] == []
+
+
+def test_every_notebook_is_on_the_site_and_a_page_links_to_it(site):
+    names = sorted(path.name for path in (ROOT / 'notebooks').glob('*.ipynb'))
+    assert len(names) == 6
+    page = (site / 'notebooks' / 'index.html').read_text()
+    for name in names:
+        assert (site / 'notebooks' / name).read_bytes() == (ROOT / 'notebooks' / name).read_bytes()
+        assert f'href="{name}"' in page
+    assert 'href="notebooks/"' in (site / 'index.html').read_text()
+    linked = (site / 'your_model' / 'index.html').read_text()
+    assert f'href="../notebooks/{names[1]}"' in linked

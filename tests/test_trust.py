@@ -45,7 +45,22 @@ def test_a_clear_preference_is_certain_and_noise_is_not():
     assert 0.5 <= confidence.confidence(noise, chosen, other) < 0.95
     confident, about_chance = confidence.remarks(noise, other, 0.6)
     assert confident.endswith('with a probability of 60 %.')
-    assert 'no further apart than chance puts the ends of so many' in about_chance
+    assert about_chance.startswith('Single affinities onto a, b, c and d cannot be told apart.')
+    assert 'roughly' not in about_chance, 'of 400 measurements noise is known well'
+    few = summary_of(np.zeros((4, 4)), 1.0, length=30)
+    *_, about_chance = confidence.remarks(few, choice(few)[1], 0.6)
+    assert '30 measurements tell the size of the noise itself only roughly' in about_chance
+    assert len(affinity.indistinct(few)) == 4
+
+
+def test_a_remark_names_the_tasks_whose_affinities_are_alike():
+    """And no others: those onto which one affinity stands out are read one by one."""
+    mean = np.zeros((4, 4))
+    mean[1, 0] = 5.0
+    found = summary_of(mean, 0.5)
+    chosen, other = choice(found)
+    *_, about_chance = confidence.remarks(found, other, 0.6, chosen)
+    assert about_chance.startswith('Single affinities onto b, c and d cannot be told apart.')
 
 
 RIVALS = [

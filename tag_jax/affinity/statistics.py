@@ -14,6 +14,9 @@ from numpy.typing import ArrayLike
 
 from tag_jax.problem import MultiTaskProblem
 
+# The tasks that a printed summary shows, and the letters of their names above its columns.
+_SHOWN_TASKS, _SHOWN_LETTERS = 8, 12
+
 
 class AffinityStatistics(NamedTuple):
     """Affinities measured so far.
@@ -27,6 +30,10 @@ class AffinityStatistics(NamedTuple):
     task_names: tuple[str, ...]
     steps: tuple[int, ...]
     history: tuple[Any, ...]
+
+    def __repr__(self):
+        tasks = ', '.join(self.task_names)
+        return f'AffinityStatistics({_measurements(self.steps)} of {tasks}; summary(...) has means)'
 
 
 class AffinitySummary(NamedTuple):
@@ -52,6 +59,25 @@ class AffinitySummary(NamedTuple):
     count: np.ndarray
     history: np.ndarray
     steps: np.ndarray
+
+    def __repr__(self):
+        size, shown = len(self.task_names), min(len(self.task_names), _SHOWN_TASKS)
+        unit = _unit(self.mean)
+        scale = '' if unit == 1 else f', in units of {unit:.0e}'
+        some = '' if shown == size else f' (the first {shown} of {size} tasks; .mean has all)'
+        header = ['', *map(_shortened, self.task_names[:shown])]
+        rows = [
+            [
+                self.task_names[n],
+                *(_cell(self.mean[n, m], self.stderr[n, m], unit) for m in range(shown)),
+            ]
+            for n in range(shown)
+        ]
+        return (
+            f'AffinitySummary({_measurements(self.steps)}): mean ± standard error{scale}{some}\n'
+            f'{_columns([header, *rows])}\n'
+            'rows: source tasks, whose step is taken; columns: target tasks, whose loss changes'
+        )
 
 
 def init(problem: MultiTaskProblem) -> AffinityStatistics:
@@ -326,3 +352,44 @@ def _divide(numerator, denominator):
     """The quotient, NaN where the denominator is not positive."""
     positive = denominator > 0
     return np.where(positive, numerator / np.where(positive, denominator, 1), np.nan)
+
+
+def _measurements(steps):
+    """How many measurements there are, and at which steps."""
+    count = len(steps)
+    if not count:
+        return 'no measurements'
+    if count == 1:
+        return f'1 measurement at step {steps[0]}'
+    return f'{count} measurements at steps {steps[0]} to {steps[-1]}'
+
+
+def _unit(mean):
+    """The power of ten of the largest affinity between two tasks; 1 where none is known."""
+    sizes = np.abs(mean[~np.eye(len(mean), dtype=bool)])
+    largest = np.max(sizes[np.isfinite(sizes)], initial=0)
+    return 10.0 ** math.floor(math.log10(largest)) if largest > 0 else 1.0
+
+
+def _cell(mean, error, unit):
+    """An affinity and its standard error, as far as they are known."""
+    if not np.isfinite(mean):
+        return 'no sample'
+    return f'{mean / unit:.2f}' + (f'±{error / unit:.2f}' if np.isfinite(error) else '')
+
+
+def _shortened(name):
+    """A name above a column."""
+    return name if len(name) <= _SHOWN_LETTERS else f'{name[: _SHOWN_LETTERS - 1]}…'
+
+
+def _columns(rows):
+    """Rows of cells as text: names to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return '\n'.join(
+        '  '.join(
+            cell.rjust(width) if n else cell.ljust(width)
+            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )

@@ -33,6 +33,9 @@ class Outcome(NamedTuple):
       test_draws: what the errors on the test split that count (`fresh_errors` on average, else
         `test_error`) would be on other test examples, see `evaluation.resampled`; None if not
         known.
+      serves: for each of the groups, the names of the tasks that its network answers; empty where
+        `groups` is.
+      costs: of the network of each group, in standard networks; empty where `groups` is.
     """
 
     method: str
@@ -47,6 +50,8 @@ class Outcome(NamedTuple):
     fresh_errors: Mapping[int, float]
     split: int = 0
     test_draws: tuple[float, ...] | None = None
+    serves: tuple[tuple[str, ...], ...] = ()
+    costs: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The line of metrics.jsonl, JSON types."""
@@ -134,18 +139,22 @@ def outcome_of(
       took: (steps, seconds) of the search.
       reference: the same of an all-in-one network; None to take it from the trainer.
     """
-    own = [_served(trainer, proposal) for proposal in proposals]
+    networks = [_networks(trainer, proposal) for proposal in proposals]
+    own = [_served(found) for found in networks]
     again = [proposal._replace(serves=None, networks=None) for proposal in proposals]
     fresh = {
-        other.run.config.seed: [_served(other, proposal) for proposal in again] for other in others
+        other.run.config.seed: [_served(_networks(other, proposal)) for proposal in again]
+        for other in others
     }
+    groups = _named(proposals[0].groups, trainer.names) if len(proposals) == 1 else ()
+    costs = _costs(proposals[0])[: len(groups)]
     judges = list(fresh.values()) or [own]
     steps, seconds = reference or trainer.reference
     return Outcome(
         method=method,
         budget=budget,
         seed=trainer.run.config.seed,
-        groups=_named(proposals[0].groups, trainer.names) if len(proposals) == 1 else (),
+        groups=groups,
         cost=math.fsum(_costs(proposals[0])),
         steps=took[0] / steps,
         seconds=took[1] / seconds,
@@ -154,11 +163,26 @@ def outcome_of(
         fresh_errors={seed: _mean_total(served, 'test') for seed, served in fresh.items()},
         split=split,
         test_draws=_mean_draws([pairs for served in judges for pairs in served]),
+        serves=tuple(
+            _served_by(networks[0], network) for network in zip(groups, costs, strict=True)
+        ),
+        costs=costs,
     )
 
 
-def _served(trainer, proposal):
-    """`(row, task)` of each task: the network for it that a proposal says, of one seed."""
+def _served_by(networks, network):
+    """The tasks that a network, (tasks, cost), answers; none where it is not needed."""
+    found = {(tuple(row['tasks']), cost): served for row, cost, served in networks}
+    return found.get(network, ())
+
+
+def _served(networks):
+    """`(row, task)` of each task, of what `_networks` gives."""
+    return [(row, task) for row, _, tasks in networks for task in tasks]
+
+
+def _networks(trainer, proposal):
+    """`(row, cost, tasks that it answers)` of each network of a proposal, of one seed."""
     groups, costs = _named(proposal.groups, trainer.names), _costs(proposal)
     slots, rows = trainer.slots_of(proposal.networks), {}
     for cost in dict.fromkeys(costs):
@@ -171,11 +195,8 @@ def _served(trainer, proposal):
         candidates = score_table.candidates(chosen, trainer.names)
         served = selection.serve(candidates, list(range(len(chosen))))
         chosen, serves = [chosen[n] for n in served.networks], served.serves
-    return [
-        (row, trainer.names[task])
-        for row, tasks in zip(chosen, serves, strict=True)
-        for task in tasks
-    ]
+        costs = [costs[n] for n in served.networks]
+    return list(zip(chosen, costs, _named(serves, trainer.names), strict=True))
 
 
 def _mean_total(proposals, split):

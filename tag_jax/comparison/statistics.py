@@ -38,6 +38,8 @@ class Line(NamedTuple):
       steps, seconds: of the search, in all-in-one networks.
       expected: mean total validation error of the chosen networks as they were chosen.
       own: mean total test error of those networks, of the seed of the search.
+      afresh: whether `error` is that of networks of other seeds, which had no part in the choice;
+        else it is that of the chosen networks, as `own` is.
     """
 
     method: str
@@ -51,6 +53,7 @@ class Line(NamedTuple):
     seconds: float
     expected: float
     own: float
+    afresh: bool = False
 
 
 class Difference(NamedTuple):
@@ -143,6 +146,7 @@ def summary(comparison: Comparison) -> list[Line]:
                     seconds=average('seconds'),
                     expected=average('validation_error'),
                     own=average('test_error'),
+                    afresh=all(one.fresh_errors for one in of),
                 )
             )
     return lines

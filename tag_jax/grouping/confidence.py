@@ -7,6 +7,8 @@ from tag_jax import affinity, selection
 
 # Affinities are relative changes of a loss in float32: below this they are rounding.
 ROUNDING = 2e-7
+# Errors come from about sqrt(N) blocks of N measurements: below ten blocks they are rough.
+_FEW_MEASUREMENTS = 100
 
 
 def runner_up(
@@ -90,13 +92,7 @@ def remarks(
             f'{_described(names, other, chosen)}, with a probability of {share} %.'
         )
         if alike := affinity.indistinct(summary):
-            found.append(
-                f'Onto {", ".join(alike)} the best and the worst affinity of the '
-                f'{len(summary.steps)} measurements are no further apart than chance puts the ends '
-                'of so many: single values say little there, and groups rest on their sums. '
-                'Measuring more often (`affinity.every`, a flag --affinity_every) or training '
-                'longer (patience, steps) tells more.'
-            )
+            found.append(_remark_on_alike(alike, len(summary.steps)))
     if rare := affinity.rarely_together(summary):
         pairs = ', '.join(f'{source} onto {target}' for source, target in rare)
         found.append(
@@ -104,6 +100,31 @@ def remarks(
             f'{pairs}.'
         )
     return tuple(found)
+
+
+def _remark_on_alike(tasks, measurements):
+    """Says that single affinities onto some tasks cannot be told apart, and what follows."""
+    few = (
+        f'{measurements} measurements tell the size of the noise itself only roughly. The test '
+        'allows for that too, so it finds only large differences. '
+        if measurements < _FEW_MEASUREMENTS
+        else ''
+    )
+    return (
+        f'Single affinities onto {_listed(tasks)} cannot be told apart. For each target task, the '
+        'largest affinity was compared with the smallest. Noise of measuring alone makes such a '
+        'difference in more than 5 % of cases, since the two were picked as extremes. '
+        f'{few}So do not read single values onto such a task, in the heat map or elsewhere, as '
+        'help or harm. The groups use averages over several affinities, which are surer: the '
+        'probability above is for them. Measure more often (`affinity.every`, --affinity_every) '
+        'or train longer (`steps`, `patience`) to tell single affinities apart.'
+    )
+
+
+def _listed(names):
+    """Names in a sentence: a, b and c."""
+    *others, last = names
+    return f'{", ".join(others)} and {last}' if others else last
 
 
 def dominance(

@@ -118,7 +118,9 @@ def _trial(problem, train_split, validation_split, config, stage, size, steps):
         patience=0,
     )
     plans = [
-        NetworkPlan(str(n), problem.task_names, n, config.learning_rate, stage.measures)
+        NetworkPlan(
+            f'trial network {n + 1}', problem.task_names, n, config.learning_rate, stage.measures
+        )
         for n in range(size)
     ]
     arrived = {}

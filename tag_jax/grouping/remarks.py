@@ -9,6 +9,7 @@ import numpy as np
 from tag_jax import examples, training
 from tag_jax.data import Dataset
 from tag_jax.data.overlaps import describe_pairs, label_overlaps, pairs_apart
+from tag_jax.grouping.result import judged_by
 from tag_jax.grouping.run import Run
 from tag_jax.objectives import BY_SHARES
 from tag_jax.objectives.objective import has_loss_of_ours
@@ -20,6 +21,24 @@ ALIKE = 10
 _WITH_CLASSES = ('classification', 'binary', 'tokens', 'segmentation')
 # So many tasks or classes are named in a sentence.
 _MOST = 4
+
+
+def _remarks_on_measures(tasks, select_by):
+    """Sentences on the errors of tasks that are judged by a share, and on losses in their place."""
+    by_measure = {}
+    for task, measure in judged_by(tasks).items():
+        if measure in BY_SHARES:
+            by_measure.setdefault(measure, []).append(task)
+    errors = {', '.join(names): f'100 x (1 - {one})' for one, names in by_measure.items()}
+    if select_by == 'error':
+        yield from (f'The error of {names} is {error}.' for names, error in errors.items())
+    elif errors:
+        loss = select_by.replace('_', ' ')
+        each = '; '.join(f'{names}: {error}' for names, error in errors.items())
+        yield (
+            f'Networks were selected by their {loss}, so reports show that. The measures that '
+            f'tasks are judged by stand beside it. `test_error` has them as errors ({each}).'
+        )
 
 
 def remarks_on_labels(
@@ -36,13 +55,7 @@ def remarks_on_labels(
       A sentence each.
     """
     names, train = run.problem.task_names, run.dataset.train
-    by_measure = {}
-    for task, objective in run.problem.tasks.items():
-        measure = getattr(objective, 'options', {}).get('judged_by')
-        if measure in BY_SHARES:
-            by_measure.setdefault(measure, []).append(task)
-    for measure, tasks in by_measure.items():
-        yield f'The error of {", ".join(tasks)} is 100 x (1 - {measure}).'
+    yield from _remarks_on_measures(run.problem.tasks, run.config.select_by)
     pairs = pairs_apart(label_overlaps(train, names), names)
     if pairs and measured:
         yield (

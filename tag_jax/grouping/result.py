@@ -132,11 +132,14 @@ class Result:
     def __repr__(self):
         groups = ', '.join(
             f'{{{", ".join(group.tasks)}}} serves {{{", ".join(group.serves)}}}'
+            + (f' at cost {group.cost:g}' if group.cost != 1 else '')
             for group in self.groups
         )
+        count = len(self.remarks)
+        remarks = f'; {count} remark{"s" * (count > 1)} in result.remarks' if count else ''
         return (
             f'Result({self.method} on {self.dataset}, budget {self.budget}: {groups}; '
-            f'total test error {self.total_test_error:.2f} %{self._beside()})'
+            f'total test error {self.total_test_error:.2f} %{self._beside()}{remarks})'
         )
 
     def _beside(self):
@@ -343,6 +346,19 @@ def errors_of(metrics, select_by) -> Errors:
     return Errors(*found)
 
 
+def judged_by(tasks: Mapping[str, Objective]) -> dict[str, str]:
+    """The measures that the errors of tasks follow from, see `objectives.judged_by`.
+
+    Args:
+      tasks: `{task: Objective}`.
+
+    Returns:
+      `{task: measure}`, of the tasks that are judged by one.
+    """
+    found = {task: getattr(one, 'options', {}).get('judged_by') for task, one in tasks.items()}
+    return {task: measure for task, measure in found.items() if measure}
+
+
 def folder_of(path, network):
     """The folder of a network, by its name, in the folder of a run."""
     return pathlib.Path(path) / workdirs.CHECKPOINTS / network
@@ -372,6 +388,7 @@ def to_json(result):
         'own_answers': [
             task for task, one in result.tasks.items() if objectives.answers_by_itself(one)
         ],
+        'judged_by': judged_by(result.tasks),
         'metrics': workdirs.finite(result.metrics),
         'groups': [group._asdict() for group in result.groups],
         'baselines': {name: errors._asdict() for name, errors in result.baselines.items()},

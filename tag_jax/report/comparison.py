@@ -1,5 +1,6 @@
 """Ways to group tasks side by side: a table, error against search cost, error against budget."""
 
+import math
 import os
 import pathlib
 import textwrap
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from tag_jax.comparison import (
     ALL_IN_ONE,
@@ -21,10 +22,11 @@ from tag_jax.report import differences, page, words
 from tag_jax.report.downloads import downloads, figure_files, table_files
 from tag_jax.report.styles import style
 from tag_jax.report.svg import svg
-from tag_jax.report.tables import LINE_LENGTH, plus_minus, text_table
+from tag_jax.report.tables import LINE_LENGTH, plus_minus, text_table, without_empty
 from tag_jax.runs import workdir as workdirs
 
 COSTS, BUDGETS, TABLE, REPORT = 'costs.png', 'budgets.png', 'comparison', 'report.html'
+_MOST_TICKS = 6
 _SHOWN = {
     COSTS: 'Total test error against the cost of the search',
     BUDGETS: 'Total test error against the cost at inference',
@@ -77,7 +79,8 @@ def write_comparison(
     command = workdirs.command_of(path)
     text = _page(comparison, lines, task_names, settings, figures, files, command)
     workdirs.write_bytes(path / REPORT, text.encode())
-    text = comparison_table(lines, comparison.select_by)
+    told = f'{differences.headline(comparison)}. {differences.verdict_sentence(comparison)}'
+    text = textwrap.fill(told, LINE_LENGTH) + '\n\n' + comparison_table(lines, by)
     text += '\n\n' + differences.differences_text(comparison)
     if comparison.optima:
         text += '\n\n' + textwrap.fill(optimum_sentence(comparison), LINE_LENGTH)
@@ -96,44 +99,28 @@ def comparison_table(lines: Sequence[Line], select_by: str = 'error') -> str:
     measure = words.measure(select_by)
     header, rows = _cells(lines, measure)
     rules = [n for n, row in enumerate(rows) if not n or row[0] != rows[n - 1][0]]
-    told = [n for n in range(len(header)) if any(row[n] for row in rows)]
-    table = text_table(
-        [header[n] for n in told], [[row[n] for n in told] for row in rows], (1,), rules, keys=2
-    )
-    return f'{table}\n\n{textwrap.fill(columns_sentence(select_by), LINE_LENGTH)}'
+    table = text_table(header, rows, (1,), rules, keys=2)
+    return f'{table}\n\n{textwrap.fill(columns_sentence(lines, select_by), LINE_LENGTH)}'
 
 
-def columns_sentence(select_by: str = 'error') -> str:
-    """Says what the last columns of the table are.
-
-    Args:
-      select_by: see `comparison_table`.
-    """
-    name = words.measure(select_by).name
-    return (
-        'Search and time: steps and time of the search, in units of one network for all tasks. '
-        f'Expected: total validation {name} of the chosen networks, as they were chosen. Own: '
-        f'total test {name} of those networks; the column total test {name} is that of networks '
-        'of other seeds, which had no part in the choice.'
-    )
-
-
-def best_sentence(lines: Sequence[Line], select_by: str = 'error') -> str:
-    """Which way to group validation prefers, over all budgets if there are several, and its test.
-
-    The choice is by the validation scores of the chosen networks (`Line.expected`): the lowest of
-    many test scores would be lower than what anybody who takes that way can expect.
+def columns_sentence(lines: Sequence[Line], select_by: str = 'error') -> str:
+    """Says what the columns of the table are.
 
     Args:
       lines: from `comparison.summary`.
       select_by: see `comparison_table`.
     """
-    measure = words.measure(select_by)
-    of_means = [line for line in lines if line.budget is None] or lines
-    best = min(of_means, key=lambda line: line.expected)
-    over = 'over all budgets' if best.budget is None else f'at budget {best.budget:g}'
-    value = plus_minus(*best.error, measure.digits) + measure.unit
-    return f'Validation prefers {best.method} {over}: total test {measure.name} {value}'
+    name = words.measure(select_by).name
+    tested = (
+        f'Own: total test {name} of those networks; the column total test {name} is that of '
+        'networks of other seeds, which had no part in the choice.'
+        if all(line.afresh for line in lines)
+        else f'Total test {name}: of those networks as well.'
+    )
+    return (
+        'Search and time: steps and time of the search, in units of one network for all tasks. '
+        f'Expected: total validation {name} of the chosen networks, as they were chosen. {tested}'
+    )
 
 
 def optimum_sentence(comparison: Comparison) -> str:
@@ -196,18 +183,40 @@ def costs_figure(lines: Sequence[Line], select_by: str = 'error') -> Figure:
 def _draw_costs(axes, lines, costs):
     """Errors over costs, which may be zero, on a logarithmic axis."""
     searched = [cost for cost in costs if cost > 0]
-    nothing = min(searched, default=1) / 4
+    lowest, highest = min(searched, default=1), max(searched, default=1)
+    # (Of a wide range a factor of four is too little for two labels.)
+    nothing = lowest / max(4, (highest / lowest) ** 0.2)
     for line, cost, look in zip(lines, costs, _styles(lines), strict=True):
         mean, error = line.error
         axes.errorbar(
             cost or nothing, mean, yerr=0 if np.isnan(error) else error, capsize=3, **look
         )
     axes.set_xscale('log')
+    axes.set_xlim(nothing / 1.5, 1.5 * highest)
+    axes.set_xticks([nothing, *cost_ticks(searched)])
+    # Without labels of its own: minor ticks of a short axis have some, over those of the others.
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda x, _: 'none' if np.isclose(x, nothing) else f'{x:g}')
     )
-    powers = (10.0**n for n in range(4) if 10.0**n <= 2 * max(searched, default=1))
-    axes.set_xticks([nothing, *powers])
+
+
+def cost_ticks(costs: Sequence[float]) -> list[float]:
+    """The ticks of a logarithmic axis of costs: 1, 2 and 5 of each power of ten, or powers alone.
+
+    Args:
+      costs: above 0; none for no costs.
+    """
+    if not costs:
+        return []
+    lowest, highest = min(costs) / 1.5, 1.5 * max(costs)
+    powers = range(math.floor(math.log10(lowest)), math.ceil(math.log10(highest)) + 1)
+    for digits in ((1, 2, 5), (1,)):
+        ticks = [one * 10.0**power for power in powers for one in digits]
+        ticks = [tick for tick in ticks if lowest <= tick <= highest]
+        if len(ticks) <= _MOST_TICKS:
+            return ticks
+    return ticks[:: -(-len(ticks) // _MOST_TICKS)]
 
 
 def budgets_figure(lines: Sequence[Line], select_by: str = 'error') -> Figure:
@@ -226,11 +235,30 @@ def budgets_figure(lines: Sequence[Line], select_by: str = 'error') -> Figure:
         by_cost = {line.cost: line.error for line in sorted(own, key=lambda line: line.cost)}
         means, errors = zip(*by_cost.values(), strict=True)
         axes.errorbar(list(by_cost), means, yerr=np.nan_to_num(errors), capsize=3, **look)
-    axes.set_xticks(sorted({line.budget for line in lines if line.budget}))
+    ticks = budget_ticks(lines)
+    axes.set_xticks(ticks, [f'{round(tick, 2):g}' for tick in ticks])
     axes.set_xlabel('cost of the networks at inference, in standard networks')
     axes.set_ylabel(_axis(select_by))
     figure.legend(loc='outside right upper', fontsize=8)
     return figure
+
+
+def budget_ticks(lines: Sequence[Line]) -> list[float]:
+    """The ticks of an axis of costs at inference: budgets, and costs that are none of these.
+
+    A cost that is so near to a budget, or to a lower cost, that labels would touch has no tick.
+
+    Args:
+      lines: from `comparison.summary`.
+    """
+    budgets = sorted({line.budget for line in lines if line.budget})
+    costs = sorted({line.cost for line in lines if line.budget})
+    apart = (max(budgets + costs) - min(budgets + costs)) / 12
+    ticks = []
+    for tick in budgets + costs:
+        if all(abs(tick - other) > apart for other in ticks):
+            ticks.append(tick)
+    return sorted(ticks)
 
 
 def _page(comparison, lines, task_names, settings, figures, files, command):
@@ -239,9 +267,10 @@ def _page(comparison, lines, task_names, settings, figures, files, command):
         'comparison.html',
         f'Ways to group the tasks of {settings["dataset"]}',
         command,
-        best=best_sentence(lines, comparison.select_by),
+        best=differences.headline(comparison),
+        verdict=differences.verdict_sentence(comparison),
         measure=words.measure(comparison.select_by),
-        columns=columns_sentence(comparison.select_by),
+        columns=columns_sentence(lines, comparison.select_by),
         totals=_cells(lines, words.measure(comparison.select_by)),
         optimum=optimum_sentence(comparison) if comparison.optima else '',
         files=downloads(files[TABLE]),
@@ -262,7 +291,7 @@ def _page(comparison, lines, task_names, settings, figures, files, command):
         if found
         else None,
         chosen=[
-            [f'{o.budget:g}', o.method, _seed(o), ' | '.join(', '.join(g) for g in o.groups)]
+            [f'{o.budget:g}', o.method, _seed(o), _networks(o)]
             for o in comparison.outcomes
             if o.groups
         ],
@@ -273,6 +302,20 @@ def _page(comparison, lines, task_names, settings, figures, files, command):
 def _seed(outcome):
     """The seed of a search, with the number of its split where that is another one."""
     return f'{outcome.seed}' + (f' (split {outcome.split})' if outcome.split else '')
+
+
+def _networks(outcome):
+    """The networks of an outcome: which tasks each serves, which help to train it, and its cost."""
+    groups = [
+        {'tasks': tasks, 'serves': serves, 'cost': cost}
+        for tasks, serves, cost in zip(
+            outcome.groups,
+            outcome.serves or outcome.groups,
+            outcome.costs or (1.0,) * len(outcome.groups),
+            strict=True,
+        )
+    ]
+    return ' | '.join(words.group_lines({'groups': groups}))
 
 
 def _axis(select_by):
@@ -299,11 +342,11 @@ def _cells(lines, measure):
             f'{line.steps:.1f}',
             f'{line.seconds:.1f}',
             measure.text(line.expected),
-            measure.text(line.own),
+            measure.text(line.own) if line.afresh else '',
         ]
         for line in lines
     ]
-    return header, rows
+    return without_empty(header, rows)
 
 
 def _styles(lines):

@@ -6,13 +6,26 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from tag_jax.comparison import ALL_IN_ONE, Comparison, Difference, covers, differences, summary
+from tag_jax.comparison import (
+    ALL_IN_ONE,
+    Comparison,
+    Difference,
+    covers,
+    differences,
+    summary,
+)
 from tag_jax.comparison.statistics import EXAMPLES, SEEDS, SPLITS
 from tag_jax.report import words
-from tag_jax.report.tables import LINE_LENGTH, plus_minus, text_table
+from tag_jax.report.tables import LINE_LENGTH, plus_minus, text_table, without_empty
 
 # With more pairs, only those with one network for all tasks and with the preferred method are told.
 MOST_PAIRS = 15
+
+# Methods that train tasks all together or all apart, by their names here and in launchers.
+NOT_GROUPING = (
+    *(ALL_IN_ONE, 'single_task'),
+    *('wide_all_in_one', 'small_single_task', 'equal_single_task'),
+)
 
 
 def preferred(comparison: Comparison) -> str:
@@ -21,9 +34,73 @@ def preferred(comparison: Comparison) -> str:
     Args:
       comparison: from `comparison.compare_groupings`.
     """
+    return _preferred(_overall(comparison)).method
+
+
+def _overall(comparison):
+    """A line for each method: over all budgets, where there are several."""
     lines = summary(comparison)
-    of_means = [line for line in lines if line.budget is None] or lines
-    return min(of_means, key=lambda line: line.expected).method
+    return [line for line in lines if line.budget is None] or lines
+
+
+def _preferred(lines):
+    """The line with the lowest total on validation."""
+    return min(lines, key=lambda line: line.expected)
+
+
+def headline(comparison: Comparison) -> str:
+    """Says which way to group validation prefers, over all budgets, and its total test error.
+
+    The choice is by the validation scores of the chosen networks (`Line.expected`): the lowest of
+    many test scores would be lower than what anybody who takes that way can expect.
+
+    Args:
+      comparison: from `comparison.compare_groupings`.
+    """
+    measure, best = words.measure(comparison.select_by), _preferred(_overall(comparison))
+    over = 'over all budgets' if best.budget is None else f'at budget {best.budget:g}'
+    value = plus_minus(*best.error, measure.digits) + measure.unit
+    return f'Validation prefers {best.method} {over}: total test {measure.name} {value}'
+
+
+def verdict_sentence(comparison: Comparison) -> str:
+    """Says whether the preferred method can be told from the best way not to group.
+
+    Where the preferred method does not group, it is set against the best of all others. Which one
+    is the best is chosen on validation too.
+
+    Args:
+      comparison: from `comparison.compare_groupings`.
+    """
+    lines = _overall(comparison)
+    best = _preferred(lines)
+    others = [line for line in lines if line.method != best.method]
+    if not others:
+        return 'There is no other method to compare it with.'
+    plain = [line for line in others if _groups_nothing(line.method)]
+    baselines = plain if plain and not _groups_nothing(best.method) else others
+    rival = _preferred(baselines)
+    one = differences(comparison)[best.method, rival.method]
+    measure = words.measure(comparison.select_by)
+    what = 'baseline' if baselines is plain else 'other way'
+    against = f'{rival.method}, the {what} that validation prefers'
+    if one.told is None:
+        return f'Whether that differs from {against}, is not known: there are no intervals.'
+    if one.value == 0 and one.error == 0:
+        return f'That is the same as {against}: it {words.NOT_TOLD}.'
+    interval = f'95 % interval of the difference: {_interval(one, measure.digits)}'
+    if not one.told:
+        return (
+            f'Its difference from {against}, {words.NOT_TOLD} '
+            f'({one.value:+.{measure.digits}f}; {interval}).'
+        )
+    size = f'{abs(one.value):.{measure.digits}f}{" points" if measure.unit else ""}'
+    return f'That is {verdict(one)} than {against}, by {size} ({interval}).'
+
+
+def _groups_nothing(method):
+    """Whether a method, by its displayed name, trains tasks all together or all apart."""
+    return method.partition('(')[0] in NOT_GROUPING
 
 
 def pairs(comparison: Comparison) -> list[Difference]:
@@ -61,7 +138,7 @@ def pair_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         ]
         for one in pairs(comparison)
     ]
-    return header, rows
+    return without_empty(header, rows)
 
 
 def _interval(one, digits):
@@ -79,7 +156,7 @@ def verdict(one: Difference) -> str:
     if one.told is None:
         return 'not known'
     if not one.told:
-        return 'cannot be told from none'
+        return words.NOT_TOLD
     return 'lower' if one.value < 0 else 'higher'
 
 
@@ -147,10 +224,7 @@ def differences_text(comparison: Comparison) -> str:
     """
     name = words.measure(comparison.select_by).name
     header, rows = pair_rows(comparison)
-    told = [n for n in range(len(header)) if any(row[n] for row in rows)]
-    table = text_table(
-        [header[n] for n in told], [[row[n] for n in told] for row in rows], (0, 1, len(told) - 1)
-    )
+    table = text_table(header, rows, (0, 1, len(header) - 1))
     title = f'Total test {name}, over all budgets: one method minus another'
     return f'{title}\n{table}\n\n{textwrap.fill(covers_sentence(comparison), LINE_LENGTH)}'
 

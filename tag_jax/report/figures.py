@@ -152,7 +152,7 @@ def curves_figure(results: Mapping[str, Any], records: Sequence[Mapping[str, Any
     handles = [
         Line2D([], [], color=styles.light(colour), linestyle='--' if dashed else '-', label=text)
         for colour, dashed, text in dict.fromkeys(
-            [*key_of_totals(records), *key_of_networks(results, records)]
+            [*key_of_totals(results, records), *key_of_networks(results, records)]
         )
     ]
     ncols = min(6, len(handles))
@@ -169,8 +169,8 @@ def total_lines(results, records) -> dict[str, tuple[str, list[Line]]]:
     }
     found = {}
     for kind, title in titles.items():
-        groups = Line(*sum_of_groups(curves, results['groups'], kind), 'groups', 'text')
-        found[kind] = title, [*_together(curves, kind, names), groups]
+        name, summed = words.way_name(results), sum_of_groups(curves, results['groups'], kind)
+        found[kind] = title, [*_together(curves, kind, names), Line(*summed, name, 'text')]
     return found
 
 
@@ -186,9 +186,9 @@ def task_lines(results, records, kind) -> dict[str, list[Line]]:
     return found
 
 
-def key_of_totals(records):
+def key_of_totals(results, records):
     """The key of `total_lines`: (name of a colour, whether dashed, text)."""
-    return [*_key_of_together(records), ('text', False, 'groups')]
+    return [*_key_of_together(records), ('text', False, words.way_name(results))]
 
 
 def key_of_networks(results, records):

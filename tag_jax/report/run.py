@@ -154,7 +154,8 @@ def _files(run, figures):
     found = {
         name: figure_files(name, figure) for name, figure in figures.items() if name != PREDICTIONS
     }
-    found['errors'] = table_files('errors', *words.compared_rows(run.results), totals=True)
+    scores = words.with_measures(run.results, *words.compared_rows(run.results))
+    found['errors'] = table_files('errors', *scores, totals=True)
     if run.affinity is not None:
         names = list(run.affinity['task_names'])
         rows = [
@@ -215,11 +216,11 @@ def _page(run, files):
         alternatives=_alternatives(run),
         diagram=svg(groups_figure(results), _DIAGRAM, 'diagram', tight=True),
         measure=words.measure(results.get('select_by')),
-        scores=words.compared_rows(results),
+        scores=words.with_measures(results, *words.compared_rows(results)),
         predictions=_predictions(run),
         remarks=results.get('remarks', ()),
         labels=_labels(results),
-        key_of_totals=key_of_totals(records),
+        key_of_totals=key_of_totals(results, records),
         totals=[
             chart(name, lines, kind == 'training_loss') for kind, (name, lines) in totals.items()
         ],

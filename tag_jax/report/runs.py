@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from tag_jax.report.figures import by_network, sum_of_groups
 from tag_jax.report.lines import Line, chart
 from tag_jax.report.pictures import methods_figure
 from tag_jax.report.run import FinishedRun, read, write_page, write_report
-from tag_jax.report.tables import plus_minus, text_table
+from tag_jax.report.tables import LINE_LENGTH, plus_minus, text_table, without_empty
 from tag_jax.runs import workdir as workdirs
 
 _TITLE = 'Runs side by side'
@@ -71,7 +72,7 @@ def runs_text(runs: Sequence[FinishedRun]) -> str:
     parts = [_text(*_run_rows(runs))]
     if several := _several_seeds(runs):
         parts.append(_text(*_mean_rows(several)))
-    return '\n\n'.join([*parts, *warned])
+    return '\n\n'.join([*parts, *(textwrap.fill(one, LINE_LENGTH) for one in warned)])
 
 
 def runs_page(runs: Sequence[FinishedRun]) -> str:
@@ -175,7 +176,7 @@ def _run_rows(runs):
     """Header and rows of the table of runs."""
     several_datasets = not _same(runs, lambda run: run.results['dataset'])
     header = ['', 'run', *(['dataset'] if several_datasets else []), 'method', 'budget', 'seed']
-    header += [f'total test {_measure(runs).name}', 'all together', 'gain']
+    header += [f'total test {_measure(runs).name}', 'all together', 'gain', 'verdict']
     header += ['search steps', 'search time']
     rows = []
     for n, run in enumerate(runs, 1):
@@ -189,11 +190,12 @@ def _run_rows(runs):
                 text(_total(run)),
                 '' if together is None else text(together),
                 words.gain_words(results),
-                f'{steps:,}',
+                words.gain_verdict(results),
+                f'{steps:,.0f}',
                 words.duration(results['cost']['search_seconds']) if steps else '',
             ]
         )
-    return header, rows
+    return without_empty(header, rows)
 
 
 def _mean_rows(several):

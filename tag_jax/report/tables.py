@@ -36,6 +36,22 @@ def significant(mean: float, error: float, digits: int) -> str:
     return f'{mean:.{digits}g} ± {error:.2g}'
 
 
+def without_empty(
+    header: Sequence[str], rows: Sequence[Sequence[str]]
+) -> tuple[list[str], list[list[str]]]:
+    """A table without the columns that say nothing in any row.
+
+    Args:
+      header: a cell for each column.
+      rows: the cells of each row.
+
+    Returns:
+      Header and rows.
+    """
+    told = [n for n in range(len(header)) if any(row[n] for row in rows)]
+    return [header[n] for n in told], [[row[n] for n in told] for row in rows]
+
+
 def text_table(
     header: Sequence[str],
     rows: Sequence[Sequence[str]],

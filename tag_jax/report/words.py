@@ -1,15 +1,21 @@
 """The result of a finished run in words."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tag_jax import grouping
 from tag_jax.report import page
 from tag_jax.report.tables import LINE_LENGTH, text_table
 
+# The verdict where an interval holds 0.
+NOT_TOLD = 'cannot be told from none'
 # The decision where groups are worth it.
 GROUP = 'Train together'
+
+# A column of measures, and those in it of tasks that the user named none for: the first they have.
+_MEASURE = 'measure'
+_USUAL_MEASURES = ('accuracy', 'miou', 'r2', 'mae', 'error')
 
 BASELINE_NAMES = {'mtl': 'all together', 'stl': 'single tasks'}
 
@@ -20,12 +26,13 @@ def result_text(results: Mapping[str, Any]) -> str:
     Args:
       results: what results.json holds.
     """
-    header, rows = error_rows(results)
+    header, rows = with_measures(results, *error_rows(results))
     groups = [
         textwrap.fill(tasks, LINE_LENGTH, initial_indent=f'  {n}  ', subsequent_indent=' ' * 5)
         for n, tasks in enumerate(group_lines(results), 1)
     ]
-    table = text_table(header, rows, left=(0, 1), rules=(0, len(rows) - 1))
+    left = (0, 1, *(n for n, name in enumerate(header) if name == _MEASURE))
+    table = text_table(header, rows, left, rules=(0, len(rows) - 1))
     remarks = [
         line
         for remark in results.get('remarks', ())
@@ -47,6 +54,15 @@ def trained_words(results: Mapping[str, Any]) -> str:
     return 'The network that was trained:' if one else 'The groups that were trained:'
 
 
+def way_name(results: Mapping[str, Any]) -> str:
+    """The heading of what was chosen: 'groups', or 'chosen' where it is one network.
+
+    Args:
+      results: what results.json holds.
+    """
+    return 'chosen' if len(results['groups']) == 1 else 'groups'
+
+
 def group_lines(results: Mapping[str, Any]) -> list[str]:
     """A line for each network: the tasks that it serves, then those that only help to train.
 
@@ -59,7 +75,7 @@ def group_lines(results: Mapping[str, Any]) -> list[str]:
         helped = f' (with the help of {", ".join(helpers)})' if helpers else ''
         cost = group.get('cost', 1)
         size = '' if cost == 1 else f' (on {cost:g} of a standard network)'
-        lines.append(', '.join(group['serves']) + helped + size)
+        lines.append((', '.join(group['serves']) or 'no task') + helped + size)
     return lines
 
 
@@ -111,7 +127,9 @@ def with_errors(results: Mapping[str, Any]) -> dict[str, Any]:
     Args:
       results: what results.json holds.
     """
-    scores_of = ('test_score', 'total_test_score', 'select_by', 'gain_interval')
+    scores_of = ['test_score', 'total_test_score', 'select_by']
+    if results.get('select_by') not in (None, 'error'):
+        scores_of.append('gain_interval')  # It is one of losses.
     plain = lambda found: {name: found[name] for name in found if name not in scores_of}
     baselines = {name: plain(errors) for name, errors in results['baselines'].items()}
     return {**plain(results), 'baselines': baselines}
@@ -149,8 +167,14 @@ def total_words(results) -> str:
     words = found.text(total(results)) + found.unit
     if baseline := results['baselines'].get('mtl'):
         together = found.text(total(baseline)) + found.unit
-        words += f', against {together} for one network of all tasks'
+        words += f', against {together} for {_baseline_name(results)} of all tasks'
     return words
+
+
+def _baseline_name(results):
+    """The network for all tasks that others are compared with; the chosen one may be wider."""
+    wide = any(group.get('cost', 1) != 1 for group in results['groups'])
+    return 'one standard network' if wide else 'one network'
 
 
 def decision(results: Mapping[str, Any]) -> str:
@@ -195,7 +219,23 @@ def interval_words(results) -> str:
     if low > 0 or high < 0:
         near, far = sorted(map(abs, interval))
         return f'{near:.1f} to {far:.1f} %'
-    return f'{-low:.1f} % higher to {high:.1f} % lower, so it cannot be told from none'
+    return f'{-low:.1f} % higher to {high:.1f} % lower, so it {NOT_TOLD}'
+
+
+def gain_verdict(results) -> str:
+    """Whether the interval of the gain leaves none out: 'lower', 'higher', ...; '' without a gain.
+
+    Args:
+      results: what results.json holds.
+    """
+    if not gain(results):
+        return ''
+    if not (interval := results.get('gain_interval')):
+        return 'not known'
+    low, high = interval
+    if low > 0:
+        return 'lower'
+    return 'higher' if high < 0 else NOT_TOLD
 
 
 def sure_sentences(results) -> str:
@@ -257,7 +297,7 @@ def error_rows(results):
     """Header and rows of the table of test errors, as text; the last row is the total."""
     baselines = results['baselines']
     ways, text = [results, *baselines.values()], measure(results.get('select_by')).text
-    header = ['task', 'network', 'groups']
+    header = ['task', 'network', way_name(results)]
     header += [BASELINE_NAMES.get(name, name) for name in baselines]
     server = {
         task: str(n + 1) for n, group in enumerate(results['groups']) for task in group['serves']
@@ -283,6 +323,40 @@ def compared_rows(results):
         page.number(f'{one - other:+.{digits}f}') for one, other in zip(own, together, strict=True)
     ]
     return [*header, 'change'], [[*row, change] for row, change in zip(rows, changes, strict=True)]
+
+
+def with_measures(
+    results: Mapping[str, Any], header: Sequence[str], rows: Sequence[Sequence[str]]
+) -> tuple[list[str], list[list[str]]]:
+    """A table of tasks with two more columns: a measure of each task, and its test value.
+
+    They are there where errors alone would not tell it: where tasks are judged by measures that the
+    user named, or where the table is one of losses.
+
+    Args:
+      results: what results.json holds.
+      header, rows: of a table with a row for each task, and a last one of totals.
+
+    Returns:
+      Header and rows.
+    """
+    judged = results.get('judged_by', {})
+    of_losses = results.get('select_by') not in (None, 'error')
+    if not results.get('metrics') or not (judged or of_losses):
+        return list(header), [list(row) for row in rows]
+    cells = [_natural(results, task) for task in results['task_names']]
+    more = [*cells, ['', '']]
+    return [*header, _MEASURE, 'its value'], [
+        [*row, *cell] for row, cell in zip(rows, more, strict=True)
+    ]
+
+
+def _natural(results, task):
+    """The measure of a task, by scikit-learn's name, and its value: as it is judged, else usual."""
+    metrics = results['metrics'][task]
+    names = (results.get('judged_by', {}).get(task), *_USUAL_MEASURES)
+    name = next((name for name in names if metrics.get(name) is not None), None)
+    return ['', ''] if name is None else [name, f'{metrics[name]:.4g}']
 
 
 def dry_run_text(found: grouping.DryRun) -> str:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from published import CELEBA_TAG
 from scipy import special
+from small import TASKS, make_problem
 
 from tag_jax import affinity
 
@@ -51,6 +52,37 @@ def test_statistics_against_numpy(problem, seed, length):
     np.testing.assert_array_equal(found.steps, 10 * np.arange(length))
     np.testing.assert_array_equal(found.history, np.where(np.isfinite(history), history, np.nan))
     assert found.task_names == ('sign', 'octant', 'radius')
+
+
+def test_a_summary_is_printed_as_a_table():
+    """Not its history; means and errors in units of the largest affinity between two tasks."""
+    mean = np.array([[9, 0.002, -0.0011], [0.0005, 9, np.nan], [0.001, 0.00152, 9]])
+    printed = repr(affinity.summary(statistics_of([mean] * 30)))
+    first, header, *rows, last = printed.splitlines()
+    assert first == (
+        'AffinitySummary(30 measurements at steps 0 to 29): mean ± standard error, '
+        'in units of 1e-03'
+    )
+    assert header.split() == list(NAMES)
+    assert [row.split(maxsplit=1)[0] for row in rows] == list(NAMES)
+    assert rows[0].split()[2:] == ['2.00±0.00', '-1.10±0.00']
+    assert rows[1].endswith('no sample')
+    assert 'rows: source tasks' in last
+    once = affinity.summary(statistics_of([mean]))
+    assert '1 measurement at step 0' in repr(once)
+    assert '2.00  ' in repr(once), 'of one measurement there is no error'
+    assert 'no measurements' in repr(affinity.summary(statistics_of(np.zeros((0, 3, 3)))))
+
+
+def test_what_is_printed_of_many_tasks_fits():
+    names = tuple(f'a_task_with_a_long_name_{n}' for n in range(40))
+    found = statistics_of(np.random.default_rng(0).normal(size=(30, 40, 40)), names)
+    printed = repr(affinity.summary(found))
+    assert len(printed.splitlines()) == 1 + 1 + 8 + 1
+    assert 'the first 8 of 40 tasks; .mean has all' in printed
+    assert repr(affinity.init(make_problem(TASKS))).startswith('AffinityStatistics(no measurements')
+    (line,) = repr(statistics_of(np.zeros((4, 3, 3)))).splitlines()
+    assert line.startswith('AffinityStatistics(4 measurements at steps 0 to 3 of a, b, c;')
 
 
 def test_statistics_refuse_another_shape(problem):

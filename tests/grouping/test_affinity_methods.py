@@ -406,6 +406,15 @@ def test_a_result_is_shown_in_a_line(run):
     assert repr(result).startswith('Result(tag on points, budget 2: {')
     assert f'{result.total_test_error:.2f} %' in repr(result)
     assert len(repr(result)) < 300
+    told = dataclasses.replace(result, remarks=('One.', 'Two.'))
+    assert repr(told).endswith('; 2 remarks in result.remarks)')
+    assert repr(dataclasses.replace(told, remarks=('One.',))).endswith(
+        '; 1 remark in result.remarks)'
+    )
+    assert 'remark' not in repr(dataclasses.replace(told, remarks=()))
+    wide = dataclasses.replace(told, groups=(told.groups[0]._replace(cost=1.99),))
+    assert ' at cost 1.99;' in repr(wide)
+    assert ' at cost' not in repr(told)
     assert repr(result.networks[0]) == 'Network(299 parameters)'
 
 

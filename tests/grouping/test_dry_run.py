@@ -3,7 +3,7 @@
 import pytest
 from small import TASKS
 
-from tag_jax import grouping, report
+from tag_jax import grouping, report, training
 from tag_jax.training import Measurement, TrainingConfig
 
 CONFIG = TrainingConfig(
@@ -38,6 +38,19 @@ def test_steps_are_those_that_the_method_takes_at_most(
     assert cost['search_steps'] == searched
     assert cost['training_steps'] <= trained
     assert f'{steps:,} steps in all' in report.dry_run_text(foreseen)
+
+
+def test_networks_of_a_trial_have_names_that_say_so(problem, dataset, monkeypatch):
+    """They are what the line of progress names."""
+    names, train = set(), training.train_networks
+
+    def seen(problem, train_split, validation, plans, *rest):
+        names.update(plan.name for plan in plans)
+        return train(problem, train_split, validation, plans, *rest)
+
+    monkeypatch.setattr(training, 'train_networks', seen)
+    grouping.dry_run(problem, dataset, 2, grouping.tag(), CONFIG)
+    assert names == {'trial network 1', 'trial network 2'}
 
 
 def test_what_is_given_is_not_trained(problem, dataset):

@@ -56,30 +56,6 @@ OVERFULL = """
   .map(block => block.outerHTML.slice(0, 200))
 """
 
-# Texts with less contrast to what is behind them than 4.5 : 1 (WCAG 2, level AA).
-HARD_TO_READ = """
-(() => {
-  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-  const paint = colours => {
-    for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
-    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
-  };
-  const light = rgb => rgb.map(x => x / 255)
-    .map(x => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, x, n) => sum + x * [0.2126, 0.7152, 0.0722][n], 0);
-  const behind = element => element ?
-    [...behind(element.parentElement), getComputedStyle(element).backgroundColor] : [];
-  return [...document.body.querySelectorAll('*')].filter(element => {
-    if (![...element.childNodes].some(x => x.nodeType == 3 && x.data.trim())) return false;
-    if (element.closest('title, .inside')) return false;
-    const style = getComputedStyle(element), back = behind(element);
-    const ink = element.closest('svg') ? style.fill : style.color;
-    const [a, b] = [light(paint(back)), light(paint([...back, ink]))];
-    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) < 4.5;
-  }).map(element => element.outerHTML.slice(0, 200));
-})()
-"""
-
 QUESTIONS = {
     'not drawn': NOT_DRAWN,
     'cut off': CUT_OFF,
@@ -87,11 +63,11 @@ QUESTIONS = {
     'columns': """
         new Set([...document.querySelectorAll('.beside > *')]
           .map(part => Math.round(part.getBoundingClientRect().left))).size""",
-    'hard to read': HARD_TO_READ,
+    'hard to read': browser.HARD_TO_READ,
     'pictures': "document.querySelectorAll('svg, img').length",
     'page width': 'document.documentElement.scrollWidth',
     'end of the decision': """
-        Math.max(...[...document.querySelectorAll('.decision, .facts')]
+        Math.max(...[...document.querySelectorAll('.decision, .verdict, .facts')]
           .map(element => element.getBoundingClientRect().bottom))""",
     'decision': "document.querySelector('.decision').innerText",
     'groups': "document.querySelector('ol.decision')?.innerText ?? ''",
@@ -180,3 +156,13 @@ def test_what_a_page_may_not_do_is_seen(body, complaint, chromium, tmp_path):
     seen = chromium.look(tmp_path / 'page.html', *DESK, False, {'not drawn': NOT_DRAWN})
     assert complaint in ''.join(seen.complaints)
     assert bool(seen.values['not drawn']) == body.startswith('<img')
+
+
+def test_texts_that_are_hard_to_read_are_seen(chromium, tmp_path):
+    """Grey on white is; black is not, nor is what nobody sees."""
+    pale = '<p style="color: #999{}">{}</p>'
+    body = '<p>black</p>' + pale.format('', 'grey') + pale.format('; visibility: hidden', 'none')
+    (tmp_path / 'page.html').write_text(f'<body style="background: white">{body}</body>')
+    questions = {'hard to read': browser.HARD_TO_READ}
+    seen = chromium.look(tmp_path / 'page.html', *DESK, False, questions)
+    assert seen.values['hard to read'] == [pale.format('', 'grey')]

@@ -335,6 +335,67 @@ def test_the_decision_stands_above_what_was_trained(entries, above, tmp_path):
         assert (text in page.text) == (text in report.result_text(results)) == (text == above)
 
 
+@pytest.mark.parametrize('cost', [1, 1.99])
+def test_one_network_is_not_headed_groups(cost, tmp_path):
+    """In tables, curves and files; a wider one is set against a standard one."""
+    group = {'tasks': NAMES, 'serves': NAMES, 'network': 'network_0', 'cost': cost}
+    path = make_run(tmp_path / 'run', run_with(groups=[group]))
+    text = report.write(path)
+    assert 'task  network  chosen  all together' in re.sub(' {2,}', '  ', text)
+    assert ('for one standard network of all tasks' in text) == (cost != 1)
+    assert (path / 'errors.csv').read_text().startswith('task,network,chosen,all together,change')
+    page = Page((path / 'report.html').read_text()).text
+    assert re.search(r'\bchosen\b', page)
+    assert not re.search(r'\n\s*groups\s*\n', page), 'nor the key of the curves'
+
+
+METRICS = {'a': {'roc_auc': 0.91234}, 'b': {'accuracy': 0.8, 'f1': 0.7}, 'c': {'error': 3.25}}
+
+
+@pytest.mark.parametrize(
+    ('entries', 'shown'),
+    [
+        ({}, None),
+        ({'metrics': METRICS, 'select_by': 'error'}, None),
+        ({'metrics': METRICS, 'judged_by': {'a': 'roc_auc'}}, ['roc_auc 0.9123', 'accuracy 0.8']),
+        ({'metrics': METRICS, 'select_by': 'loss'}, ['accuracy 0.8', 'error 3.25']),
+    ],
+)
+def test_measures_stand_beside_what_does_not_tell_them(entries, shown, tmp_path):
+    results = run_with(**entries)
+    text = re.sub(' +', ' ', report.result_text(results))
+    assert ('its value' in text) == (shown is not None)
+    path = make_run(tmp_path / 'run', results)
+    report.write(path)
+    for one in shown or []:
+        assert f' {one}\n' in text
+        assert one.replace(' ', ',') in (path / 'errors.csv').read_text()
+
+
+@pytest.mark.parametrize(
+    ('entries', 'verdict'),
+    [
+        ({}, 'not known'),
+        ({'gain_interval': [-1.0, 60.0]}, 'cannot be told from none'),
+        ({'gain_interval': [30.0, 45.0]}, 'lower'),
+        ({'total_test_error': 11.0, 'gain_interval': [-20.0, -1.0]}, 'higher'),
+        ({'baselines': {}, 'gain_interval': [1.0, 2.0]}, ''),
+    ],
+)
+def test_runs_side_by_side_say_whether_a_gain_can_be_told(entries, verdict, tmp_path):
+    assert words.gain_verdict(run_with(**entries)) == verdict
+    paths = [
+        make_run(tmp_path / name, run_with(**entries, seed=seed), seed=seed)
+        for seed, name in enumerate('xy')
+    ]
+    text = report.write_runs(paths, tmp_path / 'runs.html')
+    assert max(map(len, text.splitlines())) <= 100
+    page = Page((tmp_path / 'runs.html').read_text()).text
+    for found in (text, page):
+        assert ('verdict' in found) == bool(verdict)
+        assert found.count(verdict) >= (2 if verdict else 0)
+
+
 def test_every_title_can_be_gone_to(tmp_path):
     text = report.html_page(report.read(make_run(tmp_path / 'run')))
     targets = re.findall(r'href="#([^"]+)"', text)
