@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from tag_jax import cells
@@ -31,12 +32,13 @@ def encode_rows(encoding: Encoding | None, rows: Any) -> Any:
 
     Raises:
       ValueError: if a column is not there or of another kind, if an array of numbers is given for
-        columns of text, or a path where there is no encoding.
+        columns of text, a path where there is no encoding, or arrays that are not finite there.
       OSError: if a file cannot be read.
     """
     if encoding is None or encoding.inputs is None:
         if isinstance(rows, str | os.PathLike):
             raise ValueError(f'give arrays, not the file {rows}: the dataset was made of arrays')
+        _check_finite(rows)
         return rows
     columns = _columns(encoding, rows)
     if columns and not all(len(column.values) for column in columns.values()):
@@ -45,6 +47,22 @@ def encode_rows(encoding: Encoding | None, rows: Any) -> Any:
     if unlike := describe_unlike(encoding.inputs, columns):
         logging.warning('%s', unlike)
     return encoded
+
+
+def _check_finite(rows):
+    """Raises ValueError at arrays that are not finite: networks were trained on none.
+
+    (A network may swallow NaN, by max pooling for one, and give an answer all the same.)
+    """
+    for array in jax.tree.leaves(rows):
+        values = np.asarray(array)
+        if values.ndim and np.issubdtype(values.dtype, np.inexact):
+            bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+            if bad.any():
+                raise ValueError(
+                    f'row {np.flatnonzero(bad)[0] + 1} of the inputs is not finite: the networks '
+                    'were trained on inputs without NaN and infinity, so fill them in as before'
+                )
 
 
 def _columns(encoding, rows) -> dict[str, Column]:

@@ -108,11 +108,19 @@ def finished(
       task: its name.
       totals: the total of its sums, see `sums_of_batches`.
       prepared: the split.
+
+    Raises:
+      ValueError: if the metric has no error.
     """
     metric, sums, (losses, labels) = problem.tasks[task].metric, *totals
     reference = prepared.references.get(task)
     constant = prepared.constant_losses.get(task)
     found = metric.finish(sums) if reference is None else metric.finish(sums, reference)
+    if 'error' not in found:
+        raise ValueError(
+            f'the metric of {task!r} gives no "error", in percent, which every metric has to: it '
+            f'gives {", ".join(map(repr, found)) or "nothing"}'
+        )
     loss = float(np.sum(losses) / max(labels, 1))
     relative = {} if constant is None else {RELATIVE_LOSS: 100 * loss / constant}
     return {**found, 'loss': loss, **relative}

@@ -100,15 +100,32 @@ def group_tasks(
     if result := _finished(run):
         return result
     trained = {}
+    try:
+        return _searched_and_trained(run, method, scores, trained)
+    except KeyboardInterrupt as error:
+        if run.path is not None:
+            error.add_note(f'the run in {run.path} is saved: group_tasks(..., resume=True) goes on')
+        raise
+
+
+def _searched_and_trained(run, method, scores, trained) -> Result:
+    """Lets the method search, and trains and evaluates what it proposes; see `group_tasks`.
+
+    Args:
+      run: a `Run`.
+      method: the `Method`.
+      scores: the folder of the score table, or None.
+      trained: an empty dict, to which networks that the search keeps are added.
+    """
     with open_table(run, scores) as table:
         train = functools.partial(_train_all_in_one, run, trained)
         trainer = Trainer(run, table, train, always=scores is None)
         searcher = Searcher(trainer)
         proposal = method.propose(searcher, run.budget)
-        proposal = checked_proposal(method, proposal, problem.task_names)
+        proposal = checked_proposal(method, proposal, run.problem.task_names)
         _check_costs(run, method, proposal)
         if run.writes and searcher.asked:
-            score_table.write_csv(run.path / TABLE, searcher.asked, problem.task_names)
+            score_table.write_csv(run.path / TABLE, searcher.asked, run.problem.task_names)
         if run.writes and proposal.affinities is not None:
             workdirs.write_affinity(run.path / workdirs.AFFINITY, proposal.affinities)
         slots = trainer.slots_of(proposal.networks)

@@ -8,12 +8,18 @@ import flax.errors
 import jax
 import numpy as np
 
+
+class ModeError(ValueError):
+    """A module that is not told whether it trains."""
+
+
 UNFIT = (TypeError, ValueError, IndexError, AssertionError, flax.errors.FlaxError)
 # Branches on values while tracing, what a module sows, and missing keys: these are about no shape.
 _OTHERS = (
     jax.errors.JAXTypeError,
     flax.errors.LazyInitError,
     flax.errors.InvalidRngError,
+    ModeError,
 )
 
 # Rows of numbers are the only inputs to which `data.from_arrays` adds columns.

@@ -154,10 +154,11 @@ def observe(
     total = math.fsum(scores[task][config.select_by] for task in plan.tasks)
     step = before.step + len(outputs.losses)
     if not math.isfinite(total):
+        odd = [task for task in plan.tasks if not math.isfinite(scores[task][config.select_by])]
         raise FloatingPointError(
-            f'the validation {config.select_by.replace("_", " ")} of {plan.name} is not finite at '
-            f'step {step}: '
-            'try a lower learning_rate'
+            f'the validation {config.select_by.replace("_", " ")} of {odd[0]!r} in {plan.name} is '
+            f'not finite at step {step}: try a lower learning_rate, or look at the metric of that '
+            'task if it is your own'
         )
     zero = _zero_losses(problem, before, outputs)
     trained = _mean_losses(problem, plan, outputs)
