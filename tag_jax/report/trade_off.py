@@ -30,6 +30,7 @@ from tag_jax.report.styles import style
 from tag_jax.report.tables import LINE_LENGTH, text_table
 from tag_jax.runs import workdir as workdirs
 from tag_jax.selection import Candidates, Choice, Selection
+from tag_jax.selection.networks import check_selected
 
 TRADE_OFF, CHOICES, TABLE, RESULTS = 'trade_off.png', 'choices.png', 'choices.csv', 'results.json'
 TASK_SETS = 'task_sets.png'
@@ -122,7 +123,11 @@ def notation(selected: Selection, candidates: Candidates) -> str:
     Args:
       selected: a `selection.Selection` of candidates.
       candidates: the candidate networks.
+
+    Raises:
+      ValueError: if the selection is not one of these candidates.
     """
+    check_selected(selected, candidates)
     signs = letters(candidates.task_names)
     costs, counts = np.unique(candidates.costs, return_counts=True)
     standard = costs[counts.argmax()]
@@ -264,6 +269,7 @@ def _area(cost, candidates):
 def _draw_choice(axes, choice, candidates):
     """Networks above, tasks below, a line wherever a network trains a task."""
     selected, signs = choice.selected, letters(candidates.task_names)
+    check_selected(selected, candidates)
     colours = colormaps['tab10'].colors
     places = np.linspace(0, len(signs) - 1, len(selected.groups) + 2)[1:-1]
     for n, (network, tasks, serves) in enumerate(

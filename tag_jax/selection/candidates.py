@@ -265,6 +265,22 @@ def read_candidates(path: str | os.PathLike) -> dict[str, Candidates]:
     }
 
 
+def check_same_networks(name: str, others: Candidates, candidates: Candidates) -> None:
+    """Raises ValueError if candidates are not the same networks over the same tasks.
+
+    Args:
+      name: what the caller calls the others.
+      others: to compare, with any scores.
+      candidates: what the others are to be like.
+    """
+    for field in ('task_names', 'network_names', 'costs', 'members'):
+        if not np.array_equal(getattr(others, field), getattr(candidates, field)):
+            raise ValueError(
+                f'{name} must be scores of the same networks and tasks as the others, but their '
+                f'{field} differ'
+            )
+
+
 def _number(cell, place):
     try:
         return number(cell)

@@ -179,14 +179,45 @@ def served_scores(selected: Selection, candidates: Candidates) -> np.ndarray:
       candidates: the same networks, with the scores to look up: those on a test set, say.
 
     Raises:
-      ValueError: if the selection is not one of these candidates.
+      ValueError: if the selection is not one of these candidates, by the names of its tasks and
+        networks and the tasks that each network trains.
     """
-    if selected.networks is None or max(selected.networks) >= len(candidates):
-        raise ValueError('the selection is not one of these candidates')
+    check_selected(selected, candidates)
     scores = np.full(len(candidates.task_names), np.nan)
     for network, tasks in zip(selected.networks, selected.serves, strict=True):
         scores[list(tasks)] = candidates.scores[network, list(tasks)]
     return scores
+
+
+def check_selected(selected: Selection, candidates: Candidates) -> None:
+    """Raises ValueError if a selection is not one of these candidates.
+
+    Indices alone do not tell: predicted candidates, say, stand in another order than trained ones.
+
+    Args:
+      selected: a selection of networks.
+      candidates: those that its indices are to stand for.
+    """
+    if selected.networks is None:
+        raise ValueError(
+            'the selection is not one of these candidates but one of groups of tasks: '
+            'select_networks chooses among candidates'
+        )
+    if selected.task_names not in (None, candidates.task_names):
+        raise ValueError(
+            f'the selection is not one of these candidates: its tasks are '
+            f'{", ".join(selected.task_names)}, theirs are {", ".join(candidates.task_names)}'
+        )
+    names = selected.network_names or (None,) * len(selected.networks)
+    for n, name, group in zip(selected.networks, names, selected.groups, strict=True):
+        known = 0 <= n < len(candidates)
+        same = known and name in (None, candidates.network_names[n])
+        if not same or tuple(np.flatnonzero(candidates.members[n]).tolist()) != group:
+            found = f'is {candidates.network_names[n]!r} among them' if known else 'is not there'
+            raise ValueError(
+                f'the selection is not one of these candidates: its network {n}, '
+                f'{name or group!r}, {found}: look it up in the candidates that it was chosen from'
+            )
 
 
 def _selection(candidates, gains, weights, networks):
@@ -198,7 +229,10 @@ def _selection(candidates, gains, weights, networks):
         for task in tasks
     )
     groups = tuple(tuple(np.flatnonzero(candidates.members[n]).tolist()) for n in networks)
-    return Selection(groups, serves, objective, objective, True, networks, 0.0)
+    names = tuple(candidates.network_names[n] for n in networks)
+    return Selection(
+        groups, serves, objective, objective, True, networks, 0.0, candidates.task_names, names
+    )
 
 
 def _check_candidates(candidates):

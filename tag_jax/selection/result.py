@@ -22,6 +22,8 @@ class Selection(NamedTuple):
         for; then `bound` equals `objective`.
       networks: indices into the candidates, where it was a choice among candidates; else None.
       elapsed: seconds that the search took.
+      task_names: T names, where they are known; else None.
+      network_names: of the chosen networks, in the order of `networks`; else None.
     """
 
     groups: tuple[tuple[int, ...], ...]
@@ -31,6 +33,8 @@ class Selection(NamedTuple):
     optimal: bool
     networks: tuple[int, ...] | None
     elapsed: float
+    task_names: tuple[str, ...] | None = None
+    network_names: tuple[str, ...] | None = None
 
 
 def as_good(gains: np.ndarray, best: float | np.ndarray) -> np.ndarray:

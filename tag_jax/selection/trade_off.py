@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tag_jax.selection import baselines
-from tag_jax.selection.candidates import Candidates
+from tag_jax.selection.candidates import Candidates, check_same_networks
 from tag_jax.selection.networks import select_networks, serve, served_scores
 from tag_jax.selection.predictors import higher_order_approximation
 from tag_jax.selection.result import Infeasible, Selection, checked_budget
@@ -68,8 +68,8 @@ def trade_off(
     if not budgets:
         raise ValueError('budgets is empty: name one or more')
     for name, others in (('outcomes', outcomes), ('early', early)):
-        if others is not None and not _same_networks(candidates, others):
-            raise ValueError(f'{name} must be scores of the same networks and tasks as candidates')
+        if others is not None:
+            check_same_networks(name, others, candidates)
     for n, task in np.argwhere(np.isnan(outcomes.scores) & ~np.isnan(candidates.scores)):
         raise ValueError(
             f'outcomes lack a score of {candidates.network_names[n]!r} on '
@@ -170,12 +170,3 @@ def _by_approximation(candidates, maximize):
         return [places[n] for n in select_networks(predicted, budget, maximize).networks]
 
     return networks
-
-
-def _same_networks(first, second):
-    return (
-        first.task_names == second.task_names
-        and first.network_names == second.network_names
-        and np.array_equal(first.costs, second.costs)
-        and np.array_equal(first.members, second.members)
-    )
