@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tag_jax.cells import decode, number
+from tag_jax.selection.labels import in_order_of, labels_of
 
 # Beyond this, sums of scores could overflow.
 LARGEST = 1e300
@@ -54,16 +55,16 @@ class Candidates:
     network_names: tuple[str, ...] | None = None
 
     def __post_init__(self):
-        scores = np.array(self.scores, np.float64)
+        scores = np.array(self._in_order('scores'), np.float64)
         if scores.ndim != 2 or 0 in scores.shape:
             raise ValueError(f'scores must be [networks, tasks], not of shape {scores.shape}')
         size, num_tasks = scores.shape
-        members = np.array(self.members)
+        members = np.array(self._in_order('members'))
         if members.shape != scores.shape:
             raise ValueError(f'members are of shape {members.shape}, scores of {scores.shape}')
         if members.dtype != bool and not np.isin(members, (0, 1)).all():
             raise ValueError('members must be true or false: whether a network trains a task')
-        costs = np.array(self.costs, np.float64)
+        costs = np.array(self._in_order('costs'), np.float64)
         if costs.shape != (size,):
             raise ValueError(f'{size} networks need {size} costs, not costs of shape {costs.shape}')
         task_names = _distinct(self.task_names, num_tasks, 'task')
@@ -83,6 +84,16 @@ class Candidates:
                 value.flags.writeable = False
             object.__setattr__(self, field, value)
         _check_values(self)
+
+    def _in_order(self, field):
+        """A field whose labels, if it has any, are in the order of the names."""
+        values, networks = getattr(self, field), self.network_names
+        if np.ndim(values) > 1:
+            values = in_order_of(field, values, 1, tuple(map(str, self.task_names)))
+        labels = labels_of(values, 0)
+        if labels is None or networks is None or set(labels) != set(map(str, networks)):
+            return values
+        return in_order_of(field, values, 0, tuple(map(str, networks)))
 
     def __len__(self):
         return len(self.costs)
@@ -269,9 +280,8 @@ def read_candidates(
     _check_splits(path, table, keys)
     scored = np.array([[split[key] for key in keys] for split in table.values()])
     members = ~np.isnan(scored).all(axis=0)
-    plain = [name for name, _ in keys]
+    plain, costs = [name for name, _ in keys], np.array([cost for _, cost in keys])
     names = [name if plain.count(name) == 1 else f'{name} (cost {cost:g})' for name, cost in keys]
-    costs = np.array([cost for _, cost in keys])
     kept = members.any(axis=1) | all_tasks
     if not kept.any():
         raise ValueError(f'{path} has no score of any network on {", ".join(tasks)}')

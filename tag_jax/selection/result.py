@@ -36,6 +36,30 @@ class Selection(NamedTuple):
     task_names: tuple[str, ...] | None = None
     network_names: tuple[str, ...] | None = None
 
+    def __str__(self):
+        if self.task_names is None:
+            return repr(self)
+        lines = [f'objective {self.objective:g}, {certificate(self)}']
+        names = self.network_names or [f'group {n}' for n in range(1, 1 + len(self.groups))]
+        for name, group, served in zip(names, self.groups, self.serves, strict=True):
+            trains, serves = (
+                ', '.join(self.task_names[task] for task in tasks) for tasks in (group, served)
+            )
+            lines.append(f'{name}: trains {trains}; serves {serves}')
+        return '\n'.join(lines)
+
+
+def certificate(selected: Selection) -> str:
+    """What is known of how good a selection is, in words.
+
+    Args:
+      selected: with its bound.
+    """
+    if selected.optimal:
+        return 'proven optimal'
+    gap = abs(selected.bound - selected.objective)
+    return f'not proven optimal: at most {gap:g} from the best, by its bound {selected.bound:g}'
+
 
 def as_good(gains: np.ndarray, best: float | np.ndarray) -> np.ndarray:
     """Which gains equal the best of them but for rounding."""
