@@ -31,6 +31,7 @@ from tag_jax.report.tables import LINE_LENGTH, text_table
 from tag_jax.runs import workdir as workdirs
 from tag_jax.selection import Candidates, Choice, Selection
 from tag_jax.selection.networks import check_selected
+from tag_jax.selection.result import certificate
 
 TRADE_OFF, CHOICES, TABLE, RESULTS = 'trade_off.png', 'choices.png', 'choices.csv', 'results.json'
 TASK_SETS = 'task_sets.png'
@@ -45,10 +46,13 @@ NAMES = {
     'random': 'random',
     'pessimal': 'pessimal',
 }
+# A colour and a marker of its own for each method: there are eight of them, and seven colours.
 _STYLES = {name: {**style(n), 'linestyle': '-' if n < 3 else '--'} for n, name in enumerate(NAMES)}
+_STYLES['pessimal'] |= {'color': '#7f7f7f'}
 # The area of the dot of a network of the greatest cost, and how many costs a legend shows.
 _AREA, _MOST_COSTS = 110, 4
 _SELECTED = ('optimal', 'hoa', 'esa', 'pessimal')
+_CERTIFIED = ('optimal', 'pessimal')  # These search by the scores that networks serve by.
 
 
 def write_trade_off(
@@ -101,6 +105,8 @@ def write_trade_off(
         tables.append(f'Mean over all sets of fewer tasks\n\n{totals_table(means)}')
     for name, figure in pictures.items():
         workdirs.write_bytes(path / name, page.png(figure))
+    tables.append(textwrap.fill(key_of(candidates), LINE_LENGTH))
+    tables.append(certificates_text(choices))
     told = '\n'.join(textwrap.fill(remark, LINE_LENGTH) for remark in remarks)
     return '\n\n'.join([*tables, told]).rstrip()
 
@@ -138,6 +144,75 @@ def notation(selected: Selection, candidates: Candidates) -> str:
         cost = candidates.costs[n]
         networks.append(joined if cost == standard else f'{joined}({cost:g})')
     return ', '.join(networks)
+
+
+def key_of(candidates: Candidates) -> str:
+    """The letters of tasks, as `notation` has them, with the names that they stand for.
+
+    Args:
+      candidates: the candidate networks.
+    """
+    pairs = zip(letters(candidates.task_names), candidates.task_names, strict=True)
+    return 'Key: ' + ', '.join(f'{sign} {name}' for sign, name in pairs)
+
+
+def certificates_text(choices: Sequence[Choice]) -> str:
+    """The networks by name that are optimal for each budget, and whether that is proven.
+
+    Args:
+      choices: from `selection.trade_off`.
+    """
+    return '\n'.join(
+        textwrap.fill(
+            f'Budget {choice.budget:g}: {", ".join(choice.selected.network_names)}; '
+            f'{certificate(choice.selected)}',
+            LINE_LENGTH,
+            subsequent_indent='  ',
+        )
+        for choice in choices
+        if choice.method == 'optimal'
+    )
+
+
+def solutions_text(several: Sequence[Sequence[Selection]], candidates: Candidates) -> str:
+    """The best selections for each budget, with their totals.
+
+    Args:
+      several: for each budget a tuple of selections, best first, from `selection.select_networks`.
+      candidates: those that they were chosen from.
+    """
+    parts = []
+    for solutions in several:
+        rows = [
+            [
+                str(n),
+                f'{one.objective:.5f}',
+                f'{candidates.costs[list(one.networks)].sum():g}',
+                notation(one, candidates),
+                ', '.join(one.network_names),
+            ]
+            for n, one in enumerate(solutions, 1)
+        ]
+        header = ['', 'total', 'cost', 'tasks', 'networks']
+        parts.append(text_table(header, rows, left=(0, 3, 4)))
+    return '\n\n'.join(['The best selections', *parts])
+
+
+def selection_record(selected: Selection) -> dict[str, Any]:
+    """A selection of groups as JSON types, with the names of its tasks.
+
+    Args:
+      selected: with names, from `selection.select_groups`.
+    """
+    groups, serves = (
+        [[selected.task_names[task] for task in tasks] for tasks in sets]
+        for sets in (selected.groups, selected.serves)
+    )
+    return {
+        'groups': groups,
+        'serves': serves,
+        **{name: getattr(selected, name) for name in ('objective', 'bound', 'optimal')},
+    }
 
 
 def totals_table(choices: Sequence[Choice]) -> str:
@@ -190,7 +265,7 @@ def trade_off_figure(choices: Sequence[Choice], maximize: bool = False) -> Figur
         if of_method:
             budgets, totals = zip(*((c.budget, c.total) for c in of_method), strict=True)
             axes.plot(budgets, totals, label=name, markersize=5, **_STYLES[method])
-    axes.set_xlabel('inference budget')
+    axes.set_xlabel('inference budget (in the unit of the costs of networks)')
     axes.set_ylabel(f'total score ({"higher" if maximize else "lower"} is better)')
     axes.set_title('What an inference budget buys')
     axes.grid(alpha=0.25)
@@ -304,6 +379,9 @@ def _row(choice, candidates):
         'networks': '' if chosen is None else notation(chosen, candidates),
         'total': choice.total,
     }
+    row |= {'optimal': '', 'bound': ''}
+    if chosen is not None and choice.method in _CERTIFIED:
+        row |= {'optimal': chosen.optimal, 'bound': chosen.bound}
     outcomes = [''] * len(candidates.task_names) if chosen is None else choice.outcomes.tolist()
     names = [f'task {name}' if name in row else name for name in candidates.task_names]
     return row | dict(zip(names, outcomes, strict=True))
@@ -315,6 +393,8 @@ def _record(choice, candidates):
     record = {'method': choice.method, 'budget': choice.budget, 'total': choice.total}
     if chosen is None:
         return record
+    if choice.method in _CERTIFIED:
+        record |= {'optimal': chosen.optimal, 'bound': chosen.bound}
     return record | {
         'objective': chosen.objective,
         'networks': [

@@ -187,7 +187,9 @@ def checked_affinity(affinity: ArrayLike) -> np.ndarray:
     return affinity
 
 
-def named_affinity(affinity: Any) -> tuple[np.ndarray, tuple[str, ...] | None]:
+def named_affinity(
+    affinity: Any, task_names: Sequence[str] | None = None
+) -> tuple[np.ndarray, tuple[str, ...] | None]:
     """Affinities `[T, T]` with a diagonal of 0, and the names of the tasks.
 
     Rows of a data frame are put into the order of its columns. Where its rows have no names they
@@ -195,6 +197,7 @@ def named_affinity(affinity: Any) -> tuple[np.ndarray, tuple[str, ...] | None]:
 
     Args:
       affinity: an array, or a data frame of pandas.
+      task_names: T names; None for those of the columns.
 
     Returns:
       The matrix, source task first; T names, or None where it has none.
@@ -220,7 +223,16 @@ def named_affinity(affinity: Any) -> tuple[np.ndarray, tuple[str, ...] | None]:
     if columns is not None and labels_of(affinity, 0) is None and set(rows) == set(columns):
         # Columns are numbered as rows are, in another order.
         affinity = np.asarray(affinity)[[rows.index(task) for task in columns]]
-    return checked_affinity(in_order_of('affinity', affinity, 0, columns)), columns
+    matrix = checked_affinity(in_order_of('affinity', affinity, 0, columns))
+    if task_names is None:
+        return matrix, columns
+    task_names = tuple(map(str, task_names))
+    if len(set(task_names)) != len(matrix) or columns not in (None, task_names):
+        raise ValueError(
+            f'task_names are {", ".join(task_names)}: they must be {len(matrix)} different names, '
+            'and those of the columns if these have names'
+        )
+    return matrix, task_names
 
 
 def checked_singleton_scores(

@@ -58,6 +58,7 @@ def select_groups(
     max_size: int | None = None,
     must_link: Iterable[Iterable[int | str]] = (),
     cannot_link: Iterable[Iterable[int | str]] = (),
+    task_names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Selection | Any:
     """Chooses at most `budget` groups of tasks that maximise the affinity onto all tasks.
@@ -83,6 +84,7 @@ def select_groups(
       min_size, max_size: bounds of the number of tasks in a group.
       must_link: sets of tasks, by index or by name, of which a group holds all or none.
       cannot_link: sets of tasks, by index or by name, of which a group holds one at most.
+      task_names: T names; by default those of a data frame.
       seed: of the search beyond MAX_EXACT_TASKS tasks.
 
     Returns:
@@ -99,7 +101,7 @@ def select_groups(
         and columns, or singleton scores, have other names.
     """
     start = time.perf_counter()
-    affinity, task_names = named_affinity(affinity)
+    affinity, task_names = named_affinity(affinity, task_names)
     num_tasks = len(affinity)
     singleton_scores = checked_singleton_scores(singleton_scores, num_tasks, task_names)
     names = task_names or [f'task {task}' for task in range(num_tasks)]

@@ -152,14 +152,8 @@ def affinity_candidates(
       ValueError: if the matrix is not square, its rows and columns have other names, or there are
         too many groups to list them all.
     """
-    affinity, labels = named_affinity(affinity)
+    affinity, task_names = named_affinity(affinity, task_names)
     num_tasks = len(affinity)
-    if None not in (labels, task_names) and tuple(task_names) != labels:
-        raise ValueError(
-            f'task_names are {", ".join(task_names)}, and the columns of affinity are '
-            f'{", ".join(labels)}: leave task_names out'
-        )
-    task_names = task_names or labels
     if task_names is None:
         task_names = [f'task {task}' for task in range(num_tasks)]
     members = (
