@@ -48,7 +48,9 @@ NAMES = {
 }
 # A colour and a marker of its own for each method: there are eight of them, and seven colours.
 _STYLES = {name: {**style(n), 'linestyle': '-' if n < 3 else '--'} for n, name in enumerate(NAMES)}
-_STYLES['pessimal'] |= {'color': '#7f7f7f'}
+# The pessimal selection often equals another: its hollow markers leave that one in sight.
+_STYLES['pessimal'] |= {'color': '#7f7f7f', 'linestyle': ':', 'markerfacecolor': 'none'}
+_STYLES['pessimal'] |= {'markersize': 12}
 # The area of the dot of a network of the greatest cost, and how many costs a legend shows.
 _AREA, _MOST_COSTS = 110, 4
 _SELECTED = ('optimal', 'hoa', 'esa', 'pessimal')
@@ -264,7 +266,7 @@ def trade_off_figure(choices: Sequence[Choice], maximize: bool = False) -> Figur
         of_method = [choice for choice in choices if choice.method == method]
         if of_method:
             budgets, totals = zip(*((c.budget, c.total) for c in of_method), strict=True)
-            axes.plot(budgets, totals, label=name, markersize=5, **_STYLES[method])
+            axes.plot(budgets, totals, label=name, **{'markersize': 5, **_STYLES[method]})
     axes.set_xlabel('inference budget (in the unit of the costs of networks)')
     axes.set_ylabel(f'total score ({"higher" if maximize else "lower"} is better)')
     axes.set_title('What an inference budget buys')

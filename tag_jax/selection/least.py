@@ -9,7 +9,7 @@ _NODES = 200_000
 
 
 def least_budget(able: np.ndarray, costs: np.ndarray, max_nodes: int = _NODES) -> float | None:
-    """What the cheapest set of networks costs of which each task is served by one.
+    """The cost of the cheapest set of networks that serves every task.
 
     Sets of tasks that are served so far are tried by their cost, the lowest first; the first that
     holds every task is the cheapest.

@@ -50,7 +50,7 @@ class Selection(NamedTuple):
 
 
 def certificate(selected: Selection) -> str:
-    """What is known of how good a selection is, in words.
+    """Says how far a selection can be from the best.
 
     Args:
       selected: with its bound.

@@ -54,7 +54,7 @@ class LeftOut(NamedTuple):
 
 
 class TradeOff(NamedTuple):
-    """What every method selects for every budget.
+    """The selections of every method for every budget.
 
     Attributes:
       choices: a `Choice` for each method and budget that have one, by method.
