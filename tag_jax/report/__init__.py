@@ -50,13 +50,12 @@ from tag_jax.report.run import (
     write,
 )
 from tag_jax.report.runs import by_settings, runs_page, runs_text, write_runs
+from tag_jax.report.selections import selection_record, solutions_text
 from tag_jax.report.studies import write_study
 from tag_jax.report.trade_off import (
     choices_figure,
     choices_table,
     notation,
-    selection_record,
-    solutions_text,
     totals_table,
     trade_off_figure,
     write_trade_off,

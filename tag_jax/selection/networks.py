@@ -22,6 +22,7 @@ from tag_jax.selection.result import (
     Infeasible,
     Selection,
     as_good,
+    check_selected,
     checked_budget,
     checked_count,
     in_order,
@@ -196,37 +197,6 @@ def served_scores(selected: Selection, candidates: Candidates) -> np.ndarray:
     for network, tasks in zip(selected.networks, selected.serves, strict=True):
         scores[list(tasks)] = candidates.scores[network, list(tasks)]
     return scores
-
-
-def check_selected(selected: Selection, candidates: Candidates) -> None:
-    """Raises ValueError if a selection is not one of these candidates.
-
-    Indices alone do not tell: predicted candidates, say, stand in another order than trained ones.
-
-    Args:
-      selected: a selection of networks.
-      candidates: those that its indices are to stand for.
-    """
-    if selected.networks is None:
-        raise ValueError(
-            'the selection is not one of these candidates but one of groups of tasks: '
-            'select_networks chooses among candidates'
-        )
-    if selected.task_names not in (None, candidates.task_names):
-        raise ValueError(
-            f'the selection is not one of these candidates: its tasks are '
-            f'{", ".join(selected.task_names)}, theirs are {", ".join(candidates.task_names)}'
-        )
-    names = selected.network_names or (None,) * len(selected.networks)
-    for n, name, group in zip(selected.networks, names, selected.groups, strict=True):
-        known = 0 <= n < len(candidates)
-        same = known and name in (None, candidates.network_names[n])
-        if not same or tuple(np.flatnonzero(candidates.members[n]).tolist()) != group:
-            found = f'is {candidates.network_names[n]!r} among them' if known else 'is not there'
-            raise ValueError(
-                f'the selection is not one of these candidates: its network {n}, '
-                f'{name or group!r}, {found}: look it up in the candidates that it was chosen from'
-            )
 
 
 def _selection(candidates, gains, weights, networks):

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tag_jax.selection.candidates import Candidates
+
 
 class Selection(NamedTuple):
     """Chosen networks, and which of them serves each task.
@@ -59,6 +61,37 @@ def certificate(selected: Selection) -> str:
         return 'proven optimal'
     gap = abs(selected.bound - selected.objective)
     return f'not proven optimal: at most {gap:g} from the best, by its bound {selected.bound:g}'
+
+
+def check_selected(selected: Selection, candidates: Candidates) -> None:
+    """Raises ValueError if a selection is not one of these candidates.
+
+    Indices alone do not tell: predicted candidates, say, stand in another order than trained ones.
+
+    Args:
+      selected: a selection of networks.
+      candidates: those that its indices are to stand for.
+    """
+    if selected.networks is None:
+        raise ValueError(
+            'the selection is not one of these candidates but one of groups of tasks: '
+            'select_networks chooses among candidates'
+        )
+    if selected.task_names not in (None, candidates.task_names):
+        raise ValueError(
+            f'the selection is not one of these candidates: its tasks are '
+            f'{", ".join(selected.task_names)}, theirs are {", ".join(candidates.task_names)}'
+        )
+    names = selected.network_names or (None,) * len(selected.networks)
+    for n, name, group in zip(selected.networks, names, selected.groups, strict=True):
+        known = 0 <= n < len(candidates)
+        same = known and name in (None, candidates.network_names[n])
+        if not same or tuple(np.flatnonzero(candidates.members[n]).tolist()) != group:
+            found = f'is {candidates.network_names[n]!r} among them' if known else 'is not there'
+            raise ValueError(
+                f'the selection is not one of these candidates: its network {n}, '
+                f'{name or group!r}, {found}: look it up in the candidates that it was chosen from'
+            )
 
 
 def as_good(gains: np.ndarray, best: float | np.ndarray) -> np.ndarray:
