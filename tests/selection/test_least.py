@@ -16,7 +16,7 @@ def test_the_cheapest_cover_is_found():
         )
         covers = [costs[list(nets)].sum() for nets in sets if able[list(nets)].any(axis=0).all()]
         assert least_budget(able, costs) == pytest.approx(min(covers, default=np.inf))
-    assert least_budget(np.ones((1, 3), bool), np.array([2.0]), max_nodes=1) is None
+    assert least_budget(np.ones((1, 3), bool), np.array([2.0]), max_steps=0) is None
 
 
 def test_a_budget_that_is_too_small_names_the_least_that_does():
