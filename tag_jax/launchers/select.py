@@ -16,26 +16,49 @@ selects for all sets of four of the five tasks as well, and prints the means (Ap
 
     tag-jax select --networks=mine.csv --budget=1,2,4
 
-does the same for networks of your own: columns `network`, `cost`, `split` and one for each task.
+does the same for networks of your own: columns `network`, `cost`, `split` (optional) and one for
+each task. --tasks=depth,edges says which columns are tasks.
+
+    tag-jax select --affinity=affinities.csv --budget=2,3
+
+selects groups of tasks by affinities of your own, in the form that `tag-jax group --affinity`
+reads.
 """
 
 import csv
 import pathlib
+import textwrap
 
+import numpy as np
 from absl import flags
 
 import tag_jax
 from tag_jax import selection
 from tag_jax.launchers import launch
 from tag_jax.runs import workdir
+from tag_jax.selection.least import least_budget
 
 EXAMPLES = pathlib.Path(__file__).parent / 'examples'
 EXAMPLE = EXAMPLES / 'standley2020_setting1.csv'
 
 flags.DEFINE_string('networks', str(EXAMPLE), 'CSV file of candidate networks.')
-flags.DEFINE_list(
-    'budget', '1,1.5,2,2.5,3,3.5,4,4.5,5', 'What the networks may cost at inference; one or more.'
+flags.DEFINE_string(
+    'affinity', None, 'File of affinities (.csv or .npz), to select groups by instead of networks.'
 )
+flags.DEFINE_list(
+    'budget',
+    None,
+    "What the networks may cost at inference; one or more. By default the paper's 1 to 5, or "
+    'five from the costs of the networks of your own.',
+)
+flags.DEFINE_list('tasks', None, 'Columns of --networks that are tasks; by default all others.')
+flags.DEFINE_list('weights', None, 'Weights of tasks: depth:10,edges:0.5; others weigh 1.')
+flags.DEFINE_list(
+    'limits', None, 'Scores that tasks must reach, of --select_on: depth:0.2,edges:0.05.'
+)
+flags.DEFINE_list('must_link', None, 'Tasks that train together or not: depth+edges,a+b+c.')
+flags.DEFINE_list('cannot_link', None, 'Tasks that never train together: depth+edges,a+b.')
+flags.DEFINE_integer('solutions', 1, 'How many of the best selections to print.', lower_bound=1)
 flags.DEFINE_string('select_on', 'validation', 'Split whose scores select networks.')
 flags.DEFINE_string('score_on', 'test', 'Split whose scores count, if the file has it.')
 flags.DEFINE_string(
@@ -57,17 +80,34 @@ FLAGS = flags.FLAGS
 
 
 def main():
-    """Selects among the networks of a file, and writes tables and pictures."""
-    budgets = launch.numbers('budget', FLAGS.budget)
-    splits = selection.read_candidates(FLAGS.networks)
+    """Selects among the networks of a file, or groups by affinities, and writes what came out."""
+    if FLAGS.affinity is not None:
+        _select_groups()
+        return
+    splits = selection.read_candidates(FLAGS.networks, FLAGS.tasks)
     candidates = _split('select_on', splits)
+    budgets = _budgets(candidates)
     score_on, early = (_present(flag, splits) for flag in ('score_on', 'early'))
     outcomes = splits.get(score_on)
+    if outcomes is not None:
+        _check_outcomes(candidates, outcomes, score_on)
     arguments = outcomes, splits.get(early), FLAGS.maximize
-    choices = selection.trade_off(candidates, budgets, *arguments)
-    means = ()
+    rules = _rules()
+    weights = _by_task('weights')
+    options = {**rules, 'task_weights': weights, 'limits': _by_task('limits')}
+    found = selection.explained_trade_off(candidates, budgets, *arguments, **options)
+    choices, means, notes = found.choices, (), _left_out(found)
     if FLAGS.set_size is not None:
-        means = selection.mean_trade_off(candidates, budgets, FLAGS.set_size, *arguments)
+        if any(value for name, value in options.items() if name != 'task_weights'):
+            raise ValueError('--set_size takes no rules and limits: leave them or it out')
+        averaged = selection.explained_mean_trade_off(
+            candidates, budgets, FLAGS.set_size, *arguments, weights
+        )
+        means = averaged.choices
+        notes += [
+            f'In the mean over sets of {FLAGS.set_size}: {one}' for one in _left_out(averaged)
+        ]
+    notes += [*_blanks(candidates), *_scales(candidates, weights)]
     transfer = None
     if FLAGS['transfer'].present or not FLAGS['networks'].present:
         final = candidates if outcomes is None else outcomes
@@ -81,16 +121,185 @@ def main():
         'early': early,
         'maximize': FLAGS.maximize,
         'set_size': FLAGS.set_size,
+        **_given(tasks=FLAGS.tasks, solutions=FLAGS.solutions, **options),
     }
+    _check_folder()
     folder = workdir.open_run(launch.run_folder('network_selection'), settings)
-    remarks = list(_predictions(candidates, *arguments[:2]))
+    remarks = [*notes, *_predictions(candidates, *arguments[:2])]
     if transfer is not None:
         remarks.append(tag_jax.report.transfer_sentence(transfer))
         tag_jax.report.transfer_figure(transfer).savefig(folder / tag_jax.report.TRANSFER, dpi=150)
     asked = choices, candidates, settings, FLAGS.maximize
     tables = tag_jax.report.write_trade_off(folder, *asked, means=means, remarks=remarks)
-    print(f'Total score on {counted}, of networks selected on {FLAGS.select_on}\n\n{tables}')
+    print(_summary(candidates))
+    print(f'\nTotal score on {counted}, of networks selected on {FLAGS.select_on}\n\n{tables}')
+    if FLAGS.solutions > 1:
+        several = selection.select_networks(
+            candidates,
+            [budget for budget in budgets if any(c.budget == budget for c in choices)],
+            FLAGS.maximize,
+            num_solutions=FLAGS.solutions,
+            **options,
+        )
+        print(f'\n{tag_jax.report.solutions_text(several, candidates)}')
     print(f'\ntables and pictures: {folder}')
+
+
+def _select_groups():
+    """Selects groups of tasks by the affinities of a file, and writes them."""
+    if FLAGS['networks'].present:
+        raise ValueError('--affinity and --networks are two ways to select: leave one out')
+    for flag in ('tasks', 'weights', 'limits', 'set_size', 'transfer', 'early', 'maximize'):
+        if FLAGS[flag].present:
+            raise ValueError(f'--{flag} is for --networks, not for --affinity: leave it out')
+    if FLAGS.budget is None:
+        raise ValueError('--affinity needs --budget, how many groups there may be: 2, or 2,3,4')
+    budgets = launch.numbers('budget', FLAGS.budget)
+    for budget in budgets:
+        if not budget.is_integer():
+            raise ValueError(f'--budget of --affinity is a number of groups, not {budget:g}')
+    budgets = [int(budget) for budget in budgets]
+    read = workdir.read_affinity(FLAGS.affinity)
+    names, rules = read['task_names'], _rules()
+    found = [
+        selection.select_groups(
+            read['mean'], budget, num_solutions=FLAGS.solutions, task_names=names, **rules
+        )
+        for budget in budgets
+    ]
+    settings = {'affinity': FLAGS.affinity, 'budget': budgets, **_given(**rules)}
+    _check_folder()
+    folder = workdir.open_run(launch.run_folder('group_selection'), settings)
+    selections = found if FLAGS.solutions == 1 else [one for several in found for one in several]
+    records = [tag_jax.report.selection_record(one) for one in selections]
+    results = {**settings, 'task_names': list(names), 'selections': records}
+    workdir.write_json(folder / workdir.RESULTS, results)
+    for budget, chosen in zip(budgets, found, strict=True):
+        text = '\n\n'.join(map(str, chosen if FLAGS.solutions > 1 else [chosen]))
+        print(f'Groups within a budget of {budget}: {text}\n')
+    print(f'results: {folder}')
+
+
+def _budgets(candidates):
+    """The budgets that --budget names, or those that suit the costs of the networks."""
+    if FLAGS.budget is not None:
+        return launch.numbers('budget', FLAGS.budget)
+    if not FLAGS['networks'].present:
+        return [1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5]
+    able = ~np.isnan(candidates.scores)
+    least = least_budget(able, candidates.costs)
+    alone = np.where(able, candidates.costs[:, None], 0).max(axis=0).sum()
+    if least is None or not np.isfinite(least):
+        raise ValueError('--budget is missing: say what the networks may cost together')
+    found = np.linspace(least, max(alone, least), 5)
+    return sorted({float(f'{budget:.4g}') if n else least for n, budget in enumerate(found)})
+
+
+def _links(flag):
+    """Sets of tasks that a flag names: a+b,c+d."""
+    links = [link.split('+') for link in FLAGS[flag].value or ()]
+    for link in links:
+        if len(set(link)) < 2:
+            raise ValueError(
+                f'--{flag} needs two tasks or more in a set: a+b, not {"+".join(link)}'
+            )
+    return links
+
+
+def _rules():
+    """The rules that flags state, as arguments of selections."""
+    return {name: _links(name) for name in ('must_link', 'cannot_link')}
+
+
+def _by_task(flag):
+    """`{task: number}` of a flag; None if it is not given."""
+    found = {}
+    for text in FLAGS[flag].value or ():
+        task, _, value = text.rpartition(':')
+        if not task:
+            raise ValueError(f'--{flag} needs task:number, not {text!r}')
+        (found[task],) = launch.numbers(flag, [value])
+    return found or None
+
+
+def _given(**settings):
+    """Those settings that say something."""
+    return {name: value for name, value in settings.items() if value not in (None, [], 1)}
+
+
+def _check_folder():
+    """Raises ValueError if --workdir holds a run, which this command cannot go on with."""
+    folder = launch.run_folder('network_selection')
+    if (folder / workdir.CONFIG).exists() or (folder / workdir.RESULTS).exists():
+        raise ValueError(f'--workdir {folder} already holds a run: choose another folder')
+
+
+def _summary(candidates):
+    """Which tasks there are, how many networks, and what they cost."""
+    least, most = candidates.costs.min(), candidates.costs.max()
+    costs = f'{least:g}' if least == most else f'{least:g} to {most:g}'
+    text = (
+        f'{len(candidates.task_names)} tasks: {", ".join(candidates.task_names)}; '
+        f'{len(candidates)} networks, which cost {costs}'
+    )
+    return textwrap.fill(text, 100)
+
+
+def _left_out(found):
+    """Sentences about budgets and methods without a selection, one a reason."""
+    budgets = {}
+    for method, budget, reason in found.left_out:
+        name = 'every method' if method is None else tag_jax.report.trade_off.NAMES[method]
+        budgets.setdefault(name, []).append((budget, reason))
+    return [
+        f'Left out: {name}{_at(reasons)}: {reasons[-1][1]}' for name, reasons in budgets.items()
+    ]
+
+
+def _at(reasons):
+    at = [f'{budget:g}' for budget, _ in reasons if budget is not None]
+    return f' at a budget of {", ".join(at)}' if at else ''
+
+
+def _check_outcomes(candidates, outcomes, score_on):
+    """Raises ValueError if a network has a score to select on and none that counts."""
+    for n, task in np.argwhere(np.isnan(outcomes.scores) & ~np.isnan(candidates.scores)):
+        raise ValueError(
+            f'{FLAGS.networks}: network {candidates.network_names[n]!r} has a score in the column '
+            f'{candidates.task_names[task]!r} for the split {FLAGS.select_on}, and none for the '
+            f'split {score_on}: fill the cell, or count another split with --score_on'
+        )
+
+
+def _blanks(candidates):
+    """Says which networks train a task that they cannot serve."""
+    blank = np.argwhere(candidates.members & np.isnan(candidates.scores))
+    if len(blank):
+        shown = ', '.join(
+            f'{candidates.network_names[n]!r} on {candidates.task_names[task]!r}'
+            for n, task in blank[:5]
+        )
+        more = f' and {len(blank) - 5} more' if len(blank) > 5 else ''
+        yield (
+            f'Without a score for the split {FLAGS.select_on}, but with one for another split: '
+            f'{shown}{more}; these networks count as training the task, and never serve it'
+        )
+
+
+def _scales(candidates, weights):
+    """Says if the scores of one task are so large that they decide."""
+    weigh = np.array([(weights or {}).get(task, 1.0) for task in candidates.task_names])
+    sizes = np.nanmean(np.abs(candidates.scores), axis=0) * weigh
+    kept = np.flatnonzero(sizes > 0)
+    if not len(kept):
+        return
+    low, high = (kept[place] for place in (sizes[kept].argmin(), sizes[kept].argmax()))
+    if sizes[high] > 10 * sizes[low]:
+        names = candidates.task_names
+        yield (
+            f'Scores are summed: those of {names[high]!r} ({sizes[high]:.3g} in the mean) outweigh '
+            f'those of {names[low]!r} ({sizes[low]:.3g}); --weights makes them comparable'
+        )
 
 
 def _predictions(candidates, outcomes, early):

@@ -50,6 +50,7 @@ from tag_jax.report.run import (
     write,
 )
 from tag_jax.report.runs import by_settings, runs_page, runs_text, write_runs
+from tag_jax.report.selections import selection_record, solutions_text
 from tag_jax.report.studies import write_study
 from tag_jax.report.trade_off import (
     choices_figure,
@@ -122,6 +123,8 @@ __all__ = [
     'runs_page',
     'runs_text',
     'scatter_figure',
+    'selection_record',
+    'solutions_text',
     'totals_table',
     'trade_off_figure',
     'transfer_figure',

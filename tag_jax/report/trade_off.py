@@ -30,6 +30,7 @@ from tag_jax.report.styles import style
 from tag_jax.report.tables import LINE_LENGTH, text_table
 from tag_jax.runs import workdir as workdirs
 from tag_jax.selection import Candidates, Choice, Selection
+from tag_jax.selection.result import certificate, check_selected
 
 TRADE_OFF, CHOICES, TABLE, RESULTS = 'trade_off.png', 'choices.png', 'choices.csv', 'results.json'
 TASK_SETS = 'task_sets.png'
@@ -44,10 +45,15 @@ NAMES = {
     'random': 'random',
     'pessimal': 'pessimal',
 }
+# A colour and a marker of its own for each method: there are eight of them, and seven colours.
 _STYLES = {name: {**style(n), 'linestyle': '-' if n < 3 else '--'} for n, name in enumerate(NAMES)}
+# The pessimal selection often equals another: its hollow markers leave that one in sight.
+_STYLES['pessimal'] |= {'color': '#7f7f7f', 'linestyle': ':', 'markerfacecolor': 'none'}
+_STYLES['pessimal'] |= {'markersize': 12}
 # The area of the dot of a network of the greatest cost, and how many costs a legend shows.
 _AREA, _MOST_COSTS = 110, 4
 _SELECTED = ('optimal', 'hoa', 'esa', 'pessimal')
+_CERTIFIED = ('optimal', 'pessimal')  # These search by the scores that networks serve by.
 
 
 def write_trade_off(
@@ -100,6 +106,8 @@ def write_trade_off(
         tables.append(f'Mean over all sets of fewer tasks\n\n{totals_table(means)}')
     for name, figure in pictures.items():
         workdirs.write_bytes(path / name, page.png(figure))
+    tables.append(textwrap.fill(key_of(candidates), LINE_LENGTH))
+    tables.append(certificates_text(choices))
     told = '\n'.join(textwrap.fill(remark, LINE_LENGTH) for remark in remarks)
     return '\n\n'.join([*tables, told]).rstrip()
 
@@ -122,7 +130,11 @@ def notation(selected: Selection, candidates: Candidates) -> str:
     Args:
       selected: a `selection.Selection` of candidates.
       candidates: the candidate networks.
+
+    Raises:
+      ValueError: if the selection is not one of these candidates.
     """
+    check_selected(selected, candidates)
     signs = letters(candidates.task_names)
     costs, counts = np.unique(candidates.costs, return_counts=True)
     standard = costs[counts.argmax()]
@@ -133,6 +145,34 @@ def notation(selected: Selection, candidates: Candidates) -> str:
         cost = candidates.costs[n]
         networks.append(joined if cost == standard else f'{joined}({cost:g})')
     return ', '.join(networks)
+
+
+def key_of(candidates: Candidates) -> str:
+    """The letters of tasks, as `notation` has them, with the names that they stand for.
+
+    Args:
+      candidates: the candidate networks.
+    """
+    pairs = zip(letters(candidates.task_names), candidates.task_names, strict=True)
+    return 'Key: ' + ', '.join(f'{sign} {name}' for sign, name in pairs)
+
+
+def certificates_text(choices: Sequence[Choice]) -> str:
+    """The networks by name that are optimal for each budget, and whether that is proven.
+
+    Args:
+      choices: from `selection.trade_off`.
+    """
+    return '\n'.join(
+        textwrap.fill(
+            f'Budget {choice.budget:g}: {", ".join(choice.selected.network_names)}; '
+            f'{certificate(choice.selected)}',
+            LINE_LENGTH,
+            subsequent_indent='  ',
+        )
+        for choice in choices
+        if choice.method == 'optimal'
+    )
 
 
 def totals_table(choices: Sequence[Choice]) -> str:
@@ -184,8 +224,8 @@ def trade_off_figure(choices: Sequence[Choice], maximize: bool = False) -> Figur
         of_method = [choice for choice in choices if choice.method == method]
         if of_method:
             budgets, totals = zip(*((c.budget, c.total) for c in of_method), strict=True)
-            axes.plot(budgets, totals, label=name, markersize=5, **_STYLES[method])
-    axes.set_xlabel('inference budget')
+            axes.plot(budgets, totals, label=name, **{'markersize': 5, **_STYLES[method]})
+    axes.set_xlabel('inference budget (in the unit of the costs of networks)')
     axes.set_ylabel(f'total score ({"higher" if maximize else "lower"} is better)')
     axes.set_title('What an inference budget buys')
     axes.grid(alpha=0.25)
@@ -264,6 +304,7 @@ def _area(cost, candidates):
 def _draw_choice(axes, choice, candidates):
     """Networks above, tasks below, a line wherever a network trains a task."""
     selected, signs = choice.selected, letters(candidates.task_names)
+    check_selected(selected, candidates)
     colours = colormaps['tab10'].colors
     places = np.linspace(0, len(signs) - 1, len(selected.groups) + 2)[1:-1]
     for n, (network, tasks, serves) in enumerate(
@@ -298,6 +339,9 @@ def _row(choice, candidates):
         'networks': '' if chosen is None else notation(chosen, candidates),
         'total': choice.total,
     }
+    row |= {'optimal': '', 'bound': ''}
+    if chosen is not None and choice.method in _CERTIFIED:
+        row |= {'optimal': chosen.optimal, 'bound': chosen.bound}
     outcomes = [''] * len(candidates.task_names) if chosen is None else choice.outcomes.tolist()
     names = [f'task {name}' if name in row else name for name in candidates.task_names]
     return row | dict(zip(names, outcomes, strict=True))
@@ -309,6 +353,8 @@ def _record(choice, candidates):
     record = {'method': choice.method, 'budget': choice.budget, 'total': choice.total}
     if chosen is None:
         return record
+    if choice.method in _CERTIFIED:
+        record |= {'optimal': chosen.optimal, 'bound': chosen.bound}
     return record | {
         'objective': chosen.objective,
         'networks': [

@@ -44,7 +44,15 @@ from tag_jax.selection.surrogate import (
     fit_additive_model,
     select_additive,
 )
-from tag_jax.selection.trade_off import Choice, mean_trade_off, trade_off
+from tag_jax.selection.trade_off import (
+    Choice,
+    LeftOut,
+    TradeOff,
+    explained_mean_trade_off,
+    explained_trade_off,
+    mean_trade_off,
+    trade_off,
+)
 
 __all__ = [
     'MAX_EXACT_TASKS',
@@ -52,13 +60,17 @@ __all__ = [
     'Candidates',
     'Choice',
     'Infeasible',
+    'LeftOut',
     'Selection',
     'Spread',
+    'TradeOff',
     'additive_model',
     'affinity_candidates',
     'all_groups',
     'all_in_one',
     'correlation',
+    'explained_mean_trade_off',
+    'explained_trade_off',
     'fit_additive_model',
     'higher_order_approximation',
     'independent',

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tag_jax.selection.candidates import Candidates
+from tag_jax.selection.candidates import Candidates, check_same_networks
 from tag_jax.selection.networks import select_networks, serve
 from tag_jax.selection.partitions import affordable, with_rounding
 from tag_jax.selection.result import Infeasible, Selection, checked_budget, checked_count
@@ -194,8 +194,7 @@ def random_selections(
     """
     budget, num_samples = checked_budget(budget), checked_count('num_samples', num_samples)
     outcomes = candidates if outcomes is None else outcomes
-    if outcomes.scores.shape != candidates.scores.shape:
-        raise ValueError('outcomes must be scores of the same networks and tasks as candidates')
+    check_same_networks('outcomes', outcomes, candidates)
     rng = np.random.default_rng(seed)
     batches = [_affordable_sets(candidates.costs, budget)]
     exact = batches[0] is not None

@@ -19,11 +19,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tag_jax.cells import decode, number
+from tag_jax.selection.labels import in_order_of, labels_of
 
 # Beyond this, sums of scores could overflow.
 LARGEST = 1e300
 
 _COST_COLUMNS = ('cost', 'cost_snt')
+_ROW_KEYS = ('scores', 'tasks', 'cost', 'name')
+_NO_TASK = '; if this column is no task, name those that are: tasks=, or --tasks'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,16 +55,16 @@ class Candidates:
     network_names: tuple[str, ...] | None = None
 
     def __post_init__(self):
-        scores = np.array(self.scores, np.float64)
+        scores = np.array(self._in_order('scores'), np.float64)
         if scores.ndim != 2 or 0 in scores.shape:
             raise ValueError(f'scores must be [networks, tasks], not of shape {scores.shape}')
         size, num_tasks = scores.shape
-        members = np.array(self.members)
+        members = np.array(self._in_order('members'))
         if members.shape != scores.shape:
             raise ValueError(f'members are of shape {members.shape}, scores of {scores.shape}')
         if members.dtype != bool and not np.isin(members, (0, 1)).all():
             raise ValueError('members must be true or false: whether a network trains a task')
-        costs = np.array(self.costs, np.float64)
+        costs = np.array(self._in_order('costs'), np.float64)
         if costs.shape != (size,):
             raise ValueError(f'{size} networks need {size} costs, not costs of shape {costs.shape}')
         task_names = _distinct(self.task_names, num_tasks, 'task')
@@ -81,6 +84,16 @@ class Candidates:
                 value.flags.writeable = False
             object.__setattr__(self, field, value)
         _check_values(self)
+
+    def _in_order(self, field):
+        """A field whose labels, if it has any, are in the order of the names."""
+        values, networks = getattr(self, field), self.network_names
+        if np.ndim(values) > 1:
+            values = in_order_of(field, values, 1, tuple(map(str, self.task_names)))
+        labels = labels_of(values, 0)
+        if labels is None or networks is None or set(labels) != set(map(str, networks)):
+            return values
+        return in_order_of(field, values, 0, tuple(map(str, networks)))
 
     def __len__(self):
         return len(self.costs)
@@ -159,15 +172,25 @@ class Candidates:
           task_names: by default the tasks of the rows, in the order in which they appear.
 
         Raises:
-          ValueError: if there are no rows, a row has no scores or names an unknown task, and as
-            `Candidates`.
+          ValueError: if there are no rows, a row has no scores, has a key of another name, or names
+            an unknown task, and as `Candidates`.
         """
+        if hasattr(rows, 'columns') or isinstance(rows, str | os.PathLike):
+            raise ValueError(
+                'from_table takes a mapping a network, not a data frame or a file: '
+                'Candidates.from_csv(path) reads a CSV file of networks'
+            )
         rows = list(rows)
         if not rows:
             raise ValueError('there is no network in the table')
         for n, row in enumerate(rows):
             if not isinstance(row, Mapping) or not isinstance(row.get('scores'), Mapping):
                 raise ValueError(f"row {n} of the table has no 'scores' {{task: score}}")
+            if unknown := [key for key in row if key not in _ROW_KEYS]:
+                raise ValueError(
+                    f'row {n} of the table has a key {unknown[0]!r}: its keys may be '
+                    f'{", ".join(_ROW_KEYS)}'
+                )
         trained = [list(row.get('tasks', row['scores'])) for row in rows]
         if task_names is None:
             task_names = list(dict.fromkeys(task for tasks in trained for task in tasks))
@@ -187,34 +210,45 @@ class Candidates:
         return cls(members, scores, costs, tuple(task_names), tuple(names))
 
     @classmethod
-    def from_csv(cls, path: str | os.PathLike, split: str = 'validation') -> 'Candidates':
+    def from_csv(
+        cls,
+        path: str | os.PathLike,
+        split: str = 'validation',
+        tasks: Sequence[str] | None = None,
+    ) -> 'Candidates':
         """Candidates from a CSV file, with the scores of one split.
 
         Args:
           path: the file, see `read_candidates`.
           split: whose scores.
+          tasks: the columns that are tasks; None for all that have no other meaning.
 
         Raises:
           ValueError: if there is no such split, and as `read_candidates`.
           OSError: if the file cannot be read.
         """
-        splits = read_candidates(path)
+        splits = read_candidates(path, tasks)
         if split not in splits:
             raise ValueError(f'{path} has no split {split!r}, only {", ".join(splits)}')
         return splits[split]
 
 
-def read_candidates(path: str | os.PathLike) -> dict[str, Candidates]:
+def read_candidates(
+    path: str | os.PathLike, tasks: Sequence[str] | None = None
+) -> dict[str, Candidates]:
     """The candidate networks in a CSV file, once for every split that it scores them on.
 
     The columns are `network`, `cost` (or `cost_snt`, in standard network times), `split`, and one
     for each task; a blank cell (or NA and the like, see `tag_jax.cells`) is a task that the network
-    does not solve. A network is known by its
-    name and cost together. Without a column `split` there is one split, 'validation'. Lines that
-    begin with # are remarks.
+    does not solve. A network trains each task on which some split scores it; it serves, by a split,
+    those tasks that this split scores. A network is known by its name and cost together. Without a
+    column `split` there is one split, 'validation'. Lines that begin with # are remarks.
 
     Args:
       path: the file.
+      tasks: the columns that are tasks, in the order that is wanted; None for all columns beside
+        those above. Other columns are not read, and networks without any of the tasks are left
+        out.
 
     Returns:
       `{split: Candidates}`, the same networks in the same order for every split.
@@ -228,15 +262,8 @@ def read_candidates(path: str | os.PathLike) -> dict[str, Candidates]:
     reader = csv.reader(line for line in lines if not line.startswith('#'))
     header = [name.strip() for name in next(reader, [])]
     rows = [row for row in reader if any(cell.strip() for cell in row)]
-    cost_column = next((name for name in _COST_COLUMNS if name in header), None)
-    if 'network' not in header or cost_column is None or not rows:
-        raise ValueError(
-            f'{path} is no table of networks: its first row must name the columns network, '
-            'cost, split and one for each task, and a row a network must follow'
-        )
-    tasks = [name for name in header if name not in ('network', cost_column, 'split')]
-    if not tasks or '' in tasks:
-        raise ValueError(f'{path} needs a column with a name for each task')
+    all_tasks = tasks is None  # A network that trains none of these is a slip.
+    cost_column, tasks = _columns(path, header, rows, tasks)
     table = {}
     for n, row in enumerate(rows, 1):
         if len(row) != len(header):
@@ -244,32 +271,97 @@ def read_candidates(path: str | os.PathLike) -> dict[str, Candidates]:
         cells = dict(zip(header, row, strict=True))
         place = f'{path}: network {cells["network"]!r}'
         key = cells['network'].strip(), _number(cells[cost_column], f'{place}, {cost_column}')
-        scores = [_number(cells[task], f'{place}, {task}') for task in tasks]
+        scores = [_number(cells[task], f'{place}, {task}', _NO_TASK) for task in tasks]
         of_split = table.setdefault(cells.get('split', 'validation').strip(), {})
         if key in of_split:
             raise ValueError(f'{place} of cost {key[1]:g} stands twice for one split')
         of_split[key] = scores
     keys = list(dict.fromkeys(key for split in table.values() for key in split))
-    for split, scores in table.items():
-        for key in keys:
-            if key not in scores:
-                raise ValueError(f'{path}: network {key[0]!r} has no row for the split {split!r}')
-    stacked = {split: np.array([scores[key] for key in keys]) for split, scores in table.items()}
-    members = ~np.isnan(np.stack(list(stacked.values()))).all(axis=0)
-    plain = [name for name, _ in keys]
+    _check_splits(path, table, keys)
+    scored = np.array([[split[key] for key in keys] for split in table.values()])
+    members = ~np.isnan(scored).all(axis=0)
+    plain, costs = [name for name, _ in keys], np.array([cost for _, cost in keys])
     names = [name if plain.count(name) == 1 else f'{name} (cost {cost:g})' for name, cost in keys]
-    costs = np.array([cost for _, cost in keys])
+    kept = members.any(axis=1) | all_tasks
+    if not kept.any():
+        raise ValueError(f'{path} has no score of any network on {", ".join(tasks)}')
+    names = tuple(name for name, keep in zip(names, kept, strict=True) if keep)
     return {
-        split: Candidates(members, scores, costs, tuple(tasks), tuple(names))
-        for split, scores in stacked.items()
+        split: Candidates(members[kept], scores[kept], costs[kept], tuple(tasks), names)
+        for split, scores in zip(table, scored, strict=True)
     }
 
 
-def _number(cell, place):
+def _columns(path, header, rows, tasks):
+    """The name of the column of costs, and those of tasks. Raises ValueError if one is missing."""
+    needs = (
+        'its first row must name the columns network, cost and one for each task (split is '
+        'optional), and a row a network must follow'
+    )
+    if len(header) < 2:
+        other = next((sign for sign in ';\t|' if sign in ''.join(header)), None)
+        hint = f'its separator seems to be {other!r}, not a comma' if other else needs
+        raise ValueError(f'{path} is no table of networks: {hint}')
+    cost_column = next((name for name in _COST_COLUMNS if name in header), None)
+    for column in ('network', 'cost'):
+        if column not in header and (column, cost_column) != ('cost', 'cost_snt'):
+            raise ValueError(
+                f'{path} is no table of networks: it has no column {column!r} among '
+                f'{", ".join(header)}; {needs}'
+            )
+    if not rows:
+        raise ValueError(f'{path} is no table of networks: no row follows its first; {needs}')
+    if '' in header or len(set(header)) < len(header):
+        raise ValueError(f'{path} needs a column with a name for each task, and no name twice')
+    others = [name for name in header if name not in ('network', cost_column, 'split')]
+    tasks = others if tasks is None else list(tasks)
+    if not tasks:
+        raise ValueError(f'{path} needs a column with a name for each task')
+    for task in tasks:
+        if task not in others:
+            raise ValueError(
+                f'{path} has no column of a task {task!r}: choose from {", ".join(others)}'
+            )
+    return cost_column, tasks
+
+
+def _check_splits(path, table, keys):
+    """Raises ValueError if a split lacks a network that another has."""
+    for split, scores in table.items():
+        for name, cost in keys:
+            if (name, cost) in scores:
+                continue
+            others = [other for known, other in scores if known == name]
+            if others:
+                raise ValueError(
+                    f'{path}: network {name!r} costs {others[0]:g} for the split {split!r} and '
+                    f'{cost:g} for another one: give all its rows one cost, or two networks two '
+                    'names'
+                )
+            raise ValueError(f'{path}: network {name!r} has no row for the split {split!r}')
+
+
+def check_same_networks(name: str, others: Candidates, candidates: Candidates) -> None:
+    """Raises ValueError if candidates are not the same networks over the same tasks.
+
+    Args:
+      name: what the caller calls the others.
+      others: to compare, with any scores.
+      candidates: what the others are to be like.
+    """
+    for field in ('task_names', 'network_names', 'costs', 'members'):
+        if not np.array_equal(getattr(others, field), getattr(candidates, field)):
+            raise ValueError(
+                f'{name} must be scores of the same networks and tasks as the others, but their '
+                f'{field} differ'
+            )
+
+
+def _number(cell, place, hint=''):
     try:
         return number(cell)
     except ValueError as error:
-        raise ValueError(f'{place}: {error}') from None
+        raise ValueError(f'{place}: {error}{hint}') from None
 
 
 def _distinct(names, size, kind):

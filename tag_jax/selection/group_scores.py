@@ -1,9 +1,14 @@
 """All groups of tasks that rules allow, and what pairwise affinities make them worth."""
 
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tag_jax.selection.candidates import LARGEST
+from tag_jax.selection.labels import in_order_of, labels_of
 
 
 class GroupScores:
@@ -182,14 +187,77 @@ def checked_affinity(affinity: ArrayLike) -> np.ndarray:
     return affinity
 
 
-def checked_singleton_scores(scores: ArrayLike | None, num_tasks: int) -> np.ndarray:
+def named_affinity(
+    affinity: Any, task_names: Sequence[str] | None = None
+) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Affinities `[T, T]` with a diagonal of 0, and the names of the tasks.
+
+    Rows of a data frame are put into the order of its columns. Where its rows have no names they
+    stand in that order already.
+
+    Args:
+      affinity: an array, or a data frame of pandas.
+      task_names: T names; None for those of the columns.
+
+    Returns:
+      The matrix, source task first; T names, or None where it has none.
+
+    Raises:
+      ValueError: if the matrix will not do, or its rows and columns have other names.
+    """
+    if isinstance(affinity, str | os.PathLike):
+        raise ValueError(
+            f'affinity is a name, {str(affinity)!r}, and no matrix: read the file with '
+            'pandas.read_csv(file, index_col=0), or run tag-jax select --affinity=FILE'
+        )
+    shape = np.shape(affinity) if hasattr(affinity, 'columns') else ()
+    columns = labels_of(affinity, 1)
+    if len(shape) == 2 and shape[1] == shape[0] + 1 and labels_of(affinity, 0) is None:
+        raise ValueError(
+            f'affinity has {shape[0]} rows and {shape[1]} columns, and no names of rows: its first '
+            'column seems to hold them; read it with pandas.read_csv(file, index_col=0)'
+        )
+    if columns is None and shape and labels_of(affinity, 0) is not None:
+        columns = tuple(map(str, affinity.columns))
+    rows = [str(row) for row in affinity.index] if hasattr(affinity, 'index') and shape else []
+    if columns is not None and labels_of(affinity, 0) is None and set(rows) == set(columns):
+        # Columns are numbered as rows are, in another order.
+        affinity = np.asarray(affinity)[[rows.index(task) for task in columns]]
+    matrix = checked_affinity(in_order_of('affinity', affinity, 0, columns))
+    if task_names is None:
+        return matrix, columns
+    task_names = tuple(map(str, task_names))
+    if len(set(task_names)) != len(matrix) or columns not in (None, task_names):
+        raise ValueError(
+            f'task_names are {", ".join(task_names)}: they must be {len(matrix)} different names, '
+            'and those of the columns if these have names'
+        )
+    return matrix, task_names
+
+
+def checked_singleton_scores(
+    scores: ArrayLike | None, num_tasks: int, task_names: Sequence[str] | None = None
+) -> np.ndarray:
     """`[T]`, -inf for tasks that never go alone. Raises ValueError if they will not do."""
     if scores is None:
         return np.full(num_tasks, 0.0 if num_tasks == 1 else -np.inf)
-    scores = np.asarray(scores, np.float64)
+    if isinstance(scores, Mapping):
+        scores = _listed(scores, task_names)
+    scores = np.asarray(in_order_of('singleton_scores', scores, 0, task_names), np.float64)
     if scores.shape != (num_tasks,):
         raise ValueError(f'{num_tasks} tasks need {num_tasks} singleton scores, not {scores.shape}')
     sound = np.abs(scores) < LARGEST
     if not sound.all():
         raise ValueError(f'singleton_scores must be finite, but one is {scores[~sound][0]}')
     return scores
+
+
+def _listed(scores, task_names):
+    """Scores by name as a list in the order of the tasks."""
+    if task_names is None or set(scores) != set(task_names):
+        names = 'no names' if task_names is None else f'the names {", ".join(task_names)}'
+        raise ValueError(
+            f'singleton_scores name {", ".join(map(str, scores))}, and the tasks have {names}: '
+            'name each task once'
+        )
+    return [scores[task] for task in task_names]

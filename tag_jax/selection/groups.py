@@ -24,10 +24,10 @@ from numpy.typing import ArrayLike
 from tag_jax.selection.covers import best_covers, irredundant
 from tag_jax.selection.group_scores import (
     GroupScores,
-    checked_affinity,
     checked_singleton_scores,
     groups_of_members,
     members_of_groups,
+    named_affinity,
     scores_of,
 )
 from tag_jax.selection.partitions import Partitions, members_of, subsets
@@ -56,8 +56,9 @@ def select_groups(
     *,
     min_size: int = 1,
     max_size: int | None = None,
-    must_link: Iterable[Iterable[int]] = (),
-    cannot_link: Iterable[Iterable[int]] = (),
+    must_link: Iterable[Iterable[int | str]] = (),
+    cannot_link: Iterable[Iterable[int | str]] = (),
+    task_names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Selection | Any:
     """Chooses at most `budget` groups of tasks that maximise the affinity onto all tasks.
@@ -71,16 +72,19 @@ def select_groups(
 
     Args:
       affinity: `[T, T]`, `affinity[i, j]` the effect of source task i on target task j: inter-task
-        affinities, cosine similarities, or any other score of a pair. The diagonal is not used.
+        affinities, cosine similarities, or any other score of a pair. The diagonal is not used. The
+        columns of a data frame name the tasks, and its rows are put into their order.
       budget: the number of networks that may be used, at least 1 (more than T are never needed);
         or a sequence of such numbers.
-      singleton_scores: `[T]`, the score of a task that trains alone. None: a task never trains
-        alone, except where there is only one, which then scores 0.
+      singleton_scores: `[T]`, or by name where the tasks have names: the score of a task that
+        trains alone. None: a task never trains alone, except where there is only one, which then
+        scores 0.
       num_solutions: M, how many selections to return, best first. Two selections differ if their
         groups do.
       min_size, max_size: bounds of the number of tasks in a group.
-      must_link: sets of tasks, by index, of which a group holds all or none.
-      cannot_link: sets of tasks, by index, of which a group holds one at most.
+      must_link: sets of tasks, by index or by name, of which a group holds all or none.
+      cannot_link: sets of tasks, by index or by name, of which a group holds one at most.
+      task_names: T names; by default those of a data frame.
       seed: of the search beyond MAX_EXACT_TASKS tasks.
 
     Returns:
@@ -93,17 +97,28 @@ def select_groups(
     Raises:
       Infeasible: if no selection that keeps the rules was found. It is a ValueError.
       ValueError: if the matrix is not square or holds NaN or infinities, if there are no tasks, if
-        a budget is not an integer of at least 1, or if there are not T singleton scores.
+        a budget is not an integer of at least 1, if there are not T singleton scores, or if rows
+        and columns, or singleton scores, have other names.
     """
     start = time.perf_counter()
-    affinity = checked_affinity(affinity)
+    affinity, task_names = named_affinity(affinity, task_names)
     num_tasks = len(affinity)
-    singleton_scores = checked_singleton_scores(singleton_scores, num_tasks)
-    names = [f'task {task}' for task in range(num_tasks)]
+    singleton_scores = checked_singleton_scores(singleton_scores, num_tasks, task_names)
+    names = task_names or [f'task {task}' for task in range(num_tasks)]
     rules = rules_of(names, min_size, max_size, must_link, cannot_link)
     groups = GroupScores(affinity, singleton_scores, rules)
     score = functools.partial(scores_of, affinity, singleton_scores)
-    return selected(groups, score, budget, num_solutions, seed, start)
+    found = selected(groups, score, budget, num_solutions, seed, start)
+    return _named(found, task_names)
+
+
+def _named(found, task_names):
+    """Selections, or tuples of them, with the names of their tasks."""
+    if task_names is None:
+        return found
+    if not isinstance(found, Selection):
+        return tuple(_named(one, task_names) for one in found)
+    return found._replace(task_names=task_names)
 
 
 def selected(

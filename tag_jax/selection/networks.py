@@ -15,11 +15,14 @@ from numpy.typing import ArrayLike
 
 from tag_jax.selection.candidates import LARGEST, Candidates
 from tag_jax.selection.covers import MAX_NODES, Found, best_covers, irredundant, undominated
+from tag_jax.selection.labels import labels_of
+from tag_jax.selection.least import least_budget
 from tag_jax.selection.partitions import Partitions, affordable, affordable_counts
 from tag_jax.selection.result import (
     Infeasible,
     Selection,
     as_good,
+    check_selected,
     checked_budget,
     checked_count,
     in_order,
@@ -83,10 +86,16 @@ def select_networks(
     start = time.perf_counter()
     _check_candidates(candidates)
     rules = rules_of(candidates.task_names, min_size, max_size, must_link, cannot_link)
-    gains = _allowed_gains(candidates, maximize, limits, rules)
-    weights = _checked_weights(task_weights, candidates)
+    gains = allowed_gains(candidates, maximize, limits, rules)
+    weights = checked_weights(task_weights, candidates)
     num_solutions = checked_count('num_solutions', num_solutions)
     sign, solvers = 1 if maximize else -1, {}
+
+    def least():
+        price = least_budget(np.isfinite(gains), candidates.costs)
+        return (
+            'allow a larger one' if price is None else f'the least budget that does is {price:.12g}'
+        )
 
     def select(amount):
         nonlocal start
@@ -95,7 +104,7 @@ def select_networks(
         for task in np.flatnonzero(~np.isfinite(gains[paid]).any(axis=0)):
             raise Infeasible(
                 f'no candidate that costs {amount:g} or less may serve '
-                f'{candidates.task_names[task]!r}'
+                f'{candidates.task_names[task]!r}: {least()}'
             )
         if len(paid) not in solvers:
             solvers[len(paid)] = _Solver(
@@ -105,7 +114,7 @@ def select_networks(
         found = solver.solve(amount)
         if not found.covers:
             raise Infeasible(
-                f'no selection within a budget of {amount:g} covers every task: allow a larger one'
+                f'no selection within a budget of {amount:g} covers every task: {least()}'
                 if found.proven == np.inf
                 else f'the search found no selection within a budget of {amount:g}, nor that there '
                 'is none: allow a larger one, or more nodes'
@@ -147,16 +156,17 @@ def serve(
       `optimal` is true.
 
     Raises:
-      ValueError: if no network serves some task, or one is not among the candidates.
+      Infeasible: if none of the networks serves some task. It is a ValueError.
+      ValueError: if a network is not among the candidates.
     """
     networks = _indices(networks)
     for n in networks:
         if not 0 <= n < len(candidates):
             raise ValueError(f'there is no network {n} among {len(candidates)} candidates')
-    weights = _checked_weights(task_weights, candidates)
+    weights = checked_weights(task_weights, candidates)
     scores = candidates.scores[networks]
     for task in np.flatnonzero(np.isnan(scores).all(axis=0)):
-        raise ValueError(f'none of the networks serves {candidates.task_names[task]!r}')
+        raise Infeasible(f'none of the networks serves {candidates.task_names[task]!r}')
     gains = candidates.gains(maximize)[networks]
     return _selection(candidates, gains, weights, networks)
 
@@ -179,10 +189,10 @@ def served_scores(selected: Selection, candidates: Candidates) -> np.ndarray:
       candidates: the same networks, with the scores to look up: those on a test set, say.
 
     Raises:
-      ValueError: if the selection is not one of these candidates.
+      ValueError: if the selection is not one of these candidates, by the names of its tasks and
+        networks and the tasks that each network trains.
     """
-    if selected.networks is None or max(selected.networks) >= len(candidates):
-        raise ValueError('the selection is not one of these candidates')
+    check_selected(selected, candidates)
     scores = np.full(len(candidates.task_names), np.nan)
     for network, tasks in zip(selected.networks, selected.serves, strict=True):
         scores[list(tasks)] = candidates.scores[network, list(tasks)]
@@ -198,7 +208,10 @@ def _selection(candidates, gains, weights, networks):
         for task in tasks
     )
     groups = tuple(tuple(np.flatnonzero(candidates.members[n]).tolist()) for n in networks)
-    return Selection(groups, serves, objective, objective, True, networks, 0.0)
+    names = tuple(candidates.network_names[n] for n in networks)
+    return Selection(
+        groups, serves, objective, objective, True, networks, 0.0, candidates.task_names, names
+    )
 
 
 def _check_candidates(candidates):
@@ -213,8 +226,16 @@ def _check_candidates(candidates):
         )
 
 
-def _allowed_gains(candidates, maximize, limits, rules):
-    """Scores, high ones good, of the networks that may serve a task, `[N, T]`; -inf elsewhere."""
+def allowed_gains(candidates, maximize, limits, rules) -> np.ndarray:
+    """Scores, high ones good, of the networks that may serve a task, `[N, T]`; -inf elsewhere.
+
+    Args:
+      candidates, maximize, limits: see `select_networks`.
+      rules: `Rules`.
+
+    Raises:
+      Infeasible: if no network may serve some task.
+    """
     names = candidates.task_names
     gains = candidates.gains(maximize)
     for task in np.flatnonzero(np.isinf(gains).all(axis=0)):
@@ -317,7 +338,13 @@ def _within_limits(candidates, limits, maximize):
     return ~missed
 
 
-def _checked_weights(weights, candidates):
+def checked_weights(weights, candidates) -> np.ndarray:
+    """Weights of tasks, `[T]`. Raises ValueError if they will not do.
+
+    Args:
+      weights: `[T]`, one number, or by name; None for 1 each.
+      candidates: whose scores they are for.
+    """
     names = candidates.task_names
     weights = _of_tasks('task_weights', 1.0 if weights is None else weights, names, 1.0)
     for weight in weights[~(np.isfinite(weights) & (weights >= 0))]:
@@ -331,6 +358,8 @@ def _checked_weights(weights, candidates):
 
 def _of_tasks(name, values, task_names, default):
     """Values `[T]`, from an array, one number for all, or `{task: value}`."""
+    if (labels := labels_of(values, 0)) is not None:
+        values = dict(zip(labels, np.asarray(values).tolist(), strict=True))
     if isinstance(values, Mapping):
         for task in values:
             if task not in task_names:

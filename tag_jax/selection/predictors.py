@@ -7,9 +7,9 @@ from numpy.typing import ArrayLike
 
 from tag_jax.selection.candidates import Candidates
 from tag_jax.selection.group_scores import (
-    checked_affinity,
     checked_singleton_scores,
     members_of_groups,
+    named_affinity,
     scores_of,
 )
 from tag_jax.selection.partitions import members_of
@@ -40,7 +40,7 @@ def all_groups(num_tasks: int, min_size: int = 1) -> np.ndarray:
 
 
 def higher_order_approximation(
-    candidates: Candidates, groups: Iterable[Iterable[int]] | None = None
+    candidates: Candidates, groups: Iterable[Iterable[int | str]] | None = None
 ) -> Candidates:
     """Predicts networks of three and more tasks from those of two (HOA).
 
@@ -51,7 +51,7 @@ def higher_order_approximation(
       candidates: trained networks over T tasks, with every pair of tasks among them. Networks of
         three tasks and more are left out: to this approximation they are not known. Of several
         networks of the same pair the first counts.
-      groups: sets of three or more tasks to predict, as indices; by default all of them.
+      groups: sets of three or more tasks to predict, by index or by name; by default all of them.
 
     Returns:
       The networks of one and two tasks as they are, then the predicted ones, each at the cost of a
@@ -70,7 +70,7 @@ def higher_order_approximation(
     members = (
         all_groups(num_tasks, min_size=3)
         if groups is None
-        else checked_groups(groups, num_tasks, min_size=3)
+        else checked_groups(groups, candidates.task_names, min_size=3)
     )
     if not len(members):
         return known
@@ -132,7 +132,7 @@ def affinity_candidates(
     costs: ArrayLike = 1.0,
     singleton_scores: ArrayLike | None = None,
     task_names: Sequence[str] | None = None,
-    groups: Iterable[Iterable[int]] | None = None,
+    groups: Iterable[Iterable[int | str]] | None = None,
 ) -> Candidates:
     """Candidates whose scores are mean affinities (Fifty et al. 2021, Section 4.2).
 
@@ -140,28 +140,32 @@ def affinity_candidates(
     `maximize=True`.
 
     Args:
-      affinity: `[T, T]`, source task first; the diagonal is not used.
+      affinity: `[T, T]`, source task first; the diagonal is not used. Rows of a data frame are put
+        into the order of its columns.
       costs: of every network, or `[G]`.
       singleton_scores: `[T]`, the score of a task that trains alone; None to leave such networks
         out.
-      task_names: T names; by default 'task 0', ...
-      groups: the groups, as indices; by default all of them.
+      task_names: T names; by default those of a data frame, or 'task 0', ...
+      groups: the groups, by index or by name; by default all of them.
 
     Raises:
-      ValueError: if the matrix is not square, or there are too many groups to list them all.
+      ValueError: if the matrix is not square, its rows and columns have other names, or there are
+        too many groups to list them all.
     """
-    affinity = checked_affinity(affinity)
+    affinity, task_names = named_affinity(affinity, task_names)
     num_tasks = len(affinity)
     if task_names is None:
         task_names = [f'task {task}' for task in range(num_tasks)]
     members = (
         all_groups(num_tasks, min_size=1 if singleton_scores is not None else 2)
         if groups is None
-        else checked_groups(groups, num_tasks, min_size=1)
+        else checked_groups(groups, task_names, min_size=1)
     )
     if not len(members):
         raise ValueError('there is no group of two tasks: give singleton_scores')
-    scores = scores_of(affinity, checked_singleton_scores(singleton_scores, num_tasks), members)
+    scores = scores_of(
+        affinity, checked_singleton_scores(singleton_scores, num_tasks, task_names), members
+    )
     return Candidates(
         members,
         np.where(np.isfinite(scores), scores, np.nan),
@@ -187,9 +191,12 @@ def _scores_in_pairs(pairs, members):
     return onto
 
 
-def checked_groups(groups: Iterable[Iterable[int]], num_tasks: int, min_size: int) -> np.ndarray:
-    """Groups `[G, T]` of known tasks, from indices."""
-    groups = [tuple(group) for group in groups]
+def checked_groups(
+    groups: Iterable[Iterable[int | str]], task_names: Sequence[str], min_size: int
+) -> np.ndarray:
+    """Groups `[G, T]` of known tasks, from indices or names."""
+    num_tasks = len(task_names)
+    groups = [_by_index(group, list(task_names)) for group in groups]
     for group in groups:
         known = all(isinstance(t, int | np.integer) and 0 <= t < num_tasks for t in group)
         if not known or len(set(group)) < min_size:
@@ -198,6 +205,16 @@ def checked_groups(groups: Iterable[Iterable[int]], num_tasks: int, min_size: in
                 f'{group}'
             )
     return members_of_groups(groups, num_tasks)
+
+
+def _by_index(group, task_names):
+    """A group as a tuple, its names as indices."""
+    if isinstance(group, str):
+        raise ValueError(f'a group is a set of tasks, not the text {group!r}')
+    for task in group:
+        if isinstance(task, str) and task not in task_names:
+            raise ValueError(f'a group names {task!r}, which is not among {", ".join(task_names)}')
+    return tuple(task_names.index(task) if isinstance(task, str) else task for task in group)
 
 
 def _extended(candidates, members, scores, cost):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tag_jax.selection.candidates import Candidates
+from tag_jax.selection.candidates import Candidates, check_same_networks
 
 
 def pair_gains(candidates: Candidates) -> np.ndarray:
@@ -50,6 +50,10 @@ def correlation(first: Candidates, second: Candidates) -> float:
 
     Args:
       first, second: the same N networks with both scores.
+
+    Raises:
+      ValueError: if they are not the same networks.
     """
+    check_same_networks('second', second, first)
     means = [np.nanmean(candidates.scores, axis=1) for candidates in (first, second)]
     return float(np.corrcoef(*means)[0, 1])

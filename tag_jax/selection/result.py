@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tag_jax.selection.candidates import Candidates
+
 
 class Selection(NamedTuple):
     """Chosen networks, and which of them serves each task.
@@ -22,6 +24,8 @@ class Selection(NamedTuple):
         for; then `bound` equals `objective`.
       networks: indices into the candidates, where it was a choice among candidates; else None.
       elapsed: seconds that the search took.
+      task_names: T names, where they are known; else None.
+      network_names: of the chosen networks, in the order of `networks`; else None.
     """
 
     groups: tuple[tuple[int, ...], ...]
@@ -31,6 +35,63 @@ class Selection(NamedTuple):
     optimal: bool
     networks: tuple[int, ...] | None
     elapsed: float
+    task_names: tuple[str, ...] | None = None
+    network_names: tuple[str, ...] | None = None
+
+    def __str__(self):
+        if self.task_names is None:
+            return repr(self)
+        lines = [f'objective {self.objective:g}, {certificate(self)}']
+        names = self.network_names or [f'group {n}' for n in range(1, 1 + len(self.groups))]
+        for name, group, served in zip(names, self.groups, self.serves, strict=True):
+            trains, serves = (
+                ', '.join(self.task_names[task] for task in tasks) for tasks in (group, served)
+            )
+            lines.append(f'{name}: trains {trains}; serves {serves}')
+        return '\n'.join(lines)
+
+
+def certificate(selected: Selection) -> str:
+    """Says how far a selection can be from the best.
+
+    Args:
+      selected: with its bound.
+    """
+    if selected.optimal:
+        return 'proven optimal'
+    gap = abs(selected.bound - selected.objective)
+    return f'not proven optimal: at most {gap:g} from the best, by its bound {selected.bound:g}'
+
+
+def check_selected(selected: Selection, candidates: Candidates) -> None:
+    """Raises ValueError if a selection is not one of these candidates.
+
+    Indices alone do not tell: predicted candidates, say, stand in another order than trained ones.
+
+    Args:
+      selected: a selection of networks.
+      candidates: those that its indices are to stand for.
+    """
+    if selected.networks is None:
+        raise ValueError(
+            'the selection is not one of these candidates but one of groups of tasks: '
+            'select_networks chooses among candidates'
+        )
+    if selected.task_names not in (None, candidates.task_names):
+        raise ValueError(
+            f'the selection is not one of these candidates: its tasks are '
+            f'{", ".join(selected.task_names)}, theirs are {", ".join(candidates.task_names)}'
+        )
+    names = selected.network_names or (None,) * len(selected.networks)
+    for n, name, group in zip(selected.networks, names, selected.groups, strict=True):
+        known = 0 <= n < len(candidates)
+        same = known and name in (None, candidates.network_names[n])
+        if not same or tuple(np.flatnonzero(candidates.members[n]).tolist()) != group:
+            found = f'is {candidates.network_names[n]!r} among them' if known else 'is not there'
+            raise ValueError(
+                f'the selection is not one of these candidates: its network {n}, '
+                f'{name or group!r}, {found}: look it up in the candidates that it was chosen from'
+            )
 
 
 def as_good(gains: np.ndarray, best: float | np.ndarray) -> np.ndarray:

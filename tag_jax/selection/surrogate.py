@@ -69,7 +69,7 @@ class AdditiveModel(NamedTuple):
 
 def additive_model(
     candidates: Candidates,
-    groups: Iterable[Iterable[int]] | None = None,
+    groups: Iterable[Iterable[int | str]] | None = None,
     size_ridge: float = SIZE_RIDGE,
     pair_ridge: float = PAIR_RIDGE,
 ) -> Candidates:
@@ -77,7 +77,7 @@ def additive_model(
 
     Args:
       candidates, size_ridge, pair_ridge: see `fit_additive_model`.
-      groups: sets of tasks to predict, as indices; None for all of them.
+      groups: sets of tasks to predict, by index or by name; None for all of them.
 
     Returns:
       The groups with predicted scores, each at the mean cost of the candidates. Trained groups are
@@ -87,7 +87,11 @@ def additive_model(
       ValueError: if a task has no score, a ridge is negative, or there are too many groups.
     """
     size = len(candidates.task_names)
-    members = all_groups(size, min_size=1) if groups is None else checked_groups(groups, size, 1)
+    members = (
+        all_groups(size, min_size=1)
+        if groups is None
+        else checked_groups(groups, candidates.task_names, 1)
+    )
     return fit_additive_model(candidates, size_ridge, pair_ridge).candidates(members)
 
 

@@ -1,16 +1,23 @@
 """Every way to select networks, over a range of budgets (Standley et al. 2020, Section 5)."""
 
 import itertools
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tag_jax.selection import baselines
-from tag_jax.selection.candidates import Candidates
-from tag_jax.selection.networks import select_networks, serve, served_scores
+from tag_jax.selection.candidates import Candidates, check_same_networks
+from tag_jax.selection.networks import (
+    allowed_gains,
+    checked_weights,
+    select_networks,
+    serve,
+    served_scores,
+)
 from tag_jax.selection.predictors import higher_order_approximation
 from tag_jax.selection.result import Infeasible, Selection, checked_budget
+from tag_jax.selection.rules import rules_of
 
 
 class Choice(NamedTuple):
@@ -19,9 +26,10 @@ class Choice(NamedTuple):
     Attributes:
       method, budget: as asked for.
       selected: the networks, each task served by the best of them by its final validation score;
-        None for random selections.
+        None for random selections. `optimal` and `bound` are those of the search for 'optimal' and
+        'pessimal'; other methods do not search by these scores.
       outcomes: `[T]`, the scores of the networks that serve; None for random selections.
-      total: their sum; the mean of it for random selections.
+      total: their sum, weighted if tasks have weights; the mean of it for random selections.
     """
 
     method: str
@@ -31,12 +39,39 @@ class Choice(NamedTuple):
     total: float
 
 
+class LeftOut(NamedTuple):
+    """A method that has no valid selection for a budget, and why.
+
+    Attributes:
+      method: its name; None where no method has one.
+      budget: at which; None for all budgets.
+      reason: a sentence without its full stop.
+    """
+
+    method: str | None
+    budget: float | None
+    reason: str
+
+
+class TradeOff(NamedTuple):
+    """The selections of every method for every budget.
+
+    Attributes:
+      choices: a `Choice` for each method and budget that have one, by method.
+      left_out: a `LeftOut` for each that has none.
+    """
+
+    choices: list[Choice]
+    left_out: list[LeftOut]
+
+
 def trade_off(
     candidates: Candidates,
     budgets: float | Sequence[float],
     outcomes: Candidates | None = None,
     early: Candidates | None = None,
     maximize: bool = False,
+    **options: Any,
 ) -> list[Choice]:
     """Selects networks for every budget in every way that the candidates allow.
 
@@ -53,9 +88,12 @@ def trade_off(
         candidates.
       early: the same networks with early scores; without them there is no 'esa'.
       maximize: whether scores are to be high.
+      **options: task_weights, limits, min_size, max_size, must_link and cannot_link, see
+        `select_networks`: every method keeps them.
 
     Returns:
       A `Choice` for every method and budget at which it has a valid selection, by method.
+      `explained_trade_off` says why others have none.
 
     Raises:
       Infeasible: if the smallest budget pays for no selection that covers every task. It is a
@@ -63,50 +101,128 @@ def trade_off(
       ValueError: if outcomes or early scores are of other networks, if outcomes lack a score that
         the candidates have, or if a budget is negative or not finite.
     """
+    found = explained_trade_off(candidates, budgets, outcomes, early, maximize, **options)
+    for left in found.left_out:
+        if left.method is None:
+            raise Infeasible(left.reason)
+    return found.choices
+
+
+def explained_trade_off(
+    candidates: Candidates,
+    budgets: float | Sequence[float],
+    outcomes: Candidates | None = None,
+    early: Candidates | None = None,
+    maximize: bool = False,
+    *,
+    task_weights: Any = None,
+    limits: Any = None,
+    min_size: int = 1,
+    max_size: int | None = None,
+    must_link: Iterable[Iterable[int | str]] = (),
+    cannot_link: Iterable[Iterable[int | str]] = (),
+) -> TradeOff:
+    """The same as `trade_off`, and why a method has no selection for a budget.
+
+    Budgets that pay for no selection at all are left out, as long as one pays for some.
+
+    Args:
+      candidates, budgets, outcomes, early, maximize: see `trade_off`.
+      task_weights, limits, min_size, max_size, must_link, cannot_link: see `select_networks`.
+
+    Returns:
+      A `TradeOff`.
+
+    Raises:
+      Infeasible: if no budget pays for a selection that covers every task. It is a ValueError.
+      ValueError: see `trade_off`.
+    """
     outcomes = candidates if outcomes is None else outcomes
+    budgets = _checked(candidates, budgets, outcomes, early)
+    rules = rules_of(candidates.task_names, min_size, max_size, must_link, cannot_link)
+    weights = checked_weights(task_weights, candidates)
+
+    def prepared(one, limits=None):
+        """Scores that may serve, times the weights of their tasks."""
+        allowed = np.isfinite(allowed_gains(one, maximize, limits, rules))
+        return one.replace(scores=np.where(allowed, one.scores, np.nan) * weights)
+
+    final, best, left_out = prepared(candidates, limits), {}, []
+    for budget in budgets:
+        try:
+            best[budget] = select_networks(final, budget, maximize)
+        except Infeasible as error:
+            left_out.append(LeftOut(None, budget, str(error)))
+    if not best:
+        raise Infeasible(left_out[-1].reason)
+    weighted = outcomes.replace(scores=outcomes.scores * weights)
+    choices = []
+    for method, select in _methods(candidates, early, final, best, maximize, prepared).items():
+        for budget in best if callable(select) else ():
+            try:
+                selected = select(budget)
+            except Infeasible as error:
+                left_out.append(LeftOut(method, budget, str(error)))
+                continue
+            scores = served_scores(selected, outcomes)
+            total = float(served_scores(selected, weighted).sum())
+            choices.append(Choice(method, budget, selected, scores, total))
+        if not callable(select):
+            left_out.append(LeftOut(method, None, select))
+    for budget in best:
+        try:
+            spread = baselines.random_selections(final, budget, maximize, weighted)
+        except Infeasible as error:
+            left_out.append(LeftOut('random', budget, str(error)))
+            continue
+        choices.append(Choice('random', budget, None, None, spread.mean))
+    return TradeOff(choices, left_out)
+
+
+def _checked(candidates, budgets, outcomes, early):
+    """Budgets as a list. Raises ValueError if they or the scores will not do."""
     budgets = [checked_budget(budget) for budget in np.atleast_1d(budgets).tolist()]
     if not budgets:
         raise ValueError('budgets is empty: name one or more')
     for name, others in (('outcomes', outcomes), ('early', early)):
-        if others is not None and not _same_networks(candidates, others):
-            raise ValueError(f'{name} must be scores of the same networks and tasks as candidates')
+        if others is not None:
+            check_same_networks(name, others, candidates)
     for n, task in np.argwhere(np.isnan(outcomes.scores) & ~np.isnan(candidates.scores)):
         raise ValueError(
             f'outcomes lack a score of {candidates.network_names[n]!r} on '
             f'{candidates.task_names[task]!r}'
         )
-    select_networks(candidates, min(budgets), maximize)  # Raises if there is no selection.
+    return budgets
 
-    def choice(method, budget, networks):
-        selected = serve(candidates, networks, maximize)
-        scores = served_scores(selected, outcomes)
-        return Choice(method, budget, selected, scores, float(scores.sum()))
+
+def _methods(candidates, early, final, best, maximize, prepared):
+    """`{method: budget -> Selection}`, or why a method cannot be.
+
+    Args:
+      candidates, early, maximize: see `trade_off`.
+      final: the candidates as they may serve.
+      best: `{budget: the best selection}`.
+      prepared: candidates -> those of their scores that may serve, weighted.
+    """
+
+    def by_early(budget):
+        chosen = select_networks(prepared(early), budget, maximize)
+        return serve(final, chosen.networks, maximize)
 
     methods = {
-        'optimal': lambda budget: select_networks(candidates, budget, maximize).networks,
-        'hoa': _by_approximation(candidates, maximize),
-        'esa': early and (lambda budget: select_networks(early, budget, maximize).networks),
-        'all_in_one': lambda b: baselines.all_in_one(candidates, b, maximize).networks,
-        'independent_equal': lambda b: (
-            baselines.independent(candidates, b, maximize, equal=True).networks
+        'optimal': best.get,
+        'hoa': _by_approximation(candidates, final, maximize, prepared),
+        'esa': by_early,
+        'all_in_one': lambda budget: baselines.all_in_one(final, budget, maximize),
+        'independent_equal': lambda budget: baselines.independent(
+            final, budget, maximize, equal=True
         ),
-        'independent': lambda b: baselines.independent(candidates, b, maximize).networks,
-        'pessimal': lambda budget: baselines.pessimal(candidates, budget, maximize).networks,
+        'independent': lambda budget: baselines.independent(final, budget, maximize),
+        'pessimal': lambda budget: baselines.pessimal(final, budget, maximize),
     }
-    found = []
-    for method, networks in methods.items():
-        for budget in budgets if networks else ():
-            try:
-                found.append(choice(method, budget, networks(budget)))
-            except Infeasible:
-                continue  # No valid selection of this kind within the budget.
-    for budget in budgets:
-        try:
-            spread = baselines.random_selections(candidates, budget, maximize, outcomes)
-        except Infeasible:
-            continue
-        found.append(Choice('random', budget, None, None, spread.mean))
-    return found
+    if early is None:
+        del methods['esa']
+    return methods
 
 
 def mean_trade_off(
@@ -132,31 +248,66 @@ def mean_trade_off(
     Raises:
       Infeasible, ValueError: see `trade_off`; if there are not so many tasks.
     """
+    found = explained_mean_trade_off(candidates, budgets, size, outcomes, early, maximize)
+    for left in found.left_out:
+        if left.method is None:
+            raise Infeasible(left.reason)
+    return found.choices
+
+
+def explained_mean_trade_off(
+    candidates: Candidates,
+    budgets: float | Sequence[float],
+    size: int,
+    outcomes: Candidates | None = None,
+    early: Candidates | None = None,
+    maximize: bool = False,
+    task_weights: Mapping[str, float] | None = None,
+) -> TradeOff:
+    """The same as `mean_trade_off`, and why a method has no mean for a budget.
+
+    Args:
+      candidates, budgets, size, outcomes, early, maximize: see `mean_trade_off`.
+      task_weights: `{task: weight}`, 1 for tasks that it does not name.
+
+    Returns:
+      A `TradeOff`; its reasons name the first set of tasks for which there is no selection.
+
+    Raises:
+      Infeasible: if for some set of tasks no budget pays for a selection. It is a ValueError.
+      ValueError: see `mean_trade_off`.
+    """
     names = candidates.task_names
     if not 1 <= size <= len(names):
         raise ValueError(f'sets have 1 to {len(names)} tasks, as many as there are, not {size}')
     sets = list(itertools.combinations(names, size))
-    totals = {}
+    totals, left_out = {}, {}
     for tasks in sets:
         own = [None if one is None else one.only(tasks) for one in (candidates, outcomes, early)]
-        for choice in trade_off(own[0], budgets, *own[1:], maximize):
+        weights = {task: weight for task, weight in (task_weights or {}).items() if task in tasks}
+        found = explained_trade_off(own[0], budgets, *own[1:], maximize, task_weights=weights)
+        for choice in found.choices:
             totals.setdefault((choice.method, choice.budget), []).append(choice.total)
-    return [
+        for method, budget, reason in found.left_out:
+            told = LeftOut(method, budget, f'of the tasks {", ".join(tasks)}: {reason}')
+            left_out.setdefault((method, budget), told)
+    choices = [
         Choice(method, budget, None, None, float(np.mean(found)))
         for (method, budget), found in totals.items()
         if len(found) == len(sets)
     ]
+    return TradeOff(choices, list(left_out.values()))
 
 
-def _by_approximation(candidates, maximize):
-    """A function budget -> networks by the higher order approximation; None if pairs are missing.
+def _by_approximation(candidates, final, maximize, prepared):
+    """A function budget -> `Selection` by the higher order approximation, or why there is none.
 
     A predicted network stands for the candidate of the same tasks and cost.
     """
     try:
         predicted = higher_order_approximation(candidates)
-    except ValueError:
-        return None
+    except ValueError as error:
+        return str(error)
     known = np.flatnonzero(candidates.members.sum(axis=1) <= 2).tolist()
     place = {}
     for n, (members, cost) in enumerate(zip(candidates.members, candidates.costs, strict=True)):
@@ -166,16 +317,8 @@ def _by_approximation(candidates, maximize):
     trained = [n for n, where in enumerate(places) if where is not None]
     predicted, places = predicted.take(trained), [places[n] for n in trained]
 
-    def networks(budget):
-        return [places[n] for n in select_networks(predicted, budget, maximize).networks]
+    def select(budget):
+        chosen = select_networks(prepared(predicted), budget, maximize)
+        return serve(final, [places[n] for n in chosen.networks], maximize)
 
-    return networks
-
-
-def _same_networks(first, second):
-    return (
-        first.task_names == second.task_names
-        and first.network_names == second.network_names
-        and np.array_equal(first.costs, second.costs)
-        and np.array_equal(first.members, second.members)
-    )
+    return select

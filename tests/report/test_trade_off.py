@@ -79,6 +79,8 @@ def test_files(candidates, choices, tmp_path):
         'depth': '1.0',
         'edges': '2.0',
         'total': '5.0',
+        'optimal': 'True',
+        'bound': '5.0',
     }
     results = json.loads((tmp_path / 'results.json').read_text())
     assert results['task_names'] == list(LETTERS)
@@ -114,6 +116,47 @@ def test_pictures_hold_every_method_and_choice(candidates, choices):
     assert half == pytest.approx(whole / 2)
     served = [line for line in figure.axes[3].get_lines() if line.get_linestyle() == '-']
     assert len(served) == 3
+
+
+def test_every_method_has_a_colour_and_a_marker_of_its_own():
+    styles = report.trade_off._STYLES.values()
+    for part in ('color', 'marker'):
+        assert len({style[part] for style in styles}) == len(report.trade_off.NAMES)
+
+
+def test_reasons_for_what_is_left_out(candidates):
+    found = selection.explained_trade_off(candidates, [0.5, 1, 2])
+    assert found.choices == [] or {choice.budget for choice in found.choices} == {1, 2}
+    reasons = {(left.method, left.budget): left.reason for left in found.left_out}
+    assert reasons[None, 0.5].endswith('the least budget that does is 1')
+    assert "'semantic' has no network" in reasons['independent_equal', 2]
+    assert 'no candidate may serve' in reasons['independent', 1]
+    two_prices = candidates.replace(costs=[1, 0.5, 2, 1, 1])
+    left = selection.explained_trade_off(two_prices, 2).left_out
+    (reason,) = [one.reason for one in left if one.method == 'hoa']
+    assert reason.startswith('networks of two tasks cost 1 and 2')
+    with pytest.raises(selection.Infeasible, match='the least budget that does is 1'):
+        selection.explained_trade_off(candidates, [0.25, 0.5])
+    means = selection.explained_mean_trade_off(candidates, [0.5, 1], 3)
+    assert {left.method for left in means.left_out if left.budget == 0.5} == {None}
+
+
+def test_every_method_keeps_weights_limits_and_rules(candidates):
+    weights = {'semantic': 10, 'depth': 0.5}
+    for choice in selection.trade_off(candidates, 2, task_weights=weights):
+        if choice.selected is not None:
+            assert choice.total == pytest.approx(choice.outcomes @ [10, 0.5, 1])
+    best = selection.select_networks(candidates, 2, task_weights=weights)
+    optimal = selection.trade_off(candidates, 2, task_weights=weights)[0]
+    assert optimal.selected.networks == best.networks
+    for options in ({'must_link': [('depth', 'edges')]}, {'limits': {'semantic': 2.5}}):
+        choices = selection.trade_off(candidates, 2, **options)
+        assert choices[0].total == selection.select_networks(candidates, 2, **options).objective
+        for choice in choices:
+            for group in choice.selected.groups if choice.selected else ():
+                assert 'must_link' not in options or (1 in group) == (2 in group)
+            if choice.outcomes is not None and 'limits' in options:
+                assert choice.outcomes[0] <= 2.5
 
 
 def test_other_networks_are_refused(candidates):

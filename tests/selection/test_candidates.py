@@ -1,4 +1,5 @@
 import numpy as np
+import pandas
 import pytest
 
 from tag_jax.selection import Candidates, read_candidates
@@ -77,6 +78,13 @@ def test_from_a_table_of_trained_networks():
         Candidates.from_table([{'tasks': ['a']}])
     with pytest.raises(ValueError, match='there is no network in the table'):
         Candidates.from_table([])
+    for key in ('costs', 'scores ', 'split'):
+        with pytest.raises(ValueError, match=f"row 1 of the table has a key '{key}': its keys"):
+            Candidates.from_table([{'scores': {'a': 1}}, {'scores': {'a': 1}, key: 2}])
+    with pytest.raises(ValueError, match=r'Candidates.from_csv\(path\) reads a CSV file'):
+        Candidates.from_table(pandas.DataFrame({'network': ['N'], 'cost': [1], 'a': [0.5]}))
+    with pytest.raises(ValueError, match=r'Candidates.from_csv\(path\) reads a CSV file'):
+        Candidates.from_table('networks.csv')
 
 
 def write(tmp_path, text):
@@ -114,12 +122,35 @@ def test_a_csv_file_without_splits(tmp_path):
     assert Candidates.from_csv(path).scores.tolist() == [[0.5]]
 
 
+def test_columns_that_are_no_tasks(tmp_path):
+    path = write(tmp_path, 'network,cost,params,b,a,note\nN,1,9e6,0.5,,x\nM,1,9e6,,0.4,y\n')
+    with pytest.raises(ValueError, match="note: 'x' is not a number; if this column is no task"):
+        read_candidates(path)
+    found = Candidates.from_csv(path, tasks=['a', 'b'])
+    assert found.task_names == ('a', 'b')
+    np.testing.assert_array_equal(found.scores, [[NAN, 0.5], [0.4, NAN]])
+    only = Candidates.from_csv(path, tasks=['a'])
+    assert only.network_names == ('M',)
+    with pytest.raises(ValueError, match="no column of a task 'cost': choose from params, b, a"):
+        Candidates.from_csv(path, tasks=['cost'])
+
+
+def test_a_blank_of_one_split_is_trained_and_not_served_by_it(tmp_path):
+    text = 'network,cost,split,a,b\nN,1,validation,0.1,\nN,1,test,0.2,0.3\n'
+    found = Candidates.from_csv(write(tmp_path, text))
+    assert found.members.tolist() == [[True, True]]
+    np.testing.assert_array_equal(found.scores, [[0.1, NAN]])
+
+
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
         ('', 'is no table of networks'),
-        ('name,cost,a\nN,1,2\n', 'is no table of networks'),
-        ('network,cost,a\n', 'is no table of networks'),
+        ('name,cost,a\nN,1,2\n', "no column 'network' among name, cost, a; .*split is optional"),
+        ('network,costs,a\nN,1,2\n', "no column 'cost' among network, costs, a"),
+        ('network;cost;a\nN;1;2\n', "its separator seems to be ';', not a comma"),
+        ('network,cost,a,a\nN,1,2,3\n', 'no name twice'),
+        ('network,cost,a\n', 'is no table of networks: no row follows'),
         ('network,cost\nN,1\n', 'needs a column with a name for each task'),
         ('network,cost,a,\nN,1,2,\n', 'needs a column with a name for each task'),
         ('network,cost,a\nN,1\n', 'network row 1 has 2 cells, not 3'),
@@ -127,6 +158,10 @@ def test_a_csv_file_without_splits(tmp_path):
         ('network,cost,a\nN,,2\n', "the cost of 'N' is nan"),
         ('network,cost,a\nN,1,x\n', "network 'N', a: 'x' is not a number"),
         ('network,cost,a\nN,1,2\nN,1,2\n', "network 'N' of cost 1 stands twice"),
+        (
+            'network,cost,split,a\nN,1,v,2\nN,2,t,2\n',
+            "'N' costs 1 for the split 'v' and 2 for another one: give all its rows one cost",
+        ),
         ('network,cost,split,a\nN,1,v,2\nM,1,v,2\nN,1,t,2\n', "'M' has no row for the split 't'"),
     ],
 )

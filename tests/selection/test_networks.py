@@ -419,6 +419,16 @@ def test_a_thousand_tasks_with_a_network_each():
             lambda: selection.random_selections(small(), 2, outcomes=small().take([0, 1])),
             'outcomes must be scores of the same networks',
         ),
+        (
+            lambda: selection.random_selections(
+                small(), 2, outcomes=small().replace(network_names=tuple('vwxyz'))
+            ),
+            'outcomes must be scores of the same networks .* but their network_names differ',
+        ),
+        (
+            lambda: selection.correlation(small(), small().replace(costs=np.ones(5))),
+            'second must be scores of the same networks .* but their costs differ',
+        ),
         (lambda: selection.select_networks(small(), 1, must_link=[0, 1]), 'not of single tasks: 0'),
         (
             lambda: selection.select_networks(small(), 1, task_weights={'d': 1}),

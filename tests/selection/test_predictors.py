@@ -34,6 +34,21 @@ def test_higher_orders_are_means_over_pairs():
     assert predicted.network_names[5] == 'a + b + c (predicted)'
 
 
+def test_groups_by_name():
+    by_name = selection.higher_order_approximation(pairs(), groups=[('c', 'a', 1)])
+    by_index = selection.higher_order_approximation(pairs())
+    np.testing.assert_array_equal(by_name.scores, by_index.scores)
+    names = ('x', 'y', 'z')
+    found = selection.affinity_candidates(np.ones((3, 3)), task_names=names, groups=[('z', 'x')])
+    assert found.members.tolist() == [[True, False, True]]
+    found = selection.additive_model(pairs(), groups=[('c', 'b')])
+    assert found.members.tolist() == [[False, True, True]]
+    with pytest.raises(ValueError, match="a group names 'd', which is not among a, b, c"):
+        selection.higher_order_approximation(pairs(), groups=[('a', 'b', 'd')])
+    with pytest.raises(ValueError, match="a set of tasks, not the text 'abc'"):
+        selection.higher_order_approximation(pairs(), groups=['abc'])
+
+
 def test_only_the_groups_that_are_asked_for():
     assert len(selection.higher_order_approximation(pairs(), groups=[])) == 5
     assert len(selection.higher_order_approximation(pairs(), groups=[(0, 1, 2)])) == 6
@@ -74,7 +89,7 @@ def test_affinity_candidates_give_the_groups_of_select_groups(alone):
 
 
 def test_bad_groups_and_affinities_are_named():
-    for groups in ([(0, 1)], [(0, 1, 3)], [(0, 1, -1)], [('a', 'b', 'c')]):
+    for groups in ([(0, 1)], [(0, 1, 3)], [(0, 1, -1)], [('a', 'b', 'b')]):
         with pytest.raises(ValueError, match='a group is 3 or more different tasks'):
             selection.higher_order_approximation(pairs(), groups=groups)
     with pytest.raises(ValueError, match='there is no network of one or two tasks'):
