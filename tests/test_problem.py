@@ -490,3 +490,13 @@ def test_what_a_function_needs_and_never_gets_is_refused():
     with pytest.raises(ValueError, match="encode takes 'temperature', which is never passed"):
         from_functions(lambda key: None, encode, *parts)
     assert from_functions(lambda key: None, lambda s, x, temperature=2.0: x, *parts)
+
+
+def test_batch_norm_that_is_not_told_its_mode_is_named():
+    class Untold(nn.Module):
+        @nn.compact
+        def __call__(self, inputs):
+            return nn.BatchNorm(use_running_average=False)(nn.Dense(4)(inputs))
+
+    with pytest.raises(ValueError, match='Untold changes its state.*let its __call__ take train'):
+        from_linen(Untold(), TASKS, jnp.ones((2, 3)))

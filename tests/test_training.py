@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from small import TASKS, make_split
+from small import TASKS, make_problem, make_split
 
 from tag_jax import affinity, evaluation, gradients, training
 from tag_jax.problem import Batch, from_nnx
@@ -96,6 +96,27 @@ def test_compiling_is_not_training(problem, dataset):
     (network,) = train(problem, dataset, [plan('a')], config, on_record=records.append)
     first, second, *rest = (record.seconds for record in records)
     assert network.seconds == pytest.approx(min(first, second) + second + sum(rest))
+
+
+@pytest.mark.parametrize(
+    ('finish', 'error', 'message'),
+    [
+        (lambda sums, reference=None: {'rank': 1.0}, ValueError, '\'octant\' gives no "error"'),
+        (
+            lambda sums, reference=None: {'error': float('nan')},
+            FloatingPointError,
+            "validation error of 'octant' in all is not finite at step 4: .* the metric of that",
+        ),
+    ],
+)
+def test_metrics_of_ones_own_that_give_no_error_are_named(dataset, finish, error, message):
+    octant = TASKS['octant']
+    own = octant._replace(metric=octant.metric._replace(finish=finish))
+    problem = make_problem({**TASKS, 'octant': own})
+    config = TrainingConfig(steps=4, batch_size=32, eval_every=4)
+    plans = [NetworkPlan('all', tuple(TASKS), 0, 1e-2)]
+    with pytest.raises(error, match=message):
+        training.train_networks(problem, dataset.train, dataset.validation, plans, config)
 
 
 def test_what_one_worker_meets_ends_all(problem, dataset):

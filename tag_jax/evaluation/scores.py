@@ -33,6 +33,9 @@ def evaluate(
 
     Returns:
       `{task: {'error': percent, 'loss': mean loss, ...}}`; metrics of the problem name the rest.
+
+    Raises:
+      ValueError: if a metric has no error.
     """
     prepared = split if isinstance(split, PreparedSplit) else prepare(problem, split)
     networks, frozen = _placed(problem, (params, model_state), prepared)
@@ -59,6 +62,9 @@ def scores(
 
     Returns:
       A list of `{task: {'error': percent, ...}}`.
+
+    Raises:
+      ValueError: if a metric has no error.
     """
     sums = _sums_of_batches(problem, networks, prepared, batch_size, batching, frozen)
     totals = jax.tree.map(

@@ -10,7 +10,7 @@ from tag_jax import objectives
 from tag_jax.objectives.objective import has_loss_of_ours
 from tag_jax.problem.problem import MultiTaskProblem, task_key
 from tag_jax.problem.trainable import Encoder, on_device, with_frozen
-from tag_jax.problem.unfit import taking
+from tag_jax.problem.unfit import ModeError, taking
 
 
 class ModuleFunctions(NamedTuple):
@@ -155,6 +155,14 @@ def features_of(representation: Any) -> int:
 def struct(array: Any) -> jax.ShapeDtypeStruct:
     """The shape and dtype of an array."""
     return jax.ShapeDtypeStruct(jnp.shape(array), jnp.result_type(array))
+
+
+def untold_mode(module: Any) -> ModeError:
+    """The error of a module that changes its state in evaluation mode too."""
+    return ModeError(
+        f'{type(module).__name__} changes its state (running statistics, say) outside of training '
+        'as well: let its __call__ take train, and hand it on as use_running_average=not train'
+    )
 
 
 def missing_key(module: Any) -> ValueError:

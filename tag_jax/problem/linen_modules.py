@@ -11,7 +11,7 @@ from tag_jax.problem import compose
 from tag_jax.problem.modes import mode_arguments
 from tag_jax.problem.problem import MultiTaskProblem
 from tag_jax.problem.trainable import frozen_encoder
-from tag_jax.problem.unfit import ModeError, taking
+from tag_jax.problem.unfit import taking
 
 
 def from_linen(
@@ -113,11 +113,7 @@ def _functions(module, what, takes):
         except flax.errors.InvalidRngError as error:
             raise compose.missing_key(module) from error
         except flax.errors.ModifyScopeVariableError as error:
-            raise ModeError(
-                f'{type(module).__name__} changes its state, such as running statistics, outside of '
-                'training as well: let its __call__ take train, and hand it on as '
-                'use_running_average=not train'
-            ) from error
+            raise compose.untold_mode(module) from error
 
     return compose.ModuleFunctions(init, apply)
 

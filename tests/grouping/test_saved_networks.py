@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from small import TASKS
+from small import TASKS, make_problem
 
 from tag_jax import grouping, objectives, training
 from tag_jax.grouping import saved_networks
@@ -129,6 +129,44 @@ def test_names_with_separators_do_not_collide():
     np.testing.assert_array_equal(
         exported.import_function(data, params)(jnp.ones(2))['a/b'], [-1, -1]
     )
+
+
+def test_answers_of_an_objective_of_ones_own_are_refused_without_it(dataset, tmp_path):
+    """Raw outputs under the name of the task would be another answer without a word."""
+    squared = objectives.regression()._replace(kind='mine', answer=lambda output: output[:, 0] ** 2)
+    own = dataset._replace(tasks={**TASKS, 'radius': squared})
+    config = TrainingConfig(steps=4, batch_size=32, eval_every=2)
+    asked = make_problem(own.tasks), own, 1, grouping.all_in_one(), config, tmp_path
+    result = grouping.group_tasks(*asked)
+    inputs = own.test.inputs[:3]
+    loaded = grouping.load(tmp_path)
+    with pytest.raises(ValueError, match="the answers of 'radius' come from an objective of your"):
+        loaded.predict(inputs)
+    outputs = result.outputs(inputs)['radius']
+    np.testing.assert_allclose(loaded.outputs(inputs)['radius'], outputs, rtol=1e-5)
+    answers = grouping.load(tmp_path, asked[0]).predict(inputs)['radius']
+    np.testing.assert_allclose(answers, outputs[:, 0] ** 2, rtol=1e-5)
+
+
+def test_inputs_that_are_not_finite_have_no_answer(dataset, tmp_path):
+    config = TrainingConfig(steps=4, batch_size=32, eval_every=2)
+    result = grouping.group_tasks(make_problem(), dataset, 1, grouping.all_in_one(), config)
+    inputs = dataset.test.inputs[:3].copy()
+    inputs[1, 0] = np.nan
+    for answer in (result.predict, result.predict_proba, result.outputs):
+        with pytest.raises(ValueError, match='row 2 of the inputs is not finite'):
+            answer(inputs)
+
+
+def test_an_interrupt_says_how_to_go_on(problem, dataset, tmp_path):
+    def interrupt(record):
+        raise KeyboardInterrupt
+
+    config = TrainingConfig(steps=4, batch_size=32, eval_every=2)
+    asked = problem, dataset, 1, grouping.all_in_one(), config
+    with pytest.raises(KeyboardInterrupt) as caught:
+        grouping.group_tasks(*asked, tmp_path, on_record=interrupt)
+    assert 'resume=True' in caught.value.__notes__[0]
 
 
 def test_the_exported_function_takes_inputs_of_any_number_type():
