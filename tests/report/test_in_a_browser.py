@@ -14,7 +14,7 @@ from tag_jax.comparison import Comparison, Outcome
 PATH = browser.find()
 pytestmark = pytest.mark.skipif(PATH is None, reason='no Chromium is installed')
 
-DESK, PHONE = (1280, 800), (390, 844)
+DESK, TABLET, PHONE = (1440, 900), (768, 1024), (390, 844)
 TASKS = [f'{side}_{what}' for side in ('left', 'right') for what in ('digit', 'even', 'loop')]
 
 DECISIONS = {
@@ -118,7 +118,7 @@ def pages(tmp_path_factory):
 
 
 @pytest.mark.parametrize('dark', [False, True], ids=['light', 'dark'])
-@pytest.mark.parametrize('window', [DESK, PHONE], ids=['desk', 'phone'])
+@pytest.mark.parametrize('window', [DESK, TABLET, PHONE], ids=['desk', 'tablet', 'phone'])
 @pytest.mark.parametrize('kind', list(DECISIONS))
 def test_a_page(kind, window, dark, chromium, pages):
     seen = chromium.look(pages[kind], *window, dark, QUESTIONS)
