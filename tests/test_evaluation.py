@@ -93,7 +93,7 @@ def malformed():
         (replaced(split, sign=sign.astype(float)), 'class labels must be integers'),
         (
             replaced(split, radius=np.eye(64, 2)),
-            r"of the task 'radius', targets \[1, 2\]",
+            r"the loss of 'radius' cannot take its targets: targets \[1, 2\]",
         ),
     ]
 

@@ -63,7 +63,8 @@ def test_each_device_holds_an_eighth(mesh):
     for program in (whole, whole._replace(parts=sharding.parts_of(problem, mesh, True))):
         slot = slots.initial(program, np.uint32(0), np.ones(3, bool), np.float32(0.1))
         stacked = slots.repeat(program, slot, 1)
-        stacked = slots.keep_best(program, stacked, np.ones(1, bool))
+        improved = np.ones(1, bool), np.ones((1, 3), bool)
+        stacked = slots.keep_best(program, stacked, *improved)
         held = (stacked.params, stacked.opt_state, stacked.best)
         found[bool(program.parts)] = bytes_of_devices(held)
     numbers = sum(x.size for x in jax.tree.leaves(problem.shapes[0]))

@@ -129,7 +129,9 @@ def _check_shapes(problem, batch):
             try:
                 _check_losses(_only(problem, task), network, batch)
             except UNFIT as error:
-                raise ValueError(f'of the task {task!r}, {first_line(error)}') from error
+                line = first_line(error)
+                of = '' if repr(task) in line else f'of the task {task!r}, '
+                raise ValueError(f'{of}{line}') from error
         raise
     jax.eval_shape(lambda *network: batch_sums(problem, network, batch, np.ones(1, bool)), *network)
 

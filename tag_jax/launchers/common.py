@@ -319,7 +319,11 @@ def load_dataset():
     for name in sorted({flag for one in DATASETS.values() for flag in one.flags}):
         if FLAGS[name].present and name not in recipe.flags:
             raise ValueError(f'--{name} is of no use to --dataset={dataset_name()}')
-    dataset = recipe.load(FLAGS)
+    return _with_reading(recipe.load(FLAGS))
+
+
+def _with_reading(dataset):
+    """A dataset with what config.json holds of how a table was read."""
     return dataset._replace(reading=_reading()) if dataset_name() == 'table' else dataset
 
 
@@ -348,7 +352,7 @@ def load_split(number, folds):
             f'--splits and --folds are for datasets that can be split anew ({able}), and '
             f'{dataset_name()} comes with its splits'
         )
-    return split(FLAGS, number, folds)
+    return _with_reading(split(FLAGS, number, folds))
 
 
 def tell_columns(dataset, folder=None):

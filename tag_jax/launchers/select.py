@@ -40,6 +40,8 @@ from tag_jax.selection.least import least_budget
 
 EXAMPLES = pathlib.Path(__file__).parent / 'examples'
 EXAMPLE = EXAMPLES / 'standley2020_setting1.csv'
+# More of them nobody reads.
+MOST_SOLUTIONS = 100
 
 flags.DEFINE_string('networks', str(EXAMPLE), 'CSV file of candidate networks.')
 flags.DEFINE_string(
@@ -58,7 +60,13 @@ flags.DEFINE_list(
 )
 flags.DEFINE_list('must_link', None, 'Tasks that train together or not: depth+edges,a+b+c.')
 flags.DEFINE_list('cannot_link', None, 'Tasks that never train together: depth+edges,a+b.')
-flags.DEFINE_integer('solutions', 1, 'How many of the best selections to print.', lower_bound=1)
+flags.DEFINE_integer(
+    'solutions',
+    1,
+    'How many of the best selections to print.',
+    lower_bound=1,
+    upper_bound=MOST_SOLUTIONS,
+)
 flags.DEFINE_string('select_on', 'validation', 'Split whose scores select networks.')
 flags.DEFINE_string('score_on', 'test', 'Split whose scores count, if the file has it.')
 flags.DEFINE_string(

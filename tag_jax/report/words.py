@@ -173,7 +173,7 @@ def total_words(results) -> str:
 
 def _baseline_name(results):
     """The network for all tasks that others are compared with; the chosen one may be wider."""
-    wide = any(group.get('cost', 1) != 1 for group in results['groups'])
+    wide = any(group.get('cost', 1) != 1 for group in results.get('groups', ()))
     return 'one standard network' if wide else 'one network'
 
 

@@ -147,7 +147,7 @@ def test_bad_input_ends_with_a_sentence(table):
                     '--targets=Blood pressure,Outcome',
                     '--kinds=Outcome:x',
                 ],
-                "the kind of a target is classification or regression or text, not 'x'",
+                "the kind of the target 'Outcome' is classification or regression or text, not 'x'",
             ),
             ([*STRANGER, '--class_weights=Outcome:ill'], 'needs parts such as ill:yes:5 or ill:ba'),
             ([*STRANGER, '--class_weights=Outcome:ill:x'], "not 'Outcome:ill:x'"),
