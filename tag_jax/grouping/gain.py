@@ -1,12 +1,14 @@
 """The interval of a gain over one network for all tasks, by a paired bootstrap."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tag_jax import evaluation
+from tag_jax import evaluation, training
+from tag_jax.grouping.run import ALL_IN_ONE, Run
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.training import NetworkPlan, TrainedNetwork
 
 DRAWS, LEVEL = 1000, 0.95
 MOST_UNDEFINED = 0.05  # Share of draws that may have no gain, and are left out.
@@ -74,3 +76,41 @@ def gain_interval(
         return None
     low, high = np.quantile(gains, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def interval_of_run(
+    run: Run,
+    chosen: Sequence[NetworkPlan],
+    serves: Sequence[Sequence[str]],
+    trained: Mapping[str, TrainedNetwork],
+    prepared: evaluation.PreparedSplit,
+) -> tuple[float, float] | None:
+    """The interval of the gain of a run; None where one network for all tasks is what was chosen.
+
+    Args:
+      run: a `Run`.
+      chosen: the plans of its networks.
+      serves: the tasks that each serves.
+      trained: `{name: TrainedNetwork}`, the network for all tasks among them.
+      prepared: the test split.
+    """
+    if [plan.name for plan in chosen] == [ALL_IN_ONE]:
+        return None
+    return gain_interval(
+        _serving(run, [trained[plan.name] for plan in chosen], serves),
+        _serving(run, [trained[ALL_IN_ONE]], [run.problem.task_names]),
+        prepared,
+        run.config.select_by,
+        groups=getattr(run.dataset, 'test_groups', None),
+        batch_size=run.config.batch_size,
+    )
+
+
+def _serving(run, networks, serves):
+    """A `Serving` for each step at which a network is kept for a task that it serves."""
+    return [
+        Serving(run.sized(one.plan.cost).problem, (one.params, one.model_state), own)
+        for network, served in zip(networks, serves, strict=True)
+        for one, tasks in training.kept(network)
+        if (own := [task for task in tasks if task in served])
+    ]

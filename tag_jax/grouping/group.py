@@ -16,7 +16,7 @@ from tag_jax.data import Dataset, label_overlaps
 from tag_jax.grouping import answers, remarks
 from tag_jax.grouping import metrics as metrics_of
 from tag_jax.grouping import run as runs
-from tag_jax.grouping.gain import Serving, gain_interval
+from tag_jax.grouping.gain import interval_of_run
 from tag_jax.grouping.method import Method, Proposal, checked_proposal
 from tag_jax.grouping.methods import tag
 from tag_jax.grouping.pictures import NUM_EXAMPLES, pictures
@@ -255,7 +255,7 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
         networks=tuple(_network(run, trained[plan.name], run.config.batch_size) for plan in chosen),
         tasks=run.problem.tasks,
         encoding=getattr(run.dataset, 'encoding', None),
-        gain_interval=_gain_interval(run, chosen, serves, trained, test),
+        gain_interval=interval_of_run(run, chosen, serves, trained, test),
         label_overlaps=_label_overlaps(run),
         own_best=_own_best({task: trained[name] for task, name in served_by.items()}, names, by),
     )
@@ -267,31 +267,6 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
             workdirs.write_arrays(run.path / workdirs.PICTURES, shown)
         shutil.rmtree(run.path / workdirs.RUNNING, ignore_errors=True)
     return result
-
-
-def _gain_interval(run, chosen, serves, trained, test):
-    """See `gain.gain_interval`; None where the all-in-one network is what was chosen."""
-    if [plan.name for plan in chosen] == [ALL_IN_ONE]:
-        return None
-    names = run.problem.task_names
-    return gain_interval(
-        _serving(run, [trained[plan.name] for plan in chosen], serves),
-        _serving(run, [trained[ALL_IN_ONE]], [names]),
-        test,
-        run.config.select_by,
-        groups=getattr(run.dataset, 'test_groups', None),
-        batch_size=run.config.batch_size,
-    )
-
-
-def _serving(run, networks, serves):
-    """A `Serving` for each step at which a network is kept for a task that it serves."""
-    return [
-        Serving(run.sized(one.plan.cost).problem, (one.params, one.model_state), own)
-        for network, served in zip(networks, serves, strict=True)
-        for one, tasks in training.kept(network)
-        if (own := [task for task in tasks if task in served])
-    ]
 
 
 def _own_best(networks, names, by):
