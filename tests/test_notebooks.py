@@ -125,6 +125,7 @@ COMES_TO = {
     ],
 )
 def test_a_notebook_runs(path, monkeypatch):
+    assert path.stem in COMES_TO, 'say what has to be true at its end'
     monkeypatch.chdir(path.parent)
     monkeypatch.setenv('STEPS', '100')
     with mpl.rc_context({'backend': 'agg'}):

@@ -1,7 +1,6 @@
 """Values that an encoder begins with: refused where they do not fit, with what to do instead."""
 
 import logging
-import re
 
 import flax.linen as nn
 import jax
@@ -47,13 +46,11 @@ def linen(pretrained, **options):
     return from_linen(Encoder(), TASKS, EXAMPLE, pretrained=pretrained, **options)
 
 
-def refused(make, *parts):
-    with pytest.raises(ValueError, match=re.escape(parts[0])) as raised:
+def unsaid(make, *parts):
+    """The parts that are not in the sentence, of one line, with which something is refused."""
+    with pytest.raises(ValueError, match=r'\A.+\Z') as caught:
         make()
-    sentence = str(raised.value)
-    assert '\n' not in sentence
-    for part in parts:
-        assert part in sentence
+    return [part for part in parts if part not in str(caught.value)]
 
 
 def test_a_pretrained_module_is_cloned_and_wrapped():
@@ -78,30 +75,32 @@ def test_a_function_that_changes_a_module_from_outside_is_refused():
         'changes a module from outside of it',
         'lambda rngs: add_lora(nnx.clone(backbone), rngs)',
     )
-    refused(
+    assert not unsaid(
         lambda: from_nnx(lambda rngs: add_lora(backbone, rngs), TASKS, EXAMPLE),
         'the function that makes the encoder',
         *parts,
     )
     heads = {'radius': lambda rngs: add_lora(backbone, rngs)}
     make = lambda rngs: nnx.Linear(3, 3, rngs=rngs)
-    refused(lambda: from_nnx(make, TASKS, EXAMPLE, heads), "makes the head of 'radius'", *parts)
+    assert not unsaid(
+        lambda: from_nnx(make, TASKS, EXAMPLE, heads), "makes the head of 'radius'", *parts
+    )
 
 
 def test_names_that_the_encoder_has_elsewhere_have_a_mend():
     backbone, trained = Block(nnx.Rngs(5)), Encoder().init(jax.random.key(0), EXAMPLE)['params']
-    refused(
+    assert not unsaid(
         lambda: adapted(backbone, pretrained=backbone),
         "the parameter 'down/bias', which the encoder has not: it has 'down/base_module/bias'",
         'nnx.clone(backbone), in the function that makes the encoder',
     )
     module = add_lora(Block(nnx.Rngs(0)), nnx.Rngs(1))
-    refused(
+    assert not unsaid(
         lambda: from_nnx(Block, TASKS, EXAMPLE, pretrained={'down': {'base_module': {'bias': 1}}}),
         'it has no LoRA around that layer',
     )
     adapted(backbone, pretrained=module)
-    refused(
+    assert not unsaid(
         lambda: linen({'encoder': trained, 'radius': trained['last']}),
         "give what pretrained has under 'encoder' alone",
     )
@@ -111,16 +110,16 @@ def test_names_that_the_encoder_has_elsewhere_have_a_mend():
         def __call__(self, x):
             return Encoder(name='backbone')(x)
 
-    refused(
+    assert not unsaid(
         lambda: from_linen(Around(), TASKS, EXAMPLE, pretrained=trained),
         "it has 'backbone/first/bias', so give 'first/bias' under 'backbone'",
     )
-    refused(lambda: linen({'frist': trained['first']}), 'it has first/bias, first/kernel')
+    assert not unsaid(lambda: linen({'frist': trained['first']}), 'it has first/bias, first/kernel')
 
 
 def test_a_linen_encoder_for_other_inputs_is_named():
     wide = Encoder().init(jax.random.key(0), np.zeros((1, 2)))['params']
-    refused(
+    assert not unsaid(
         lambda: linen(wide),
         "'first/kernel' of shape [2, 8], and the encoder [3, 8] for inputs of shape [N, 3]",
         'one more column for each column that has some',
@@ -132,19 +131,23 @@ def test_weights_that_are_not_finite_are_refused_at_once(bad):
     trained = jax.tree.map(np.array, Encoder().init(jax.random.key(0), EXAMPLE)['params'])
     trained['last']['kernel'][1, 2] = bad
     sentence = "pretrained has values that are not finite in 'last/kernel'"
-    refused(lambda: linen(trained), sentence)
-    refused(lambda: linen({'params': trained}), sentence)
-    refused(lambda: linen(jax.tree.map(lambda x: x.astype(jnp.bfloat16), trained)), sentence)
+    assert not unsaid(lambda: linen(trained), sentence)
+    assert not unsaid(lambda: linen({'params': trained}), sentence)
+    assert not unsaid(
+        lambda: linen(jax.tree.map(lambda x: x.astype(jnp.bfloat16), trained)), sentence
+    )
     init = lambda key: {
         'shared': Encoder().init(key, EXAMPLE)['params'],
         'heads': dict.fromkeys(TASKS, jnp.ones((4, 1))),
     }
     encode = lambda shared, x: Encoder().apply({'params': shared}, x)
     decode = dict.fromkeys(TASKS, lambda head, z: z @ head)
-    refused(lambda: from_functions(init, encode, decode, TASKS, pretrained=trained), sentence)
+    assert not unsaid(
+        lambda: from_functions(init, encode, decode, TASKS, pretrained=trained), sentence
+    )
     backbone = Block(nnx.Rngs(5))
     backbone.down.kernel[...] = backbone.down.kernel[...].at[1, 2].set(bad)
-    refused(
+    assert not unsaid(
         lambda: from_nnx(Block, TASKS, EXAMPLE, pretrained=backbone),
         "not finite in 'down/kernel'",
     )
@@ -155,7 +158,7 @@ def test_frozen_weights_that_are_not_finite_are_refused_before_training():
     backbone.down.kernel[...] = jnp.full((8, 4), jnp.nan)
     problem = adapted(backbone)
     sentence = "the frozen part of the encoder has values that are not finite in 'down/base_module"
-    refused(lambda: evaluation.check_split(problem, make_split(8), 'train'), sentence)
+    assert not unsaid(lambda: evaluation.check_split(problem, make_split(8), 'train'), sentence)
 
 
 def test_state_may_hold_infinities_and_no_nan():
@@ -163,7 +166,7 @@ def test_state_may_hold_infinities_and_no_nan():
     normalised.normalise.mean[...] = jnp.full(8, -jnp.inf)
     from_nnx(NormalisedEncoder, TASKS, EXAMPLE, pretrained=normalised)
     normalised.normalise.mean[...] = jnp.full(8, jnp.nan)
-    refused(
+    assert not unsaid(
         lambda: from_nnx(NormalisedEncoder, TASKS, EXAMPLE, pretrained=normalised),
         "not finite in 'normalise/mean'",
     )

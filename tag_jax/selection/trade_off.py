@@ -102,6 +102,11 @@ def trade_off(
         the candidates have, or if a budget is negative or not finite.
     """
     found = explained_trade_off(candidates, budgets, outcomes, early, maximize, **options)
+    return _of_every_budget(found)
+
+
+def _of_every_budget(found):
+    """The choices of a `TradeOff`. Raises Infeasible if a budget pays for no selection at all."""
     for left in found.left_out:
         if left.method is None:
             raise Infeasible(left.reason)
@@ -249,10 +254,7 @@ def mean_trade_off(
       Infeasible, ValueError: see `trade_off`; if there are not so many tasks.
     """
     found = explained_mean_trade_off(candidates, budgets, size, outcomes, early, maximize)
-    for left in found.left_out:
-        if left.method is None:
-            raise Infeasible(left.reason)
-    return found.choices
+    return _of_every_budget(found)
 
 
 def explained_mean_trade_off(

@@ -259,9 +259,10 @@ def _train_in_slots(work, desk):
             seen = {task: watched[n][task] for task in runs[n].plan.tasks if watched}
             runs[n] = progress.observe(problem, runs[n], taken, scores[n], seconds, config, seen)
             improved[n] = runs[n].best_step == runs[n].step
-            improved_tasks[n] = progress.improved_tasks(runs[n], config.select_by)
+            if program.each_task:
+                improved_tasks[n] = progress.improved_tasks(runs[n], config.select_by)
             asked_to_stop[n] = desk.hand_in_record(runs[n].records[-1], len(taken.losses))
-        if improved.any() or (program.each_task and improved_tasks.any()):
+        if improved.any() or improved_tasks.any():
             state = slots.keep_best(program, state, improved, improved_tasks)
 
         now = time.perf_counter()
