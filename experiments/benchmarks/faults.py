@@ -31,7 +31,7 @@ import numpy as np
 from absl import flags
 
 from tag_jax.launchers import launch
-from tag_jax.runs import workdir
+from tag_jax.runs import storage, workdir
 
 flags.DEFINE_string('job', 'training', 'training, search or soak.')
 flags.DEFINE_integer('kills', 30, 'How often SIGKILL is sent.')
@@ -108,7 +108,7 @@ def soak():
         process = start(run, SOAK)
         memory = []
         while process.poll() is None:
-            records = workdir.read_records(run / workdir.METRICS)
+            records = storage.read_records(run / workdir.METRICS)
             step = max((r['step'] for r in records if r['network'] == 'mtl'), default=0)
             if step >= SOAK_STEPS or any(r['network'] != 'mtl' for r in records):
                 break
@@ -119,7 +119,7 @@ def soak():
             raise ValueError('the run failed; what it said stands above')
         steps = [
             record['step']
-            for record in workdir.read_records(run / workdir.METRICS)
+            for record in storage.read_records(run / workdir.METRICS)
             if record['network'] == 'mtl'
         ]
     tenth = max(1, len(memory) // 10)
@@ -157,7 +157,7 @@ def killed_at(folder, asked, seconds):
         return 'while or after it reported'
     if any(folder.glob(f'{workdir.RUNNING}/*/*tmp*')):
         return 'while a checkpoint was written'
-    if workdir.read_records(folder / workdir.METRICS):
+    if storage.read_records(folder / workdir.METRICS):
         return 'while it trained'
     return 'while it started'
 
@@ -171,14 +171,14 @@ def outcome(folder):
 
 def sorted_records(folder):
     """The records of training; networks that train side by side take turns."""
-    records = workdir.read_records(folder / workdir.METRICS)
+    records = storage.read_records(folder / workdir.METRICS)
     return sorted(records, key=lambda record: (record['network'], record['step']))
 
 
 def rows(folder):
     """The rows of the networks in a folder, without times."""
     path = folder / 'networks' / 'networks.jsonl'
-    found = workdir.read_records(path) if path.exists() else []
+    found = storage.read_records(path) if path.exists() else []
     return [{**row, 'seconds': None} for row in found]
 
 

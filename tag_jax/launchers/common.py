@@ -15,7 +15,7 @@ import tag_jax
 from tag_jax.launchers import compiled, launch, optimizers, tables, weightings
 from tag_jax.launchers.launch import choose
 from tag_jax.launchers.recipes import DATASETS, NETWORKS
-from tag_jax.runs import workdir
+from tag_jax.runs import storage, workdir
 
 flags.adopt_module_key_flags(launch)
 flags.adopt_module_key_flags(compiled)
@@ -366,7 +366,7 @@ def tell_columns(dataset, folder=None):
         print(dataset.encoding.describe(flags=True), flush=True)
         if folder is not None:
             encoding = tag_jax.data.encoding.to_json(dataset.encoding)
-            workdir.write_json(folder / workdir.ENCODING, encoding)
+            storage.write_json(folder / workdir.ENCODING, encoding)
 
 
 def units(default=None):

@@ -31,7 +31,7 @@ from absl import flags
 
 import tag_jax
 from tag_jax.launchers import common, launch, methods, workers
-from tag_jax.runs import workdir
+from tag_jax.runs import storage, workdir
 
 # How the encoder of wide_all_in_one follows from the budget.
 WIDER = {'channels': common.wider_problem, 'cost': common.problem_of_cost}
@@ -159,10 +159,10 @@ def main():
     folder = common.run_folder(f'compare_groupings_{dataset.name}')
     folder = workdir.open_run(folder, settings, FLAGS.resume)
     common.tell_columns(dataset, folder)
-    workdir.write_records(folder / workdir.METRICS, [])
+    storage.write_records(folder / workdir.METRICS, [])
 
     def on_outcome(outcome):
-        workdir.append_record(folder / workdir.METRICS, outcome.to_json())
+        storage.append_record(folder / workdir.METRICS, outcome.to_json())
 
     with launch.resumable(folder), workers.executor() as executor:
         found = tag_jax.comparison.compare_groupings(

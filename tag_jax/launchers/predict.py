@@ -24,7 +24,7 @@ from absl import flags
 
 import tag_jax
 from tag_jax.launchers import launch, tables
-from tag_jax.runs import workdir
+from tag_jax.runs import storage
 
 flags.DEFINE_string('run', None, 'Folder of the finished run, as tag-jax group leaves it.')
 flags.DEFINE_string(
@@ -69,7 +69,7 @@ def main(*arguments):
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(names)
     writer.writerows(zip(*cells, strict=True))
-    workdir.write_bytes(out, text.getvalue().encode())
+    storage.write_bytes(out, text.getvalue().encode())
     print(f'answers: {out}')
 
 

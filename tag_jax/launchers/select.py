@@ -35,7 +35,7 @@ from absl import flags
 import tag_jax
 from tag_jax import selection
 from tag_jax.launchers import launch
-from tag_jax.runs import workdir
+from tag_jax.runs import affinity_files, storage, workdir
 from tag_jax.selection.least import least_budget
 
 EXAMPLES = pathlib.Path(__file__).parent / 'examples'
@@ -167,7 +167,7 @@ def _select_groups():
         if not budget.is_integer():
             raise ValueError(f'--budget of --affinity is a number of groups, not {budget:g}')
     budgets = [int(budget) for budget in budgets]
-    read = workdir.read_affinity(FLAGS.affinity)
+    read = affinity_files.read_affinity(FLAGS.affinity)
     names, rules = read['task_names'], _rules()
     found = [
         selection.select_groups(
@@ -181,7 +181,7 @@ def _select_groups():
     selections = found if FLAGS.solutions == 1 else [one for several in found for one in several]
     records = [tag_jax.report.selection_record(one) for one in selections]
     results = {**settings, 'task_names': list(names), 'selections': records}
-    workdir.write_json(folder / workdir.RESULTS, results)
+    storage.write_json(folder / workdir.RESULTS, results)
     for budget, chosen in zip(budgets, found, strict=True):
         text = '\n\n'.join(map(str, chosen if FLAGS.solutions > 1 else [chosen]))
         print(f'Groups within a budget of {budget}: {text}\n')

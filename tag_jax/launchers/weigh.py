@@ -26,7 +26,7 @@ from absl import flags
 import tag_jax
 from tag_jax import numbers
 from tag_jax.launchers import common, launch, optimizers, tables, weightings
-from tag_jax.runs import workdir
+from tag_jax.runs import storage, workdir
 
 flags.DEFINE_list('tasks', 'left_digit,right_digit', 'Tasks of the dataset, or all.')
 flags.DEFINE_list(
@@ -170,7 +170,7 @@ def main():
         mean, _ = numbers.mean_and_error(outcome.test_error)
         errors = dict(zip(names, mean.tolist(), strict=True))
         record = {'name': outcome.name, 'learning_rates': outcome.learning_rates, 'error': errors}
-        workdir.append_record(folder / workdir.METRICS, record)
+        storage.append_record(folder / workdir.METRICS, record)
 
     outcomes = tag_jax.multi_objective.compare(
         problem,

@@ -12,7 +12,7 @@ from launching import ENVIRONMENT, WARNINGS, files, tag_jax
 from pyarrow import parquet
 
 from tag_jax import data, grouping, objectives
-from tag_jax.runs import workdir
+from tag_jax.runs import storage, workdir
 
 FLAGS = """
 # How the table is read.
@@ -69,7 +69,7 @@ def folder(tmp_path_factory):
 
 
 def test_the_run_says_how_its_rows_were_read_and_split(folder):
-    config = workdir.read_json(folder / 'run' / workdir.CONFIG)
+    config = storage.read_json(folder / 'run' / workdir.CONFIG)
     assert config['table_file'] == 't.csv'
     assert config['table'] == {
         'targets': ['score', 'grade'],
@@ -96,12 +96,12 @@ def test_a_run_goes_on_with_the_same_table_only(folder, tmp_path):
     shutil.copy(folder / 't.csv', tmp_path / 'moved')
     (tmp_path / 't.flags').write_text(FLAGS.replace('=t.csv', '=moved/t.csv'))
     path = tmp_path / 'run' / workdir.CONFIG
-    before = workdir.read_json(path)
-    workdir.write_json(path, {k: v for k, v in before.items() if k[:5] != 'table'})
+    before = storage.read_json(path)
+    storage.write_json(path, {k: v for k, v in before.items() if k[:5] != 'table'})
     for _ in range(2):
         done = tag_jax('group', *ASKED, '--resume', cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-    after = workdir.read_json(path)
+    after = storage.read_json(path)
     assert after['table_file'] == 'moved/t.csv'
     assert after['table'] == before['table']
     done = tag_jax('group', *ASKED, '--resume', '--stratify=grade', cwd=tmp_path)
@@ -193,12 +193,12 @@ def others(folder):
     (folder / 'empty').mkdir()
     workdir.open_run(folder / 'begun', {})
     workdir.open_run(folder / 'compared', {'budgets': [2], 'command': 'tag-jax compare'})
-    workdir.write_json(folder / 'compared' / workdir.RESULTS, {'outcomes': []})
+    storage.write_json(folder / 'compared' / workdir.RESULTS, {'outcomes': []})
     shutil.copytree(folder / 'run', folder / 'arrays')
     inputs, labels = np.zeros((30, 4, 4, 1)), {'y': np.arange(30) % 2}
     images = data.from_arrays(inputs, labels, {'y': objectives.binary()})
     encoding = data.encoding.to_json(images.encoding)
-    workdir.write_json(folder / 'arrays' / workdir.ENCODING, encoding)
+    storage.write_json(folder / 'arrays' / workdir.ENCODING, encoding)
     write(folder / 'less.csv', [line[:6] for line in rows()], NAMES[:6])
     return folder
 

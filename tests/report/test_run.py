@@ -13,7 +13,7 @@ from tag_jax.report import configs, words
 from tag_jax.report.alternatives import runner_ups
 from tag_jax.report.downloads import latex
 from tag_jax.report.similarity import leaves, linkage
-from tag_jax.runs import workdir
+from tag_jax.runs import affinity_files
 
 
 class Page(html.parser.HTMLParser):
@@ -419,8 +419,8 @@ def test_figures_and_tables_are_there_for_papers(tmp_path):
         rows = list(csv.reader(file))
     assert rows[0] == ['task', 'network', 'groups', 'all together', 'change']
     assert rows[-1] == ['total', '', '6.25', '10.00', '-3.75']
-    mean = workdir.read_affinity(path / 'affinity.npz')['mean']
-    read = workdir.read_affinity(path / 'affinity.csv')
+    mean = affinity_files.read_affinity(path / 'affinity.npz')['mean']
+    read = affinity_files.read_affinity(path / 'affinity.csv')
     off = ~np.eye(len(mean), dtype=bool)
     np.testing.assert_allclose(np.asarray(read['mean'])[off], mean[off], rtol=1e-5)
 

@@ -8,7 +8,7 @@ from small import TASKS, make_problem, make_split
 from tag_jax import comparison, grouping, report, studies
 from tag_jax.data import Dataset
 from tag_jax.numbers import mean_and_error
-from tag_jax.runs import workdir
+from tag_jax.runs import storage
 from tag_jax.studies.result import within_targets
 from tag_jax.training import Measurement, TrainingConfig
 
@@ -280,6 +280,6 @@ def test_what_is_written(tmp_path):
     text = report.write_study(tmp_path, 'early', studies.Study((table,)), {'dataset': 'letters'})
     assert '1 ± 0.25' in text
     assert text.endswith(f'report: {tmp_path}/report.html')
-    results = workdir.read_json(tmp_path / 'results.json')
+    results = storage.read_json(tmp_path / 'results.json')
     assert results['tables'][0]['rows'] == [['a', [1.0, 0.25]], ['b', None], ['c', 2.0]]
     assert 'A title' in (tmp_path / 'report.html').read_text()
