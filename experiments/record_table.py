@@ -29,7 +29,7 @@ from sklearn import ensemble, metrics
 
 from tag_jax import data, models, objectives, training
 from tag_jax.data import columns
-from tag_jax.launchers import common, launch, optimizers
+from tag_jax.launchers import common, datasets, launch, optimizers
 from tag_jax.numbers import mean_and_error
 from tag_jax.problem import from_nnx
 from tag_jax.report.tables import plus_minus
@@ -109,7 +109,7 @@ def main():
 def examples():
     """(inputs [N, D], `{task: labels [N]}`, `{task: Objective}`, about the data) of the flags."""
     if FLAGS.table is None:
-        inputs, labels, tasks, about = of_dataset(common.load_dataset())
+        inputs, labels, tasks, about = of_dataset(datasets.load_dataset())
     elif len(FLAGS.targets or ()) < 2:
         raise ValueError('--table needs two or more --targets, columns of the file')
     else:

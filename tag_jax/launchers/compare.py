@@ -30,11 +30,11 @@ import functools
 from absl import flags
 
 import tag_jax
-from tag_jax.launchers import common, launch, methods, workers
+from tag_jax.launchers import common, datasets, launch, methods, networks, workers
 from tag_jax.runs import storage, workdir
 
 # How the encoder of wide_all_in_one follows from the budget.
-WIDER = {'channels': common.wider_problem, 'cost': common.problem_of_cost}
+WIDER = {'channels': networks.wider_problem, 'cost': networks.problem_of_cost}
 # Methods on other encoders, by names of their own.
 WIDE, SMALL, EQUAL = 'wide_all_in_one', 'small_single_task', 'equal_single_task'
 OWN = (WIDE, SMALL, EQUAL)
@@ -93,14 +93,14 @@ def main():
     if SMALL in names and FLAGS.smaller is None:
         raise ValueError(f'{SMALL} needs a smaller encoder: give --smaller, or leave it out')
     wide = launch.choose('way to widen', FLAGS.wider, WIDER)
-    splits, dataset = _splits(), common.load_dataset()
+    splits, dataset = _splits(), datasets.load_dataset()
     if 'all' in FLAGS.methods and not tag_jax.grouping.linear_estimates.can_be_linearised(dataset):
         names.remove('linearised')
     budgets = common.budgets(dataset)
-    config, problem = common.training_config(dataset), common.make_problem(dataset)
-    sizes, smaller = common.sizes(dataset, problem)
+    config, problem = common.training_config(dataset), networks.make_problem(dataset)
+    sizes, smaller = networks.sizes(dataset, problem)
     # Encoders follow from what a split's networks see, so these are functions of a dataset.
-    sizes = dict.fromkeys(sizes, common.smaller_problem)
+    sizes = dict.fromkeys(sizes, networks.smaller_problem)
     costs = {WIDE: {}, EQUAL: {}}
     makers = {WIDE: wide, EQUAL: _share_of_a_task}
     for name in set(makers) & set(names):
@@ -112,8 +112,8 @@ def main():
     wider = {}
     if any(name.partition(':')[0] in methods.WITH_WIDER for name in names):
         for budget in budgets:
-            wider[budget], _ = common.wider(dataset, problem, budget)
-            make = functools.partial(common.problem_of_cost, cost=budget, at_most=True)
+            wider[budget], _ = networks.wider(dataset, problem, budget)
+            make = functools.partial(networks.problem_of_cost, cost=budget, at_most=True)
             sizes = {**sizes, wider[budget]: make}
     own = {
         WIDE: lambda: tag_jax.grouping.all_in_one(costs[WIDE]),
@@ -140,12 +140,12 @@ def main():
         asked = problem, dataset, chosen, budgets, config
     else:
         options['sizes'] = sizes
-        load = functools.cache(lambda number: common.load_split(number, FLAGS.folds))
-        asked = common.make_problem, load, chosen, budgets, config
+        load = functools.cache(lambda number: datasets.load_split(number, FLAGS.folds))
+        asked = networks.make_problem, load, chosen, budgets, config
         dataset = load(0)
     tag_jax.comparison.check(*asked, **options)
     if FLAGS.dry_run:
-        common.tell_columns(dataset)
+        datasets.tell_columns(dataset)
         print(tag_jax.report.dry_run_text(tag_jax.comparison.dry_run(*asked, **options)))
         return
     settings = {
@@ -158,7 +158,7 @@ def main():
     }
     folder = common.run_folder(f'compare_groupings_{dataset.name}')
     folder = workdir.open_run(folder, settings, FLAGS.resume)
-    common.tell_columns(dataset, folder)
+    datasets.tell_columns(dataset, folder)
     storage.write_records(folder / workdir.METRICS, [])
 
     def on_outcome(outcome):
@@ -199,4 +199,4 @@ def _swapped(make, budget, dataset):
 
 def _share_of_a_task(dataset, budget):
     """The problem whose encoder costs what a budget leaves for each task."""
-    return common.problem_of_cost(dataset, budget / len(dataset.tasks))
+    return networks.problem_of_cost(dataset, budget / len(dataset.tasks))

@@ -25,7 +25,7 @@ from absl import flags
 
 import tag_jax
 from tag_jax import numbers
-from tag_jax.launchers import common, launch, optimizers, tables, weightings
+from tag_jax.launchers import common, datasets, launch, networks, optimizers, tables, weightings
 from tag_jax.runs import storage, workdir
 
 flags.DEFINE_list('tasks', 'left_digit,right_digit', 'Tasks of the dataset, or all.')
@@ -128,13 +128,13 @@ def main():
     methods = list(weightings.WEIGHTINGS) if FLAGS.methods == ['all'] else FLAGS.methods
     ways = {name: common.make_weighting(name) for name in methods}
     rates = FLAGS.learning_rates and launch.numbers('learning_rates', FLAGS.learning_rates)
-    dataset = common.load_dataset()
+    dataset = datasets.load_dataset()
     config = common.training_config(dataset)
     if FLAGS.tasks != ['all']:
         dataset = dataset.only(FLAGS.tasks)
     names = tuple(dataset.tasks)
     ways = static_weights(names) | ways
-    problem = common.make_problem(dataset, NARROW)
+    problem = networks.make_problem(dataset, NARROW)
     tag_jax.multi_objective.check(problem, dataset, ways, config, FLAGS.seeds, rates)
     proposed = propose(problem, dataset, config)
     ways = {
@@ -151,7 +151,7 @@ def main():
         'steps': config.steps,
         'batch_size': config.batch_size,
         'learning_rates': rates or [config.learning_rate],
-        **common.settings_of_network(NARROW),
+        **networks.settings_of_network(NARROW),
         'eval_every': config.eval_every,
         'patience': config.patience,
         'keep': config.keep,
@@ -164,7 +164,7 @@ def main():
         **({'static_weights': proposed} if proposed else {}),
     }
     folder = workdir.open_run(launch.run_folder(f'multi_objective_{dataset.name}'), settings)
-    common.tell_columns(dataset, folder)
+    datasets.tell_columns(dataset, folder)
 
     def on_outcome(outcome):
         mean, _ = numbers.mean_and_error(outcome.test_error)
@@ -185,6 +185,6 @@ def main():
     launch.record_command(folder)
     print(tag_jax.report.write_multi_objective(folder, outcomes, names, settings))
     if proposed:
-        networks = len(proposed) * FLAGS.seeds * len(rates or [None])
-        print(f'The {len(proposed)} static weights that were proposed took {networks} networks.')
+        took = len(proposed) * FLAGS.seeds * len(rates or [None])
+        print(f'The {len(proposed)} static weights that were proposed took {took} networks.')
     print(f'\nreport: {folder / tag_jax.report.REPORT}')
