@@ -28,7 +28,7 @@ from absl import flags
 from sklearn import ensemble, metrics
 
 from tag_jax import data, models, objectives, training
-from tag_jax.data import columns
+from tag_jax.data import opening
 from tag_jax.launchers import common, datasets, launch, optimizers
 from tag_jax.numbers import mean_and_error
 from tag_jax.problem import from_nnx
@@ -169,7 +169,7 @@ def of_dataset(dataset):
 
 def read(path, targets):
     """(inputs [N, D], `{task: labels [N]}`, `{task: Objective}`, about the data) of a table."""
-    file = columns.open_table(path)
+    file = opening.open_table(path)
     if missing := [name for name in targets if name not in file.names]:
         raise ValueError(f'{path} has no column {missing[0]!r}')
     found = {name: file.column(name, 'number') for name in file.names}

@@ -55,7 +55,7 @@ def main(*arguments):
             f'Python, with grouping.load({str(run)!r}).predict(inputs)'
         )
     encoding = encoding._replace(form=_form(encoding.form))
-    file = tag_jax.data.columns.open_table(table, encoding.form)
+    file = tag_jax.data.opening.open_table(table, encoding.form)
     _check_names(file)
     kept = _kept(file, result.task_names)
     outputs = dataclasses.replace(result, encoding=encoding).outputs(table)
