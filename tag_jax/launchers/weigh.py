@@ -141,28 +141,7 @@ def main():
         name: functools.partial(tag_jax.weighting.fixed, weights)
         for name, weights in proposed.items()
     } | ways
-    settings = {
-        'dataset': dataset.name,
-        **(dataset.reading or {}),
-        'tasks': list(names),
-        'weightings': list(ways),
-        'seeds': FLAGS.seeds,
-        'seed': config.seed,
-        'steps': config.steps,
-        'batch_size': config.batch_size,
-        'learning_rates': rates or [config.learning_rate],
-        **networks.settings_of_network(NARROW),
-        'eval_every': config.eval_every,
-        'patience': config.patience,
-        'keep': config.keep,
-        'retrain': FLAGS.retrain,
-        'loss_reduction': 'mean' if common.takes_mean() else 'sum',
-        'optimizer': tag_jax.grouping.identity.settings(config)['optimizer'],
-        'if_not_finite': config.if_not_finite,
-        'mesh': list(config.mesh),
-        'versions': tag_jax.grouping.identity.versions(),
-        **({'static_weights': proposed} if proposed else {}),
-    }
+    settings = _settings(dataset, ways, proposed, rates, config)
     folder = workdir.open_run(launch.run_folder(f'multi_objective_{dataset.name}'), settings)
     datasets.tell_columns(dataset, folder)
 
@@ -188,3 +167,29 @@ def main():
         took = len(proposed) * FLAGS.seeds * len(rates or [None])
         print(f'The {len(proposed)} static weights that were proposed took {took} networks.')
     print(f'\nreport: {folder / tag_jax.report.REPORT}')
+
+
+def _settings(dataset, ways, proposed, rates, config):
+    """What config.json of the comparison says, as JSON types."""
+    return {
+        'dataset': dataset.name,
+        **(dataset.reading or {}),
+        'tasks': list(dataset.tasks),
+        'weightings': list(ways),
+        'seeds': FLAGS.seeds,
+        'seed': config.seed,
+        'steps': config.steps,
+        'batch_size': config.batch_size,
+        'learning_rates': rates or [config.learning_rate],
+        **networks.settings_of_network(NARROW),
+        'eval_every': config.eval_every,
+        'patience': config.patience,
+        'keep': config.keep,
+        'retrain': FLAGS.retrain,
+        'loss_reduction': 'mean' if common.takes_mean() else 'sum',
+        'optimizer': tag_jax.grouping.identity.settings(config)['optimizer'],
+        'if_not_finite': config.if_not_finite,
+        'mesh': list(config.mesh),
+        'versions': tag_jax.grouping.identity.versions(),
+        **({'static_weights': proposed} if proposed else {}),
+    }
