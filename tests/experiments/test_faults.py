@@ -109,6 +109,14 @@ def test_two_processes_give_what_one_does_and_go_on_when_one_is_lost(unbroken, t
     np.testing.assert_allclose(one['history'][0], other['history'][0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.sweep
+def test_workers_of_ray_that_are_killed_come_to_the_same():
+    pytest.importorskip('ray')
+    done = launch('benchmarks.faults', '--job=workers', '--kills=1', '--search=hoa')
+    assert done.returncode == 0, done.stderr
+    assert 'did so again: 0' in done.stdout
+
+
 def test_flags_of_several_processes_are_checked(tmp_path):
     check_sentences(
         'tag',
