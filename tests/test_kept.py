@@ -99,6 +99,7 @@ def test_broken_off_training_goes_on_with_what_was_kept(problem, dataset, networ
             jax.tree.map(np.testing.assert_array_equal, one.params, copy.params)
 
 
+@pytest.mark.sweep  # Its short form: each task is kept at its best evaluation.
 def test_side_by_side_and_over_a_mesh(problem, dataset, networks):
     for changes in ({'slots': 2}, {'mesh': (2, 4)}, {'mesh': (1, 8), 'shard_parameters': True}):
         config = dataclasses.replace(EACH, **changes)

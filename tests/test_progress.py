@@ -75,7 +75,10 @@ EPOCHS_OF_TEN = functools.partial(weighting.dwa, 10)
             {'optimizer': momentum, 'weighting': functools.partial(weighting.dwa, 10)},
             marks=pytest.mark.sweep,
         ),
-        ('nnx_convolutional_problem', {'steps': 20, 'eval_every': 4}),
+        pytest.param(
+            *('nnx_convolutional_problem', {'steps': 20, 'eval_every': 4}),
+            marks=pytest.mark.sweep,
+        ),
     ],
 )
 def test_training_goes_on_as_if_nothing_had_happened(request, dataset, tmp_path, fixture, changes):
@@ -144,7 +147,8 @@ def without_gradient(losses, where):
 
 
 FAULTS = pytest.mark.parametrize(
-    ('fault', 'named'), [(infinite, 'loss'), (without_gradient, 'gradient')]
+    ('fault', 'named'),
+    [pytest.param(infinite, 'loss', marks=pytest.mark.sweep), (without_gradient, 'gradient')],
 )
 
 
@@ -261,7 +265,9 @@ def test_a_loss_that_is_always_zero_is_named(problem, dataset, caplog):
     assert all(record.zero_losses == {'radius': 10} for record in records)
 
 
-@pytest.mark.parametrize('policy', slots.NOT_FINITE)
+@pytest.mark.parametrize(
+    'policy', ['stop', *(pytest.param(one, marks=pytest.mark.sweep) for one in ('skip', 'drop'))]
+)
 def test_watching_costs_at_most_a_hundredth(policy):
     """Compiled FLOPs of a step with and without it, at the size of the main job."""
     kinds = {f'task{n}': objectives.classification(10) for n in range(8)}

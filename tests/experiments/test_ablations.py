@@ -1,5 +1,6 @@
 """The launcher of studies through its real command."""
 
+import pytest
 from launching import check_sentences, launch
 
 from tag_jax.runs import storage
@@ -7,6 +8,7 @@ from tag_jax.runs import storage
 QUICK = ('--dataset=digit_attributes', '--steps=20', '--eval_every=10', '--seeds=1')
 
 
+@pytest.mark.sweep  # Its short form: named sets of tasks.
 def test_a_study_and_its_report(tmp_path):
     done = launch('ablations', *QUICK, '--study=relations', '--smaller=0.5', cwd=tmp_path)
     assert done.returncode == 0, done.stderr

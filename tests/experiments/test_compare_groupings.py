@@ -71,6 +71,7 @@ def test_a_table_goes_through_the_whole_comparison(table):
     assert (run / 'networks' / 'networks.jsonl').read_text().count('\n') == 2 * (7 + 7)
 
 
+@pytest.mark.sweep  # Its short form: test_splits.py.
 def test_folds_of_a_table(table):
     """Each has networks and a score table of its own; the report says what its errors cover."""
     asked = (
@@ -100,6 +101,7 @@ def test_folds_of_a_table(table):
     assert 'settings (table.stratify was None and is Outcome)' in other.stderr
 
 
+@pytest.mark.sweep  # Its short form: a table goes through the whole comparison.
 def test_all_methods_and_others_beside_them(table):
     """What the command would train: `all` has what tries a wider network."""
     done = launch(

@@ -24,6 +24,7 @@ def finished(launcher, folder, *flags):
     return done, storage.read_json(folder / 'run' / 'results.json')
 
 
+@pytest.mark.sweep  # Its short form: the launchers of other papers.
 def test_multi_mnist(tmp_path):
     """Weightings side by side, then groups."""
     mnist.write(tmp_path)

@@ -76,6 +76,7 @@ def test_the_same_command_gives_the_same_results_and_on_a_terminal_a_progress_ba
     assert without_times(first) == without_times(second)
 
 
+@pytest.mark.sweep  # Its short form: given affinities are selected from.
 def test_another_budget_without_measuring_again(finished):
     folder, _ = finished
     measured = 'runs/tag_multi_digits_001/affinity.npz'
@@ -143,6 +144,7 @@ def test_help_is_grouped_and_a_dry_run_leaves_nothing(tmp_path):
     assert not files(tmp_path)
 
 
+@pytest.mark.sweep  # Its short form: test_sizes.py.
 def test_the_wider_encoder_of_a_recommendation_is_within_the_budget(tmp_path):
     """With seven inputs the encoder nearest to twice the cost is one above it."""
     rng = np.random.default_rng(0)
@@ -155,6 +157,7 @@ def test_the_wider_encoder_of_a_recommendation_is_within_the_budget(tmp_path):
     assert 'all tasks on a wider encoder' in tried.stdout
 
 
+@pytest.mark.sweep  # Its short form: test_describing.py.
 def test_lines_about_columns_come_before_a_dry_run_too(tmp_path):
     rng = np.random.default_rng(0)
     rows = [f'{n // 3},{x:.3f},{n % 2},{-x:.3f}' for n, x in enumerate(rng.normal(size=120))]

@@ -134,6 +134,7 @@ def test_a_result_comes_back(run, problem, dataset, with_code):
             assert all(np.array_equal(a, b) for a, b in pairs)
 
 
+@pytest.mark.sweep  # Its short form: a broken run is continued to the same end.
 def test_the_same_seed_gives_the_same_results(run, problem, dataset, tmp_path):
     path, _ = run
     grouping.group_tasks(make_problem(), dataset, 2, grouping.tag(), CONFIG, tmp_path / 'again')
@@ -151,7 +152,13 @@ def test_nothing_is_left_behind_without_a_workdir(run, problem, dataset, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('lost', ['results', 'network', 'networks', 'everything'])
+@pytest.mark.parametrize(
+    'lost',
+    [
+        *('results', 'network'),
+        *(pytest.param(one, marks=pytest.mark.sweep) for one in ('networks', 'everything')),
+    ],
+)
 def test_a_broken_run_is_continued_to_the_same_end(run, problem, dataset, tmp_path, lost):
     """A run is cut off after any of its stages by taking away what came later."""
     path, unbroken = tmp_path / 'run', run[0]

@@ -325,6 +325,7 @@ SEARCH = """
 """
 
 
+@pytest.mark.sweep  # Its short form: what is in the store is not trained again.
 def test_a_search_that_is_killed_goes_on(problem, dataset, tmp_path):
     """Its store is that of an unbroken one, but for times; what had finished is not repeated."""
     config = dataclasses.replace(CONFIG, slots=1, workers=1)

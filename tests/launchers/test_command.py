@@ -18,6 +18,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp('elsewhere')
 
 
+@pytest.mark.sweep  # Its short form: the main job, and how every launcher is called.
 def test_a_run_from_any_folder_is_known_by_its_command(folder):
     done = start('group', *QUICK, '--workdir=run', cwd=folder)
     assert done.returncode == 0, done.stderr

@@ -68,6 +68,7 @@ def folder(tmp_path_factory):
     return here
 
 
+@pytest.mark.sweep  # Its short form: a run goes on with the same table only.
 def test_the_run_says_how_its_rows_were_read_and_split(folder):
     config = storage.read_json(folder / 'run' / workdir.CONFIG)
     assert config['table_file'] == 't.csv'

@@ -335,7 +335,7 @@ def test_the_decision_stands_above_what_was_trained(entries, above, tmp_path):
         assert (text in page.text) == (text in report.result_text(results)) == (text == above)
 
 
-@pytest.mark.parametrize('cost', [1, 1.99])
+@pytest.mark.parametrize('cost', [pytest.param(1, marks=pytest.mark.sweep), 1.99])
 def test_one_network_is_not_headed_groups(cost, tmp_path):
     """In tables, curves and files; a wider one is set against a standard one."""
     group = {'tasks': NAMES, 'serves': NAMES, 'network': 'network_0', 'cost': cost}
@@ -356,9 +356,13 @@ METRICS = {'a': {'roc_auc': 0.91234}, 'b': {'accuracy': 0.8, 'f1': 0.7}, 'c': {'
     ('entries', 'shown'),
     [
         ({}, None),
-        ({'metrics': METRICS, 'select_by': 'error'}, None),
+        pytest.param({'metrics': METRICS, 'select_by': 'error'}, None, marks=pytest.mark.sweep),
         ({'metrics': METRICS, 'judged_by': {'a': 'roc_auc'}}, ['roc_auc 0.9123', 'accuracy 0.8']),
-        ({'metrics': METRICS, 'select_by': 'loss'}, ['accuracy 0.8', 'error 3.25']),
+        pytest.param(
+            {'metrics': METRICS, 'select_by': 'loss'},
+            ['accuracy 0.8', 'error 3.25'],
+            marks=pytest.mark.sweep,
+        ),
     ],
 )
 def test_measures_stand_beside_what_does_not_tell_them(entries, shown, tmp_path):
@@ -375,11 +379,11 @@ def test_measures_stand_beside_what_does_not_tell_them(entries, shown, tmp_path)
 @pytest.mark.parametrize(
     ('entries', 'verdict'),
     [
-        ({}, 'not known'),
+        pytest.param({}, 'not known', marks=pytest.mark.sweep),
         ({'gain_interval': [-1.0, 60.0]}, 'cannot be told from none'),
-        ({'gain_interval': [30.0, 45.0]}, 'lower'),
+        pytest.param({'gain_interval': [30.0, 45.0]}, 'lower', marks=pytest.mark.sweep),
         ({'total_test_error': 11.0, 'gain_interval': [-20.0, -1.0]}, 'higher'),
-        ({'baselines': {}, 'gain_interval': [1.0, 2.0]}, ''),
+        pytest.param({'baselines': {}, 'gain_interval': [1.0, 2.0]}, '', marks=pytest.mark.sweep),
     ],
 )
 def test_runs_side_by_side_say_whether_a_gain_can_be_told(entries, verdict, tmp_path):

@@ -40,6 +40,7 @@ def rows(study, problem, dataset, tmp_path_factory):
         return [dict(zip(sets, one.rows(sets), strict=True)) for one in searches]
 
 
+@pytest.mark.sweep  # Its short form: other studies by hand.
 def test_frequency(study):
     found = study(studies.frequency)
     (table,) = found.tables
@@ -149,6 +150,7 @@ def test_bad_sets(sets, sentence):
         studies.check_sets(ALL, sets)
 
 
+@pytest.mark.sweep  # Its short form: other studies by hand.
 def test_hyperparameters_by_hand(study, problem, dataset):
     """Groups are those of searches with the other settings, judged by networks with these."""
     found = study(studies.hyperparameters)
