@@ -35,7 +35,7 @@ QUESTIONS = {
           .filter(name => !/[\\s-]/.test(name.innerText) && name.getClientRects().length > 1)
           .map(name => name.innerText)""",
     'without a button': """
-        [...document.querySelectorAll('.md-content pre')]
+        [...document.querySelectorAll('.md-content pre:not(.linenodiv pre)')]
           .filter(block => !block.querySelector('button'))
           .map(block => block.innerText.slice(0, 80))""",
     'hard to read': browser.HARD_TO_READ,

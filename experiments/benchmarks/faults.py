@@ -233,7 +233,7 @@ def results(folder):
 
 
 def seconds_of_answers(folder):
-    """What networks took whose answers workers have left, and nobody has taken yet."""
+    """The seconds of networks whose answers workers have left, and nobody has taken yet."""
     found = set()
     for path in folder.rglob('*.answer'):
         try:

@@ -340,7 +340,7 @@ def _unusable(name, what):
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, up to its first line break.
+    """The text of an error up to its first line break.
 
     Args:
       error: of another package.

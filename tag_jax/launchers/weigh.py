@@ -170,7 +170,7 @@ def main():
 
 
 def _settings(dataset, ways, proposed, rates, config):
-    """What config.json of the comparison says, as JSON types."""
+    """The settings of the comparison for config.json, as JSON types."""
     return {
         'dataset': dataset.name,
         **(dataset.reading or {}),
