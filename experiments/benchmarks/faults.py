@@ -25,6 +25,7 @@ after the first tenth, and metrics.jsonl whole.
 """
 
 import collections
+import contextlib
 import os
 import pathlib
 import pickle
@@ -118,23 +119,9 @@ def workers():
     with tempfile.TemporaryDirectory() as folder:
         whole, broken = (pathlib.Path(folder) / name for name in ('whole', 'broken'))
         finish(whole, asked)
-        size, kills = len(rows(whole)), 0
+        size = len(rows(whole))
         after = sorted(rng.randrange(size) for _ in range(FLAGS.kills))
-        answers = set()  # How long each network took that a worker was done with.
-        process = start(broken, (*asked, '--cluster=ray', '--checkpoint_seconds=0'))
-        while process.poll() is None:
-            answers |= seconds_of_answers(broken)
-            at_work = [pid for pid in descendants(process.pid) if is_at_work(pid)]
-            if kills < FLAGS.kills and len(rows(broken)) >= after[kills] and at_work:
-                time.sleep(rng.uniform(0, 0.2))
-                pid = rng.choice(at_work)
-                if is_at_work(pid):
-                    os.kill(pid, signal.SIGKILL)
-                    kills += 1
-                    print(f'killed a worker with {len(rows(broken))} of {size} rows', flush=True)
-            time.sleep(0.01)
-        if process.wait():
-            raise ValueError('the search failed; what it said stands above')
+        kills, answers = kill_workers(broken, asked, after)
         same_rows = sorted(rows(whole), key=str) == sorted(rows(broken), key=str)
         path = broken / 'networks' / 'networks.jsonl'
         twice = answers - {row['seconds'] for row in storage.read_records(path)}
@@ -142,6 +129,38 @@ def workers():
     print(f'networks that had trained to their end and did so again: {len(twice)}')
     if kills < FLAGS.kills or not same_rows or twice:
         raise ValueError('workers that were killed came to something else')
+
+
+def kill_workers(folder, asked, after):
+    """Starts a search by Ray, and kills a worker at work when there are so many rows, each time.
+
+    Args:
+      folder: of the run.
+      asked: its flags.
+      after: numbers of rows, ascending.
+
+    Returns:
+      How many were killed, and the seconds of all networks that a worker was done with.
+    """
+    rng, after, kills, answers = random.Random(SEED), list(after), 0, set()
+    process = start(folder, (*asked, '--cluster=ray', '--checkpoint_seconds=0'))
+    try:
+        while process.poll() is None:
+            answers |= seconds_of_answers(folder)
+            at_work = [pid for pid in descendants(process.pid) if is_at_work(pid)]
+            if after and len(rows(folder)) >= after[0] and at_work:
+                time.sleep(rng.uniform(0, 0.2))
+                pid = rng.choice(at_work)
+                if is_at_work(pid):
+                    os.kill(pid, signal.SIGKILL)
+                    kills += 1
+                    print(f'killed a worker after {after.pop(0)} rows', flush=True)
+            time.sleep(0.01)
+    finally:
+        process.kill()
+    if process.wait():
+        raise ValueError('the search failed; what it said stands above')
+    return kills, answers
 
 
 def soak():
@@ -234,12 +253,11 @@ def results(folder):
 
 def seconds_of_answers(folder):
     """The seconds of networks whose answers workers have left, and nobody has taken yet."""
-    found = set()
-    for path in folder.rglob('*.answer'):
-        try:
-            found.add(pickle.loads(path.read_bytes()).row['seconds'])
-        except FileNotFoundError:  # It has been taken since.
-            continue
+    found, running = set(), folder / 'networks' / workdir.RUNNING
+    for name in os.listdir(running) if running.exists() else ():
+        with contextlib.suppress(FileNotFoundError):  # It has been taken since.
+            if name.endswith('.answer'):
+                found.add(pickle.loads((running / name).read_bytes()).row['seconds'])
     return found
 
 

@@ -167,7 +167,6 @@ class HoldsALock:
         return CONFIG.optimizer(learning_rate)
 
 
-@pytest.mark.filterwarnings('ignore:os.fork')  # Ray starts its own programs, and no JAX.
 def test_ray(alone, problem, dataset, tmp_path, monkeypatch):
     """Its workers train the same networks; a task whose worker is killed is tried again."""
     pytest.importorskip('ray')
