@@ -88,3 +88,12 @@ def test_every_notebook_is_on_the_site_and_a_page_links_to_it(site):
     assert 'href="notebooks/"' in (site / 'index.html').read_text()
     linked = (site / 'your_model' / 'index.html').read_text()
     assert f'href="../notebooks/{names[1]}"' in linked
+
+
+def test_the_reference_begins_with_what_people_look_for(site):
+    page = (site / 'api' / 'grouping' / 'index.html').read_text()
+    places = [
+        page.index(f'id="tag_jax.grouping.{name}"') for name in ('group_tasks', 'tag', 'Stage')
+    ]
+    assert places == sorted(places)
+    assert 'Source code in <code>tag_jax/grouping/group.py</code>' in page
