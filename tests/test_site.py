@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -17,7 +18,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # The landing page, how-tos, tables, code, and pages of the reference.
 PAGES = (
     *('index', 'tables/index', 'names_of_papers/index', 'notebooks/index', 'your_model/index'),
-    *('api/grouping/index', 'api/comparison/index'),
+    *('api/grouping/index', 'api/comparison/index', 'notebooks/05_reading_affinities/index'),
 )
 
 QUESTIONS = {
@@ -84,10 +85,14 @@ def test_every_notebook_is_on_the_site_and_a_page_links_to_it(site):
     page = (site / 'notebooks' / 'index.html').read_text()
     for name in names:
         assert (site / 'notebooks' / name).read_bytes() == (ROOT / 'notebooks' / name).read_bytes()
-        assert f'href="{name}"' in page
+        stem = name.removesuffix('.ipynb')
+        assert f'href="{stem}/"' in page
+        tutorial = (site / 'notebooks' / stem / 'index.html').read_text()
+        assert f'href="../{name}"' in tutorial
+        assert '$' not in re.sub('<script.*?</script>', '', tutorial, flags=re.DOTALL), 'MathML'
     assert 'href="notebooks/"' in (site / 'index.html').read_text()
     linked = (site / 'your_model' / 'index.html').read_text()
-    assert f'href="../notebooks/{names[1]}"' in linked
+    assert f'href="../notebooks/{names[1].removesuffix(".ipynb")}/"' in linked
 
 
 def test_the_reference_begins_with_what_people_look_for(site):
