@@ -27,13 +27,13 @@ import optax
 from absl import flags
 from sklearn import ensemble, metrics
 
-from tag_jax import data, models, objectives, training
+from tag_jax import data, grouping, models, objectives, training
 from tag_jax.data import columns
 from tag_jax.launchers import common, launch, optimizers
 from tag_jax.numbers import mean_and_error
 from tag_jax.problem import from_nnx
 from tag_jax.report.tables import plus_minus
-from tag_jax.studies import recorded, recording
+from tag_jax.studies import group_steps, judging, recorded, recording
 from tag_jax.training import Measurement, NetworkPlan, TrainingConfig
 
 flags.DEFINE_string('out', '.', 'Folder of the table that is written.')
@@ -49,6 +49,12 @@ flags.DEFINE_list(
     'compare them with the table.',
 )
 flags.DEFINE_bool('tune', False, 'Look for settings, and record nothing.')
+flags.DEFINE_bool(
+    'group_steps',
+    False,
+    'Judge groups by the steps of sets of tasks, on a table that is there, and record nothing; '
+    'every other flag as it was.',
+)
 flags.DEFINE_bool(
     'estimates_only', False, 'Add estimates to a table that is there; every other flag as it was.'
 )
@@ -78,13 +84,12 @@ def main():
     make = functools.partial(models.MLP, datasets[0].train.inputs[0].size, widths)
     problem, config = problem_of(make, datasets), settings()
     name, out = FLAGS.name or default_name(), pathlib.Path(FLAGS.out)
-    if FLAGS.check:
-        check(
-            recorded.read(name if name in recorded.names() else out / f'{name}.npz'),
-            problem,
-            datasets[0],
-            config,
-        )
+    if FLAGS.check or FLAGS.group_steps:
+        table = recorded.read(name if name in recorded.names() else out / f'{name}.npz')
+        if FLAGS.check:
+            check(table, problem, datasets[0], config)
+        else:
+            judge_group_steps(table, problem, datasets, config)
         return
     if FLAGS.estimates_only:
         table = recorded.read(out / f'{name}.npz')
@@ -138,6 +143,29 @@ def check(table, problem, dataset, config):
                 if measure == 'loss'
             )
             print(f'{" + ".join(tasks)}, after {share:g}: losses differ by {100 * furthest:.2f} %')
+
+
+def judge_group_steps(table, problem, datasets, config):
+    """Prints the regrets of groups by group steps, and by what these say of sizes alone."""
+    if table.seeds != len(datasets):
+        raise ValueError(f'{table.name} has {table.seeds} seeds: give --seeds={table.seeds}')
+    found = [
+        group_steps.estimates(
+            problem, dataset, dataclasses.replace(config, seed=config.seed + seed)
+        )
+        for seed, dataset in enumerate(datasets)
+    ]
+    methods = [grouping.all_in_one(), group_steps.all_but_one()]
+    for kind in found[0]:
+        own = [one[kind] for one in found]
+        sizes = [group_steps.by_size(one) for one in own]
+        methods.append(group_steps.method(f'group_steps({kind})', own))
+        methods.append(group_steps.method(f'group_steps({kind}), sizes alone', sizes))
+    judged = judging.judge(table, methods)
+    print(f'{table.name}: points a task above the best groups that could be known; correlation')
+    for name, score in judged.scores.items():
+        regret = (score - judged.optimum) / len(table.task_names)
+        print(f'{name:32} {regret:6.2f} {judged.correlations.get(name, np.nan):6.2f}')
 
 
 def default_name():
