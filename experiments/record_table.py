@@ -67,6 +67,8 @@ for _name in (
 
 FLAGS = common.FLAGS
 
+# What is done in place of recording.
+OTHER_JOBS = ('check', 'tune', 'estimates_only', 'group_steps')
 TEST, VALIDATION = 0.25, 0.2  # Shares of all rows, and of the rest.
 BUDGETS = (2, 3, 4)
 MOST = 5.0  # Standard deviations, of an input.
@@ -75,6 +77,9 @@ WIDTHS, RATES, DECAYS = ((16, 16), (32, 32)), (5e-4, 2e-3, 8e-3), (0.1,)
 
 
 def main():
+    given = [f'--{name}' for name in OTHER_JOBS if getattr(FLAGS, name)]
+    if len(given) > 1:
+        raise ValueError(f'{given[0]} and {given[1]} are different jobs: give one of them')
     inputs, labels, tasks, about = examples()
     datasets = [load(inputs, labels, tasks, seed) for seed in range(FLAGS.seeds)]
     if FLAGS.tune:
@@ -147,6 +152,8 @@ def check(table, problem, dataset, config):
 
 def judge_group_steps(table, problem, datasets, config):
     """Prints the regrets of groups by group steps, and by what these say of sizes alone."""
+    if table.task_names != problem.task_names:
+        raise ValueError(f'{table.name} has the tasks {", ".join(table.task_names)}: give these')
     if table.seeds != len(datasets):
         raise ValueError(f'{table.name} has {table.seeds} seeds: give --seeds={table.seeds}')
     found = [

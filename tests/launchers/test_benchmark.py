@@ -105,8 +105,16 @@ def test_a_table_is_recorded_and_judged(csv):
     }
     assert all(np.isfinite(regret) for regret, _ in rows.values())
     assert (csv / 'tables' / 'mine.npz').read_bytes() == before
-    done = launch('record_table', *flags, '--seeds=3', cwd=csv)
-    assert (done.returncode, 'mine has 2 seeds: give --seeds=2' in done.stderr) == (2, True)
+    other = ['--table=mine.csv', '--targets=first,third', '--leave_out=second', '--out=tables']
+    check_sentences(
+        'record_table',
+        [
+            ([*flags, '--seeds=3'], 'mine has 2 seeds: give --seeds=2'),
+            ([*other, '--group_steps'], 'mine has the tasks first, second, third: give these'),
+            ([*flags, '--tune'], '--tune and --group_steps are different jobs'),
+        ],
+        csv,
+    )
 
 
 def test_settings_are_looked_for_beside_gradient_boosting(csv):
