@@ -228,3 +228,10 @@ def test_networks_alone(problem, dataset, small_searches_measure, tmp_path):
 def test_numbers_of_slots_out_of_range_are_named(slots):
     with pytest.raises(ValueError, match=f"slots must be 'measure' or an integer.* not {slots!r}"):
         TrainingConfig(slots=slots)
+
+
+def test_a_dry_run_measures_nothing(problem, dataset, small_searches_measure, monkeypatch):
+    """It tries the usual number, and says how long that takes."""
+    monkeypatch.setattr(measured, 'make_work', never)
+    tried = grouping.dry_run(problem, dataset, 2, grouping.exhaustive(), SEARCH)
+    assert tried.seconds > 0
