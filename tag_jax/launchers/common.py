@@ -213,7 +213,7 @@ COMPARISON_FLAGS = (
 # Settings that flags leave to the dataset.
 _BY_DATASET = ('steps', 'batch_size', 'learning_rate', 'eval_every', 'patience', 'select_by')
 # What no machine has memory for, and nobody waits for.
-_MOST_UNITS, _MOST_WIDTH, _MOST_SIZE = 2**20, 2**12, 2**24
+_MOST_UNITS, _MOST_WIDTH, _MOST_SIZE, _MOST_SLOTS = 2**20, 2**12, 2**24, 2**12
 # Flags that say which networks are trained, for config.json of launchers that write their own.
 _NETWORK = ('network', 'width', 'size', 'dtype', 'smaller', 'pretrained')
 
@@ -287,8 +287,10 @@ def slots():
     """The value of --slots: a number, or `measure`; None where it is left out."""
     if FLAGS.slots is None or FLAGS.slots == tag_jax.training.MEASURE:
         return FLAGS.slots
-    if not FLAGS.slots.isdecimal() or not 1 <= int(FLAGS.slots) < 2**31:
-        raise ValueError(f'--slots must be a positive integer or measure, not {FLAGS.slots!r}')
+    if not FLAGS.slots.isdecimal() or not 1 <= int(FLAGS.slots) <= _MOST_SLOTS:
+        raise ValueError(
+            f'--slots must be an integer from 1 to {_MOST_SLOTS}, or measure, not {FLAGS.slots!r}'
+        )
     return int(FLAGS.slots)
 
 
