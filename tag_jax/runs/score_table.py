@@ -9,6 +9,7 @@ out; an executor lets other processes and machines train for it (`grouping.remot
     networks.jsonl      a line a network
     measurements/       affinities, a file for each measurement
     estimates/          scores that were estimated without training, a file for each estimate
+    slots.jsonl         how many networks train side by side, where that was measured
     lock                held by the process that has the table open
     running/            checkpoints of networks in training, a folder each
 
@@ -34,7 +35,7 @@ from tag_jax.runs import affinity_files, locks, storage, workdir
 from tag_jax.selection import Candidates
 
 SUBJECT, ROWS, LOCK = 'score_table.json', 'networks.jsonl', 'lock'
-MEASUREMENTS, ESTIMATES = 'measurements', 'estimates'
+MEASUREMENTS, ESTIMATES, SLOTS = 'measurements', 'estimates', 'slots.jsonl'
 SPLITS = ('validation', 'test')
 
 
@@ -56,7 +57,7 @@ class ScoreTable:
     def __init__(
         self, path: str | os.PathLike | None = None, subject: dict[str, Any] | None = None
     ):
-        self._rows, self._lock, self._measured = {}, None, {}
+        self._rows, self._lock, self._measured, self._slots = {}, None, {}, {}
         self.path = None if path is None else pathlib.Path(path)
         if self.path is None:
             return
@@ -75,6 +76,7 @@ class ScoreTable:
         try:
             _check_subject(self.path, subject)
             self._rows = _read_rows(self.path / ROWS)
+            self._slots = _read_rows(self.path / SLOTS)
         except BaseException:
             self.close()
             raise
@@ -214,6 +216,30 @@ class ScoreTable:
             arrays['task_names'] = np.array(candidates.task_names)
             storage.write_arrays(folder / f'{key}.npz', arrays)
             storage.write_json(folder / f'{key}.json', {**specification, **result})
+
+    def slots(self, specification: dict[str, Any]) -> dict[str, Any] | None:
+        """The choice of how many networks train side by side, or None if there was none.
+
+        Args:
+          specification: of the program that trains them, or of a search.
+        """
+        return self._slots.get(key_of(specification))
+
+    def add_slots(self, specification: dict[str, Any], chosen: Mapping[str, Any]) -> None:
+        """Keeps how many networks train side by side.
+
+        Args:
+          specification: of the program that trains them, or of a search.
+          chosen: the number 'slots', and what else there is to know, JSON types.
+
+        Raises:
+          OSError: if it cannot be written.
+        """
+        key = key_of(specification)
+        row = {'key': key, **specification, **chosen}
+        if self.path is not None:
+            _append(self.path / SLOTS, json.dumps(row, allow_nan=False))
+        self._slots[key] = row
 
     def running(self, specification: dict[str, Any]) -> str | None:
         """The folder for the checkpoints of a network in training; None in memory.
