@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tag_jax.report.tables import text_table
 from tag_jax.report.trade_off import notation
 from tag_jax.selection import Candidates, Selection
+from tag_jax.tables import text_table
 
 
 def solutions_text(several: Sequence[Sequence[Selection]], candidates: Candidates) -> str:
