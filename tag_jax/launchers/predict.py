@@ -39,7 +39,7 @@ for name in ('table', *tables.CELLS):
 FLAGS = flags.FLAGS
 
 # --keep has another meaning in launchers that train.
-OWN_FLAGS = ('keep',)
+OWN_GROUPS = {'Answers': ('keep', 'probabilities')}
 _COMPRESSED = ('.gz', '.bz2', '.xz')
 
 
