@@ -221,7 +221,7 @@ def _open_text(path, form):
     _check_rows(path, found.num_rows)
     names = tuple(found.column_names)
     read = lambda name, kind: _as_kind(
-        name, _from_cells(name, found.column(name), form, kind == 'text'), kind
+        name, _from_cells(name, found.column(name), form, kind), kind
     )
     # (df.to_csv() writes the index first, without a name.)
     return Table(path, names, read, ('',) if names[0] == '' else ())
@@ -308,7 +308,7 @@ def _open_arff(path, form):
         cells = np.char.decode(rows[name], form.encoding).astype(object)
         cells[cells == '?'] = ''
         words = pyarrow.chunked_array([pyarrow.array(cells, pyarrow.string())])
-        return _as_kind(name, _from_cells(name, words, form, kind == 'text'), kind)
+        return _as_kind(name, _from_cells(name, words, form, kind), kind)
 
     return Table(path, tuple(attributes.names()), read)
 
@@ -318,7 +318,7 @@ def _check_rows(path, size):
         raise ValueError(f'{path} must hold columns of one length, with at least one row')
 
 
-def _from_cells(name, cells, form, as_text):
+def _from_cells(name, cells, form, kind):
     """A column of a text file."""
     import pyarrow
     from pyarrow import compute
@@ -327,7 +327,7 @@ def _from_cells(name, cells, form, as_text):
     words = pyarrow.array((*MISSING, *form.missing_in(name)), pyarrow.string())
     missing = compute.is_in(cells, words).to_numpy(zero_copy_only=False)
     everything = cells.to_numpy(zero_copy_only=False)
-    if as_text:
+    if kind == 'text':
         return _text(everything, missing)
     known = cells.filter(~missing)
     if not len(known):
@@ -351,15 +351,14 @@ def _from_cells(name, cells, form, as_text):
         return _numbers(name, values, missing, form)
     if numbers.any():
         place = np.flatnonzero(~numbers)[0]
-        raise ValueError(
-            _no_number(name, np.flatnonzero(~missing)[place] + 1, known[int(place)].as_py(), form)
-        )
+        row, cell = np.flatnonzero(~missing)[place] + 1, known[int(place)].as_py()
+        raise ValueError(_no_number(name, row, cell, form, kind))
     if matches(plain, _DATE).all():
         days = [text.replace('Z', '') for text in plain.to_pylist()]
         values = np.full(len(missing), np.datetime64('NaT'), 'datetime64[ns]')
         values[~missing] = [np.datetime64(re.sub(r'[+-]\d{2}:?\d{2}$', '', d), 'ns') for d in days]
         return Column('date', values, missing)
-    _refuse_other_signs(name, known.to_pylist(), form)
+    _refuse_other_signs(name, known.to_pylist(), form, kind)
     return _text(everything, missing)
 
 
@@ -465,23 +464,28 @@ def _refuse_inexact(name, row, value):
     )
 
 
-def _refuse_other_signs(name, cells, form):
+def _refuse_other_signs(name, cells, form, kind):
     """Raises ValueError at text that is numbers, but for other signs than those of the format."""
     ways, example = other_signs(cells, form.decimal, form.thousands)
     if ways:
+        text = f', or, if it is text, {give_kind(name, "text")}' if kind is None else ''
         raise ValueError(
             f'the column {name!r} holds numbers with other signs, such as {example!r}: read the '
-            f'file with {" or ".join(ways)}, or, if it is text, {give_kind(name, "text")}'
+            f'file with {" or ".join(ways)}{text}'
         )
 
 
-def _no_number(name, row, cell, form):
-    """The sentence about a cell that is no number, in a column where others are."""
+def _no_number(name, row, cell, form, kind):
+    """The sentence about a cell that is no number, in a column where others are.
+
+    It names no other kind where one was asked for, as for the new rows of a trained network.
+    """
     ways, _ = other_signs([cell], form.decimal, form.thousands)
     hint = f'{ways[0]} reads such numbers; or ' if ways else ''
+    text = f', or {give_kind(name, "text")}' if kind is None else ''
     return (
         f'row {row} of the column {name!r} is {cell!r}, where other rows are numbers: {hint}'
-        f'{declare_missing(name, cell)}, or {give_kind(name, "text")}'
+        f'{declare_missing(name, cell)}{text}'
     )
 
 
