@@ -16,6 +16,7 @@ is long because every kind of file has its writer beside its reader.)
 import contextlib
 import csv
 import json
+import logging
 import math
 import os
 import pathlib
@@ -71,7 +72,8 @@ def open_run(path: str | os.PathLike, config: dict[str, Any], resume: bool = Fal
     Args:
       path: the folder.
       config: what was asked for, as JSON types.
-      resume: whether to go on with the run that the folder holds, if it holds one.
+      resume: whether to go on with the run that the folder holds. If it holds none, a new one
+        begins, and a warning says so.
 
     Returns:
       The folder as a `RunFolder`.
@@ -116,6 +118,8 @@ def open_run(path: str | os.PathLike, config: dict[str, Any], resume: bool = Fal
         raise OSError(
             f'cannot write to the workdir {path} ({_why(error)}): choose another one'
         ) from error
+    if resume and not holds_run:
+        logging.warning('there is no run in %s to go on with: a new one begins', path)
     return path
 
 
