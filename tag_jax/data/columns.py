@@ -413,7 +413,8 @@ def _as_kind(name, column, kind):
         raise ValueError(f'the column {name!r} has {column.values.shape[1:]} values a row, no text')
     if column.kind == 'date':
         raise ValueError(
-            f'the column {name!r} holds dates, and no text: {give_kind(name, "number")}'
+            f'the column {name!r} holds dates, and no text: save it as text, or '
+            f'{give_kind(name, "number")}'
         )
     whole = column.kind == 'number' and (column.values == np.rint(column.values)).all()
     values = column.values.astype(np.int64) if whole else column.values

@@ -78,7 +78,9 @@ flags.DEFINE_string(
     'early', 'validation_early_stopped', 'Split of early scores, if the file has it.'
 )
 flags.DEFINE_integer(
-    'set_size', None, 'Also the means over all sets of so many tasks, instead of all tasks.'
+    'set_size',
+    None,
+    'Also the means over all sets of so many tasks, with the weights, limits and links of these.',
 )
 flags.DEFINE_string(
     'transfer',
@@ -122,9 +124,12 @@ def main():
     found = selection.explained_trade_off(candidates, budgets, *arguments, **options)
     choices, means, notes = found.choices, (), _left_out(found)
     if FLAGS.set_size is not None:
-        averaged = selection.explained_mean_trade_off(
-            candidates, budgets, FLAGS.set_size, *arguments, **options
-        )
+        try:
+            averaged = selection.explained_mean_trade_off(
+                candidates, budgets, FLAGS.set_size, *arguments, **options
+            )
+        except ValueError as error:  # All tasks together have a selection.
+            raise ValueError(f'--set_size={FLAGS.set_size}: {error}') from error
         means = averaged.choices
         notes += [
             f'In the mean over sets of {FLAGS.set_size}: {one}' for one in _left_out(averaged)

@@ -146,6 +146,8 @@ class Candidates:
                 )
         kept = np.isin(self.task_names, list(tasks))
         networks = np.flatnonzero(~self.members[:, ~kept].any(axis=1))
+        if not len(networks):
+            raise ValueError(f'no network trains {", ".join(tasks)} and nothing else')
         return Candidates(
             self.members[np.ix_(networks, kept)],
             self.scores[np.ix_(networks, kept)],

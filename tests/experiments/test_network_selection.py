@@ -171,6 +171,7 @@ def test_means_over_sets_of_tasks(tmp_path):
 
 def test_bad_input_ends_with_one_sentence(tmp_path):
     (tmp_path / 'mine.csv').write_text(NETWORKS)
+    (tmp_path / 'pair.csv').write_text('network,cost,depth,edges\nDE,1,0.3,0.3\nE,1,,0.2\n')
     check_sentences(
         'network_selection',
         [
@@ -213,6 +214,10 @@ def test_bad_input_ends_with_one_sentence(tmp_path):
                 'cannot read or write no.csv (No such file or directory)',
             ),
             (['--networks=mine.csv', '--budget=2', '--set_size=3'], 'sets have 1 to 2 tasks'),
+            (
+                ['--networks=pair.csv', '--budget=2', '--set_size=1'],
+                '--set_size=1: no network trains depth and nothing else',
+            ),
             (
                 ['--networks=mine.csv', '--budget=2', '--transfer=mine.csv'],
                 'mine.csv is no table of transfer affinities: it needs columns first, second',
