@@ -24,7 +24,7 @@ Networks that a study trains are kept in --scores, for other studies and compari
 from absl import flags
 
 from tag_jax import comparison, grouping, report, studies
-from tag_jax.launchers import common, launch
+from tag_jax.launchers import common, datasets, launch, networks
 from tag_jax.runs import workdir
 
 STUDIES = {
@@ -58,17 +58,17 @@ FLAGS = flags.FLAGS
 
 def main():
     study = launch.choose('study', FLAGS.study, STUDIES)
-    dataset = common.load_dataset()
+    dataset = datasets.load_dataset()
     budgets = common.budgets(dataset)
     if FLAGS.smaller is not None and study is not studies.relations:
         raise ValueError('--smaller is for --study=relations')
     if FLAGS.task_sets is not None and study is not studies.task_sets:
         raise ValueError('--task_sets is for --study=task_sets')
     config = common.training_config(dataset)
-    problem = common.make_problem(dataset)
+    problem = networks.make_problem(dataset)
     comparison.check(problem, dataset, [grouping.tag()], budgets, config, FLAGS.seeds)
     studies.check(study, problem)
-    options = {} if FLAGS.smaller is None else {'smaller': common.smaller_problem(dataset)}
+    options = {} if FLAGS.smaller is None else {'smaller': networks.smaller_problem(dataset)}
     if FLAGS.task_sets is not None:
         options['sets'] = [one.split('+') for one in FLAGS.task_sets.split(';')]
         studies.check_sets(problem.task_names, options['sets'])
@@ -79,7 +79,7 @@ def main():
     }
     folder = common.run_folder(f'{FLAGS.study}_{dataset.name}')
     folder = workdir.open_run(folder, settings, FLAGS.resume)
-    common.tell_columns(dataset, folder)
+    datasets.tell_columns(dataset, folder)
     with launch.resumable(folder):
         scores = FLAGS.scores or folder / 'networks'
         found = study(problem, dataset, config, budgets, FLAGS.seeds, scores, **options)

@@ -20,7 +20,7 @@ from absl import flags
 from tag_jax import affinity, objectives, report
 from tag_jax.launchers import launch
 from tag_jax.problem import Batch, from_functions
-from tag_jax.runs import workdir
+from tag_jax.runs import storage, workdir
 
 flags.adopt_module_key_flags(launch)
 
@@ -48,7 +48,7 @@ def main():
         'printed': PRINTED,
         'step_size_of_the_printed_losses': agrees,
     }
-    workdir.write_json(folder / workdir.RESULTS, results)
+    storage.write_json(folder / workdir.RESULTS, results)
     figure = report.counterexample_figure(CURVATURES, START, gradients(), agrees)
     figure.savefig(folder / report.COUNTEREXAMPLE, dpi=150)
     print(folder / report.COUNTEREXAMPLE)

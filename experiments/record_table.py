@@ -28,8 +28,8 @@ from absl import flags
 from sklearn import ensemble, metrics
 
 from tag_jax import data, models, objectives, training
-from tag_jax.data import columns
-from tag_jax.launchers import common, launch, optimizers
+from tag_jax.data import opening
+from tag_jax.launchers import common, datasets, launch, optimizers
 from tag_jax.numbers import mean_and_error
 from tag_jax.problem import from_nnx
 from tag_jax.studies import recorded, recording
@@ -109,7 +109,7 @@ def main():
 def examples():
     """(inputs [N, D], `{task: labels [N]}`, `{task: Objective}`, about the data) of the flags."""
     if FLAGS.table is None:
-        inputs, labels, tasks, about = of_dataset(common.load_dataset())
+        inputs, labels, tasks, about = of_dataset(datasets.load_dataset())
     elif len(FLAGS.targets or ()) < 2:
         raise ValueError('--table needs two or more --targets, columns of the file')
     else:
@@ -169,7 +169,7 @@ def of_dataset(dataset):
 
 def read(path, targets):
     """(inputs [N, D], `{task: labels [N]}`, `{task: Objective}`, about the data) of a table."""
-    file = columns.open_table(path)
+    file = opening.open_table(path)
     if missing := [name for name in targets if name not in file.names]:
         raise ValueError(f'{path} has no column {missing[0]!r}')
     found = {name: file.column(name, 'number') for name in file.names}

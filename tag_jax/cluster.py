@@ -6,6 +6,7 @@ these two, `dask.distributed.Client(...).get_executor()`, `mpi4py.futures.MPIPoo
 
 import contextlib
 import multiprocessing
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from typing import Any
@@ -107,7 +108,10 @@ def executor(where: str, options: Mapping[str, Any] | None = None) -> Iterator[f
         ray = _imported_ray()
         ours = not ray.is_initialized()
         if ours:
-            ray.init(address=where if rest else None, log_to_driver=False)
+            with warnings.catch_warnings():
+                # (Ray forks to start programs of its own, which hold nothing of JAX.)
+                warnings.filterwarnings('ignore', r'os\.fork')
+                ray.init(address=where if rest else None, log_to_driver=False)
         made, end = RayExecutor(**(options or {})), ray.shutdown if ours else lambda: None
     else:
         context = multiprocessing.get_context('spawn')  # JAX has threads, which do not fork.

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tag_jax import affinity
-from tag_jax.runs import workdir
+from tag_jax.runs import affinity_files, storage, workdir
 
 NAMES = ['a', 'b', 'c']
 RESULTS = {
@@ -82,7 +82,7 @@ def make_run(path, results=RESULTS, matrix=None, **config):
         path,
         {'dataset': '<b>letters</b>', 'steps': 20, 'examples': {'train': 3}, **config},
     )
-    workdir.write_affinity(path / 'affinity.npz', summary)
-    workdir.write_json(path / 'results.json', results)
-    workdir.write_records(path / 'metrics.jsonl', all_records(results))
+    affinity_files.write_affinity(path / 'affinity.npz', summary)
+    storage.write_json(path / 'results.json', results)
+    storage.write_records(path / 'metrics.jsonl', all_records(results))
     return path

@@ -15,7 +15,7 @@ from small import TASKS, make_problem, make_split
 from tag_jax import data, evaluation, grouping, objectives, selection, training
 from tag_jax.data import Dataset
 from tag_jax.problem import MultiTaskProblem
-from tag_jax.runs import workdir
+from tag_jax.runs import affinity_files, workdir
 from tag_jax.training import Measurement, TrainingConfig
 
 PROBLEM, SPLIT = make_problem(), make_split(12)
@@ -241,7 +241,7 @@ def test_sizes_of_objectives(make, size):
 def test_archives_of_affinities(tmp_path_factory, mean, names):
     path = tmp_path_factory.getbasetemp() / 'any.npz'
     np.savez(path, mean=mean, task_names=names)
-    if sentence := refused(workdir.read_affinity, path):
+    if sentence := refused(affinity_files.read_affinity, path):
         assert 'any.npz holds no affinities' in sentence
 
 
@@ -250,7 +250,7 @@ def test_archives_of_affinities(tmp_path_factory, mean, names):
 def test_files_of_anything(tmp_path_factory, content, suffix):
     path = tmp_path_factory.getbasetemp() / f'anything{suffix}'
     path.write_bytes(content)
-    for read in (workdir.read_affinity, lambda path: data.table(path, ['a'])):
+    for read in (affinity_files.read_affinity, lambda path: data.table(path, ['a'])):
         if sentence := refused(read, path):
             assert 'anything' in sentence
 
@@ -261,7 +261,7 @@ def test_columns_are_lists():
 
 _HELD = """
 import sys
-from tag_jax.runs import workdir
+from tag_jax.runs import affinity_files, workdir
 folder = workdir.open_run(sys.argv[1], {'budget': 2})
 print('open', flush=True)
 sys.stdin.read()

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tag_jax import cells, data, selection
-from tag_jax.runs import workdir
+from tag_jax.runs import affinity_files
 
 AFFINITY = 'source,a,é\na,0,{}\né,0.5,0\n'
 NETWORKS = 'network,cost,a,é\nA,1,0.5,{}\nB,1,0.25,0.75\n'
@@ -15,7 +15,7 @@ TABLE = 'x,é\n' + ''.join(f'{n},{n / 7}\n' for n in range(20))
 def readers(tmp_path, encoding, cell='0.5'):
     """(a function that reads a file, its text in an encoding) for each kind of file."""
     for name, text, read in (
-        ('affinity.csv', AFFINITY, workdir.read_affinity),
+        ('affinity.csv', AFFINITY, affinity_files.read_affinity),
         ('networks.csv', NETWORKS, selection.read_candidates),
         ('table.csv', TABLE, lambda path: data.table(path, ['é'])),
     ):

@@ -9,7 +9,7 @@ import pytest
 from small import TASKS
 
 from tag_jax import comparison, grouping, multi_objective, training, weighting
-from tag_jax.runs import workdir
+from tag_jax.runs import storage, workdir
 from tag_jax.training import NetworkPlan, TrainingConfig
 
 TOTAL = TrainingConfig(
@@ -99,6 +99,7 @@ def test_broken_off_training_goes_on_with_what_was_kept(problem, dataset, networ
             jax.tree.map(np.testing.assert_array_equal, one.params, copy.params)
 
 
+@pytest.mark.sweep  # Its short form: each task is kept at its best evaluation.
 def test_side_by_side_and_over_a_mesh(problem, dataset, networks):
     for changes in ({'slots': 2}, {'mesh': (2, 4)}, {'mesh': (1, 8), 'shard_parameters': True}):
         config = dataclasses.replace(EACH, **changes)
@@ -164,7 +165,7 @@ def test_searches_judge_networks_at_the_steps_of_their_tasks(problem, dataset, t
             scores=tmp_path,
             on_record=records.append,
         )
-    rows = workdir.read_records(tmp_path / 'networks.jsonl')
+    rows = storage.read_records(tmp_path / 'networks.jsonl')
     own = [row for row in rows if row.get('keep') == 'each_task' and 'curve' in row]
     assert len(own) == 7
     assert len([row for row in rows if 'curve' in row]) == 14

@@ -74,7 +74,7 @@ def alone(problem, dataset):
     [
         pytest.param((1, 8), False, marks=pytest.mark.sweep),
         ((2, 4), False),
-        ((1, 8), True),
+        pytest.param((1, 8), True, marks=pytest.mark.sweep),
         pytest.param((2, 4), True, marks=pytest.mark.sweep),
     ],
 )
@@ -87,7 +87,7 @@ def test_a_mesh_gives_what_one_device_does(problem, dataset, alone, mesh, in_par
 @pytest.mark.parametrize(
     ('fixture', 'mesh', 'in_parts'),
     [
-        ('normalised_problem', (1, 2), False),
+        pytest.param('normalised_problem', (1, 2), False, marks=pytest.mark.sweep),
         pytest.param('nnx_convolutional_problem', (2, 1), False, marks=pytest.mark.sweep),
         ('nnx_convolutional_problem', (1, 2), True),
     ],
@@ -134,6 +134,7 @@ def test_a_network_goes_on_on_another_number_of_devices(problem, dataset, alone,
     assert_alike(train(problem, dataset, CONFIG, **options), alone)
 
 
+@pytest.mark.sweep  # Its short form: each device holds an eighth.
 def test_parts_go_on_on_another_number_of_devices(problem, dataset, alone, tmp_path):
     """From eight devices to one, to two, and back to eight, each for an evaluation."""
 
@@ -200,6 +201,7 @@ def test_one_process_speaks_for_itself():
         parallel.first_says(lambda: (_ for _ in ()).throw(OSError('full')))
 
 
+@pytest.mark.sweep  # Its short form: examples that are read lie over a mesh.
 def test_two_processes_read_their_shares_of_the_examples(tmp_path):
     processes, said = run_two_processes(several_processes.__file__, tmp_path)
     assert processes[1].returncode == 128 + signal.SIGTERM, said[1]

@@ -14,6 +14,7 @@ from small import TASKS
 from tag_jax import gradients, models, objectives, training, weighting
 from tag_jax.problem import Batch, from_nnx
 from tag_jax.training import Measurement, NetworkPlan, TrainingConfig, slots
+from tag_jax.training.step import take
 
 ALL = tuple(TASKS)
 CONFIG = TrainingConfig(
@@ -75,7 +76,10 @@ EPOCHS_OF_TEN = functools.partial(weighting.dwa, 10)
             {'optimizer': momentum, 'weighting': functools.partial(weighting.dwa, 10)},
             marks=pytest.mark.sweep,
         ),
-        ('nnx_convolutional_problem', {'steps': 20, 'eval_every': 4}),
+        pytest.param(
+            *('nnx_convolutional_problem', {'steps': 20, 'eval_every': 4}),
+            marks=pytest.mark.sweep,
+        ),
     ],
 )
 def test_training_goes_on_as_if_nothing_had_happened(request, dataset, tmp_path, fixture, changes):
@@ -144,7 +148,8 @@ def without_gradient(losses, where):
 
 
 FAULTS = pytest.mark.parametrize(
-    ('fault', 'named'), [(infinite, 'loss'), (without_gradient, 'gradient')]
+    ('fault', 'named'),
+    [pytest.param(infinite, 'loss', marks=pytest.mark.sweep), (without_gradient, 'gradient')],
 )
 
 
@@ -261,7 +266,9 @@ def test_a_loss_that_is_always_zero_is_named(problem, dataset, caplog):
     assert all(record.zero_losses == {'radius': 10} for record in records)
 
 
-@pytest.mark.parametrize('policy', slots.NOT_FINITE)
+@pytest.mark.parametrize(
+    'policy', ['stop', *(pytest.param(one, marks=pytest.mark.sweep) for one in ('skip', 'drop'))]
+)
 def test_watching_costs_at_most_a_hundredth(policy):
     """Compiled FLOPs of a step with and without it, at the size of the main job."""
     kinds = {f'task{n}': objectives.classification(10) for n in range(8)}
@@ -290,5 +297,5 @@ def test_watching_costs_at_most_a_hundredth(policy):
         return params, state, opt_state, by_task.losses, by_task.active
 
     flops = lambda step: jax.jit(step).lower(slot, batch).compile().cost_analysis()['flops']
-    watched = flops(functools.partial(slots._step, program, None))
+    watched = flops(functools.partial(take, program, None))
     assert watched <= 1.01 * flops(plain)

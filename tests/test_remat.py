@@ -56,8 +56,10 @@ def everything(problem, params, state, kinds):
     return by_task.losses, combined, by_task.shared(), after, descent, found
 
 
-@pytest.mark.parametrize('policy', [True, 'dots_saveable'])
-@pytest.mark.parametrize('name', PROBLEMS)
+@pytest.mark.parametrize('policy', [True, pytest.param('dots_saveable', marks=pytest.mark.sweep)])
+@pytest.mark.parametrize(
+    'name', ['linen', 'nnx', pytest.param('functions', marks=pytest.mark.sweep)]
+)
 def test_gradients_and_affinities_are_the_same(name, policy):
     problem = PROBLEMS[name]()
     again = dataclasses.replace(problem, remat=policy)

@@ -129,6 +129,7 @@ def test_groups_and_totals_go_by_losses(problem, dataset, tmp_path, by):
     assert (tmp_path / by / 'report.html').read_text().count(by.replace('_', ' ')) >= 2
 
 
+@pytest.mark.sweep  # Its short form: groups and totals go by losses.
 def test_a_comparison_and_its_brief_networks_go_by_losses(problem, dataset, tmp_path):
     config = dataclasses.replace(CONFIG, select_by='loss')
     methods = [grouping.esa(0.5), grouping.all_in_one()]

@@ -205,7 +205,7 @@ def points():
     return Dataset('points', TASKS, *splits)
 
 
-@pytest.mark.parametrize('over_mesh', [False, True])
+@pytest.mark.parametrize('over_mesh', [pytest.param(False, marks=pytest.mark.sweep), True])
 def test_a_frozen_backbone_is_on_the_devices_once(points, over_mesh):
     """Live bytes while networks train side by side: in bfloat16, and in eighths over a mesh."""
     problem = from_nnx(Adapted, TASKS, points.example_inputs, trainable=nnx.LoRAParam)
@@ -234,6 +234,7 @@ def test_a_frozen_backbone_is_on_the_devices_once(points, over_mesh):
     assert all(a is b for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.sweep  # Its short form: each device holds an eighth.
 def test_a_whole_run_in_parts_predicts_as_one_device_does(points, tmp_path):
     problem = from_nnx(Adapted, TASKS, points.example_inputs, trainable=nnx.LoRAParam)
     method = grouping.given([['sign', 'octant'], ['radius']])

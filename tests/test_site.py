@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -17,7 +18,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # The landing page, how-tos, tables, code, and pages of the reference.
 PAGES = (
     *('index', 'tables/index', 'names_of_papers/index', 'notebooks/index', 'your_model/index'),
-    *('api/grouping/index', 'api/comparison/index'),
+    *('api/grouping/index', 'api/comparison/index', 'notebooks/05_reading_affinities/index'),
 )
 
 QUESTIONS = {
@@ -35,7 +36,7 @@ QUESTIONS = {
           .filter(name => !/[\\s-]/.test(name.innerText) && name.getClientRects().length > 1)
           .map(name => name.innerText)""",
     'without a button': """
-        [...document.querySelectorAll('.md-content pre')]
+        [...document.querySelectorAll('.md-content pre:not(.linenodiv pre)')]
           .filter(block => !block.querySelector('button'))
           .map(block => block.innerText.slice(0, 80))""",
     'hard to read': browser.HARD_TO_READ,
@@ -84,7 +85,20 @@ def test_every_notebook_is_on_the_site_and_a_page_links_to_it(site):
     page = (site / 'notebooks' / 'index.html').read_text()
     for name in names:
         assert (site / 'notebooks' / name).read_bytes() == (ROOT / 'notebooks' / name).read_bytes()
-        assert f'href="{name}"' in page
+        stem = name.removesuffix('.ipynb')
+        assert f'href="{stem}/"' in page
+        tutorial = (site / 'notebooks' / stem / 'index.html').read_text()
+        assert f'href="../{name}"' in tutorial
+        assert '$' not in re.sub('<script.*?</script>', '', tutorial, flags=re.DOTALL), 'MathML'
     assert 'href="notebooks/"' in (site / 'index.html').read_text()
     linked = (site / 'your_model' / 'index.html').read_text()
-    assert f'href="../notebooks/{names[1]}"' in linked
+    assert f'href="../notebooks/{names[1].removesuffix(".ipynb")}/"' in linked
+
+
+def test_the_reference_begins_with_what_people_look_for(site):
+    page = (site / 'api' / 'grouping' / 'index.html').read_text()
+    places = [
+        page.index(f'id="tag_jax.grouping.{name}"') for name in ('group_tasks', 'tag', 'Stage')
+    ]
+    assert places == sorted(places)
+    assert 'Source code in <code>tag_jax/grouping/group.py</code>' in page

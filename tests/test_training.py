@@ -307,7 +307,8 @@ def test_the_first_affinities_are_those_of_the_first_batch(problem, dataset):
     np.testing.assert_allclose(network.affinities.history[0], expected, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize('road', [pytest.param('vmap', marks=pytest.mark.sweep), 'unroll'])
+@pytest.mark.sweep  # Its short form: test_measurement.py.
+@pytest.mark.parametrize('road', ['vmap', 'unroll'])
 def test_how_affinities_are_measured_can_be_chosen(problem, dataset, monkeypatch, road):
     """On both roads what the options say: here all of them at once, against a direct call."""
     monkeypatch.setattr(gradients, 'preferred_batching', lambda *arguments: road)
@@ -571,6 +572,7 @@ def accumulating(rate):
     return optax.MultiSteps(optax.adam(rate), 4).gradient_transformation()
 
 
+@pytest.mark.sweep  # Its short form: that of an optimizer that looks at the loss.
 def test_the_step_of_an_optimizer_that_mostly_stands_still_is_not_measured(problem, dataset):
     config = dataclasses.replace(CONFIG.measuring(step='optimizer'), optimizer=accumulating)
     plans = [plan('all', measures_affinity=True)]

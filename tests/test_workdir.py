@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tag_jax import affinity
-from tag_jax.runs import workdir
+from tag_jax.runs import affinity_files, storage, workdir
 
 NAMES = ('a', 'b', 'c')
 MATRIX = np.array([[0.0, 1.0, -2.0], [3.0, 0.0, 4.0], [5.0, 6.0, 0.0]])
@@ -12,13 +12,13 @@ MATRIX = np.array([[0.0, 1.0, -2.0], [3.0, 0.0, 4.0], [5.0, 6.0, 0.0]])
 
 def test_a_folder_holds_one_run(tmp_path):
     path = workdir.open_run(tmp_path / 'deep' / 'run', {'budget': 2})
-    assert workdir.read_json(path / 'config.json') == {'budget': 2}
+    assert storage.read_json(path / 'config.json') == {'budget': 2}
     with pytest.raises(ValueError, match='already holds a run'):
         workdir.open_run(path, {'budget': 2})
     workdir.open_run(path, {'budget': 2, 'versions': {'jax': '1'}}, resume=True)
     with pytest.raises(ValueError, match=r'other settings \(budget was 2 and is 3\)'):
         workdir.open_run(path, {'budget': 3}, resume=True)
-    assert workdir.read_json(path / 'config.json')['budget'] == 2
+    assert storage.read_json(path / 'config.json')['budget'] == 2
 
 
 def test_a_table_is_to_be_read_as_before_wherever_it_lies(tmp_path):
@@ -31,7 +31,7 @@ def test_a_table_is_to_be_read_as_before_wherever_it_lies(tmp_path):
             workdir.open_run(path, {**before, 'table': other}, resume=True)
     workdir.open_run(path, {}, resume=True)
     workdir.open_run(path, before, resume=True)
-    assert workdir.read_json(path / 'config.json') == before
+    assert storage.read_json(path / 'config.json') == before
 
 
 def test_resuming_where_there_is_no_run_starts_one_and_says_so(tmp_path, caplog):
@@ -66,30 +66,30 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 def test_json_never_holds_nan(tmp_path):
     with pytest.raises(ValueError, match='JSON'):
-        workdir.write_json(tmp_path / 'x.json', {'loss': float('nan')})
+        storage.write_json(tmp_path / 'x.json', {'loss': float('nan')})
     assert not list(tmp_path.iterdir())
 
 
 def test_json_takes_the_numbers_of_numpy(tmp_path):
-    workdir.write_json(tmp_path / 'x.json', {'a': np.float32(0.5), 'b': np.int64(3)})
-    assert workdir.read_json(tmp_path / 'x.json') == {'a': 0.5, 'b': 3}
+    storage.write_json(tmp_path / 'x.json', {'a': np.float32(0.5), 'b': np.int64(3)})
+    assert storage.read_json(tmp_path / 'x.json') == {'a': 0.5, 'b': 3}
 
 
 def test_records(tmp_path):
     path = tmp_path / 'metrics.jsonl'
-    assert workdir.read_records(path) == []
-    workdir.append_record(path, {'step': 1})
-    workdir.append_record(path, {'step': 2})
+    assert storage.read_records(path) == []
+    storage.append_record(path, {'step': 1})
+    storage.append_record(path, {'step': 2})
     with open(path, 'a') as file:
         file.write('{"step": 3')
-    assert workdir.read_records(path) == [{'step': 1}, {'step': 2}]
-    workdir.write_records(path, [{'step': 1}])
+    assert storage.read_records(path) == [{'step': 1}, {'step': 2}]
+    storage.write_records(path, [{'step': 1}])
     assert json.loads(path.read_text()) == {'step': 1}
 
 
 def test_affinities_come_back_in_the_order_that_is_asked_for(tmp_path):
     statistics = affinity.AffinityStatistics(NAMES, (0, 10), (MATRIX - 1, MATRIX + 1))
-    workdir.write_affinity(tmp_path / 'affinity.npz', affinity.summary(statistics))
+    affinity_files.write_affinity(tmp_path / 'affinity.npz', affinity.summary(statistics))
     with np.load(tmp_path / 'affinity.npz') as file:
         assert set(file) == set(affinity.AffinitySummary._fields)
         np.testing.assert_array_equal(file['steps'], [0, 10])
@@ -98,14 +98,14 @@ def test_affinities_come_back_in_the_order_that_is_asked_for(tmp_path):
     table.write_text('\ufeffsource,a,b,c\nb,3,0,4\na,0,1,-2\n\nc, 5, 6, 0\n')
     order = [2, 0, 1]
     for path in (tmp_path / 'affinity.npz', table):
-        np.testing.assert_allclose(workdir.read_affinity(path, NAMES)['mean'], MATRIX)
-        found = workdir.read_affinity(path, [NAMES[n] for n in order])
+        np.testing.assert_allclose(affinity_files.read_affinity(path, NAMES)['mean'], MATRIX)
+        found = affinity_files.read_affinity(path, [NAMES[n] for n in order])
         np.testing.assert_allclose(found['mean'], MATRIX[np.ix_(order, order)])
         assert found['task_names'] == ('c', 'a', 'b')
-    found = workdir.read_affinity(tmp_path / 'affinity.npz', ['c', 'a', 'b'])
+    found = affinity_files.read_affinity(tmp_path / 'affinity.npz', ['c', 'a', 'b'])
     np.testing.assert_allclose(found['history'][1], (MATRIX + 1)[np.ix_(order, order)])
     np.testing.assert_array_equal(found['steps'], [0, 10])
-    arrays = workdir.read_affinity(tmp_path / 'affinity.npz')
+    arrays = affinity_files.read_affinity(tmp_path / 'affinity.npz')
     assert affinity.AffinitySummary(**arrays).task_names == NAMES
 
 
@@ -131,7 +131,7 @@ def test_affinities_come_back_in_the_order_that_is_asked_for(tmp_path):
 def test_files_without_affinities_are_named(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=message) as raised:
-        workdir.read_affinity(tmp_path / name, NAMES)
+        affinity_files.read_affinity(tmp_path / name, NAMES)
     assert name in str(raised.value)
 
 
@@ -143,10 +143,10 @@ def test_archives_without_affinities_are_named(tmp_path):
     ):
         np.savez(tmp_path / 'x.npz', **arrays)
         with pytest.raises(ValueError, match=message):
-            workdir.read_affinity(tmp_path / 'x.npz', NAMES)
+            affinity_files.read_affinity(tmp_path / 'x.npz', NAMES)
     np.save(tmp_path / 'y.npy', MATRIX)
     (tmp_path / 'y.npy').rename(tmp_path / 'y.npz')
     with pytest.raises(ValueError, match='it is not an .npz archive'):
-        workdir.read_affinity(tmp_path / 'y.npz', NAMES)
+        affinity_files.read_affinity(tmp_path / 'y.npz', NAMES)
     with pytest.raises(FileNotFoundError, match='there is no file of affinities .*nowhere.npz'):
-        workdir.read_affinity(tmp_path / 'nowhere.npz', NAMES)
+        affinity_files.read_affinity(tmp_path / 'nowhere.npz', NAMES)

@@ -17,7 +17,7 @@ import optax
 from absl import flags
 
 from tag_jax import data, gradients, training, weighting
-from tag_jax.launchers import common, launch
+from tag_jax.launchers import common, launch, networks
 from tag_jax.problem import Batch
 
 flags.DEFINE_integer('seeds', 3, 'Networks for each weighting.')
@@ -40,7 +40,7 @@ def main():
     config = common.training_config(whole)
     for tasks in (('left_digit', 'right_digit'), None):
         dataset = whole if tasks is None else whole.only(tasks)
-        problem = common.make_problem(dataset)
+        problem = networks.make_problem(dataset)
         size = len(problem.task_names)
         print(f'\n{size} tasks, {config.steps} steps, {FLAGS.seeds} seeds')
         print(f'{"weighting":24} {"steps that raise a loss":>24} {"tasks a step":>13}')

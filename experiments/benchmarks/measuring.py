@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 
 from tag_jax import affinity, selection, training
-from tag_jax.launchers import common, launch
+from tag_jax.launchers import common, datasets, launch, networks
 
 flags.DEFINE_integer('seeds', 3, 'Networks whose affinities are compared.')
 flags.DEFINE_integer('rounds', 3, 'Times that each run is timed.')
@@ -27,8 +27,8 @@ WITHOUT = 'without measuring'
 
 
 def main():
-    dataset = common.load_dataset()
-    problem = common.make_problem(dataset)
+    dataset = datasets.load_dataset()
+    problem = networks.make_problem(dataset)
     config = dataclasses.replace(common.training_config(dataset), patience=0)
     print_times(problem, dataset, config)
     print_agreement(problem, dataset, config)

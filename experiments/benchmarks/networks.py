@@ -21,21 +21,22 @@ from absl import flags
 
 from tag_jax import data, gradients, training
 from tag_jax.grouping.task_sets import all_sets
-from tag_jax.launchers import common, launch
+from tag_jax.launchers import compiled, launch, networks
 from tag_jax.problem import Batch
 
 flags.DEFINE_integer('networks', 32, 'Networks of the engine; an eighth of them in the others.')
 flags.DEFINE_integer('rounds', 3, 'Times that each is timed.')
-for name in ('steps', 'widths', 'compilation_cache'):
-    flags.declare_key_flag(name)
+flags.DEFINE_integer('steps', 500, 'Of each network.')
+flags.declare_key_flag('widths')
+flags.adopt_module_key_flags(compiled)
 
 FLAGS = flags.FLAGS
 
 
 def main():
     dataset = data.multi_digits()
-    problem = common.make_problem(dataset)
-    steps = FLAGS.steps or 500
+    problem = networks.make_problem(dataset)
+    steps = FLAGS.steps
     config = training.TrainingConfig(steps=steps, patience=0)
     sets = all_sets(problem.task_names)
     plans = [

@@ -1,32 +1,22 @@
-"""The columns of a file: what they hold, and which of their cells are missing.
+"""Columns: what they hold, and which of their cells are missing.
 
-A column is read when it is used. It holds numbers if every cell that is not missing is a number;
-one cell that is none is an error with its row, never a reason to take the column for text. (The
-file is long because text, Parquet, NumPy and memory follow one set of rules.)
+A column holds numbers if every cell that is not missing is a number; one cell that is none is an
+error with its row, never a reason to take the column for text. (Text, Parquet, NumPy and memory
+follow one set of rules, which is why they stand together.)
 """
 
-import bz2
-import csv
-import gzip
-import io
-import lzma
-import os
-import pathlib
 import re
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tag_jax.cells import INFINITE, MISSING, NUMBER, decode
-from tag_jax.data.mends import declare_missing, give_kind, leave_out, read_with
-from tag_jax.data.signs import other_delimiter, other_signs, with_points
+from tag_jax.cells import INFINITE, MISSING, NUMBER
+from tag_jax.data.mends import declare_missing, give_kind, leave_out
+from tag_jax.data.signs import other_signs, with_points
 
 KINDS = ('number', 'boolean', 'text', 'date')
 
-_COMPRESSED = {'.gz': gzip.open, '.bz2': bz2.open, '.xz': lzma.open}
-_TEXT = ('.csv', '.tsv', '.txt')
 _BOOLEANS = {
     **dict.fromkeys(('true', 'True', 'TRUE'), True),
     **dict.fromkeys(('false', 'False', 'FALSE'), False),
@@ -77,23 +67,6 @@ class Column(NamedTuple):
     missing: np.ndarray
 
 
-class Table(NamedTuple):
-    """A file whose columns can be read.
-
-    Attributes:
-      path: of the file.
-      names: of its columns, in their order.
-      column: `(name, kind)` -> `Column`; the kind is 'text' or 'number' where the column is to be
-        read as that, else None.
-      index: names of columns that only number the rows, as pandas writes them.
-    """
-
-    path: pathlib.Path
-    names: tuple[str, ...]
-    column: Callable[[str, str | None], Column]
-    index: tuple[str, ...] = ()
-
-
 def missing_values(missing: Sequence | Mapping) -> dict[str, tuple[str, ...]]:
     """Values that stand for missing ones, as `Format` has them.
 
@@ -116,38 +89,6 @@ def missing_values(missing: Sequence | Mapping) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def open_table(path: str | os.PathLike, form: Format = Format()) -> Table:  # noqa: B008
-    """Opens a file of columns: .csv, .tsv or .txt, these compressed, .parquet, .npz or .arff.
-
-    Args:
-      path: of the file.
-      form: a `Format`.
-
-    Raises:
-      ValueError: if the file is none of these, or damaged. From `Table.column`, with row and value,
-        at a cell that is no number among numbers, an infinite one, an integer that float64 cannot
-        hold, and at a column of another kind than KINDS.
-      OSError: if it cannot be read.
-    """
-    path = pathlib.Path(path)
-    plain = path.with_suffix('') if path.suffix in _COMPRESSED else path
-    if plain.suffix in _TEXT:
-        table = _open_text(path, form)
-    elif path.suffix == '.parquet':
-        table = _open_parquet(path, form)
-    elif path.suffix == '.npz':
-        table = _open_npz(path, form)
-    elif path.suffix == '.arff':
-        table = _open_arff(path, form)
-    else:
-        raise ValueError(
-            f'{path} is neither .csv, .tsv, .parquet, .npz nor .arff: tables are read from these'
-        )
-    if twice := [name for name in table.names if table.names.count(name) > 1]:
-        raise ValueError(f'{path} has two columns called {twice[0]!r}')
-    return table
-
-
 def column_of(name: str, array: np.ndarray, form: Format = Format()) -> Column:  # noqa: B008
     """A column from an array in memory.
 
@@ -157,7 +98,7 @@ def column_of(name: str, array: np.ndarray, form: Format = Format()) -> Column: 
       form: a `Format`, for what is declared missing.
 
     Raises:
-      ValueError: see `open_table`.
+      ValueError: see `opening.open_table`.
     """
     array = np.asarray(array)
     if array.ndim == 0:
@@ -166,10 +107,10 @@ def column_of(name: str, array: np.ndarray, form: Format = Format()) -> Column: 
         import pyarrow
 
         try:
-            return _from_arrow(name, pyarrow.array(array, from_pandas=True), form, None)
+            return from_arrow(name, pyarrow.array(array, from_pandas=True), form, None)
         except pyarrow.ArrowException as error:
             raise ValueError(
-                f'the column {name!r} holds objects of several kinds: {_first_line(error)}'
+                f'the column {name!r} holds objects of several kinds: {first_line(error)}'
             ) from error
     if array.dtype.kind in 'US' and array.ndim == 1:
         text = array.astype(str).astype(object)
@@ -183,143 +124,19 @@ def column_of(name: str, array: np.ndarray, form: Format = Format()) -> Column: 
     raise ValueError(_unusable(name, f'{array.dtype} {list(array.shape)}'))
 
 
-def _open_text(path, form):
-    """A text file: every cell is text before its column is looked at."""
-    import pyarrow
-    from pyarrow import csv as arrow_csv
+def from_cells(name: str, cells: Any, form: Format, kind: str | None) -> Column:
+    """A column of a text file.
 
-    text = _content(path, form.encoding)
-    if form.comment:
-        lines = text.splitlines(keepends=True)
-        text = ''.join(line for line in lines if not line.startswith(form.comment))
-    delimiter = form.delimiter
-    if delimiter is None:
-        delimiter = '\t' if '.tsv' in path.suffixes else ','
-    if len(delimiter) != 1:
-        raise ValueError(f'delimiter must be one character, not {delimiter!r}')
-    if re.match(r'sep=.\r?\n', text):
-        raise ValueError(
-            f'{path} begins with a line that Excel writes, and no names: leave it out with '
-            f'{read_with("comment", "sep=")}, and give {read_with("delimiter", text[4])}'
-        )
-    header = next((row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row), [])
-    if not header or '\0' in text:
-        raise ValueError(f'{path} is no table: {"it has no header" if not header else "NUL bytes"}')
-    try:
-        found = arrow_csv.read_csv(
-            pyarrow.BufferReader(text.encode()),
-            parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(header, pyarrow.string()), strings_can_be_null=False
-            ),
-        )
-    except pyarrow.ArrowInvalid as error:
-        other = other_delimiter(header, delimiter)
-        raise ValueError(f'{path} is no table: {other or _first_line(error)}') from error
-    if len(header) == 1 and (other := other_delimiter(header, delimiter)):
-        raise ValueError(f'{path} has one column only: {other}')
-    _check_rows(path, found.num_rows)
-    names = tuple(found.column_names)
-    read = lambda name, kind: _as_kind(
-        name, _from_cells(name, found.column(name), form, kind), kind
-    )
-    # (df.to_csv() writes the index first, without a name.)
-    return Table(path, names, read, ('',) if names[0] == '' else ())
+    Args:
+      name: for error messages.
+      cells: a `pyarrow.ChunkedArray` of strings, `[N]`.
+      form: a `Format`.
+      kind: 'text' to keep cells as text whatever they hold, 'number' where numbers are asked for;
+        else None.
 
-
-def _content(path, encoding):
-    if not path.is_file():
-        raise FileNotFoundError(f'there is no table {path}')
-    try:
-        with _COMPRESSED.get(path.suffix, open)(path, 'rb') as file:
-            content = file.read()
-    except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise ValueError(f'{path} is no {path.suffix} file: {_first_line(error)}') from error
-    except OSError as error:
-        if path.suffix == '.bz2' and error.errno is None:
-            raise ValueError(f'{path} is no .bz2 file: {_first_line(error)}') from error
-        raise
-    return decode(path, content, encoding)
-
-
-def _open_parquet(path, form):
-    import pyarrow
-    from pyarrow import parquet
-
-    if not path.is_file():
-        raise FileNotFoundError(f'there is no table {path}')
-    try:
-        file = parquet.ParquetFile(path)
-        names, size = tuple(file.schema_arrow.names), file.metadata.num_rows
-    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
-        raise ValueError(f'{path} is no table: {_first_line(error)}') from error
-    _check_rows(path, size)
-
-    def read(name, kind):
-        try:
-            array = file.read(columns=[name]).column(name)
-        except (pyarrow.ArrowException, UnicodeDecodeError) as error:
-            raise ValueError(f'{path} is no table: {_first_line(error)}') from error
-        return _from_arrow(name, array, form, kind)
-
-    return Table(path, names, read, tuple(n for n in names if n.startswith('__index_level_')))
-
-
-def _open_npz(path, form):
-    if path.exists() and not zipfile.is_zipfile(path):
-        raise ValueError(f'{path} is no table: it is not an .npz archive')
-    damaged = (ValueError, EOFError, zipfile.BadZipFile, NotImplementedError)
-    try:
-        file = np.load(path)
-    except damaged as error:
-        raise ValueError(f'{path} is no table: {_first_line(error)}') from error
-    if not file.files:
-        raise ValueError(f'{path} must hold columns of one length, with at least one row')
-
-    def read(name, kind):
-        try:
-            array = file[name]
-        except damaged as error:
-            raise ValueError(
-                f'the column {name!r} of {path} cannot be read: {_first_line(error)}'
-            ) from error
-        return _as_kind(name, column_of(name, array, form), kind)
-
-    return Table(path, tuple(file.files), read)
-
-
-def _open_arff(path, form):
-    import pyarrow
-    from scipy.io import arff
-
-    try:
-        content = io.StringIO(decode(path, path.read_bytes(), form.encoding))
-        rows, attributes = arff.loadarff(content)
-    except (arff.ArffError, NotImplementedError, ValueError, IndexError, StopIteration) as error:
-        raise ValueError(
-            f'{path} is no table: {_first_line(error)} (sparse files, text and dates of ARFF are '
-            'not read)'
-        ) from error
-    _check_rows(path, len(rows))
-
-    def read(name, kind):
-        if attributes[name][0] == 'numeric':
-            return _as_kind(name, column_of(name, rows[name], form), kind)
-        cells = np.char.decode(rows[name], form.encoding).astype(object)
-        cells[cells == '?'] = ''
-        words = pyarrow.chunked_array([pyarrow.array(cells, pyarrow.string())])
-        return _as_kind(name, _from_cells(name, words, form, kind), kind)
-
-    return Table(path, tuple(attributes.names()), read)
-
-
-def _check_rows(path, size):
-    if not size:
-        raise ValueError(f'{path} must hold columns of one length, with at least one row')
-
-
-def _from_cells(name, cells, form, kind):
-    """A column of a text file."""
+    Raises:
+      ValueError: at a cell that is no number among numbers, see `opening.open_table`.
+    """
     import pyarrow
     from pyarrow import compute
 
@@ -362,8 +179,18 @@ def _from_cells(name, cells, form, kind):
     return _text(everything, missing)
 
 
-def _from_arrow(name, array, form, kind):
-    """A column of typed values."""
+def from_arrow(name: str, array: Any, form: Format, kind: str | None) -> Column:
+    """A column of typed values.
+
+    Args:
+      name: for error messages.
+      array: a `pyarrow.Array` or `pyarrow.ChunkedArray`, `[N]`.
+      form: a `Format`, for what is declared missing.
+      kind: see `as_kind`.
+
+    Raises:
+      ValueError: if it holds neither numbers, text nor dates.
+    """
     import pyarrow
     from pyarrow import types
 
@@ -393,15 +220,24 @@ def _from_arrow(name, array, form, kind):
         found = Column('date', values.to_numpy(zero_copy_only=False), missing)
     else:
         raise ValueError(_unusable(name, str(of)))
-    return _as_kind(name, found, kind)
+    return as_kind(name, found, kind)
 
 
 def _filled(array):
     return array.fill_null(0).to_numpy(zero_copy_only=False)
 
 
-def _as_kind(name, column, kind):
-    """A column as text, or as numbers: the days since 1970 of dates."""
+def as_kind(name: str, column: Column, kind: str | None) -> Column:
+    """A column as text, or as numbers: the days since 1970 of dates.
+
+    Args:
+      name: for error messages.
+      column: a `Column`.
+      kind: 'text' or 'number'; None for the kind that it has.
+
+    Raises:
+      ValueError: if it holds nothing of that kind.
+    """
     if kind == 'number' and column.kind == 'text':
         raise ValueError(_no_number_or_date(name, column))
     if kind == 'number' and column.kind == 'date':
@@ -509,5 +345,10 @@ def _unusable(name, what):
     )
 
 
-def _first_line(error):
+def first_line(error: Exception) -> str:
+    """The text of an error up to its first line break.
+
+    Args:
+      error: of another package.
+    """
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from tag_jax import cells
-from tag_jax.data.columns import Column, column_of, open_table
+from tag_jax.data.columns import Column, column_of
 from tag_jax.data.encoding import Encoding, encode_inputs
+from tag_jax.data.opening import open_table
 from tag_jax.data.unlike import describe_scale, describe_unlike
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from tag_jax import objectives
-from tag_jax.data.columns import Format, Table, missing_values, open_table
+from tag_jax.data.columns import Format, missing_values
 from tag_jax.data.dataset import Dataset, Split
 from tag_jax.data.encoding import Encoding, encode_inputs, encode_target, varies
 from tag_jax.data.fitting import fit_input, fit_target
+from tag_jax.data.opening import Table, open_table
 from tag_jax.data.splitting import (
     SPLITS,
     Strata,

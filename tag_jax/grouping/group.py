@@ -27,7 +27,7 @@ from tag_jax.grouping.run import ALL_IN_ONE
 from tag_jax.grouping.searcher import Searcher
 from tag_jax.grouping.trainer import TABLE, Trainer, open_table
 from tag_jax.problem import MultiTaskProblem
-from tag_jax.runs import score_table
+from tag_jax.runs import affinity_files, score_table, storage
 from tag_jax.runs import workdir as workdirs
 from tag_jax.training import TrainingConfig
 
@@ -131,7 +131,7 @@ def _searched_and_trained(run, method, scores, trained) -> Result:
         if run.writes and searcher.asked:
             score_table.write_csv(run.path / TABLE, searcher.asked, run.problem.task_names)
         if run.writes and proposal.affinities is not None:
-            workdirs.write_affinity(run.path / workdirs.AFFINITY, proposal.affinities)
+            affinity_files.write_affinity(run.path / workdirs.AFFINITY, proposal.affinities)
         slots = trainer.slots_of(proposal.networks)
     seconds = 0.0 if proposal.selection is None else proposal.selection.elapsed
     cost = {
@@ -165,7 +165,7 @@ def _train_all_in_one(run, trained, own, measures):
     found = runs.train(own, [plan])
     trained |= found
     if run.writes and measures:  # Kept, whatever becomes of the search.
-        workdirs.write_affinity(run.path / workdirs.AFFINITY, found[ALL_IN_ONE].affinities)
+        affinity_files.write_affinity(run.path / workdirs.AFFINITY, found[ALL_IN_ONE].affinities)
     return found[ALL_IN_ONE]
 
 
@@ -265,11 +265,11 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
         own_best=_own_best({task: trained[name] for task, name in served_by.items()}, names, by),
     )
     if run.writes:
-        workdirs.write_json(run.path / workdirs.RESULTS, to_json(result))
+        storage.write_json(run.path / workdirs.RESULTS, to_json(result))
         few = [_network(run, trained[plan.name], NUM_EXAMPLES).predict for plan in chosen]
         predict = functools.partial(answers.served_outputs, result.groups, few)
         if shown := pictures(run.problem, run.dataset.test, predict):
-            workdirs.write_arrays(run.path / workdirs.PICTURES, shown)
+            storage.write_arrays(run.path / workdirs.PICTURES, shown)
         shutil.rmtree(run.path / workdirs.RUNNING, ignore_errors=True)
     return result
 

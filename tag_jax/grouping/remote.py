@@ -20,7 +20,7 @@ import jax
 from tag_jax import parallel
 from tag_jax.grouping.rows import train_rows
 from tag_jax.grouping.run import Run
-from tag_jax.runs import workdir
+from tag_jax.runs import storage
 from tag_jax.training import NetworkPlan, TrainedNetwork, steps_bar
 
 # Workers may run jobs in several threads, and settings of JAX hold for a process.
@@ -164,7 +164,7 @@ def _answers(run, plans, folders):
         if folders[name] is not None:
             file = _answer_beside(folders[name])
             file.parent.mkdir(parents=True, exist_ok=True)
-            workdir.write_bytes(file, pickle.dumps(answers[name]))
+            storage.write_bytes(file, pickle.dumps(answers[name]))
 
     train_rows(
         run,

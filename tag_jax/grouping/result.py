@@ -16,6 +16,7 @@ from tag_jax.data import Encoding, encode_rows, encoding
 from tag_jax.grouping import answers, saved_networks
 from tag_jax.objectives import Objective
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.runs import affinity_files, storage
 from tag_jax.runs import workdir as workdirs
 from tag_jax.tables import data_frame
 from tag_jax.training import TrainingConfig
@@ -266,7 +267,7 @@ def load(
     devices = () if config is None else (mesh, config.shard_parameters)
     path = pathlib.Path(workdir)
     found = workdirs.read_results(path)
-    batch_size = workdirs.read_json(path / workdirs.CONFIG)['batch_size']
+    batch_size = storage.read_json(path / workdirs.CONFIG)['batch_size']
     task_names = tuple(found['task_names'])
     groups = tuple(
         Group(
@@ -321,13 +322,13 @@ def _tasks(found, problem):
 
 def _encoding(path):
     file = path / workdirs.ENCODING
-    return encoding.from_json(workdirs.read_json(file)) if file.exists() else None
+    return encoding.from_json(storage.read_json(file)) if file.exists() else None
 
 
 def _affinities(path, task_names):
     if not (path / workdirs.AFFINITY).exists():
         return None
-    return AffinitySummary(**workdirs.read_affinity(path / workdirs.AFFINITY, task_names))
+    return AffinitySummary(**affinity_files.read_affinity(path / workdirs.AFFINITY, task_names))
 
 
 def errors_of(metrics, select_by) -> Errors:
@@ -387,7 +388,7 @@ def to_json(result):
             task for task, one in result.tasks.items() if objectives.answers_by_itself(one)
         ],
         'judged_by': judged_by(result.tasks),
-        'metrics': workdirs.finite(result.metrics),
+        'metrics': storage.finite(result.metrics),
         'groups': [group._asdict() for group in result.groups],
         'baselines': {name: errors._asdict() for name, errors in result.baselines.items()},
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 from tag_jax import evaluation, parallel, training
 from tag_jax.grouping.run import Run
-from tag_jax.runs import workdir
+from tag_jax.runs import storage
 from tag_jax.training import EACH_TASK, NetworkPlan
 
 # What the beginning of a network is known by, as the whole of it is.
@@ -48,7 +48,7 @@ def train_rows(
         for criterion in evaluation.CRITERIA:
             of_tasks = curve.setdefault(f'validation_{criterion}', {})
             for task, value in record.validation(criterion).items():
-                of_tasks.setdefault(task, []).append(workdir.finite(value))
+                of_tasks.setdefault(task, []).append(storage.finite(value))
         return on_record(record)
 
     def drawn(network):
@@ -71,8 +71,8 @@ def train_rows(
         row = {
             'cost': run.cost,
             'slots': run.config.slots,
-            'validation': workdir.finite(training.validation_scores(network)),
-            'test': workdir.finite(scores),
+            'validation': storage.finite(training.validation_scores(network)),
+            'test': storage.finite(scores),
             'curve': curves.pop(network.plan.name),
             'best_step': network.best_step,
             'steps_taken': network.steps,

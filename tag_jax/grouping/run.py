@@ -16,6 +16,7 @@ from tag_jax.grouping.identity import description, model, objective
 from tag_jax.grouping.method import CHOSEN, Method, check_method
 from tag_jax.grouping.result import folder_of
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.runs import storage
 from tag_jax.runs import workdir as workdirs
 from tag_jax.training import NetworkPlan, TrainedNetwork, TrainingConfig
 
@@ -110,7 +111,7 @@ def begin(problem, dataset, budget, config, method, workdir=None, resume=False, 
             asked['sizes'] = {str(cost): model(run.sized(cost)) for cost in run.sizes}
         opened.append(workdirs.open_run(workdir, description(run) | asked, resume))
         if known is not None:
-            workdirs.write_json(opened[0] / workdirs.ENCODING, encoding.to_json(known))
+            storage.write_json(opened[0] / workdirs.ENCODING, encoding.to_json(known))
         return str(opened[0])
 
     path = parallel.first_says(open_folder)
@@ -191,7 +192,7 @@ def _train(run, plans):
 
     def on_record(record):
         if run.writes:
-            workdirs.append_record(run.path / workdirs.METRICS, record.to_json())
+            storage.append_record(run.path / workdirs.METRICS, record.to_json())
         return run.on_record(record)
 
     def on_finish(network):
@@ -208,8 +209,8 @@ def _train(run, plans):
     if run.writes:
         # Networks that start or go on write all of their records again.
         restarted = {plan.name for plan in waiting}
-        records = workdirs.read_records(run.path / workdirs.METRICS)
-        workdirs.write_records(
+        records = storage.read_records(run.path / workdirs.METRICS)
+        storage.write_records(
             run.path / workdirs.METRICS, [r for r in records if r['network'] not in restarted]
         )
     trained = training.train_networks(

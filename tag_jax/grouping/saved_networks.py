@@ -22,7 +22,7 @@ from tag_jax import evaluation
 from tag_jax.affinity import AffinitySummary
 from tag_jax.problem import MultiTaskProblem, split_frozen, with_frozen
 from tag_jax.problem.names import by_names
-from tag_jax.runs import checkpoint, exported, workdir
+from tag_jax.runs import affinity_files, checkpoint, exported, storage, workdir
 from tag_jax.training import NetworkPlan, TrainedNetwork
 
 _COPY = 'at_'
@@ -73,14 +73,14 @@ def save(
     except Exception as error:  # The network is trained and kept, whatever its code does here.
         logging.warning('predicting from %s will need the problem: %s', folder, error)
     else:
-        workdir.write_bytes(folder / _FUNCTION, function)
+        storage.write_bytes(folder / _FUNCTION, function)
     if network.affinities is not None:
-        workdir.write_affinity(folder / workdir.AFFINITY, network.affinities)
-    workdir.write_json(
+        affinity_files.write_affinity(folder / workdir.AFFINITY, network.affinities)
+    storage.write_json(
         folder / _RECORD,
         {
             **network.plan._asdict(),
-            'validation': workdir.finite(network.validation),
+            'validation': storage.finite(network.validation),
             'best_step': network.best_step,
             'steps': network.steps,
             'seconds': network.seconds,
@@ -116,7 +116,7 @@ def load(
     folder = pathlib.Path(folder)
     if not (folder / _RECORD).exists():
         return None
-    record = workdir.read_json(folder / _RECORD)
+    record = storage.read_json(folder / _RECORD)
     asked = plan._asdict() | {'tasks': list(plan.tasks)}
     found = {**plan._field_defaults, **record}  # Older records lack what was added later.
     if any(found[name] != value for name, value in asked.items()) or record.get('stopped'):
@@ -124,7 +124,7 @@ def load(
     params, model_state = arrays(folder, problem)
     affinities = None
     if plan.measures_affinity:
-        affinities = AffinitySummary(**workdir.read_affinity(folder / workdir.AFFINITY))
+        affinities = AffinitySummary(**affinity_files.read_affinity(folder / workdir.AFFINITY))
     own = plan._replace(measures_affinity=False)
     return TrainedNetwork(
         plan=plan,
@@ -147,7 +147,7 @@ def tasks_of_copies(folder: str | os.PathLike) -> dict[pathlib.Path, tuple[str, 
     found = sorted(
         pathlib.Path(folder).glob(f'{_COPY}*'), key=lambda at: int(at.name[len(_COPY) :])
     )
-    return {at: tuple(workdir.read_json(at / _RECORD)['validation']) for at in found}
+    return {at: tuple(storage.read_json(at / _RECORD)['validation']) for at in found}
 
 
 def arrays(folder: str | os.PathLike, problem: MultiTaskProblem | None = None) -> tuple[Any, Any]:
@@ -183,7 +183,7 @@ def _record(folder):
             f'there is no file {folder / _RECORD}: it belongs to the run, so bring the folder back '
             'from a copy of the run'
         )
-    return workdir.read_json(folder / _RECORD)
+    return storage.read_json(folder / _RECORD)
 
 
 def _check_problem(folder, frozen_folder, like, frozen_like):

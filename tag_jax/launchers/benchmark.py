@@ -47,7 +47,7 @@ FLAGS = flags.FLAGS
 
 def main():
     """Judges the methods that the flags name, and writes the report."""
-    from tag_jax.runs import workdir
+    from tag_jax.runs import storage, workdir
     from tag_jax.studies import judging, recorded
 
     for name in ('select_by', 'judge_by'):
@@ -72,7 +72,7 @@ def main():
         'rivals': list(RIVALS),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    workdir.write_json(folder / workdir.CONFIG, settings)
+    storage.write_json(folder / workdir.CONFIG, settings)
     print(tag_jax.report.write_benchmark(folder, judged, settings, FLAGS.page))
 
 

@@ -1,49 +1,22 @@
-"""Flags of the launchers that train, and the way from a dataset to a problem.
+"""Flags of the launchers that train, and the settings that they ask for.
 
-The file is long because a third of it defines flags. JAX is slow to import, and flags are defined
-without it: parts of the package are named as `tag_jax.training`, which imports them then.
+JAX is slow to import, and flags are defined without it: parts of the package are named as
+`tag_jax.training`, which imports them then.
 """
 
-import dataclasses
-import functools
 import math
 
-import numpy as np
-from absl import flags, logging
+from absl import flags
 
 import tag_jax
-from tag_jax.launchers import compiled, launch, optimizers, tables, weightings
+from tag_jax.launchers import compiled, datasets, launch, networks, optimizers, tables, weightings
 from tag_jax.launchers.launch import choose
-from tag_jax.launchers.recipes import DATASETS, NETWORKS
-from tag_jax.runs import workdir
 
 flags.adopt_module_key_flags(launch)
 flags.adopt_module_key_flags(compiled)
 flags.adopt_module_key_flags(optimizers)
-flags.adopt_module_key_flags(tables)
-flags.DEFINE_string(
-    'dataset',
-    'multi_digits',
-    f'One of: {", ".join(DATASETS)}; table is understood where --table names a file.',
-)
-flags.DEFINE_string(
-    'data_dir', None, 'Folder of the files of a dataset that does not come with the package.'
-)
-flags.DEFINE_list(
-    'image_size', None, 'Side of its images, or height and width; by default as its paper has it.'
-)
-flags.DEFINE_integer(
-    'num_validation',
-    None,
-    'Training images that multi_mnist and cityscapes hold out for validation; 0 to train again on '
-    'all of cityscapes.',
-)
-flags.DEFINE_integer(
-    'images_per_building',
-    1000,
-    'Images of a building of taskonomy in validation and in test, at most, as in the code of its '
-    'papers; 0 for all.',
-)
+flags.adopt_module_key_flags(datasets)
+flags.adopt_module_key_flags(networks)
 flags.DEFINE_float('budget', 2, 'Number of networks allowed at inference.')
 flags.DEFINE_integer('seed', 0, 'Of initial parameters and batches.')
 flags.DEFINE_integer(
@@ -51,27 +24,6 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer('batch_size', None, 'Examples a step; by default as the dataset asks.')
 flags.DEFINE_float('learning_rate', None, 'Learning rate; by default that of the dataset.')
-flags.DEFINE_string(
-    'network', None, f'By default that of the dataset, one of: {", ".join(NETWORKS)}.'
-)
-flags.DEFINE_list(
-    'widths', None, 'Units of each layer of an mlp encoder, from the first to the last.'
-)
-flags.DEFINE_float(
-    'width', 1.0, 'Multiplies the channels, or units, of every layer of the encoder.'
-)
-flags.DEFINE_float(
-    'size',
-    None,
-    'Multiply-adds of the encoder, in units of those at width 1; sets the width.',
-)
-flags.DEFINE_string('dtype', 'float32', 'Of the computation: float32 or bfloat16.')
-flags.DEFINE_string(
-    'pretrained',
-    None,
-    'An .npz file of encoder weights to begin with, of models.save_weights or of a residual '
-    'network of torchvision (see models.from_torchvision).',
-)
 flags.DEFINE_string(
     'loss_reduction',
     None,
@@ -144,12 +96,6 @@ flags.DEFINE_string(
     'Select from the affinities in this file and measure none: affinity.npz of a run, or a .csv '
     'with the target tasks in its first row and the source tasks in its first column.',
 )
-flags.DEFINE_float(
-    'smaller',
-    None,
-    'Cost of a smaller encoder, on which searches train single tasks as well, in standard '
-    'networks; budgets may then be fractions.',
-)
 flags.DEFINE_list(
     'mesh',
     [],
@@ -161,13 +107,6 @@ flags.DEFINE_bool(
     False,
     'Each device along the batch of --mesh holds a part of every parameter, of its moments and of '
     'its best copy, for models that do not fit one device.',
-)
-flags.DEFINE_string(
-    'remat',
-    None,
-    'What the backward pass of the encoder computes again, to save memory on GPU and TPU, a policy '
-    'of jax.checkpoint: nothing_saveable, dots_saveable, dots_with_no_batch_dims_saveable or '
-    'everything_saveable. By default all of it is remembered.',
 )
 flags.DEFINE_string(
     'if_not_finite',
@@ -209,10 +148,6 @@ COMPARISON_FLAGS = (
 
 # Settings that flags leave to the dataset.
 _BY_DATASET = ('steps', 'batch_size', 'learning_rate', 'eval_every', 'patience', 'select_by')
-# What no machine has memory for, and nobody waits for.
-_MOST_UNITS, _MOST_WIDTH, _MOST_SIZE = 2**20, 2**12, 2**24
-# Flags that say which networks are trained, for config.json of launchers that write their own.
-_NETWORK = ('network', 'width', 'size', 'dtype', 'smaller', 'pretrained')
 
 
 def define_comparison_flags():
@@ -246,7 +181,7 @@ def comparison_settings(dataset, budgets, config):
         **(dataset.reading or {}),
         'budgets': budgets,
         'seeds': FLAGS.seeds,
-        **settings_of_network(),
+        **networks.settings_of_network(),
         **tag_jax.grouping.identity.settings(config),
     }
 
@@ -254,7 +189,7 @@ def comparison_settings(dataset, budgets, config):
 def training_config(dataset):
     """The `TrainingConfig` that the flags ask for, on a dataset."""
     given = {name: FLAGS[name].value for name in _BY_DATASET if FLAGS[name].value is not None}
-    usual = _recipe().settings(tag_jax.examples.count(dataset.train), FLAGS.batch_size)
+    usual = datasets.recipe().settings(tag_jax.examples.count(dataset.train), FLAGS.batch_size)
     asked = {**usual, **given}
     if optimizer := optimizers.chosen(asked.get('steps', tag_jax.training.TrainingConfig.steps)):
         asked['optimizer'] = optimizer
@@ -291,7 +226,7 @@ def takes_mean():
     """Whether networks train on the mean of the losses, and not on their sum."""
     reduction = FLAGS.loss_reduction
     if reduction is None:
-        reduction = 'mean' if _recipe().mean_loss else 'sum'
+        reduction = 'mean' if datasets.recipe().mean_loss else 'sum'
     return choose('loss reduction', reduction, {'sum': False, 'mean': True})
 
 
@@ -311,231 +246,11 @@ def mesh():
     return tuple(sizes.values())
 
 
-def dataset_name():
-    """The dataset that --dataset names; 'table' where only --table says which one it is."""
-    understood = FLAGS.table is not None and FLAGS['dataset'].using_default_value
-    return 'table' if understood else FLAGS.dataset
-
-
-def load_dataset():
-    """The `Dataset` that --dataset names."""
-    recipe = _recipe()
-    for name in sorted({flag for one in DATASETS.values() for flag in one.flags}):
-        if FLAGS[name].present and name not in recipe.flags:
-            raise ValueError(f'--{name} is of no use to --dataset={dataset_name()}')
-    return _with_reading(recipe.load(FLAGS))
-
-
-def _with_reading(dataset):
-    """A dataset with what config.json holds of how a table was read."""
-    return dataset._replace(reading=_reading()) if dataset_name() == 'table' else dataset
-
-
-def _reading():
-    """The flags that say how a table is read and split, where they say something, for config.json.
-
-    The file stands apart: a run goes on with it when it has moved.
-    """
-    given = {name: FLAGS[name].value for name in tables.NAMES}
-    changed = {name: value for name, value in given.items() if value != FLAGS[name].default}
-    return {'table_file': changed.pop('table'), workdir.TABLE: changed}
-
-
-def load_split(number, folds):
-    """One of several splits of the `Dataset` that --dataset names.
-
-    Args:
-      number: of the split, from 0.
-      folds: how many folds the examples are in, of which this one is the test split; 0 to split
-        them anew.
-    """
-    split = _recipe().split
-    if split is None:
-        able = ', '.join(name for name, recipe in DATASETS.items() if recipe.split)
-        raise ValueError(
-            f'--splits and --folds are for datasets that can be split anew ({able}), and '
-            f'{dataset_name()} comes with its splits'
-        )
-    return _with_reading(split(FLAGS, number, folds))
-
-
-def tell_columns(dataset, folder=None):
-    """Prints what the columns of a table were taken for, and keeps it in the folder of a run.
-
-    Args:
-      dataset: a `Dataset`.
-      folder: of the run; None to keep nothing.
-    """
-    if dataset.encoding is not None and tag_jax.parallel.is_first():
-        print(dataset.encoding.describe(flags=True), flush=True)
-        if folder is not None:
-            encoding = tag_jax.data.encoding.to_json(dataset.encoding)
-            workdir.write_json(folder / workdir.ENCODING, encoding)
-
-
-def units(default=None):
-    """Units of each layer of an mlp encoder: --widths, or a default, or those of the dataset."""
-    if FLAGS.widths is None:
-        return default or _recipe().units
-    if _network_name() != 'mlp':
-        raise ValueError(f'--widths is for --network=mlp, not {_network_name()}: give --width')
-    try:
-        found = tuple(map(int, FLAGS.widths))
-    except ValueError:
-        found = ()
-    if not found or not 1 <= min(found) <= max(found) <= _MOST_UNITS:
-        raise ValueError(
-            f'--widths needs positive integers, not {",".join(FLAGS.widths)!r}, of at most '
-            f'{_MOST_UNITS}'
-        )
-    return found
-
-
-def settings_of_network(default_units=None):
-    """The settings of the networks that the flags ask for, as JSON types."""
-    found = {name: FLAGS[name].value for name in _NETWORK}
-    found['network'] = _network_name()
-    return found | ({'widths': list(units(default_units))} if found['network'] == 'mlp' else {})
-
-
-def make_problem(dataset, default_units=None, width=None):
-    """The problem for a dataset: the encoder that the flags ask for, and a head for each task.
-
-    Args:
-      dataset: a `Dataset`.
-      default_units: of an mlp encoder, where --widths says nothing.
-      width: multiplies the channels, or units, of every layer, in place of --width and --size.
-    """
-    import jax.numpy as jnp
-    from flax import nnx
-
-    shape = _shape(dataset)
-    make_encoder = functools.partial(
-        _encoder(shape, units(default_units)),
-        width=_width(shape, default_units) if width is None else width,
-        dtype=choose('dtype', FLAGS.dtype, {'float32': None, 'bfloat16': jnp.bfloat16}),
-    )
-    abstract = nnx.eval_shape(lambda: make_encoder(rngs=nnx.Rngs(0)))
-    head = NETWORKS[_network_name()].head
-    heads = {task: head(abstract, goal.width, shape) for task, goal in dataset.tasks.items()}
-    problem = tag_jax.problem.from_nnx(
-        lambda rngs: make_encoder(rngs=rngs),
-        dataset.tasks,
-        tag_jax.examples.input_shapes(dataset.train),
-        {task: lambda rngs, make=make: make(rngs=rngs) for task, make in heads.items()},
-        remat=FLAGS.remat,
-    )
-    if FLAGS.pretrained is not None:
-        return _pretrained(problem, FLAGS.pretrained)
-    if _recipe().pretrained:
-        logging.warning(
-            'the encoder starts from scratch; the paper starts from ImageNet: see --pretrained'
-        )
-    return problem
-
-
-def _pretrained(problem, file):
-    """The problem whose encoder begins with the weights in a file."""
-    params, state = problem.shapes
-    models = tag_jax.models
-    with np.load(file) as archive:
-        of_torchvision = any(name.endswith('.weight') for name in archive)
-    convert = models.from_torchvision if of_torchvision else None
-    weights = models.load_weights(file, params['shared'], state['shared'], convert)
-
-    def init(key):
-        return tuple(
-            {**made, 'shared': shared}
-            for made, shared in zip(problem.init(key), weights, strict=True)
-        )
-
-    return dataclasses.replace(problem, init=init)
-
-
-def wider_problem(dataset, factor):
-    """The problem with so many times the channels."""
-    return make_problem(dataset, width=factor * _width(_shape(dataset)))
-
-
-def problem_of_cost(dataset, cost, at_most=False):
-    """The problem whose encoder costs so much, in units of the one that the flags ask for."""
-    shape = _shape(dataset)
-    encoder = _encoder(shape, units())
-    now, whole = (
-        tag_jax.models.multiply_adds(
-            lambda rngs, width=width: encoder(width=width, rngs=rngs), shape
-        )
-        for width in (_width(shape), 1.0)
-    )
-    size = cost * now / whole
-    width = tag_jax.models.width_for(encoder, shape, size, at_most=at_most)
-    return make_problem(dataset, width=width)
-
-
-def wider(dataset, problem, budget):
-    """(cost, problem) of the widest encoder that costs a budget at most."""
-    other = problem_of_cost(dataset, budget, at_most=True)
-    return tag_jax.grouping.cost_of_encoder(other, problem, dataset), other
-
-
-def sizes(dataset, problem):
-    """(`{cost: problem}` of the encoder that --smaller asks for, its cost); ({}, None) of none."""
-    smaller = smaller_problem(dataset)
-    if smaller is None:
-        return {}, None
-    cost = tag_jax.grouping.cost_of_encoder(smaller, problem, dataset)
-    if not 0 < cost < 1:
-        raise ValueError(f'--smaller must be cheaper than the encoder, and it costs {cost:g} of it')
-    return {cost: smaller}, cost
-
-
-def smaller_problem(dataset):
-    """The problem with the encoder that --smaller asks for, or None."""
-    if FLAGS.smaller is None:
-        return None
-    if not 0 < FLAGS.smaller < 1:
-        raise ValueError(f'--smaller must be above 0 and below 1, not {FLAGS.smaller:g}')
-    return problem_of_cost(dataset, FLAGS.smaller)
-
-
-def _encoder(shape, dense_units):
-    """A function of `width`, `dtype` and `rngs` that makes the encoder."""
-    return NETWORKS[_network_name()].encoder(shape, dense_units)
-
-
-def _width(shape, default_units=None):
-    """The factor of the channels: --width, or the one that --size asks for."""
-    if FLAGS.size is not None:
-        if FLAGS['width'].present:
-            raise ValueError('--size sets the width: leave --width out')
-        if _MOST_SIZE < FLAGS.size < math.inf:
-            raise ValueError(f'--size must be at most {_MOST_SIZE}, not {FLAGS.size}')
-        return tag_jax.models.width_for(_encoder(shape, units(default_units)), shape, FLAGS.size)
-    if not 0 < FLAGS.width <= _MOST_WIDTH:
-        raise ValueError(f'--width must be positive and at most {_MOST_WIDTH}, not {FLAGS.width}')
-    return FLAGS.width
-
-
-def _shape(dataset):
-    """The shape of the inputs of one example."""
-    return tag_jax.examples.input_shapes(dataset.train).shape[1:]
-
-
-def _network_name():
-    name = FLAGS.network or _recipe().network
-    choose('network', name, NETWORKS)
-    return name
-
-
 def _plain(flag, number):
     """A number as an int where it is whole. Raises ValueError unless it is finite."""
     if not math.isfinite(number):
         raise ValueError(f'--{flag} must be finite, not {number}')
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
-
-
-def _recipe():
-    return choose('dataset', dataset_name(), DATASETS)
 
 
 def run_folder(name):

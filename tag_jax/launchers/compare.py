@@ -26,15 +26,17 @@ on one split cannot. With --folds=5 in place of --splits each row is in the test
 """
 
 import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 from absl import flags
 
 import tag_jax
-from tag_jax.launchers import common, launch, methods, workers
-from tag_jax.runs import workdir
+from tag_jax.launchers import common, datasets, launch, methods, networks, workers
+from tag_jax.runs import storage, workdir
 
 # How the encoder of wide_all_in_one follows from the budget.
-WIDER = {'channels': common.wider_problem, 'cost': common.problem_of_cost}
+WIDER = {'channels': networks.wider_problem, 'cost': networks.problem_of_cost}
 # Methods on other encoders, by names of their own.
 WIDE, SMALL, EQUAL = 'wide_all_in_one', 'small_single_task', 'equal_single_task'
 OWN = (WIDE, SMALL, EQUAL)
@@ -80,89 +82,72 @@ for name in (*common.COMPARISON_FLAGS, 'smaller'):
 FLAGS = flags.FLAGS
 
 
+class Encoders(NamedTuple):
+    """The encoders of other sizes that some methods need.
+
+    Attributes:
+      makers: `{cost: make}`; `make(dataset)` is the problem with the encoder of that cost, which
+        depends on what the networks of a split see.
+      smaller: the cost of the one that --smaller asks for, or None.
+      wide: `{budget: cost}`, of those of WIDE.
+      equal: `{budget: cost}`, of those of EQUAL.
+      widest: `{budget: cost}`, of the widest ones within a budget, for methods that try them.
+    """
+
+    makers: dict[float, Callable]
+    smaller: float | None
+    wide: dict[float, float]
+    equal: dict[float, float]
+    widest: dict[float, float]
+
+
 def main():
     """Compares the ways to group that the flags name, and writes the report."""
     workers.check()
-    names = FLAGS.methods
-    if 'all' in names:
-        every = [name for name in NAMES if FLAGS.smaller or name not in (SMALL, EQUAL)]
-        names = list(dict.fromkeys([*every, *(name for name in names if name != 'all')]))
-    for name in names:
-        if name not in OWN:
-            methods.make(name)
-    if SMALL in names and FLAGS.smaller is None:
-        raise ValueError(f'{SMALL} needs a smaller encoder: give --smaller, or leave it out')
-    wide = launch.choose('way to widen', FLAGS.wider, WIDER)
-    splits, dataset = _splits(), common.load_dataset()
+    names = _method_names()
+    launch.choose('way to widen', FLAGS.wider, WIDER)
+    splits, dataset = _splits(), datasets.load_dataset()
     if 'all' in FLAGS.methods and not tag_jax.grouping.linear_estimates.can_be_linearised(dataset):
         names.remove('linearised')
     budgets = common.budgets(dataset)
-    config, problem = common.training_config(dataset), common.make_problem(dataset)
-    sizes, smaller = common.sizes(dataset, problem)
-    # Encoders follow from what a split's networks see, so these are functions of a dataset.
-    sizes = dict.fromkeys(sizes, common.smaller_problem)
-    costs = {WIDE: {}, EQUAL: {}}
-    makers = {WIDE: wide, EQUAL: _share_of_a_task}
-    for name in set(makers) & set(names):
-        for budget in budgets:
-            other = makers[name](dataset, budget)
-            costs[name][budget] = tag_jax.grouping.cost_of_encoder(other, problem, dataset)
-            make = functools.partial(_swapped, makers[name], budget)
-            sizes = {**sizes, costs[name][budget]: make}
-    wider = {}
-    if any(name.partition(':')[0] in methods.WITH_WIDER for name in names):
-        for budget in budgets:
-            wider[budget], _ = common.wider(dataset, problem, budget)
-            make = functools.partial(common.problem_of_cost, cost=budget, at_most=True)
-            sizes = {**sizes, wider[budget]: make}
-    own = {
-        WIDE: lambda: tag_jax.grouping.all_in_one(costs[WIDE]),
-        SMALL: lambda: tag_jax.grouping.single_task(smaller),
-        EQUAL: lambda: tag_jax.grouping.single_task(costs[EQUAL]),
-    }
-    chosen = [
-        own[name]()._replace(name=name, options={})
-        if name in own
-        else methods.make(name, smaller, wider or None)
-        for name in names
-    ]
-    # What every method has, since the encoder is there, is no part of their names.
-    chosen = [
-        one._replace(
-            options={k: v for k, v in one.options.items() if k not in ('smaller', 'wider')}
-        )
-        for one in chosen
-    ]
+    config, problem = common.training_config(dataset), networks.make_problem(dataset)
+    encoders = _encoders(names, dataset, problem, budgets)
+    chosen = _methods(names, encoders)
     weightings = {name: common.make_weighting(name) for name in FLAGS.weightings}
     options = {'seeds': FLAGS.seeds, 'weightings': weightings, 'splits': splits}
     if splits == 1:
-        options['sizes'] = {cost: make(dataset) for cost, make in sizes.items()}
+        options['sizes'] = {cost: make(dataset) for cost, make in encoders.makers.items()}
         asked = problem, dataset, chosen, budgets, config
     else:
-        options['sizes'] = sizes
-        load = functools.cache(lambda number: common.load_split(number, FLAGS.folds))
-        asked = common.make_problem, load, chosen, budgets, config
+        options['sizes'] = encoders.makers
+        load = functools.cache(lambda number: datasets.load_split(number, FLAGS.folds))
+        asked = networks.make_problem, load, chosen, budgets, config
         dataset = load(0)
     tag_jax.comparison.check(*asked, **options)
     if FLAGS.dry_run:
-        common.tell_columns(dataset)
+        datasets.tell_columns(dataset)
         print(tag_jax.report.dry_run_text(tag_jax.comparison.dry_run(*asked, **options)))
         return
     settings = {
         'methods': names,
-        'wider': FLAGS.wider if costs[WIDE] else None,
+        'wider': FLAGS.wider if encoders.wide else None,
         'weightings': list(weightings),
         'splits': splits,
         'folds': FLAGS.folds,
         **common.comparison_settings(dataset, budgets, config),
     }
+    _compare(dataset, problem.task_names, settings, asked, options)
+
+
+def _compare(dataset, task_names, settings, asked, options):
+    """Compares what was asked for, in the folder of the run, and writes the report."""
     folder = common.run_folder(f'compare_groupings_{dataset.name}')
     folder = workdir.open_run(folder, settings, FLAGS.resume)
-    common.tell_columns(dataset, folder)
-    workdir.write_records(folder / workdir.METRICS, [])
+    datasets.tell_columns(dataset, folder)
+    storage.write_records(folder / workdir.METRICS, [])
 
     def on_outcome(outcome):
-        workdir.append_record(folder / workdir.METRICS, outcome.to_json())
+        storage.append_record(folder / workdir.METRICS, outcome.to_json())
 
     with launch.resumable(folder), workers.executor() as executor:
         found = tag_jax.comparison.compare_groupings(
@@ -174,8 +159,63 @@ def main():
         )
         launch.record_command(folder)
         with tag_jax.training.doing('drawing the report'):
-            text = tag_jax.report.write_comparison(folder, found, problem.task_names, settings)
+            text = tag_jax.report.write_comparison(folder, found, task_names, settings)
         print(text)
+
+
+def _method_names():
+    """The names of --methods, each once. Raises ValueError at one that is no method."""
+    names = FLAGS.methods
+    if 'all' in names:
+        every = [name for name in NAMES if FLAGS.smaller or name not in (SMALL, EQUAL)]
+        names = list(dict.fromkeys([*every, *(name for name in names if name != 'all')]))
+    for name in names:
+        if name not in OWN:
+            methods.make(name)
+    if SMALL in names and FLAGS.smaller is None:
+        raise ValueError(f'{SMALL} needs a smaller encoder: give --smaller, or leave it out')
+    return names
+
+
+def _encoders(names, dataset, problem, budgets):
+    """The `Encoders` that methods of these names need."""
+    smaller_ones, smaller = networks.sizes(dataset, problem)
+    makers = dict.fromkeys(smaller_ones, networks.smaller_problem)
+    costs = {WIDE: {}, EQUAL: {}}
+    for name, make in ((WIDE, WIDER[FLAGS.wider]), (EQUAL, _share_of_a_task)):
+        for budget in budgets if name in names else ():
+            cost = tag_jax.grouping.cost_of_encoder(make(dataset, budget), problem, dataset)
+            costs[name][budget] = cost
+            makers[cost] = functools.partial(_swapped, make, budget)
+    widest = {}
+    if any(name.partition(':')[0] in methods.WITH_WIDER for name in names):
+        for budget in budgets:
+            widest[budget], _ = networks.wider(dataset, problem, budget)
+            makers[widest[budget]] = functools.partial(
+                networks.problem_of_cost, cost=budget, at_most=True
+            )
+    return Encoders(makers, smaller, costs[WIDE], costs[EQUAL], widest)
+
+
+def _methods(names, encoders):
+    """The methods of these names; those of one network a task and of wide ones have the names."""
+    own = {
+        WIDE: lambda: tag_jax.grouping.all_in_one(encoders.wide),
+        SMALL: lambda: tag_jax.grouping.single_task(encoders.smaller),
+        EQUAL: lambda: tag_jax.grouping.single_task(encoders.equal),
+    }
+    chosen = [
+        own[name]()._replace(name=name, options={})
+        if name in own
+        else methods.make(name, encoders.smaller, encoders.widest or None)
+        for name in names
+    ]
+    # What every method has, since the encoder is there, is no part of their names.
+    of_all = ('smaller', 'wider')
+    return [
+        one._replace(options={name: x for name, x in one.options.items() if name not in of_all})
+        for one in chosen
+    ]
 
 
 def _splits():
@@ -199,4 +239,4 @@ def _swapped(make, budget, dataset):
 
 def _share_of_a_task(dataset, budget):
     """The problem whose encoder costs what a budget leaves for each task."""
-    return common.problem_of_cost(dataset, budget / len(dataset.tasks))
+    return networks.problem_of_cost(dataset, budget / len(dataset.tasks))

@@ -20,7 +20,7 @@ folder is not trained again. With --cluster=processes:4 other processes train th
 from absl import flags
 
 import tag_jax
-from tag_jax.launchers import common, launch, methods, processes, workers
+from tag_jax.launchers import common, datasets, launch, methods, networks, processes, workers
 
 flags.DEFINE_string(
     'method',
@@ -54,23 +54,23 @@ def main():
     if FLAGS.smaller is not None and name not in methods.WITH_SMALLER:
         raise ValueError(f'--smaller is for --method={" or ".join(methods.WITH_SMALLER)}')
     processes.join()
-    dataset = common.load_dataset()
-    config, problem = common.training_config(dataset), common.make_problem(dataset)
-    sizes, smaller = common.sizes(dataset, problem)
+    dataset = datasets.load_dataset()
+    config, problem = common.training_config(dataset), networks.make_problem(dataset)
+    sizes, smaller = networks.sizes(dataset, problem)
     wider = None
     if name in methods.WITH_WIDER and common.budget() > 1:
-        wider, other = common.wider(dataset, problem, common.budget())
+        wider, other = networks.wider(dataset, problem, common.budget())
         sizes = {**sizes, wider: other}
     method = methods.make(FLAGS.method, smaller, wider)
     if FLAGS.affinity is not None:
         method = tag_jax.grouping.from_affinities(FLAGS.affinity)
     asked = problem, dataset, common.budget(), method, config
     if FLAGS.dry_run:
-        common.tell_columns(dataset)
+        datasets.tell_columns(dataset)
         print(tag_jax.report.dry_run_text(tag_jax.grouping.dry_run(*asked, sizes=sizes)))
         return
-    common.tell_columns(dataset)
-    folder = common.run_folder(f'{name}_{common.dataset_name()}')
+    datasets.tell_columns(dataset)
+    folder = common.run_folder(f'{name}_{datasets.dataset_name()}')
     with workers.executor() as executor, processes.together(), launch.resumable(folder):
         options = {'scores': FLAGS.scores, 'sizes': sizes, 'executor': executor}
         tag_jax.grouping.group_tasks(*asked, folder, FLAGS.resume, **options)

@@ -13,7 +13,7 @@ import sys
 from absl import app, flags, logging
 
 from tag_jax.launchers import compiled, help
-from tag_jax.runs import workdir
+from tag_jax.runs import storage, workdir
 
 flags.DEFINE_string('workdir', None, 'Folder of the run; by default a new one under runs/.')
 
@@ -190,7 +190,7 @@ def run_folder(name):
 def record_command(folder):
     """Writes what repeats the run into config.json of its folder, for its report."""
     path = pathlib.Path(folder) / workdir.CONFIG
-    workdir.write_json(path, {**workdir.read_json(path), 'command': command()})
+    storage.write_json(path, {**storage.read_json(path), 'command': command()})
 
 
 def command():

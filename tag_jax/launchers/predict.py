@@ -24,7 +24,7 @@ from absl import flags
 
 import tag_jax
 from tag_jax.launchers import launch, tables
-from tag_jax.runs import workdir
+from tag_jax.runs import storage
 
 flags.DEFINE_string('run', None, 'Folder of the finished run, as tag-jax group leaves it.')
 flags.DEFINE_string(
@@ -55,7 +55,7 @@ def main(*arguments):
             f'Python, with grouping.load({str(run)!r}).predict(inputs)'
         )
     encoding = encoding._replace(form=_form(encoding.form))
-    file = tag_jax.data.columns.open_table(table, encoding.form)
+    file = tag_jax.data.opening.open_table(table, encoding.form)
     _check_names(file)
     kept = _kept(file, result.task_names)
     outputs = dataclasses.replace(result, encoding=encoding).outputs(table)
@@ -69,7 +69,7 @@ def main(*arguments):
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(names)
     writer.writerows(zip(*cells, strict=True))
-    workdir.write_bytes(out, text.getvalue().encode())
+    storage.write_bytes(out, text.getvalue().encode())
     print(f'answers: {out}')
 
 

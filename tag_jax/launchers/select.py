@@ -35,7 +35,7 @@ from absl import flags
 import tag_jax
 from tag_jax import selection
 from tag_jax.launchers import launch
-from tag_jax.runs import workdir
+from tag_jax.runs import affinity_files, storage, workdir
 from tag_jax.selection.least import least_budget
 
 EXAMPLES = pathlib.Path(__file__).parent / 'examples'
@@ -204,7 +204,7 @@ def _select_groups():
         if not budget.is_integer():
             raise ValueError(f'--budget of --affinity is a number of groups, not {budget:g}')
     budgets = [int(budget) for budget in budgets]
-    read = workdir.read_affinity(FLAGS.affinity)
+    read = affinity_files.read_affinity(FLAGS.affinity)
     names, rules = read['task_names'], _rules()
     found = {}
     for budget in budgets:
@@ -217,7 +217,7 @@ def _select_groups():
     _check_folder()
     folder = workdir.open_run(launch.run_folder('group_selection'), settings)
     results = {**settings, 'task_names': list(names), 'selections': _records(found)}
-    workdir.write_json(folder / workdir.RESULTS, results)
+    storage.write_json(folder / workdir.RESULTS, results)
     figure = tag_jax.report.affinity_figure(read['mean'], names, read.get('stderr'), kind=None)
     figure.savefig(folder / tag_jax.report.HEAT_MAP, dpi=150)
     for budget, chosen in found.items():

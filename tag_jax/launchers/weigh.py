@@ -25,8 +25,8 @@ from absl import flags
 
 import tag_jax
 from tag_jax import numbers
-from tag_jax.launchers import common, launch, optimizers, tables, weightings
-from tag_jax.runs import workdir
+from tag_jax.launchers import common, datasets, launch, networks, optimizers, tables, weightings
+from tag_jax.runs import storage, workdir
 
 flags.DEFINE_list('tasks', 'left_digit,right_digit', 'Tasks of the dataset, or all.')
 flags.DEFINE_list(
@@ -128,49 +128,28 @@ def main():
     methods = list(weightings.WEIGHTINGS) if FLAGS.methods == ['all'] else FLAGS.methods
     ways = {name: common.make_weighting(name) for name in methods}
     rates = FLAGS.learning_rates and launch.numbers('learning_rates', FLAGS.learning_rates)
-    dataset = common.load_dataset()
+    dataset = datasets.load_dataset()
     config = common.training_config(dataset)
     if FLAGS.tasks != ['all']:
         dataset = dataset.only(FLAGS.tasks)
     names = tuple(dataset.tasks)
     ways = static_weights(names) | ways
-    problem = common.make_problem(dataset, NARROW)
+    problem = networks.make_problem(dataset, NARROW)
     tag_jax.multi_objective.check(problem, dataset, ways, config, FLAGS.seeds, rates)
     proposed = propose(problem, dataset, config)
     ways = {
         name: functools.partial(tag_jax.weighting.fixed, weights)
         for name, weights in proposed.items()
     } | ways
-    settings = {
-        'dataset': dataset.name,
-        **(dataset.reading or {}),
-        'tasks': list(names),
-        'weightings': list(ways),
-        'seeds': FLAGS.seeds,
-        'seed': config.seed,
-        'steps': config.steps,
-        'batch_size': config.batch_size,
-        'learning_rates': rates or [config.learning_rate],
-        **common.settings_of_network(NARROW),
-        'eval_every': config.eval_every,
-        'patience': config.patience,
-        'keep': config.keep,
-        'retrain': FLAGS.retrain,
-        'loss_reduction': 'mean' if common.takes_mean() else 'sum',
-        'optimizer': tag_jax.grouping.identity.settings(config)['optimizer'],
-        'if_not_finite': config.if_not_finite,
-        'mesh': list(config.mesh),
-        'versions': tag_jax.grouping.identity.versions(),
-        **({'static_weights': proposed} if proposed else {}),
-    }
+    settings = _settings(dataset, ways, proposed, rates, config)
     folder = workdir.open_run(launch.run_folder(f'multi_objective_{dataset.name}'), settings)
-    common.tell_columns(dataset, folder)
+    datasets.tell_columns(dataset, folder)
 
     def on_outcome(outcome):
         mean, _ = numbers.mean_and_error(outcome.test_error)
         errors = dict(zip(names, mean.tolist(), strict=True))
         record = {'name': outcome.name, 'learning_rates': outcome.learning_rates, 'error': errors}
-        workdir.append_record(folder / workdir.METRICS, record)
+        storage.append_record(folder / workdir.METRICS, record)
 
     outcomes = tag_jax.multi_objective.compare(
         problem,
@@ -185,6 +164,32 @@ def main():
     launch.record_command(folder)
     print(tag_jax.report.write_multi_objective(folder, outcomes, names, settings))
     if proposed:
-        networks = len(proposed) * FLAGS.seeds * len(rates or [None])
-        print(f'The {len(proposed)} static weights that were proposed took {networks} networks.')
+        took = len(proposed) * FLAGS.seeds * len(rates or [None])
+        print(f'The {len(proposed)} static weights that were proposed took {took} networks.')
     print(f'\nreport: {folder / tag_jax.report.REPORT}')
+
+
+def _settings(dataset, ways, proposed, rates, config):
+    """The settings of the comparison for config.json, as JSON types."""
+    return {
+        'dataset': dataset.name,
+        **(dataset.reading or {}),
+        'tasks': list(dataset.tasks),
+        'weightings': list(ways),
+        'seeds': FLAGS.seeds,
+        'seed': config.seed,
+        'steps': config.steps,
+        'batch_size': config.batch_size,
+        'learning_rates': rates or [config.learning_rate],
+        **networks.settings_of_network(NARROW),
+        'eval_every': config.eval_every,
+        'patience': config.patience,
+        'keep': config.keep,
+        'retrain': FLAGS.retrain,
+        'loss_reduction': 'mean' if common.takes_mean() else 'sum',
+        'optimizer': tag_jax.grouping.identity.settings(config)['optimizer'],
+        'if_not_finite': config.if_not_finite,
+        'mesh': list(config.mesh),
+        'versions': tag_jax.grouping.identity.versions(),
+        **({'static_weights': proposed} if proposed else {}),
+    }

@@ -14,6 +14,7 @@ from tag_jax.report import page
 from tag_jax.report.run import REPORT
 from tag_jax.report.styles import style
 from tag_jax.report.svg import svg
+from tag_jax.runs import storage
 from tag_jax.runs import workdir as workdirs
 from tag_jax.studies import judging
 from tag_jax.studies.judging import Judged, Standing
@@ -47,7 +48,7 @@ def write_benchmark(
     path = pathlib.Path(path)
     around = None if markdown is None else _around(pathlib.Path(markdown))
     standings = judging.standings(judged, settings['rivals'])
-    workdirs.write_json(
+    storage.write_json(
         path / workdirs.RESULTS,
         {
             'settings': settings,
@@ -67,7 +68,7 @@ def write_benchmark(
         },
     )
     figure = leaderboard_figure(standings)
-    workdirs.write_bytes(path / LEADERBOARD, page.png(figure))
+    storage.write_bytes(path / LEADERBOARD, page.png(figure))
     tables = _tables(standings, judged, settings['rivals'])
     text = page.render(
         'study.html',
@@ -77,12 +78,10 @@ def write_benchmark(
         heat_maps=[(_TITLE, svg(figure, _TITLE, 'diagram'))],
         settings=[(name, str(value)) for name, value in settings.items()],
     )
-    workdirs.write_bytes(path / REPORT, text.encode())
+    storage.write_bytes(path / REPORT, text.encode())
     if around is not None:
         found = '\n\n'.join(f'**{title}**\n\n{_markdown(*rest)}' for title, *rest in tables)
-        workdirs.write_bytes(
-            markdown, f'{around[0]}{BEGIN}\n\n{found}\n\n{END}{around[1]}'.encode()
-        )
+        storage.write_bytes(markdown, f'{around[0]}{BEGIN}\n\n{found}\n\n{END}{around[1]}'.encode())
     shown = [f'{title}\n{text_table(header, rows, rules=(0,))}' for title, header, rows in tables]
     return '\n\n'.join([*shown, f'report: {path / REPORT}'])
 

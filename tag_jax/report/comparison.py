@@ -22,6 +22,7 @@ from tag_jax.report import differences, page, words
 from tag_jax.report.downloads import downloads, figure_files, table_files
 from tag_jax.report.styles import style
 from tag_jax.report.svg import svg
+from tag_jax.runs import storage
 from tag_jax.runs import workdir as workdirs
 from tag_jax.tables import LINE_LENGTH, plus_minus, text_table, without_empty
 
@@ -52,7 +53,7 @@ def write_comparison(
     """
     path = pathlib.Path(path)
     lines = summary(comparison)
-    workdirs.write_json(
+    storage.write_json(
         path / workdirs.RESULTS,
         {
             'settings': settings,
@@ -73,12 +74,12 @@ def write_comparison(
     files = {name: figure_files(name, figure) for name, figure in figures.items()}
     files[TABLE] = table_files(TABLE, *_cells(lines, words.measure(by)))
     for name, figure in figures.items():
-        workdirs.write_bytes(path / name, page.png(figure))
+        storage.write_bytes(path / name, page.png(figure))
     for name, data in (pair for found in files.values() for pair in found.items()):
-        workdirs.write_bytes(path / name, data)
+        storage.write_bytes(path / name, data)
     command = workdirs.command_of(path)
     text = _page(comparison, lines, task_names, settings, figures, files, command)
-    workdirs.write_bytes(path / REPORT, text.encode())
+    storage.write_bytes(path / REPORT, text.encode())
     told = f'{differences.headline(comparison)}. {differences.verdict_sentence(comparison)}'
     text = textwrap.fill(told, LINE_LENGTH) + '\n\n' + comparison_table(lines, by)
     text += '\n\n' + differences.differences_text(comparison)

@@ -19,6 +19,7 @@ from tag_jax.report.figures import plain_text
 from tag_jax.report.styles import style
 from tag_jax.report.svg import svg
 from tag_jax.report.words import duration
+from tag_jax.runs import storage
 from tag_jax.runs import workdir as workdirs
 from tag_jax.tables import LINE_LENGTH, plus_minus, significant, text_table
 
@@ -72,7 +73,7 @@ def write_multi_objective(
             for outcome in outcomes
         ],
     }
-    workdirs.write_json(path / workdirs.RESULTS, results)
+    storage.write_json(path / workdirs.RESULTS, results)
     figures = {}
     if 2 <= len(task_names) <= _MOST_PAIRED:
         figures[SCATTER] = scatter_figure(outcomes, task_names)
@@ -81,9 +82,9 @@ def write_multi_objective(
     files = {name: figure_files(name, figure) for name, figure in figures.items()}
     files[TABLE] = table_files(TABLE, *_grid(outcomes, task_names))
     for name, figure in figures.items():
-        workdirs.write_bytes(path / name, page.png(figure))
+        storage.write_bytes(path / name, page.png(figure))
     for name, data in (pair for found in files.values() for pair in found.items()):
-        workdirs.write_bytes(path / name, data)
+        storage.write_bytes(path / name, data)
     text = page.render(
         'multi_objective.html',
         f'Ways to weigh {len(task_names)} tasks',
@@ -100,7 +101,7 @@ def write_multi_objective(
         settings=[(name, str(value)) for name, value in settings.items() if name != 'versions'],
         versions=list(settings.get('versions', {}).items()),
     )
-    workdirs.write_bytes(path / REPORT, text.encode())
+    storage.write_bytes(path / REPORT, text.encode())
     return multi_objective_table(outcomes, task_names)
 
 

@@ -34,6 +34,7 @@ from tag_jax.report.own_best import own_best_sentence
 from tag_jax.report.pictures import PREDICTIONS, pictured_tasks, predictions_figure
 from tag_jax.report.similarity import DENDROGRAM, dendrogram_figure, leaves
 from tag_jax.report.svg import svg
+from tag_jax.runs import affinity_files, storage
 from tag_jax.runs import workdir as workdirs
 
 REPORT = 'report.html'
@@ -53,7 +54,8 @@ class FinishedRun(NamedTuple):
       results: what results.json holds.
       config: what config.json holds.
       records: the lines of metrics.jsonl.
-      affinity: the arrays of affinity.npz, see `workdir.read_affinity`; None if there is none.
+      affinity: the arrays of affinity.npz, see `affinity_files.read_affinity`; None if there is
+        none.
       pictures: the arrays of pictures.npz, see `predictions_figure`; None if no label is an image.
     """
 
@@ -77,8 +79,8 @@ def read(path: str | os.PathLike) -> FinishedRun:
     path = pathlib.Path(path)
     results = workdirs.read_results(path)
     try:
-        config = workdirs.read_json(path / workdirs.CONFIG)
-        records = workdirs.read_records(path / workdirs.METRICS)
+        config = storage.read_json(path / workdirs.CONFIG)
+        records = storage.read_records(path / workdirs.METRICS)
     except (FileNotFoundError, json.JSONDecodeError) as error:
         names = f'{workdirs.CONFIG} or {workdirs.METRICS}'
         raise ValueError(f'the run in {path} is damaged: {names} cannot be read') from error
@@ -95,8 +97,8 @@ def read(path: str | os.PathLike) -> FinishedRun:
         results=results,
         config=config,
         records=records,
-        affinity=workdirs.read_affinity(path / workdirs.AFFINITY) if there else None,
-        pictures=workdirs.read_arrays(path / workdirs.PICTURES) if pictured else None,
+        affinity=affinity_files.read_affinity(path / workdirs.AFFINITY) if there else None,
+        pictures=storage.read_arrays(path / workdirs.PICTURES) if pictured else None,
     )
 
 
@@ -169,7 +171,7 @@ def _files(run, figures):
 def write_page(path, data):
     """Writes a file of a report. Raises OSError, with what can be done, if it cannot be written."""
     try:
-        workdirs.write_bytes(path, data)
+        storage.write_bytes(path, data)
     except OSError as error:
         raise OSError(
             f'cannot write {path} ({error.strerror or error}): copy the run to a folder that can '

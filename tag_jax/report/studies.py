@@ -13,6 +13,7 @@ from tag_jax.report.comparison import comparison_table
 from tag_jax.report.figures import affinity_figure
 from tag_jax.report.run import REPORT
 from tag_jax.report.svg import svg
+from tag_jax.runs import storage
 from tag_jax.runs import workdir as workdirs
 from tag_jax.studies import Study, Table
 from tag_jax.tables import significant, text_table
@@ -34,7 +35,7 @@ def write_study(
     """
     path = pathlib.Path(path)
     lines = [] if study.comparison is None else summary(study.comparison)
-    workdirs.write_json(
+    storage.write_json(
         path / workdirs.RESULTS,
         {
             'study': name,
@@ -51,7 +52,7 @@ def write_study(
     heat_maps = []
     for number, heat_map in enumerate(study.heat_maps, 1):
         figure = affinity_figure(heat_map.mean, heat_map.task_names)
-        workdirs.write_bytes(path / f'affinity_{number}.png', page.png(figure))
+        storage.write_bytes(path / f'affinity_{number}.png', page.png(figure))
         heat_maps.append((heat_map.title, svg(figure, heat_map.title, 'diagram')))
     page_text = page.render(
         'study.html',
@@ -64,7 +65,7 @@ def write_study(
         heat_maps=heat_maps,
         settings=[(key, str(value)) for key, value in settings.items()],
     )
-    workdirs.write_bytes(path / REPORT, page_text.encode())
+    storage.write_bytes(path / REPORT, page_text.encode())
     text = [table_text(table) for table in study.tables]
     if lines:
         text.append(comparison_table(lines))

@@ -27,7 +27,7 @@ from matplotlib.lines import Line2D
 
 from tag_jax.report import page
 from tag_jax.report.styles import style
-from tag_jax.runs import workdir as workdirs
+from tag_jax.runs import storage
 from tag_jax.selection import Candidates, Choice, Selection
 from tag_jax.selection.result import certificate, check_selected
 from tag_jax.tables import LINE_LENGTH, text_table
@@ -85,8 +85,8 @@ def write_trade_off(
     writer = csv.DictWriter(table, list(rows[0]), lineterminator='\n')
     writer.writeheader()
     writer.writerows(rows)
-    workdirs.write_bytes(path / TABLE, table.getvalue().encode())
-    workdirs.write_json(
+    storage.write_bytes(path / TABLE, table.getvalue().encode())
+    storage.write_json(
         path / RESULTS,
         settings
         | {
@@ -105,7 +105,7 @@ def write_trade_off(
         pictures[TASK_SETS] = trade_off_figure(means, maximize)
         tables.append(f'Mean over all sets of fewer tasks\n\n{totals_table(means)}')
     for name, figure in pictures.items():
-        workdirs.write_bytes(path / name, page.png(figure))
+        storage.write_bytes(path / name, page.png(figure))
     tables.append(textwrap.fill(key_of(candidates), LINE_LENGTH))
     tables.append(certificates_text(choices))
     told = '\n'.join(textwrap.fill(remark, LINE_LENGTH) for remark in remarks)

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from tag_jax.affinity import AffinitySummary
-from tag_jax.runs import locks, workdir
+from tag_jax.runs import affinity_files, locks, storage, workdir
 from tag_jax.selection import Candidates
 
 SUBJECT, ROWS, LOCK = 'score_table.json', 'networks.jsonl', 'lock'
@@ -143,8 +143,8 @@ class ScoreTable:
         if key not in self._measured and self.path is not None:
             folder = self.path / MEASUREMENTS
             if (folder / f'{key}.json').exists():  # Written last.
-                summary = AffinitySummary(**workdir.read_affinity(folder / f'{key}.npz'))
-                self._measured[key] = summary, workdir.read_json(folder / f'{key}.json')
+                summary = AffinitySummary(**affinity_files.read_affinity(folder / f'{key}.npz'))
+                self._measured[key] = summary, storage.read_json(folder / f'{key}.json')
         return self._measured.get(key)
 
     def add_measurement(
@@ -170,8 +170,8 @@ class ScoreTable:
         if self.path is not None and lasting:
             folder = self.path / MEASUREMENTS
             folder.mkdir(exist_ok=True)
-            workdir.write_affinity(folder / f'{key}.npz', summary)
-            workdir.write_json(folder / f'{key}.json', {**specification, **result})
+            affinity_files.write_affinity(folder / f'{key}.npz', summary)
+            storage.write_json(folder / f'{key}.json', {**specification, **result})
 
     def estimate(self, specification: dict[str, Any]) -> tuple[Candidates, dict] | None:
         """Scores that were estimated without training, and what there is to know beside them.
@@ -186,9 +186,9 @@ class ScoreTable:
         if key not in self._measured and self.path is not None:
             folder = self.path / ESTIMATES
             if (folder / f'{key}.json').exists():  # Written last.
-                found = workdir.read_arrays(folder / f'{key}.npz')
+                found = storage.read_arrays(folder / f'{key}.npz')
                 names = tuple(found.pop('task_names').tolist())
-                row = workdir.read_json(folder / f'{key}.json')
+                row = storage.read_json(folder / f'{key}.json')
                 self._measured[key] = Candidates(**found, task_names=names), row
         return self._measured.get(key)
 
@@ -212,8 +212,8 @@ class ScoreTable:
             folder.mkdir(exist_ok=True)
             arrays = {name: getattr(candidates, name) for name in ('members', 'scores', 'costs')}
             arrays['task_names'] = np.array(candidates.task_names)
-            workdir.write_arrays(folder / f'{key}.npz', arrays)
-            workdir.write_json(folder / f'{key}.json', {**specification, **result})
+            storage.write_arrays(folder / f'{key}.npz', arrays)
+            storage.write_json(folder / f'{key}.json', {**specification, **result})
 
     def running(self, specification: dict[str, Any]) -> str | None:
         """The folder for the checkpoints of a network in training; None in memory.
@@ -282,7 +282,7 @@ def write_csv(
         for name, row in zip(named, rows, strict=True):
             found = scores(row, split)
             writer.writerow([name, row['cost'], split, *(found.get(t, '') for t in task_names)])
-    workdir.write_bytes(path, text.getvalue().encode())
+    storage.write_bytes(path, text.getvalue().encode())
 
 
 def key_of(specification: Mapping[str, Any]) -> str:
@@ -298,8 +298,8 @@ def key_of(specification: Mapping[str, Any]) -> str:
 def _check_subject(path, subject):
     """Raises ValueError if the table in a folder is about something else; begins a new one."""
     if not (path / SUBJECT).exists():
-        workdir.write_json(path / SUBJECT, subject)
-    before = workdir.read_json(path / SUBJECT)
+        storage.write_json(path / SUBJECT, subject)
+    before = storage.read_json(path / SUBJECT)
     if different := [name for name in subject if before.get(name) != subject[name]]:
         raise ValueError(
             f'the score table {path} is about another {different[0]} '

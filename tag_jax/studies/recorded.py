@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tag_jax.runs import workdir
+from tag_jax.runs import storage
 
 SPLITS, MEASURES = ('validation', 'test'), ('error', 'loss')
 BEST = ('error', 'relative_loss')
@@ -115,7 +115,7 @@ def write(path: str | os.PathLike, table: RecordedTable) -> None:
     }
     for (split, measure), values in table.scores.items():
         arrays[f'{split}_{measure}'] = _half(table, values[:, :, table.members])
-    workdir.write_arrays(path, arrays)
+    storage.write_arrays(path, arrays)
 
 
 def read(path: str | os.PathLike) -> RecordedTable:

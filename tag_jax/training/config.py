@@ -11,8 +11,8 @@ import numpy as np
 import optax
 
 from tag_jax import affinity, evaluation, sharding, weighting
-from tag_jax.training import slots
 from tag_jax.training.measurement import Measurement
+from tag_jax.training.program import NOT_FINITE
 
 MEASUREMENT = Measurement()
 # The steps at which networks are kept.
@@ -105,7 +105,7 @@ class TrainingConfig:
         for name, known in (
             ('select_by', evaluation.CRITERIA),
             ('keep', KEEP),
-            ('if_not_finite', slots.NOT_FINITE),
+            ('if_not_finite', NOT_FINITE),
         ):
             if not isinstance(getattr(self, name), str) or getattr(self, name) not in known:
                 raise ValueError(

@@ -18,7 +18,7 @@ import numpy as np
 from tag_jax import affinity, evaluation
 from tag_jax.problem import MultiTaskProblem
 from tag_jax.runs import checkpoint
-from tag_jax.runs.workdir import finite
+from tag_jax.runs.storage import finite
 
 # What the last entry of `slots.Outputs.finite` is about.
 SHARED = 'the shared parameters'

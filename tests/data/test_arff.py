@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tag_jax import data
-from tag_jax.data import columns
+from tag_jax.data import opening
 
 CONTENT = """@relation moods
 @attribute loud numeric
@@ -27,7 +27,7 @@ def path(tmp_path):
 
 
 def test_columns_are_what_the_file_says(path):
-    table = columns.open_table(path)
+    table = opening.open_table(path)
     assert table.names == ('loud', 'beats a minute', 'mode', 'calm')
     loud = table.column('loud', 'number')
     assert np.isnan(loud.values[1]) or loud.missing[1]
@@ -52,4 +52,4 @@ def test_a_dataset_is_made_of_it(tmp_path):
 def test_what_is_not_read_is_said(tmp_path):
     (tmp_path / 'a.arff').write_text('@relation r\n@attribute x string\n@data\nhello\n')
     with pytest.raises(ValueError, match=r'a.arff is no table.*sparse files, text and dates'):
-        columns.open_table(tmp_path / 'a.arff')
+        opening.open_table(tmp_path / 'a.arff')

@@ -15,7 +15,8 @@ from small import kinds
 
 from tag_jax import data
 from tag_jax.data import encoding
-from tag_jax.data.columns import Format, open_table
+from tag_jax.data.columns import Format
+from tag_jax.data.opening import open_table
 
 
 def rows(**columns):

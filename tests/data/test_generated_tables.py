@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import csv, parquet
 
-from tag_jax.data.columns import Format, open_table
+from tag_jax.data.columns import Format
+from tag_jax.data.opening import open_table
 
 SIZE = 12
 

@@ -1,22 +1,24 @@
 """The launcher of studies through its real command."""
 
+import pytest
 from launching import check_sentences, launch
 
-from tag_jax.runs import workdir
+from tag_jax.runs import storage
 
 QUICK = ('--dataset=digit_attributes', '--steps=20', '--eval_every=10', '--seeds=1')
 
 
+@pytest.mark.sweep  # Its short form: named sets of tasks.
 def test_a_study_and_its_report(tmp_path):
     done = launch('ablations', *QUICK, '--study=relations', '--smaller=0.5', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run = tmp_path / 'runs' / 'relations_digit_attributes_001'
     assert done.stdout.splitlines()[-1] == f'report: {run.relative_to(tmp_path)}/report.html'
-    results = workdir.read_json(run / 'results.json')
+    results = storage.read_json(run / 'results.json')
     assert (results['study'], results['settings']['smaller']) == ('relations', 0.5)
     gains, mutual = results['tables']
     assert (len(gains['rows']), len(mutual['rows'])) == (9 + 1, 36)
-    rows = workdir.read_records(run / 'networks' / 'networks.jsonl')
+    rows = storage.read_records(run / 'networks' / 'networks.jsonl')
     # (Units are whole numbers, so that the cost is near what was asked for.)
     assert {(len(row['tasks']), row['cost']) for row in rows} == {(2, 1.0), (1, 0.48)}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from launching import ENVIRONMENT, answers_to_all_flags, check_sentences, files
 
-from tag_jax.runs import workdir
+from tag_jax.runs import storage, workdir
 
 TABLE = ['--dataset=table', '--table=t.csv', '--targets=a,b']
 # Those of the papers have all of their flags from one module: with --compare and without.
@@ -104,17 +104,17 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(here):
     )
     run = here / 'run'
     assert not [path for path in files(run) if path.endswith('.part')]
-    records = workdir.read_records(run / workdir.METRICS)
+    records = storage.read_records(run / workdir.METRICS)
     assert [record['step'] for record in records] == [2, 4]
-    config = workdir.read_json(run / workdir.CONFIG)
+    config = storage.read_json(run / workdir.CONFIG)
 
     again = _run(here, '--resume', limit=300)
     assert again.returncode == 2
     assert again.stderr.endswith(
         'error: cannot write to the workdir run (File too large): choose another one\n'
     )
-    assert workdir.read_json(run / workdir.CONFIG) == config, 'what was there stays'
-    assert workdir.read_records(run / workdir.METRICS) == records
+    assert storage.read_json(run / workdir.CONFIG) == config, 'what was there stays'
+    assert storage.read_records(run / workdir.METRICS) == records
 
     done = _run(here, '--resume')
     assert done.returncode == 0, done.stderr

@@ -98,6 +98,7 @@ DESCENT = """
 """
 
 
+@pytest.mark.sweep  # Its short form: commands are understood.
 def test_how_often_a_step_raises_a_loss():
     """Along the direction of MGDA no loss rises. (In a process of its own, for its flags.)"""
     code = textwrap.dedent(DESCENT.format(tests=str(ROOT / 'tests')))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from launching import check_sentences, launch
 
-from tag_jax.runs import workdir
+from tag_jax.runs import storage
 
 QUICK = ('--steps=100', '--eval_every=10', '--batch_size=64', '--budgets=2', '--seeds=2')
 
@@ -47,7 +47,7 @@ def test_a_table_goes_through_the_whole_comparison(table):
     run = table / 'runs' / 'compare_groupings_patients_001'
     assert done.stdout.splitlines()[-1] == f'report: {run.relative_to(table)}/report.html'
     assert 'The optimum' in done.stdout
-    results = workdir.read_json(run / 'results.json')
+    results = storage.read_json(run / 'results.json')
     assert {one['method'] for one in results['outcomes']} == {
         'all_in_one', 'tag', 'cosine_similarity', 'hoa', 'esa', 'subsets', 'exhaustive',
         'random',
@@ -64,13 +64,14 @@ def test_a_table_goes_through_the_whole_comparison(table):
     assert again.returncode == 0, again.stderr
     same = lambda found: [one for one in found['outcomes'] if one['method'] == 'exhaustive']
     strip = lambda outcome: {name: outcome[name] for name in ('groups', 'test_error', 'seed')}
-    assert list(map(strip, same(workdir.read_json(table / 'again' / 'results.json')))) == list(
+    assert list(map(strip, same(storage.read_json(table / 'again' / 'results.json')))) == list(
         map(strip, same(results))
     )
     # Of two seeds all sets, and once more for esa, whose 5 steps lie between evaluations.
     assert (run / 'networks' / 'networks.jsonl').read_text().count('\n') == 2 * (7 + 7)
 
 
+@pytest.mark.sweep  # Its short form: test_splits.py.
 def test_folds_of_a_table(table):
     """Each has networks and a score table of its own; the report says what its errors cover."""
     asked = (
@@ -83,23 +84,24 @@ def test_folds_of_a_table(table):
     done = launch(*asked, cwd=table)
     assert done.returncode == 0, done.stderr
     assert 'over 3 splits, with 1 seed of its own each' in ' '.join(done.stdout.split())
-    results = workdir.read_json(table / 'folds' / 'results.json')
+    results = storage.read_json(table / 'folds' / 'results.json')
     assert results['covers'] == ['splits', 'seeds', 'test examples']
     assert {one['split'] for one in results['outcomes']} == {0, 1, 2}
     assert len(results['differences']) == 3
     assert (table / 'folds' / 'networks' / 'split_2' / 'networks.jsonl').exists()
     assert 'split 2' in (table / 'folds' / 'report.html').read_text()
     again = launch(*asked, '--resume', cwd=table)
-    assert workdir.read_json(table / 'folds' / 'results.json') == results
+    assert storage.read_json(table / 'folds' / 'results.json') == results
     assert again.stdout == done.stdout
     other = launch(*asked, '--resume', '--seeds=2', cwd=table)
     assert other.returncode == 2
-    config = workdir.read_json(table / 'folds' / 'config.json')
+    config = storage.read_json(table / 'folds' / 'config.json')
     assert (config['table_file'], config['table']['groups']) == ('patients.csv', 'Patient ID')
     other = launch(*asked, '--resume', '--stratify=Outcome', cwd=table)
     assert 'settings (table.stratify was None and is Outcome)' in other.stderr
 
 
+@pytest.mark.sweep  # Its short form: a table goes through the whole comparison.
 def test_all_methods_and_others_beside_them(table):
     """What the command would train: `all` has what tries a wider network."""
     done = launch(
@@ -181,7 +183,7 @@ def test_encoders_of_other_sizes(table):
         cwd=table,
     )
     assert done.returncode == 0, done.stderr
-    results = workdir.read_json(table / 'sizes' / 'results.json')
+    results = storage.read_json(table / 'sizes' / 'results.json')
     costs = {(one['method'], one['budget']): one['cost'] for one in results['outcomes']}
     assert costs['wide_all_in_one', 1.5] == pytest.approx(1.5, abs=0.03)
     assert costs['small_single_task', 1.5] == pytest.approx(1.5, abs=0.03)

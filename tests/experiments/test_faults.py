@@ -14,7 +14,7 @@ import pytest
 from launching import ENVIRONMENT, check_sentences, free_port, launch
 
 from experiments.benchmarks import faults
-from tag_jax.runs import workdir
+from tag_jax.runs import affinity_files, storage, workdir
 
 QUICK = (
     *('--dataset=digit_attributes', '--steps=50', '--eval_every=10', '--patience=0'),
@@ -91,7 +91,7 @@ def test_two_processes_give_what_one_does_and_go_on_when_one_is_lost(unbroken, t
     assert first.returncode != 0
     # JAX may notice before a step does, and ends the process in its own words.
     assert 'error: another process is lost' in said or 'another task died' in said, said
-    assert workdir.read_records(tmp_path / 'run' / workdir.METRICS)
+    assert storage.read_records(tmp_path / 'run' / workdir.METRICS)
 
     with pair(tmp_path / 'run') as again:
         for process in again:
@@ -104,9 +104,17 @@ def test_two_processes_give_what_one_does_and_go_on_when_one_is_lost(unbroken, t
         for task, loss in one['training_loss'].items():
             np.testing.assert_allclose(loss, other['training_loss'][task], rtol=1e-5, atol=1e-5)
     one, other = (
-        workdir.read_affinity(path / workdir.AFFINITY) for path in (tmp_path / 'run', whole)
+        affinity_files.read_affinity(path / workdir.AFFINITY) for path in (tmp_path / 'run', whole)
     )
     np.testing.assert_allclose(one['history'][0], other['history'][0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.sweep
+def test_workers_of_ray_that_are_killed_come_to_the_same():
+    pytest.importorskip('ray')
+    done = launch('benchmarks.faults', '--job=workers', '--kills=1', '--search=hoa')
+    assert done.returncode == 0, done.stderr
+    assert 'did so again: 0' in done.stdout
 
 
 def test_flags_of_several_processes_are_checked(tmp_path):

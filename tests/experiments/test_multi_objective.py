@@ -48,6 +48,7 @@ def test_all_tasks_in_a_radar(tmp_path):
     assert (folder / 'errors.png').exists()
 
 
+@pytest.mark.sweep  # Its short form: test_scalarization.py.
 def test_static_weights_are_tuned_on_validation(tmp_path):
     folder = tmp_path / 'run'
     printed = launch(
@@ -109,7 +110,7 @@ def judged(folder, name, methods):
     return {one['name']: one for one in results['outcomes']}
 
 
-@pytest.mark.parametrize('name', TABLES)
+@pytest.mark.parametrize('name', ['toxic', pytest.param('schools', marks=pytest.mark.sweep)])
 def test_weightings_are_judged_on_tables(name, labelled_in_part):
     found = judged(labelled_in_part, name, 'equal,imtl_g_projections')
     assert np.shape(found['imtl_g_projections']['test_error']) == (2, 3)

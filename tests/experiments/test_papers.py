@@ -12,7 +12,7 @@ from official import celeb_a, cityscapes, mnist, taskonomy
 from tag_jax import grouping, models, report
 from tag_jax.grouping import saved_networks
 from tag_jax.launchers.recipes import BUILDING_LISTS, DATASETS
-from tag_jax.runs import workdir
+from tag_jax.runs import storage, workdir
 
 QUICK = ('--steps=2', '--eval_every=1', '--batch_size=2', '--width=0.05')
 
@@ -21,9 +21,10 @@ def finished(launcher, folder, *flags):
     flags = (f'--data_dir={folder}', *QUICK, *flags, '--workdir=run')
     done = launch(launcher, *flags, cwd=folder)
     assert done.returncode == 0, done.stderr
-    return done, workdir.read_json(folder / 'run' / 'results.json')
+    return done, storage.read_json(folder / 'run' / 'results.json')
 
 
+@pytest.mark.sweep  # Its short form: the launchers of other papers.
 def test_multi_mnist(tmp_path):
     """Weightings side by side, then groups."""
     mnist.write(tmp_path)
@@ -53,7 +54,7 @@ def test_celeb_a(tmp_path):
     assert results['dataset'] == 'celeb_a'
     assert len(results['task_names']) == 9
     assert 'Total test ' in done.stdout
-    config = workdir.read_json(tmp_path / 'run' / 'config.json')
+    config = storage.read_json(tmp_path / 'run' / 'config.json')
     # Five training images in batches of two, halved every 15 epochs.
     assert config['optimizer'] == 'halving_sgd(steps=30)'
     assert config['weighting'] == 'equal'
@@ -75,7 +76,7 @@ def test_celeb_a_with_all_attributes(tmp_path):
     flags = ('--attributes=40', '--method=all_in_one', '--image_size=32', '--steps=1')
     _, results = finished('celeb_a', tmp_path, *flags)
     assert len(results['groups'][0]['tasks']) == len(results['metrics']) == 40
-    config = workdir.read_json(tmp_path / 'run' / 'config.json')
+    config = storage.read_json(tmp_path / 'run' / 'config.json')
     assert config['optimizer'].startswith('halving_sgd')
 
 
@@ -89,7 +90,7 @@ def test_taskonomy(tmp_path):
     assert len(results['task_names']) == 5
     found = results['metrics']['segment_semantic']
     assert set(found) == {'error', 'loss', 'miou', 'pixel_accuracy'}
-    pictures = workdir.read_arrays(tmp_path / 'run' / workdir.PICTURES)
+    pictures = storage.read_arrays(tmp_path / 'run' / workdir.PICTURES)
     assert report.pictured_tasks(pictures) == results['task_names']
     assert (tmp_path / 'run' / report.PREDICTIONS).exists()
     page = (tmp_path / 'run' / report.REPORT).read_text()

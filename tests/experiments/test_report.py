@@ -8,7 +8,7 @@ from finished_runs import NAMES, RESULTS, make_run, results_of
 from launching import answers, check_sentences
 
 from tag_jax import report
-from tag_jax.runs import workdir
+from tag_jax.runs import storage, workdir
 
 
 @pytest.fixture(scope='module')
@@ -23,13 +23,13 @@ def folder(tmp_path_factory):
     make_run(here / 'random', other, seed=0, method='random')
     (make_run(here / 'unfinished') / 'results.json').unlink()
     (make_run(here / 'damaged') / 'results.json').write_text('{"gro')
-    workdir.write_records(make_run(here / 'cut') / 'metrics.jsonl', [])
+    storage.write_records(make_run(here / 'cut') / 'metrics.jsonl', [])
     workdir.open_run(here / 'comparison', {})
-    workdir.write_json(here / 'comparison' / 'results.json', {'outcomes': []})
+    storage.write_json(here / 'comparison' / 'results.json', {'outcomes': []})
     of_others = {'compared': {'budgets': [2], 'command': 'c'}, 'weighed': {'command': 'w --a=1'}}
     for name, config in of_others.items():
         workdir.open_run(here / name, config)
-        workdir.write_json(here / name / 'results.json', {'outcomes': []})
+        storage.write_json(here / name / 'results.json', {'outcomes': []})
     (here / 'empty').mkdir()
     (here / 'notes.txt').write_text('precious')
     return here
@@ -103,7 +103,7 @@ def test_predictions_of_runs_stand_side_by_side(folder, tmp_path):
     for seed in (0, 1):
         shutil.copytree(folder / f'seed_{seed}', tmp_path / str(seed))
         arrays = {**labels, 'predictions/a': np.roll(labels['targets/a'], seed, axis=1)}
-        workdir.write_arrays(tmp_path / str(seed) / workdir.PICTURES, arrays)
+        storage.write_arrays(tmp_path / str(seed) / workdir.PICTURES, arrays)
         runs.append(report.read(tmp_path / str(seed)))
     page = report.runs_page(runs)
     assert [f'alt="Predictions of example {n}"' in page for n in (1, 2, 3)] == [True, True, False]

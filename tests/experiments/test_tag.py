@@ -16,7 +16,7 @@ import pytest
 from launching import ENVIRONMENT, answers, check_sentences, files, launch, launch_afresh
 
 from tag_jax import grouping
-from tag_jax.runs import workdir
+from tag_jax.runs import storage
 
 QUICK = ('--steps=20', '--eval_every=10', '--affinity_every=10', '--batch_size=64')
 
@@ -29,7 +29,7 @@ def finished(tmp_path_factory):
 
 
 def without_times(path):
-    results = workdir.read_json(path / 'results.json')
+    results = storage.read_json(path / 'results.json')
     results['cost'] = {k: v for k, v in results['cost'].items() if not k.endswith('_seconds')}
     return results
 
@@ -49,7 +49,7 @@ def test_the_main_job(finished):
         *(f'{stem}.{kind}' for stem in ('affinity', 'groups', 'curves', 'dendrogram')
           for kind in ('svg', 'pdf')),
     }  # fmt: skip
-    results = workdir.read_json(run / 'results.json')
+    results = storage.read_json(run / 'results.json')
     assert len(results['task_names']) == 8
     assert f'{results["total_test_error"]:.2f}' in done.stdout
     inputs = np.zeros((3, 12, 12, 1), np.float32)
@@ -76,6 +76,7 @@ def test_the_same_command_gives_the_same_results_and_on_a_terminal_a_progress_ba
     assert without_times(first) == without_times(second)
 
 
+@pytest.mark.sweep  # Its short form: given affinities are selected from.
 def test_another_budget_without_measuring_again(finished):
     folder, _ = finished
     measured = 'runs/tag_multi_digits_001/affinity.npz'
@@ -83,7 +84,7 @@ def test_another_budget_without_measuring_again(finished):
         'tag', *QUICK, f'--affinity={measured}', '--budget=3', '--workdir=three', cwd=folder
     )
     assert done.returncode == 0, done.stderr
-    results = workdir.read_json(folder / 'three' / 'results.json')
+    results = storage.read_json(folder / 'three' / 'results.json')
     assert results['cost']['search_steps'] == 0
     assert 2 <= len(results['groups']) <= 3
     assert 'mtl' in results['baselines']
@@ -96,7 +97,7 @@ def test_a_finished_run_is_resumed_at_once(finished):
     assert again.stdout == done.stdout
     run = folder / 'runs' / 'tag_multi_digits_001'
     command = f'python -m experiments.tag {" ".join(QUICK)}'
-    assert workdir.read_json(run / 'config.json')['command'] == command
+    assert storage.read_json(run / 'config.json')['command'] == command
     assert command in (run / 'report.html').read_text(), 'without what belongs to one folder'
 
 
@@ -122,7 +123,7 @@ def test_a_signal_saves_the_run_and_says_how_to_go_on(tmp_path):
         '--resume goes on',
     ]
     (series,) = (run / 'running').iterdir()
-    last = workdir.read_records(metrics)[-1]['step']
+    last = storage.read_records(metrics)[-1]['step']
     assert [path.name for path in series.iterdir()] == [str(last)]
 
 
@@ -143,6 +144,7 @@ def test_help_is_grouped_and_a_dry_run_leaves_nothing(tmp_path):
     assert not files(tmp_path)
 
 
+@pytest.mark.sweep  # Its short form: test_sizes.py.
 def test_the_wider_encoder_of_a_recommendation_is_within_the_budget(tmp_path):
     """With seven inputs the encoder nearest to twice the cost is one above it."""
     rng = np.random.default_rng(0)
@@ -155,6 +157,7 @@ def test_the_wider_encoder_of_a_recommendation_is_within_the_budget(tmp_path):
     assert 'all tasks on a wider encoder' in tried.stdout
 
 
+@pytest.mark.sweep  # Its short form: test_describing.py.
 def test_lines_about_columns_come_before_a_dry_run_too(tmp_path):
     rng = np.random.default_rng(0)
     rows = [f'{n // 3},{x:.3f},{n % 2},{-x:.3f}' for n, x in enumerate(rng.normal(size=120))]

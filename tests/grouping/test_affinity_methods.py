@@ -14,7 +14,7 @@ from tag_jax import affinity, grouping, training
 from tag_jax.data import Dataset
 from tag_jax.grouping import saved_networks
 from tag_jax.grouping.methods import affinities as methods
-from tag_jax.runs import workdir
+from tag_jax.runs import affinity_files, storage
 from tag_jax.training import Measurement, TrainingConfig
 
 CONFIG = TrainingConfig(
@@ -28,7 +28,7 @@ GIVEN = np.array([[0.0, 2.0, 3.0], [-1.0, 0.0, -1.0], [3.0, -1.0, 0.0]])
 
 def without_times(path):
     """results.json without what a clock told."""
-    results = workdir.read_json(path / 'results.json')
+    results = storage.read_json(path / 'results.json')
     results['cost'] = {k: v for k, v in results['cost'].items() if not k.endswith('_seconds')}
     return results
 
@@ -86,7 +86,7 @@ def test_the_files_of_a_run(run):
         *('config.json', 'metrics.jsonl', 'affinity.npz', 'results.json'),
         *('checkpoints', 'networks', '.lock'),
     }
-    results = workdir.read_json(path / 'results.json')
+    results = storage.read_json(path / 'results.json')
     assert set(results) >= {
         'dataset', 'method', 'budget', 'seed', 'task_names', 'groups', 'test_error',
         'total_test_error', 'baselines', 'cost', 'objective', 'bound',
@@ -102,13 +102,13 @@ def test_the_files_of_a_run(run):
         np.testing.assert_array_equal(file['steps'], [0, 10, 20, 30])
         np.testing.assert_array_equal(file['mean'], result.affinity)
         np.testing.assert_allclose(file['history'].mean(axis=0), result.affinity, rtol=1e-5)
-    config = workdir.read_json(path / 'config.json')
+    config = storage.read_json(path / 'config.json')
     assert config['steps'] == 40
     assert config['weighting'] == 'equal'
     assert config['optimizer'] == 'adam'
     assert config['examples'] == {'train': 512, 'validation': 200, 'test': 200}
     assert config['parameters'] == 3 * 16 + 16 + 16 * 8 + 8 + 9 * (2 + 8 + 1)
-    records = workdir.read_records(path / 'metrics.jsonl')
+    records = storage.read_records(path / 'metrics.jsonl')
     assert [r['step'] for r in records if r['network'] == 'mtl'] == [20, 40]
 
 
@@ -134,6 +134,7 @@ def test_a_result_comes_back(run, problem, dataset, with_code):
             assert all(np.array_equal(a, b) for a, b in pairs)
 
 
+@pytest.mark.sweep  # Its short form: a broken run is continued to the same end.
 def test_the_same_seed_gives_the_same_results(run, problem, dataset, tmp_path):
     path, _ = run
     grouping.group_tasks(make_problem(), dataset, 2, grouping.tag(), CONFIG, tmp_path / 'again')
@@ -151,7 +152,13 @@ def test_nothing_is_left_behind_without_a_workdir(run, problem, dataset, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('lost', ['results', 'network', 'networks', 'everything'])
+@pytest.mark.parametrize(
+    'lost',
+    [
+        *('results', 'network'),
+        *(pytest.param(one, marks=pytest.mark.sweep) for one in ('networks', 'everything')),
+    ],
+)
 def test_a_broken_run_is_continued_to_the_same_end(run, problem, dataset, tmp_path, lost):
     """A run is cut off after any of its stages by taking away what came later."""
     path, unbroken = tmp_path / 'run', run[0]
@@ -168,12 +175,12 @@ def test_a_broken_run_is_continued_to_the_same_end(run, problem, dataset, tmp_pa
         file.write('{"network": "mt')
     grouping.group_tasks(problem, dataset, 2, grouping.tag(), CONFIG, path, resume=True)
     assert without_times(path) == without_times(unbroken)
-    arrays, expected = (workdir.read_affinity(p / 'affinity.npz') for p in (path, unbroken))
+    arrays, expected = (affinity_files.read_affinity(p / 'affinity.npz') for p in (path, unbroken))
     assert set(arrays) == set(expected)
     for key, value in expected.items():
         np.testing.assert_array_equal(arrays[key], value)
     by_network = lambda p: sorted(
-        (r['network'], r['step'], json.dumps(r)) for r in workdir.read_records(p / 'metrics.jsonl')
+        (r['network'], r['step'], json.dumps(r)) for r in storage.read_records(p / 'metrics.jsonl')
     )
     assert by_network(path) == by_network(unbroken)
 
@@ -281,7 +288,7 @@ def test_affinities_of_another_run_keep_their_history(run, problem, dataset, tmp
     )
     np.testing.assert_array_equal(result.affinity, run[1].affinity)
     found, expected = (
-        workdir.read_affinity(p / 'affinity.npz') for p in (tmp_path / 'run', run[0])
+        affinity_files.read_affinity(p / 'affinity.npz') for p in (tmp_path / 'run', run[0])
     )
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array)
@@ -397,7 +404,7 @@ def test_numbers_of_numpy_are_settings(problem, dataset, tmp_path):
     result = grouping.group_tasks(
         problem, dataset, np.int64(2), grouping.tag(), config, tmp_path / 'run'
     )
-    assert workdir.read_json(tmp_path / 'run' / 'results.json')['seed'] == 3
+    assert storage.read_json(tmp_path / 'run' / 'results.json')['seed'] == 3
     assert result.budget == 2
 
 

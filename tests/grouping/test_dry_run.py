@@ -21,7 +21,7 @@ CONFIG = TrainingConfig(
     [
         ('tag', 2, 20, 40),
         ('hoa', 2, 6 * 20, 60),
-        ('random', 2, 0, 60),
+        pytest.param('random', 2, 0, 60, marks=pytest.mark.sweep),
         ('all_in_one', 1, 0, 20),
     ],
 )

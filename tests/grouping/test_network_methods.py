@@ -20,7 +20,7 @@ from small import TASKS, make_problem
 from tag_jax import comparison, data, grouping, objectives, selection
 from tag_jax.grouping import task_sets, trainer
 from tag_jax.grouping.task_sets import even_groups, random_groups
-from tag_jax.runs import score_table, workdir
+from tag_jax.runs import score_table, storage
 from tag_jax.training import TrainingConfig
 
 CONFIG = TrainingConfig(steps=20, batch_size=64, learning_rate=1e-2, eval_every=10, slots=2)
@@ -226,7 +226,7 @@ def test_the_cost_of_a_search_is_what_it_says(problem, dataset, tmp_path):
     result = grouping.group_tasks(problem, dataset, 2, method, config, tmp_path / 'run')
     with score_table.ScoreTable(tmp_path / 'run' / 'networks', {}) as book:
         rows = book.rows()
-    records = workdir.read_records(tmp_path / 'run' / 'metrics.jsonl')
+    records = storage.read_records(tmp_path / 'run' / 'metrics.jsonl')
     whole = max(one['step'] for one in records if one['network'] == 'mtl')
     assert whole < 200
     assert len(rows) == 4
@@ -246,7 +246,7 @@ def test_the_best_brief_networks_are_finished_and_kept(problem, dataset, tmp_pat
     assert set(brief) == set(sets)
     chosen = {group.tasks for group in result.groups}
     assert chosen <= set(sets)
-    records = workdir.read_records(path / 'metrics.jsonl')
+    records = storage.read_records(path / 'metrics.jsonl')
     for group in result.groups:
         (first,) = [r for r in records if r['network'] == group.network and r['step'] == 10]
         curve = brief[group.tasks]['curve']['validation_error']
@@ -325,6 +325,7 @@ SEARCH = """
 """
 
 
+@pytest.mark.sweep  # Its short form: what is in the store is not trained again.
 def test_a_search_that_is_killed_goes_on(problem, dataset, tmp_path):
     """Its store is that of an unbroken one, but for times; what had finished is not repeated."""
     config = dataclasses.replace(CONFIG, slots=1, workers=1)
@@ -345,6 +346,6 @@ def test_a_search_that_is_killed_goes_on(problem, dataset, tmp_path):
     assert rows.read_text().startswith(kept[: kept.rfind('\n') + 1])
     lines = {}
     for run in ('unbroken', 'broken'):
-        read = workdir.read_records(tmp_path / run / 'networks' / 'networks.jsonl')
+        read = storage.read_records(tmp_path / run / 'networks' / 'networks.jsonl')
         lines[run] = [{**row, 'seconds': None} for row in read]
     assert lines['broken'] == lines['unbroken']

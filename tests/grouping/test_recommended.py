@@ -7,7 +7,7 @@ import pytest
 from small import TASKS
 
 from tag_jax import grouping
-from tag_jax.runs import workdir
+from tag_jax.runs import storage
 from tag_jax.training import TrainingConfig
 
 NAMES = tuple(TASKS)
@@ -24,7 +24,7 @@ def found(problem, dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp('recommended')
     method = grouping.recommended(grouping.given(GROUPS))
     result = grouping.group_tasks(problem, dataset, 2, method, CONFIG, scores=folder)
-    rows = workdir.read_records(folder / 'networks.jsonl')
+    rows = storage.read_records(folder / 'networks.jsonl')
     return result, {tuple(row['tasks']): row['curve'] for row in rows if 'curve' in row}
 
 

@@ -67,6 +67,7 @@ def test_processes_train_the_same_networks_bit_for_bit(
     assert found.groups == grouping.group_tasks(*asked, scores=tmp_path).groups
 
 
+@pytest.mark.sweep  # Its short form: processes train the same networks.
 def test_a_comparison_by_processes(problem, dataset, processes):
     methods = [grouping.tag(), grouping.esa(fraction=0.5)]
     asked = problem, dataset, methods, [2], CONFIG
@@ -78,6 +79,7 @@ def test_a_comparison_by_processes(problem, dataset, processes):
         assert a._replace(seconds=0) == b._replace(seconds=0)
 
 
+@pytest.mark.sweep  # Its short form: processes train the same networks.
 def test_closures_travel(problem, dataset, processes, tmp_path):
     """Encoders, losses and optimizers that no module names."""
     rate = 0.5
@@ -165,7 +167,6 @@ class HoldsALock:
         return CONFIG.optimizer(learning_rate)
 
 
-@pytest.mark.filterwarnings('ignore:os.fork')  # Ray starts its own programs, and no JAX.
 def test_ray(alone, problem, dataset, tmp_path, monkeypatch):
     """Its workers train the same networks; a task whose worker is killed is tried again."""
     pytest.importorskip('ray')

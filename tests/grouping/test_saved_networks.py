@@ -15,7 +15,7 @@ from small import TASKS, make_problem
 from tag_jax import grouping, objectives, training
 from tag_jax.grouping import saved_networks
 from tag_jax.problem import from_functions, from_nnx
-from tag_jax.runs import checkpoint, exported, workdir
+from tag_jax.runs import checkpoint, exported, storage
 from tag_jax.training import Measurement, NetworkPlan, TrainingConfig
 
 PLAN = NetworkPlan('all', tuple(TASKS), 0, 1e-2, True)
@@ -77,7 +77,7 @@ def test_a_full_disk_is_not_taken_for_a_model_that_cannot_be_exported(
         raise OSError(28, 'No space left on device')
 
     network = trained(problem, dataset)
-    monkeypatch.setattr(workdir, 'write_bytes', full)
+    monkeypatch.setattr(storage, 'write_bytes', full)
     with pytest.raises(OSError, match='No space left'):
         saved_networks.save(tmp_path / 'all', problem, network, dataset.train.inputs, 64)
 

@@ -4,7 +4,7 @@ from small import TASKS
 
 from tag_jax import grouping
 from tag_jax.grouping.methods.verifying import preferred, proposed
-from tag_jax.runs import score_table, workdir
+from tag_jax.runs import score_table, storage
 from tag_jax.training import Measurement, TrainingConfig
 
 CONFIG = TrainingConfig(
@@ -68,7 +68,7 @@ def test_verification_by_trying_all(problem, dataset, tmp_path):
     }
     assert {(one['seed'], one['steps_taken']) for one in rows} == {(0, 4), (1, 4)}
     assert result.cost['search_steps'] == 20 + 4 * len(rows)
-    assert workdir.read_json(path / 'config.json')['options']['proposals'] == 100
+    assert storage.read_json(path / 'config.json')['options']['proposals'] == 100
     first = grouping.group_tasks(problem, dataset, 2, grouping.verify(proposals=1), CONFIG)
     assert {group.tasks for group in first.groups} == {
         group.tasks

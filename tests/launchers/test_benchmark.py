@@ -79,6 +79,7 @@ def csv(here):
     return here
 
 
+@pytest.mark.sweep  # Its short form: a shipped table is rebuilt, and a method is judged.
 def test_a_table_is_recorded_and_judged(csv):
     flags = ('--table=mine.csv', '--targets=first,second,third', '--widths=12,6', '--steps=40')
     done = launch('record_table', *flags, '--seeds=2', '--out=tables', cwd=csv)
@@ -94,6 +95,7 @@ def test_a_table_is_recorded_and_judged(csv):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.sweep  # Its short form: a shipped table is rebuilt.
 def test_settings_are_looked_for_beside_gradient_boosting(csv):
     flags = ('--table=mine.csv', '--targets=first,third', '--leave_out=second', '--tune')
     done = launch('record_table', *flags, '--steps=20', '--seeds=2', cwd=csv)
@@ -128,6 +130,7 @@ def test_a_shipped_table_is_rebuilt_by_its_command(tmp_path):
     assert max(differences) < 100
 
 
+@pytest.mark.sweep  # Its short form: a method of one's own is judged on a table.
 def test_the_page_says_what_the_tables_say(tmp_path):
     """The column of one problem in docs/benchmark.md, judged again."""
     done = launch('grouping_benchmark', '--tables=emotions', cwd=tmp_path)

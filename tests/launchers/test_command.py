@@ -7,7 +7,7 @@ from launching import tag_jax as start
 
 import tag_jax
 from tag_jax.launchers import command, help, launch
-from tag_jax.runs import workdir
+from tag_jax.runs import storage, workdir
 
 QUICK = ('--steps=20', '--eval_every=10', '--affinity_every=10', '--batch_size=64', '--widths=4')
 
@@ -18,6 +18,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp('elsewhere')
 
 
+@pytest.mark.sweep  # Its short form: the main job, and how every launcher is called.
 def test_a_run_from_any_folder_is_known_by_its_command(folder):
     done = start('group', *QUICK, '--workdir=run', cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -25,14 +26,14 @@ def test_a_run_from_any_folder_is_known_by_its_command(folder):
     assert done.stdout.splitlines()[-1] == 'report: run/report.html'
     assert max(map(len, done.stdout.splitlines())) <= 100
     assert '\x1b' not in done.stdout, 'no colour where there is no terminal'
-    config = workdir.read_json(folder / 'run' / workdir.CONFIG)
+    config = storage.read_json(folder / 'run' / workdir.CONFIG)
     assert config['command'] == f'tag-jax group {" ".join(QUICK)}'
     again = forking.run(
         ['-m', 'tag_jax', 'group', *QUICK, '--workdir=run', '--resume'],
         *(WARNINGS, ENVIRONMENT, folder),
     )
     assert again.returncode == 0, again.stderr
-    config = workdir.read_json(folder / 'run' / workdir.CONFIG)
+    config = storage.read_json(folder / 'run' / workdir.CONFIG)
     assert config['command'] == f'python -m tag_jax group {" ".join(QUICK)}'
 
 

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from small import make_problem
 
 from tag_jax import data, grouping, objectives
-from tag_jax.runs import workdir
+from tag_jax.runs import storage, workdir
 from tag_jax.training import TrainingConfig
 
 FLAGS = """
@@ -71,8 +71,9 @@ def folder(tmp_path_factory):
     return here
 
 
+@pytest.mark.sweep  # Its short form: a run goes on with the same table only.
 def test_the_run_says_how_its_rows_were_read_and_split(folder):
-    config = workdir.read_json(folder / 'run' / workdir.CONFIG)
+    config = storage.read_json(folder / 'run' / workdir.CONFIG)
     assert config['table_file'] == 't.csv'
     assert config['table'] == {
         'targets': ['score', 'grade'],
@@ -99,12 +100,12 @@ def test_a_run_goes_on_with_the_same_table_only(folder, tmp_path):
     shutil.copy(folder / 't.csv', tmp_path / 'moved')
     (tmp_path / 't.flags').write_text(FLAGS.replace('=t.csv', '=moved/t.csv'))
     path = tmp_path / 'run' / workdir.CONFIG
-    before = workdir.read_json(path)
-    workdir.write_json(path, {k: v for k, v in before.items() if k[:5] != 'table'})
+    before = storage.read_json(path)
+    storage.write_json(path, {k: v for k, v in before.items() if k[:5] != 'table'})
     for _ in range(2):
         done = tag_jax('group', *ASKED, '--resume', cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-    after = workdir.read_json(path)
+    after = storage.read_json(path)
     assert after['table_file'] == 'moved/t.csv'
     assert after['table'] == before['table']
     done = tag_jax('group', *ASKED, '--resume', '--stratify=grade', cwd=tmp_path)
@@ -197,12 +198,12 @@ def others(folder):
     (folder / 'empty').mkdir()
     workdir.open_run(folder / 'begun', {})
     workdir.open_run(folder / 'compared', {'budgets': [2], 'command': 'tag-jax compare'})
-    workdir.write_json(folder / 'compared' / workdir.RESULTS, {'outcomes': []})
+    storage.write_json(folder / 'compared' / workdir.RESULTS, {'outcomes': []})
     shutil.copytree(folder / 'run', folder / 'arrays')
     inputs, labels = np.zeros((30, 4, 4, 1)), {'y': np.arange(30) % 2}
     images = data.from_arrays(inputs, labels, {'y': objectives.binary()})
     encoding = data.encoding.to_json(images.encoding)
-    workdir.write_json(folder / 'arrays' / workdir.ENCODING, encoding)
+    storage.write_json(folder / 'arrays' / workdir.ENCODING, encoding)
     write(folder / 'less.csv', [line[:6] for line in rows()], NAMES[:6])
     return folder
 

@@ -29,7 +29,13 @@ ENCODERS = {
 }
 
 
-@pytest.mark.parametrize('name', ENCODERS)
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=[pytest.mark.sweep] if name == 'resnet50' else [])
+        for name in ENCODERS
+    ],
+)
 def test_encoders_have_the_papers_sizes(name):
     encoder, image, representation, parameters, cost = ENCODERS[name]
     module = abstract(encoder)

@@ -7,7 +7,7 @@ from tag_jax import report
 from tag_jax.comparison import Comparison, CrossFitted, Outcome, differences, summary
 from tag_jax.report import differences as differences_of
 from tag_jax.report.styles import style
-from tag_jax.runs import workdir
+from tag_jax.runs import storage
 from tag_jax.tables import text_table
 
 
@@ -182,7 +182,7 @@ def test_chosen_groups_say_what_serves_and_what_it_costs(tmp_path):
     report.write_comparison(tmp_path, found, ['a', 'b', 'c'], {'dataset': 'letters'})
     page = (tmp_path / 'report.html').read_text()
     assert 'a (with the help of b) | c (on 1.99 of a standard network)' in page
-    kept = workdir.read_json(tmp_path / 'results.json')['outcomes'][0]
+    kept = storage.read_json(tmp_path / 'results.json')['outcomes'][0]
     assert (kept['serves'], kept['costs']) == ([['a'], ['c']], [1.0, 1.99])
     assert report.group_lines({'groups': [{'tasks': ['a'], 'serves': []}]}) == [
         'no task (with the help of a)'
@@ -307,7 +307,7 @@ def test_what_is_written(tmp_path, comparison):
         'costs.svg', 'costs.pdf', 'budgets.svg', 'budgets.pdf', 'comparison.csv', 'comparison.tex',
         'results.json', 'costs.png', 'budgets.png', 'report.html',
     }  # fmt: skip
-    results = workdir.read_json(tmp_path / 'results.json')
+    results = storage.read_json(tmp_path / 'results.json')
     assert len(results['outcomes']) == len(comparison.outcomes)
     page = (tmp_path / 'report.html').read_text()
     assert page.count('<svg') == 2

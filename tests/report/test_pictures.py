@@ -9,7 +9,7 @@ import pytest
 from tag_jax import report
 from tag_jax.data import Source, Split
 from tag_jax.grouping.pictures import LONGEST, pictures
-from tag_jax.runs import workdir
+from tag_jax.runs import storage, workdir
 
 SHAPE = (5, 200, 330)  # Thinned to every third pixel.
 SIZES = {'classes': 19, 'depth': 1, 'offset': 2, 'normal': 3, 'features': 5}
@@ -51,8 +51,8 @@ def read_one_by_one(whole):
 @pytest.mark.parametrize('form', [lambda whole: whole, read_one_by_one])
 def test_what_is_kept(form, tmp_path):
     whole = split()
-    workdir.write_arrays(tmp_path / workdir.PICTURES, pictures(PROBLEM, form(whole), answers))
-    found = workdir.read_arrays(tmp_path / workdir.PICTURES)
+    storage.write_arrays(tmp_path / workdir.PICTURES, pictures(PROBLEM, form(whole), answers))
+    found = storage.read_arrays(tmp_path / workdir.PICTURES)
     assert report.pictured_tasks(found) == list(SIZES)
     np.testing.assert_array_equal(found['inputs'], whole.inputs[[0, 2, 4], ::3, ::3])
     assert max(found['inputs'].shape[1:3]) <= LONGEST

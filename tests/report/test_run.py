@@ -13,7 +13,7 @@ from tag_jax.report import configs, words
 from tag_jax.report.alternatives import runner_ups
 from tag_jax.report.downloads import latex
 from tag_jax.report.similarity import leaves, linkage
-from tag_jax.runs import workdir
+from tag_jax.runs import affinity_files
 
 
 class Page(html.parser.HTMLParser):
@@ -335,7 +335,7 @@ def test_the_decision_stands_above_what_was_trained(entries, above, tmp_path):
         assert (text in page.text) == (text in report.result_text(results)) == (text == above)
 
 
-@pytest.mark.parametrize('cost', [1, 1.99])
+@pytest.mark.parametrize('cost', [pytest.param(1, marks=pytest.mark.sweep), 1.99])
 def test_one_network_is_not_headed_groups(cost, tmp_path):
     """In tables, curves and files; a wider one is set against a standard one."""
     group = {'tasks': NAMES, 'serves': NAMES, 'network': 'network_0', 'cost': cost}
@@ -356,9 +356,13 @@ METRICS = {'a': {'roc_auc': 0.91234}, 'b': {'accuracy': 0.8, 'f1': 0.7}, 'c': {'
     ('entries', 'shown'),
     [
         ({}, None),
-        ({'metrics': METRICS, 'select_by': 'error'}, None),
+        pytest.param({'metrics': METRICS, 'select_by': 'error'}, None, marks=pytest.mark.sweep),
         ({'metrics': METRICS, 'judged_by': {'a': 'roc_auc'}}, ['roc_auc 0.9123', 'accuracy 0.8']),
-        ({'metrics': METRICS, 'select_by': 'loss'}, ['accuracy 0.8', 'error 3.25']),
+        pytest.param(
+            {'metrics': METRICS, 'select_by': 'loss'},
+            ['accuracy 0.8', 'error 3.25'],
+            marks=pytest.mark.sweep,
+        ),
     ],
 )
 def test_measures_stand_beside_what_does_not_tell_them(entries, shown, tmp_path):
@@ -375,11 +379,11 @@ def test_measures_stand_beside_what_does_not_tell_them(entries, shown, tmp_path)
 @pytest.mark.parametrize(
     ('entries', 'verdict'),
     [
-        ({}, 'not known'),
+        pytest.param({}, 'not known', marks=pytest.mark.sweep),
         ({'gain_interval': [-1.0, 60.0]}, 'cannot be told from none'),
-        ({'gain_interval': [30.0, 45.0]}, 'lower'),
+        pytest.param({'gain_interval': [30.0, 45.0]}, 'lower', marks=pytest.mark.sweep),
         ({'total_test_error': 11.0, 'gain_interval': [-20.0, -1.0]}, 'higher'),
-        ({'baselines': {}, 'gain_interval': [1.0, 2.0]}, ''),
+        pytest.param({'baselines': {}, 'gain_interval': [1.0, 2.0]}, '', marks=pytest.mark.sweep),
     ],
 )
 def test_runs_side_by_side_say_whether_a_gain_can_be_told(entries, verdict, tmp_path):
@@ -419,8 +423,8 @@ def test_figures_and_tables_are_there_for_papers(tmp_path):
         rows = list(csv.reader(file))
     assert rows[0] == ['task', 'network', 'groups', 'all together', 'change']
     assert rows[-1] == ['total', '', '6.25', '10.00', '-3.75']
-    mean = workdir.read_affinity(path / 'affinity.npz')['mean']
-    read = workdir.read_affinity(path / 'affinity.csv')
+    mean = affinity_files.read_affinity(path / 'affinity.npz')['mean']
+    read = affinity_files.read_affinity(path / 'affinity.csv')
     off = ~np.eye(len(mean), dtype=bool)
     np.testing.assert_allclose(np.asarray(read['mean'])[off], mean[off], rtol=1e-5)
 

@@ -8,7 +8,7 @@ from small import TASKS, make_problem, make_split
 from tag_jax import comparison, grouping, report, studies
 from tag_jax.data import Dataset
 from tag_jax.numbers import mean_and_error
-from tag_jax.runs import workdir
+from tag_jax.runs import storage
 from tag_jax.studies.result import within_targets
 from tag_jax.training import Measurement, TrainingConfig
 
@@ -40,6 +40,7 @@ def rows(study, problem, dataset, tmp_path_factory):
         return [dict(zip(sets, one.rows(sets), strict=True)) for one in searches]
 
 
+@pytest.mark.sweep  # Its short form: other studies by hand.
 def test_frequency(study):
     found = study(studies.frequency)
     (table,) = found.tables
@@ -149,6 +150,7 @@ def test_bad_sets(sets, sentence):
         studies.check_sets(ALL, sets)
 
 
+@pytest.mark.sweep  # Its short form: other studies by hand.
 def test_hyperparameters_by_hand(study, problem, dataset):
     """Groups are those of searches with the other settings, judged by networks with these."""
     found = study(studies.hyperparameters)
@@ -280,6 +282,6 @@ def test_what_is_written(tmp_path):
     text = report.write_study(tmp_path, 'early', studies.Study((table,)), {'dataset': 'letters'})
     assert '1 ± 0.25' in text
     assert text.endswith(f'report: {tmp_path}/report.html')
-    results = workdir.read_json(tmp_path / 'results.json')
+    results = storage.read_json(tmp_path / 'results.json')
     assert results['tables'][0]['rows'] == [['a', [1.0, 0.25]], ['b', None], ['c', 2.0]]
     assert 'A title' in (tmp_path / 'report.html').read_text()

@@ -13,6 +13,8 @@ one pass      needs no Gram matrix, hence one backward pass in any case
 
 import functools
 
+import pytest
+
 from tag_jax import weighting
 
 METHODS = {
@@ -38,6 +40,9 @@ METHODS = {
     'famo': weighting.famo,
     'stch': weighting.stch,
 }
+
+# With --all, the variants of a method as well.
+EACH = [pytest.param(name, marks=[pytest.mark.sweep] if ',' in name else []) for name in METHODS]
 
 PROPERTIES = {
     'equal': 'permutation homogeneous linear stationary convex one-pass',

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from weighting.properties import METHODS, PROPERTIES, having
+from weighting.properties import EACH, METHODS, PROPERTIES, having
 from weighting.stacked import PARAMETERS, TASKS, Step, first_update, first_updates
 
 from tag_jax import weighting
@@ -74,7 +74,7 @@ def test_the_documentation_shows_this_table():
     assert shown == {name: set(found) for name, found in PROPERTIES.items()}
 
 
-@pytest.mark.parametrize('name', METHODS)
+@pytest.mark.parametrize('name', EACH)
 def test_results_are_finite_at_any_scale(name):
     scales = (0, 1e-10, 1e-3, 1e5, 1e10)
     for update in combine_all(name, [(scale * g,) for scale in scales for g in matrices()]):
@@ -82,7 +82,7 @@ def test_results_are_finite_at_any_scale(name):
         assert np.isfinite(update.weights).all()
 
 
-@pytest.mark.parametrize('name', METHODS)
+@pytest.mark.parametrize('name', EACH)
 def test_degenerate_gradients_give_finite_results(name):
     rng = np.random.default_rng(0)
     found = rng.normal(size=(6, 4))
@@ -126,7 +126,7 @@ def test_near_pareto_stationary_points_no_update_is_long(name):
         assert np.linalg.norm(update.combined) <= 1.01 * most.get(name, total)
 
 
-@pytest.mark.parametrize('name', METHODS)
+@pytest.mark.parametrize('name', EACH)
 @pytest.mark.parametrize('shape', [(1, 3), (40, 50)])
 def test_one_task_and_forty(name, shape):
     gradients = np.random.default_rng(1).normal(size=shape)
@@ -137,14 +137,14 @@ def test_one_task_and_forty(name, shape):
         assert state.weights[0] > 0
 
 
-@pytest.mark.parametrize('name', METHODS)
+@pytest.mark.parametrize('name', EACH)
 def test_no_task_gives_zero(name):
     combined, weights = combine(name, np.ones((6, 4)), active=np.zeros(6, bool))
     assert not combined.any()
     assert not weights.any()
 
 
-@pytest.mark.parametrize('name', [name for name in METHODS if name not in ('pcgrad', 'rlw')])
+@pytest.mark.parametrize('name', [one for one in EACH if one.values[0] not in ('pcgrad', 'rlw')])
 def test_an_inactive_task_is_no_task(name):
     """What is compiled for nine tasks gives some of them what is compiled for these alone."""
     for size, width in ((5, 4), (5, 12)):
@@ -261,7 +261,7 @@ def test_weights_are_not_negative(name):
             np.testing.assert_allclose(weights.sum(), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize('name', METHODS)
+@pytest.mark.parametrize('name', EACH)
 def test_jit_and_eager_agree(name):
     found = np.random.default_rng(9).normal(size=(TASKS, PARAMETERS)).astype(np.float32)
     transform, params = transform_of(name), jnp.zeros(PARAMETERS)

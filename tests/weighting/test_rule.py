@@ -13,7 +13,7 @@ from flax import nnx
 from flax.training.train_state import TrainState
 from jax.sharding import NamedSharding, PartitionSpec
 from small import TASKS, make_split
-from weighting.properties import METHODS
+from weighting.properties import EACH, METHODS
 
 from tag_jax import gradients, weighting
 from tag_jax.problem import Batch, from_functions
@@ -41,6 +41,14 @@ IN_ONE_PASS = {
         for name in ['pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'aligned_mtl', 'nash_mtl', 'fairgrad']
     },
 }
+
+
+# With --all, the variants of a method and the slower ones as well.
+SLOW = ('pcgrad', 'cagrad', 'upgrad', 'aligned_mtl', 'fairgrad')
+EACH_IN_ONE_PASS = [
+    pytest.param(name, marks=[pytest.mark.sweep] if ',' in name or name in SLOW else [])
+    for name in IN_ONE_PASS
+]
 
 
 @pytest.fixture(scope='module')
@@ -83,7 +91,7 @@ def one_step(problem, point, batch, transform, opt_state=None, **extra):
     return step(params, opt_state)
 
 
-@pytest.mark.parametrize('name', IN_ONE_PASS)
+@pytest.mark.parametrize('name', EACH_IN_ONE_PASS)
 def test_a_chain_trains(problem, point, batch, name):
     schedule = optax.cosine_decay_schedule(1e-2, 60)
     transform = optax.chain(
@@ -390,7 +398,7 @@ def test_the_train_state_of_flax(problem, point, batch):
     assert_trees_close(found, optax.apply_updates(params, updates))
 
 
-@pytest.mark.parametrize('name', METHODS)
+@pytest.mark.parametrize('name', EACH)
 def test_states_can_be_donated(name):
     """In a loop that carries them on, from the first."""
     transform, params = METHODS[name](num_tasks=3), jnp.ones(4)

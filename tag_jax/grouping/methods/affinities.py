@@ -18,8 +18,7 @@ from tag_jax.grouping.method import (
     whole_networks,
 )
 from tag_jax.grouping.searcher import Searcher
-from tag_jax.runs import checkpoint
-from tag_jax.runs import workdir as workdirs
+from tag_jax.runs import affinity_files, checkpoint
 from tag_jax.selection import group_scores
 
 
@@ -46,16 +45,16 @@ def from_affinities(matrix: ArrayLike | str | os.PathLike) -> Method:
     """Groups by affinities that are known already, as `tag` selects them.
 
     Args:
-      matrix: `[T, T]`, source task first; or a file that `tag_jax.runs.workdir.read_affinity` reads
-        (.npz of another run, or .csv). Its diagonal counts where `affinity.split` of the config is
-        'validation'.
+      matrix: `[T, T]`, source task first; or a file that
+        `tag_jax.runs.affinity_files.read_affinity` reads (.npz of another run, or .csv). Its
+        diagonal counts where `affinity.split` of the config is 'validation'.
 
     Raises:
       ValueError: when the method begins, if the affinities do not fit the tasks.
       OSError: if the file cannot be read.
     """
     is_file = isinstance(matrix, str | os.PathLike)
-    found = workdirs.read_affinity(matrix)['mean'] if is_file else np.asarray(matrix)
+    found = affinity_files.read_affinity(matrix)['mean'] if is_file else np.asarray(matrix)
     source = pathlib.Path(matrix).name if is_file else 'an array'
 
     def propose(searcher, budget):
@@ -200,7 +199,7 @@ def _given_affinities(names, config, matrix):
     """Affinities from elsewhere, an array or a file, in the form of measured ones."""
     found = {}
     if isinstance(matrix, str | os.PathLike):
-        found = workdirs.read_affinity(matrix, names)
+        found = affinity_files.read_affinity(matrix, names)
         matrix = found['mean']
     matrix = group_scores.as_numbers('affinity', matrix)
     size = len(names)
