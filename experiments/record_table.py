@@ -32,8 +32,8 @@ from tag_jax.data import opening
 from tag_jax.launchers import common, datasets, launch, optimizers
 from tag_jax.numbers import mean_and_error
 from tag_jax.problem import from_nnx
-from tag_jax.report.tables import plus_minus
 from tag_jax.studies import group_steps, judging, recorded, recording
+from tag_jax.tables import plus_minus
 from tag_jax.training import Measurement, NetworkPlan, TrainingConfig
 
 flags.DEFINE_string('out', '.', 'Folder of the table that is written.')

@@ -31,6 +31,7 @@ _SUBMODULES = (
     'selection',
     'sharding',
     'studies',
+    'tables',
     'training',
     'weighting',
 )

@@ -20,6 +20,7 @@ import numpy as np
 from tag_jax import evaluation, parallel, training, weighting
 from tag_jax.data import Dataset, append
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.tables import data_frame
 from tag_jax.training import (
     NetworkPlan,
     TrainedNetwork,
@@ -157,6 +158,40 @@ def check(
         evaluation.check_split(problem, getattr(dataset, name), name)
     check_devices(problem, config, dataset.train, dataset.validation)
     return rates
+
+
+def to_dataframe(outcomes: Sequence[Outcome]) -> Any:
+    """Outcomes as a table: a row a way, a seed and a task, in their order.
+
+    Args:
+      outcomes: from `compare`.
+
+    Returns:
+      A pandas DataFrame with the columns `method` (the name of the way), `seed` (0 for that of the
+      config), `task`, `learning_rate`, `validation_error` and `test_error` in percent, and every
+      measure of `metrics` on the test split in a column of its name, NaN where a task has none.
+
+    Raises:
+      ImportError: if pandas is not installed.
+    """
+    rows = []
+    for one in outcomes:
+        tasks = list(one.metrics)
+        rates = dict(zip(tasks, itertools.cycle(one.learning_rates), strict=False))
+        for seed, (n, task) in itertools.product(range(len(one.test_error)), enumerate(tasks)):
+            measures = {name: of[seed] for name, of in one.metrics[task].items() if name != 'error'}
+            rows.append(
+                {
+                    'method': one.name,
+                    'seed': seed,
+                    'task': task,
+                    'learning_rate': rates[task],
+                    'validation_error': one.validation_error[seed, n],
+                    'test_error': one.test_error[seed, n],
+                    **measures,
+                }
+            )
+    return data_frame(rows)
 
 
 def searched(outcomes: Sequence[Outcome]) -> dict[str, tuple[Outcome, int]]:

@@ -22,12 +22,12 @@ def kinds(tasks):
     return {task: (objective.kind, objective.width) for task, objective in tasks.items()}
 
 
-def make_problem(tasks=None, widths=(16, 8)):
-    """An MLP on three inputs with heads for the tasks of `make_split`."""
+def make_problem(tasks=None, widths=(16, 8), inputs=3):
+    """An MLP on some inputs with heads for tasks, by default those of `make_split`."""
     return from_nnx(
-        lambda rngs: models.MLP(3, widths, rngs=rngs),
+        lambda rngs: models.MLP(inputs, widths, rngs=rngs),
         tasks or TASKS,
-        jax.ShapeDtypeStruct((1, 3), jnp.float32),
+        jax.ShapeDtypeStruct((1, inputs), jnp.float32),
     )
 
 

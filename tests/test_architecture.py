@@ -38,6 +38,7 @@ FLOORS = {
     'objectives': -1,
     'cells': -1,
     'numbers': -1,
+    'tables': -1,
 }
 
 DOORS = {'__init__': set(), '__main__': {'launchers'}}

@@ -283,3 +283,15 @@ def test_seeds_begin_with_that_of_the_config(problem, dataset):
     config = dataclasses.replace(CONFIG, seed=7)
     found = comparison.compare_groupings(problem, dataset, made('all_in_one'), [2], config, seeds=1)
     assert {one.seed for one in found.outcomes} == {7}
+
+
+def test_outcomes_as_a_table(compared):
+    table = compared.to_dataframe()
+    assert len(table) == len(compared.outcomes)
+    for row, one in zip(table.to_dict('records'), compared.outcomes, strict=True):
+        for name in ('method', 'budget', 'seed', 'split', 'cost', 'test_error', 'steps'):
+            assert row[name] == getattr(one, name)
+        assert row['groups'].split('; ') == [', '.join(group) for group in one.groups or [()]]
+        assert row['fresh_error'] == pytest.approx(np.mean([*one.fresh_errors.values()]))
+    unknown = compared._replace(outcomes=(compared.outcomes[0]._replace(fresh_errors={}),))
+    assert np.isnan(unknown.to_dataframe()['fresh_error'][0])

@@ -80,7 +80,11 @@ def malformed():
         (split._replace(inputs={'a': np.ones(3), 'b': np.ones(4)}), 'must be arrays of one length'),
         (split._replace(inputs=split.inputs[:, :2]), 'the train split does not fit the problem'),
         (split._replace(inputs=with_value(split.inputs, 3, np.nan)), 'inputs that are not finite'),
-        (split._replace(targets={}), "has no targets for the task 'sign'"),
+        (split._replace(targets={}), "has no targets for the task 'sign': it has those of no task"),
+        (
+            replaced(split.only(['sign']), raduis=radius),
+            "task 'octant': it has those of sign, raduis",
+        ),
         (split._replace(mask=hidden), "'octant' has no label in the train split"),
         (split._replace(mask={'radius': np.ones(3, bool)}), r"but a mask \[3\] for 'radius'"),
         (split._replace(mask={'radius': np.ones((64, 1), bool)}), r'but a mask \[64, 1\]'),

@@ -45,6 +45,21 @@ def test_every_way_has_errors_of_all_seeds_and_tasks(outcomes):
         np.testing.assert_allclose(error, outcome.test_error.std(axis=0, ddof=1) / np.sqrt(3))
 
 
+def test_outcomes_as_a_table(outcomes):
+    table = multi_objective.to_dataframe(outcomes)
+    assert len(table) == 3 * 3 * 3  # Ways, seeds and tasks.
+    by_place = table.set_index(['method', 'seed', 'task'])
+    for one in outcomes:
+        for seed, (n, task) in itertools.product(range(3), enumerate(TASKS)):
+            row = by_place.loc[one.name, seed, task]
+            assert row['learning_rate'] == CONFIG.learning_rate
+            assert row['validation_error'] == one.validation_error[seed, n]
+            assert row['test_error'] == one.test_error[seed, n]
+            for name, values in one.metrics[task].items():
+                assert name == 'error' or row[name] == values[seed]
+    assert np.isnan(by_place.loc['equal', 0, 'radius']['accuracy'])
+
+
 def test_weightings_differ(outcomes):
     assert not np.array_equal(outcomes[1].test_error, outcomes[2].test_error)
 

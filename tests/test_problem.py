@@ -39,6 +39,12 @@ def test_a_problem_names_what_is_wrong_with_its_parts():
         "the loss of 'a' must be a function, not 3": {'tasks': {'a': REGRESSION._replace(loss=3)}},
         'a problem needs at least one task': {'tasks': {}},
         "the name of a task must be text, not ''": {'tasks': {'': REGRESSION}},
+        "the task 'a+b' is called like the set of the tasks a, b": {
+            'tasks': dict.fromkeys(('a', 'a+b', 'b'), REGRESSION)
+        },
+        "the task 'a+b+c' is called like the set of the tasks a+b, c": {
+            'tasks': dict.fromkeys(('a+b+c', 'c', 'a+b'), REGRESSION)
+        },
         "the task 'a' must be an objective, not 'regression'": {'tasks': {'a': 'regression'}},
         'tasks must be a dict {task: objective}, not tuple': {'tasks': ('a',)},
         "decode has no entry for the task 'a'": {'decode': {}},
@@ -47,6 +53,13 @@ def test_a_problem_names_what_is_wrong_with_its_parts():
     }.items():
         with pytest.raises(ValueError, match=re.escape(sentence)):
             MultiTaskProblem(**parts | changes)
+
+
+def test_a_plus_in_the_name_of_a_task_is_no_fault_by_itself():
+    names = ('Na+', 'K+', 'sodium+potassium', 'sodium')
+    heads = dict.fromkeys(names, linear)
+    made = MultiTaskProblem(dict.fromkeys(names, REGRESSION), None, None, heads)
+    assert made.task_names == names
 
 
 def test_a_problem_is_static_under_jit(problem):

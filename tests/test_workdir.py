@@ -34,8 +34,13 @@ def test_a_table_is_to_be_read_as_before_wherever_it_lies(tmp_path):
     assert storage.read_json(path / 'config.json') == before
 
 
-def test_resuming_where_there_is_no_run_starts_one(tmp_path):
+def test_resuming_where_there_is_no_run_starts_one_and_says_so(tmp_path, caplog):
     assert (workdir.open_run(tmp_path, {}, resume=True) / 'config.json').exists()
+    assert caplog.messages == [f'there is no run in {tmp_path} to go on with: a new one begins']
+    caplog.clear()
+    workdir.open_run(tmp_path, {}, resume=True)
+    workdir.open_run(tmp_path / 'new', {})
+    assert not caplog.messages
 
 
 def test_any_file_of_a_run_is_protected(tmp_path):

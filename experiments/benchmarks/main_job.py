@@ -19,7 +19,7 @@ from absl import flags
 
 from tag_jax.launchers import common, launch
 from tag_jax.numbers import mean_and_error
-from tag_jax.report.tables import plus_minus
+from tag_jax.tables import plus_minus
 
 flags.DEFINE_integer('seeds', 5, 'Number of seeds.')
 flags.adopt_module_key_flags(common)

@@ -26,7 +26,7 @@ from tag_jax import data, grouping, models, objectives
 from tag_jax.launchers import common, launch, methods
 from tag_jax.numbers import mean_and_error
 from tag_jax.problem import from_nnx
-from tag_jax.report.tables import plus_minus
+from tag_jax.tables import plus_minus
 from tag_jax.training import Measurement, TrainingConfig
 
 flags.DEFINE_integer('seeds', 3, 'Splits and networks.')

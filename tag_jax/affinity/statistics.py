@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.tables import text_table
 
 # The tasks that a printed summary shows, and the letters of their names above its columns.
 _SHOWN_TASKS, _SHOWN_LETTERS = 8, 12
@@ -75,7 +76,7 @@ class AffinitySummary(NamedTuple):
         ]
         return (
             f'AffinitySummary({_measurements(self.steps)}): mean ± standard error{scale}{some}\n'
-            f'{_columns([header, *rows])}\n'
+            f'{text_table(header, rows, rules=(), longest=math.inf)}\n'
             'rows: source tasks, whose step is taken; columns: target tasks, whose loss changes'
         )
 
@@ -381,15 +382,3 @@ def _cell(mean, error, unit):
 def _shortened(name):
     """A name above a column."""
     return name if len(name) <= _SHOWN_LETTERS else f'{name[: _SHOWN_LETTERS - 1]}…'
-
-
-def _columns(rows):
-    """Rows of cells as text: names to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return '\n'.join(
-        '  '.join(
-            cell.rjust(width) if n else cell.ljust(width)
-            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )

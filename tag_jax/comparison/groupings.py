@@ -6,6 +6,7 @@ trained once. What a method is charged for is what its own search would have tra
 
 import contextlib
 import dataclasses
+import logging
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from tag_jax.grouping.method import (
     checked_proposal,
     whole_networks,
 )
+from tag_jax.grouping.remarks import remarks_on_splits
 from tag_jax.grouping.remote import Workers
 from tag_jax.grouping.task_sets import all_sets, draws, random_groups
 from tag_jax.grouping.trainer import Trainer, check_named, open_table
@@ -108,6 +110,8 @@ def compare_groupings(
     for split, run in enumerate(check(problem, dataset, *asked)):
         workers = None if executor is None else Workers(executor, run)
         hooks = {'on_record': on_record, 'on_finish': on_finish, 'workers': workers}
+        for remark in remarks_on_splits(run.problem.tasks, run.dataset):
+            logging.warning('%s', remark)
         run = run._replace(draws=TEST_DRAWS, **hooks)
         folder = scores if scores is None or not split else pathlib.Path(scores) / f'split_{split}'
         parts.append(_compare(run, methods, budgets, seeds, folder, weightings, on_outcome, split))

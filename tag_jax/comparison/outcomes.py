@@ -12,6 +12,7 @@ from tag_jax.grouping import Proposal
 from tag_jax.grouping.trainer import Trainer
 from tag_jax.numbers import mean_of_known
 from tag_jax.runs import score_table
+from tag_jax.tables import data_frame
 
 
 class Outcome(NamedTuple):
@@ -81,6 +82,32 @@ class Comparison(NamedTuple):
     def splits(self) -> int:
         """How many splits of the data it has."""
         return len({one.split for one in self.outcomes})
+
+    def to_dataframe(self) -> Any:
+        """The outcomes as a table: a row a method, budget, seed and split, in their order.
+
+        Returns:
+          A pandas DataFrame with the columns `method`, `budget`, `seed`, `split`, `cost`, `steps`,
+          `seconds`, `validation_error` and `test_error` as an `Outcome` has them; `fresh_error`,
+          the mean of its `fresh_errors`, NaN where there are none; and `groups`, names joined by
+          commas and groups by semicolons, '' for random groupings, which are many.
+
+        Raises:
+          ImportError: if pandas is not installed.
+        """
+        plain = (
+            *('method', 'budget', 'seed', 'split', 'cost', 'steps', 'seconds'),
+            *('validation_error', 'test_error'),
+        )
+        rows = [
+            {
+                **{name: getattr(one, name) for name in plain},
+                'fresh_error': float(np.mean([*one.fresh_errors.values()] or [math.nan])),
+                'groups': '; '.join(map(', '.join, one.groups)),
+            }
+            for one in self.outcomes
+        ]
+        return data_frame(rows)
 
     def __repr__(self):
         methods = dict.fromkeys(one.method for one in self.outcomes)

@@ -20,6 +20,7 @@ from tag_jax.data.splitting import (
     split_rows,
     told_rows,
 )
+from tag_jax.data.unlike import ranges_of
 from tag_jax.data.weights import check_weights, weigh
 
 # What the single input of an array without names is called.
@@ -55,7 +56,8 @@ def from_arrays(
 
     Args:
       inputs: array `[N, ...]`, a pytree of such arrays, or a DataFrame.
-      targets: `{task: labels [N, ...]}`, arrays or lists, or a DataFrame with a column a task.
+      targets: `{task: labels [N, ...]}`, arrays or lists, or a DataFrame with a column a task. The
+        several labels of a task may be a DataFrame `[N, L]`, whose columns then name them.
       tasks: `{task: Objective}`.
       fractions: of training, validation and test examples.
       seed: of the split.
@@ -95,7 +97,10 @@ def from_arrays(
     columns, arrays = _inputs(inputs, tasks)
     size = _size(columns, arrays)
     if missing := [task for task in tasks if task not in targets]:
-        raise ValueError(f'there are no targets for the task {missing[0]!r}')
+        has = ', '.join(map(str, targets)) or 'none'
+        raise ValueError(
+            f'there are no targets for the task {missing[0]!r}: those that are given are {has}'
+        )
     given = {task: _labels(task, targets[task], size) for task in tasks}
     rules = {'groups': groups, 'order': order, 'weights': weights, 'split': split}
     given_rules = {**rules, 'stratify': stratify}
@@ -113,7 +118,8 @@ def from_arrays(
             raise ValueError(f'split has no example for {empty[0]!r}')
     known, labels = {}, {}
     for task, objective in tasks.items():
-        known[task], *labels[task] = fit_labels(task, objective, given[task], rows['train'])
+        target, *labels[task] = fit_labels(task, objective, given[task], rows['train'])
+        known[task] = target._replace(names=_label_names(targets[task]))
     encoding = Encoding(
         _fit(columns, rows['train'], standardise),
         known,
@@ -124,6 +130,8 @@ def from_arrays(
         if not any(map(varies, encoding.inputs)):
             raise ValueError('no input has two different values in the training split')
     train, *others = (_split(arrays, labels, rows[split]) for split in SPLITS)
+    if columns is None:
+        encoding = encoding._replace(ranges=ranges_of(train.inputs))
     if weights is not None:
         train = weigh(train, check_weights(weights)[rows['train']])
     whole = groups_of(groups, rows['test'])
@@ -200,6 +208,12 @@ def _labels(task, given, size):
     if array.shape[:1] != (size,):
         raise ValueError(f'there are {size} examples, but targets {list(array.shape)} for {task!r}')
     return array
+
+
+def _label_names(given):
+    """The names of several labels an example, the columns of a data frame; else ()."""
+    several = hasattr(given, 'columns') and hasattr(given, 'iloc')
+    return tuple(map(str, given.columns)) if several else ()
 
 
 def _as_array(inputs):

@@ -124,14 +124,15 @@ def column_of(name: str, array: np.ndarray, form: Format = Format()) -> Column: 
     raise ValueError(_unusable(name, f'{array.dtype} {list(array.shape)}'))
 
 
-def from_cells(name: str, cells: Any, form: Format, as_text: bool) -> Column:
+def from_cells(name: str, cells: Any, form: Format, kind: str | None) -> Column:
     """A column of a text file.
 
     Args:
       name: for error messages.
       cells: a `pyarrow.ChunkedArray` of strings, `[N]`.
       form: a `Format`.
-      as_text: whether to keep cells as text whatever they hold.
+      kind: 'text' to keep cells as text whatever they hold, 'number' where numbers are asked for;
+        else None.
 
     Raises:
       ValueError: at a cell that is no number among numbers, see `opening.open_table`.
@@ -143,7 +144,7 @@ def from_cells(name: str, cells: Any, form: Format, as_text: bool) -> Column:
     words = pyarrow.array((*MISSING, *form.missing_in(name)), pyarrow.string())
     missing = compute.is_in(cells, words).to_numpy(zero_copy_only=False)
     everything = cells.to_numpy(zero_copy_only=False)
-    if as_text:
+    if kind == 'text':
         return _text(everything, missing)
     known = cells.filter(~missing)
     if not len(known):
@@ -167,15 +168,14 @@ def from_cells(name: str, cells: Any, form: Format, as_text: bool) -> Column:
         return _numbers(name, values, missing, form)
     if numbers.any():
         place = np.flatnonzero(~numbers)[0]
-        raise ValueError(
-            _no_number(name, np.flatnonzero(~missing)[place] + 1, known[int(place)].as_py(), form)
-        )
+        row, cell = np.flatnonzero(~missing)[place] + 1, known[int(place)].as_py()
+        raise ValueError(_no_number(name, row, cell, form, kind))
     if matches(plain, _DATE).all():
         days = [text.replace('Z', '') for text in plain.to_pylist()]
         values = np.full(len(missing), np.datetime64('NaT'), 'datetime64[ns]')
         values[~missing] = [np.datetime64(re.sub(r'[+-]\d{2}:?\d{2}$', '', d), 'ns') for d in days]
         return Column('date', values, missing)
-    _refuse_other_signs(name, known.to_pylist(), form)
+    _refuse_other_signs(name, known.to_pylist(), form, kind)
     return _text(everything, missing)
 
 
@@ -249,7 +249,8 @@ def as_kind(name: str, column: Column, kind: str | None) -> Column:
         raise ValueError(f'the column {name!r} has {column.values.shape[1:]} values a row, no text')
     if column.kind == 'date':
         raise ValueError(
-            f'the column {name!r} holds dates, and no text: {give_kind(name, "number")}'
+            f'the column {name!r} holds dates, and no text: save it as text, or '
+            f'{give_kind(name, "number")}'
         )
     whole = column.kind == 'number' and (column.values == np.rint(column.values)).all()
     values = column.values.astype(np.int64) if whole else column.values
@@ -300,23 +301,28 @@ def _refuse_inexact(name, row, value):
     )
 
 
-def _refuse_other_signs(name, cells, form):
+def _refuse_other_signs(name, cells, form, kind):
     """Raises ValueError at text that is numbers, but for other signs than those of the format."""
     ways, example = other_signs(cells, form.decimal, form.thousands)
     if ways:
+        text = f', or, if it is text, {give_kind(name, "text")}' if kind is None else ''
         raise ValueError(
             f'the column {name!r} holds numbers with other signs, such as {example!r}: read the '
-            f'file with {" or ".join(ways)}, or, if it is text, {give_kind(name, "text")}'
+            f'file with {" or ".join(ways)}{text}'
         )
 
 
-def _no_number(name, row, cell, form):
-    """The sentence about a cell that is no number, in a column where others are."""
+def _no_number(name, row, cell, form, kind):
+    """The sentence about a cell that is no number, in a column where others are.
+
+    It names no other kind where one was asked for, as for the new rows of a trained network.
+    """
     ways, _ = other_signs([cell], form.decimal, form.thousands)
     hint = f'{ways[0]} reads such numbers; or ' if ways else ''
+    text = f', or {give_kind(name, "text")}' if kind is None else ''
     return (
         f'row {row} of the column {name!r} is {cell!r}, where other rows are numbers: {hint}'
-        f'{declare_missing(name, cell)}, or {give_kind(name, "text")}'
+        f'{declare_missing(name, cell)}{text}'
     )
 
 

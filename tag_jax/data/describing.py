@@ -103,13 +103,19 @@ def _target(target):
         some = [', '.join(f'{x:g}' for x in part[:5]) for part in (target.means, target.scales)]
         return f'{target.kind}, mean {some[0]}, standard deviation {some[1]}{missing}'
     if not target.classes:
-        return f'{target.kind}, as they are{missing}'
-    names = ', '.join(map(str, target.classes[:5])) + ', ...' * (len(target.classes) > 5)
+        several = f', {len(target.names):,} labels: {_some(target.names)}' if target.names else ''
+        return f'{target.kind}{several}, as they are{missing}'
+    names = _some(target.classes)
     rarest = ''
     if target.counts:
         count = min(target.counts)
         rarest = f'; the rarest is {target.classes[target.counts.index(count)]}, {_rows(count)}'
     return f'{target.kind}, {len(target.classes):,} classes: {names}{rarest}{missing}'
+
+
+def _some(names):
+    """The first of some names."""
+    return ', '.join(map(str, names[:5])) + ', ...' * (len(names) > 5)
 
 
 def _rows(count):

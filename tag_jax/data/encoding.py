@@ -11,6 +11,7 @@ import numpy as np
 
 from tag_jax.data import describing
 from tag_jax.data.columns import Column, Format
+from tag_jax.data.mends import count_days
 
 
 class Input(NamedTuple):
@@ -52,6 +53,7 @@ class Target(NamedTuple):
         are left as they are.
       missing: the share of all rows that have no label.
       counts: how many rows have each class, where there are classes.
+      names: of the several labels or values of an example, where they are columns of a data frame.
     """
 
     kind: str
@@ -60,6 +62,7 @@ class Target(NamedTuple):
     scales: tuple[float, ...] = ()
     missing: float = 0.0
     counts: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 class Rows(NamedTuple):
@@ -85,12 +88,15 @@ class Encoding(NamedTuple):
       targets: `{task: Target}`.
       form: the `columns.Format` that the file was read in.
       rows: how its rows were split; None where that is not known.
+      ranges: `{place: (least, greatest)}` of the numbers in training inputs that are left as they
+        are, see `unlike.ranges_of`.
     """
 
     inputs: tuple[Input, ...] | None
     targets: Mapping[str, Target]
     form: Format = Format()
     rows: Rows | None = None
+    ranges: Mapping[str, tuple[float, float]] = {}
 
     def only(self, tasks: Sequence[str]) -> 'Encoding':
         """The same inputs, with some of the tasks."""
@@ -145,6 +151,11 @@ def encode_inputs(inputs: tuple[Input, ...], columns: Mapping[str, Column]) -> n
             known = np.array(input_.categories, object)
             parts.append(np.asarray(column.values)[:, None] == known)
             continue
+        if column.kind == 'date':
+            raise ValueError(
+                f'the column {input_.name!r} holds dates, and the network was trained on numbers: '
+                f'{count_days(input_.name)}'
+            )
         if column.kind not in ('number', 'boolean') or column.values.shape[1:] != input_.shape:
             raise ValueError(
                 f'the column {input_.name!r} has {column.kind} {list(column.values.shape)}, and '
@@ -209,10 +220,15 @@ def to_json(encoding: Encoding) -> dict:
     }
     return {
         'inputs': None if encoding.inputs is None else [plain(one) for one in encoding.inputs],
-        'targets': {task: plain(target) for task, target in encoding.targets.items()},
+        'targets': {task: _of_target(plain(one)) for task, one in encoding.targets.items()},
         'form': encoding.form._asdict(),
         'rows': encoding.rows and encoding.rows._asdict(),
-    }
+    } | ({'ranges': dict(encoding.ranges)} if encoding.ranges else {})
+
+
+def _of_target(found):
+    """The entries of a target, without names where there are none."""
+    return {name: value for name, value in found.items() if name != 'names' or value}
 
 
 def from_json(found: Mapping[str, Any]) -> Encoding:
@@ -236,4 +252,5 @@ def from_json(found: Mapping[str, Any]) -> Encoding:
     }
     rows = found.get('rows') and Rows(**found['rows'])
     missing = {name: tuple(values) for name, values in found['form']['missing'].items()}
-    return Encoding(inputs, targets, Format(**found['form'] | {'missing': missing}), rows)
+    ranges = {place: tuple(bounds) for place, bounds in found.get('ranges', {}).items()}
+    return Encoding(inputs, targets, Format(**found['form'] | {'missing': missing}), rows, ranges)

@@ -9,7 +9,7 @@ from tag_jax.cells import NUMBER
 from tag_jax.data import describing
 from tag_jax.data.columns import Column
 from tag_jax.data.encoding import Input, Target
-from tag_jax.data.mends import give_kind, keep_together, leave_out
+from tag_jax.data.mends import count_days, give_kind, keep_together, leave_out
 from tag_jax.data.signs import other_signs
 
 # Text of more values than that is no input.
@@ -42,7 +42,7 @@ def fit_input(
       ValueError: at dates, and at text of more than MOST_CATEGORIES values.
     """
     if column.kind == 'date':
-        mend = 'leave it out, or turn it into numbers'
+        mend = f'leave it out, or {count_days(name)}'
         if of_file:
             days = 'for days since 1970'
             mend = f'{leave_out(name)}, or {give_kind(name, "number")} {days}'

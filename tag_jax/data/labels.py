@@ -7,6 +7,7 @@ import numpy as np
 from tag_jax.data.columns import column_of
 from tag_jax.data.encoding import Target, encode_target
 from tag_jax.data.fitting import mean_and_scale
+from tag_jax.data.mends import count_days
 
 # Objectives whose labels are one class, by name or number.
 _CLASSES = ('classification', 'binary')
@@ -55,13 +56,14 @@ def _fit_classes(task, objective, array, train):
         classes = _numbered(task, known, count)
     else:
         classes = known if column.kind == 'text' else [False, True]
-        if len(classes) > count:
-            raise ValueError(
-                f'the labels of {task!r} have {len(classes)} different values, and its objective '
-                f'{count} classes'
-            )
     if len(set(column.values[train][~column.missing[train]].tolist())) < 2:
         raise ValueError(f'the labels of {task!r} are of one class only in the training split')
+    if len(classes) != count:
+        raise ValueError(
+            f'the labels of {task!r} have {len(classes)} different values, and its objective '
+            f'{count} classes: give objectives.classification({len(classes)}), or numbers from '
+            '0 for labels of which some are in no row'
+        )
     target = Target(objective.kind, tuple(classes), missing=_share(column.missing))
     labels, there = encode_target(target, column)
     counts = np.bincount(labels[there], minlength=len(classes))
@@ -93,6 +95,10 @@ def _fit_values(task, objective, array, train):
         wanted = '[N]' if size == 1 else f'[N, {size}]'
         raise ValueError(f'the labels of {task!r} must be {wanted}, not {list(array.shape)}')
     column = column_of(task, array)
+    if column.kind == 'date':
+        raise ValueError(
+            f'the labels of {task!r} are dates, which are not regressed: {count_days(task)}'
+        )
     if column.kind not in ('number', 'boolean'):
         raise ValueError(f'the labels of {task!r} are {column.kind}, which cannot be regressed')
     values = column.values.astype(np.float64).reshape(len(array), -1)

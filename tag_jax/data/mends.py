@@ -31,6 +31,14 @@ def keep_together(name: str) -> str:
     return f'keep its rows together (groups={name!r}, --groups={shlex.quote(name)})'
 
 
+def count_days(name: str) -> str:
+    """Says how to turn the dates in a column of a DataFrame into numbers."""
+    return (
+        f'turn them into numbers, such as days since 1970: (frame[{name!r}] - pandas.Timestamp(0)) '
+        '/ pandas.Timedelta(days=1)'
+    )
+
+
 def declare_missing(name: str, cell: str) -> str:
     """Says how to declare that a cell is missing; the flag cannot say it of a cell with a colon."""
     given = '' if ':' in cell else f', {flag("missing", f"{name}:{cell}")}'

@@ -120,9 +120,7 @@ def _open_text(path, form):
         raise ValueError(f'{path} has one column only: {other}')
     _check_rows(path, found.num_rows)
     names = tuple(found.column_names)
-    read = lambda name, kind: as_kind(
-        name, from_cells(name, found.column(name), form, kind == 'text'), kind
-    )
+    read = lambda name, kind: as_kind(name, from_cells(name, found.column(name), form, kind), kind)
     # (df.to_csv() writes the index first, without a name.)
     return Table(path, names, read, ('',) if names[0] == '' else ())
 
@@ -208,7 +206,7 @@ def _open_arff(path, form):
         cells = np.char.decode(rows[name], form.encoding).astype(object)
         cells[cells == '?'] = ''
         words = pyarrow.chunked_array([pyarrow.array(cells, pyarrow.string())])
-        return as_kind(name, from_cells(name, words, form, kind == 'text'), kind)
+        return as_kind(name, from_cells(name, words, form, kind), kind)
 
     return Table(path, tuple(attributes.names()), read)
 

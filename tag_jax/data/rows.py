@@ -12,7 +12,7 @@ from tag_jax import cells
 from tag_jax.data.columns import Column, column_of
 from tag_jax.data.encoding import Encoding, encode_inputs
 from tag_jax.data.opening import open_table
-from tag_jax.data.unlike import describe_unlike
+from tag_jax.data.unlike import describe_scale, describe_unlike
 
 
 def encode_rows(encoding: Encoding | None, rows: Any) -> Any:
@@ -20,7 +20,8 @@ def encode_rows(encoding: Encoding | None, rows: Any) -> Any:
 
     Cells that no training row had the like of are inputs too, with a warning: text that is new,
     numbers further than 100 standard deviations from the mean, and cells that are missing in a
-    column of numbers that was complete.
+    column that was complete. Arrays that are left as they are may be on another scale, such as 0 to
+    255 in place of 0 to 1.
 
     Args:
       encoding: of the dataset that the network was trained on; None where that had none.
@@ -40,6 +41,8 @@ def encode_rows(encoding: Encoding | None, rows: Any) -> Any:
         if isinstance(rows, str | os.PathLike):
             raise ValueError(f'give arrays, not the file {rows}: the dataset was made of arrays')
         _check_finite(rows)
+        if encoding is not None and (unlike := describe_scale(rows, encoding.ranges)):
+            logging.warning('%s: bring them to one scale, as pictures divided by 255 are', unlike)
         return rows
     columns = _columns(encoding, rows)
     if columns and not all(len(column.values) for column in columns.values()):
@@ -91,7 +94,7 @@ def _columns(encoding, rows) -> dict[str, Column]:
     elif not isinstance(rows, Mapping):
         rows = _of_array(inputs, np.asarray(rows))
     return {
-        name: _as_asked(column_of(name, np.asarray(rows[name]), form), kind)
+        name: _as_asked(name, column_of(name, np.asarray(rows[name]), form), kind)
         for name, kind in asked.items()
         if name in rows
     }
@@ -139,8 +142,13 @@ def _is_number(text):
     return True
 
 
-def _as_asked(column, kind):
+def _as_asked(name, column, kind):
     """A column of numbers as text where it was text among the training rows."""
+    if kind == 'text' and column.kind == 'date':
+        raise ValueError(
+            f'the column {name!r} holds dates, and the network was trained on text: give text, '
+            'written as in the training rows'
+        )
     if kind == 'text' and column.kind != 'text':
         whole = column.kind == 'number' and (column.values == np.rint(column.values)).all()
         values = column.values.astype(np.int64) if whole else column.values

@@ -177,6 +177,12 @@ def _check_names(file, targets, inputs, others, rules):
     for name in (*targets, *inputs, *others, *([split] if split else [])):
         if name not in file.names:
             raise ValueError(f'{file.path} has no column {name!r}: it has {", ".join(file.names)}')
+    for rule in ('weights', 'split'):
+        if rules[rule] in targets:
+            raise ValueError(
+                f'the column {rules[rule]!r} is a target, and cannot be {rule} as well: name '
+                f'another column, or leave {rule} out'
+            )
     if both := [name for name in inputs if name in (*targets, split)]:
         raise ValueError(f'the column {both[0]!r} cannot be an input: it is a target or the split')
     if not inputs:

@@ -53,7 +53,10 @@ def check_split(problem: MultiTaskProblem, split: Split | Source, name: str) -> 
         raise ValueError(f'the {name} split has no examples')
     for task in problem.task_names:
         if task not in split.targets:
-            raise ValueError(f'the {name} split has no targets for the task {task!r}')
+            raise ValueError(
+                f'the {name} split has no targets for the task {task!r}: it has those of '
+                f'{", ".join(map(str, split.targets)) or "no task"}'
+            )
     for task in split.mask or {}:
         if task not in split.targets:
             raise ValueError(f'the {name} split has a mask for {task!r}, which is not a task')

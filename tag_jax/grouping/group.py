@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import logging
 import math
 import os
 import shutil
@@ -69,6 +70,7 @@ def group_tasks(
         pictures and the report are drawn from it by `tag_jax.report.write`.
       resume: go on with the run that the workdir holds. Networks that had finished are kept, those
         that had not start again; the result is that of an unbroken run. A finished run is loaded.
+        If there is no run, a new one begins, and a warning says so.
       scores: the folder of a `score_table.ScoreTable`, which may hold networks already; None
         for one in the workdir. One process at a time has it open.
       sizes: `{cost: problem}`, the same tasks on other encoders, by what a network costs at
@@ -99,6 +101,8 @@ def group_tasks(
     run = run._replace(on_record=on_record, on_finish=on_finish, workers=workers)
     if result := _finished(run):
         return result
+    for remark in remarks.remarks_on_splits(run.problem.tasks, run.dataset):
+        logging.warning('%s', remark)
     trained = {}
     try:
         return _searched_and_trained(run, method, scores, trained)
@@ -249,6 +253,7 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
             *remarks.remarks_on_numbers([trained[plan.name] for plan in chosen]),
             *_remarks_on_own_steps(run, served_by, trained, test, metrics),
             *remarks.remarks_on_labels(run, _measured(proposal), metrics),
+            *remarks.remarks_on_splits(run.problem.tasks, run.dataset),
             *remarks.remarks_on_targets(run.problem.tasks, run.dataset),
             *remarks.remarks_on_steps(run.config.steps, [trained[name] for name in scores]),
         ),

@@ -9,6 +9,7 @@ import numpy as np
 from tag_jax import examples, training
 from tag_jax.data import Dataset
 from tag_jax.data.overlaps import describe_pairs, label_overlaps, pairs_apart
+from tag_jax.data.unlike import describe_scale, ranges_of
 from tag_jax.grouping.result import judged_by
 from tag_jax.grouping.run import Run
 from tag_jax.objectives import BY_SHARES
@@ -70,6 +71,33 @@ def remarks_on_labels(
             'of a class. Splits that are stratified by the task (stratify=, --stratify) have some '
             'of each.'
         )
+
+
+def remarks_on_splits(tasks: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
+    """Sentences about targets of no task, and about inputs on another scale than those of training.
+
+    Args:
+      tasks: `{task: Objective}`.
+      dataset: a `tag_jax.data.Dataset`; only splits in memory are looked at. Its own tasks may be
+        more.
+
+    Yields:
+      A sentence each.
+    """
+    if not examples.in_memory(dataset.train):
+        return
+    known = {*tasks, *(getattr(dataset, 'tasks', None) or ())}
+    if unused := [task for task in dataset.train.targets if task not in known]:
+        some = ', '.join(map(str, unused[:_MOST])) + ', ...' * (len(unused) > _MOST)
+        yield f'The training split has targets of no task, which nothing trains on: {some}.'
+    ranges = ranges_of(dataset.train.inputs)
+    for name in ('validation', 'test'):
+        split = getattr(dataset, name)
+        if examples.in_memory(split) and (unlike := describe_scale(split.inputs, ranges)):
+            yield (
+                f'The {name} split is on another scale than the training split: {unlike}. Errors '
+                'on it mean little: bring both to one scale, as pictures divided by 255 are.'
+            )
 
 
 def remarks_on_targets(tasks: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:

@@ -18,6 +18,7 @@ from tag_jax.objectives import Objective
 from tag_jax.problem import MultiTaskProblem
 from tag_jax.runs import affinity_files, storage
 from tag_jax.runs import workdir as workdirs
+from tag_jax.tables import data_frame
 from tag_jax.training import TrainingConfig
 
 
@@ -198,14 +199,11 @@ class Result:
         Raises:
           ImportError: if pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError('to_dataframe() needs pandas: pip install pandas') from error
         server = {task: group for group in self.groups for task in group.serves}
         together = self.baselines.get('mtl')
         rows = [
             {
+                'task': task,
                 'network': server[task].network,
                 'tasks': ', '.join(server[task].tasks),
                 'test_error': self.test_error[task],
@@ -214,7 +212,7 @@ class Result:
             }
             for task in self.task_names
         ]
-        return pandas.DataFrame(rows, index=pandas.Index(self.task_names, name='task'))
+        return data_frame(rows).set_index('task')
 
     def outputs(self, inputs: Any) -> dict[str, np.ndarray]:
         """The outputs of the heads, each task from the network that serves it.

@@ -125,7 +125,11 @@ flags.DEFINE_float(
     60.0,
     'How long a network trains, at least, between two checkpoints of it.',
 )
-flags.DEFINE_bool('resume', False, 'Go on with the run that the workdir holds, if it holds one.')
+flags.DEFINE_bool(
+    'resume',
+    False,
+    'Go on with the run that the workdir holds; if it holds none, begin it and say so.',
+)
 
 FLAGS = flags.FLAGS
 

@@ -8,12 +8,12 @@ from absl import flags
 GROUPS = {
     'The run': (
         *('workdir', 'resume', 'dry_run', 'seed', 'seeds', 'scores', 'checkpoint_seconds'),
-        *('if_not_finite', 'run', 'out', 'overwrite', 'compilation_cache'),
+        *('if_not_finite', 'run', 'out', 'overwrite', 'page', 'compilation_cache'),
     ),
     'What is asked': (
         *('method', 'methods', 'weightings', 'budget', 'budgets', 'study', 'task_sets'),
-        *('compare', 'wider', 'smaller', 'weighting', 'grid', 'learning_rates', 'retrain'),
-        *('tasks', 'attributes', 'judge_by'),
+        *('compare', 'wider', 'smaller', 'weighting', 'grid', 'tune_static', 'learning_rates'),
+        *('retrain', 'tasks', 'attributes', 'judge_by', 'splits', 'folds'),
     ),
     'Data': (
         *('dataset', 'data_dir', 'image_size', 'num_validation', 'images_per_building'),
@@ -52,24 +52,33 @@ def text(launcher, program) -> str:
     """The help of a launcher.
 
     Args:
-      launcher: its module, whose docstring names it as `tag-jax` does; its OWN_FLAGS are those that
-        mean something else in other launchers, and stand in none of the groups.
+      launcher: its module, whose docstring names it as `tag-jax` does; its OWN_GROUPS, `{title:
+        names of flags}`, stand above those of all launchers.
       program: the words that started it, which take the place of that name.
     """
     found = {flag.name: flag for flag in flags.FLAGS.get_key_flags_for_module(launcher)}
-    own = getattr(launcher, 'OWN_FLAGS', ())
-    grouped = {
-        title: [name for name in names if name in found and name not in own]
-        for title, names in GROUPS.items()
-    }
-    known = {name for names in grouped.values() for name in names}
-    grouped = {OTHERS: sorted(set(found) - known), **grouped}
+    grouped = groups_of(launcher, found)
     name = f'tag-jax {launcher.__name__.rpartition(".")[2]}'
     parts = [(launcher.__doc__ or '').strip().replace(name, ' '.join(program))]
     for title, names in grouped.items():
         if names:
             parts.append('\n'.join([f'{title}:', *(_line(found[name]) for name in names)]))
     return '\n\n'.join(parts)
+
+
+def groups_of(launcher, names) -> dict:
+    """The flags of a launcher by group, `{title: names}`; those of no group are OTHERS.
+
+    Args:
+      launcher: its module, see `text`.
+      names: of all of its flags.
+    """
+    own = getattr(launcher, 'OWN_GROUPS', {})
+    taken = {name for of in own.values() for name in of}
+    usual = {title: [one for one in of if one not in taken] for title, of in GROUPS.items()}
+    grouped = {title: [name for name in of if name in names] for title, of in (own | usual).items()}
+    known = {name for of in grouped.values() for name in of}
+    return {OTHERS: sorted(set(names) - known), **grouped}
 
 
 def _line(flag):

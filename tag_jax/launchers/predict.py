@@ -39,7 +39,7 @@ for name in ('table', *tables.CELLS):
 FLAGS = flags.FLAGS
 
 # --keep has another meaning in launchers that train.
-OWN_FLAGS = ('keep',)
+OWN_GROUPS = {'Answers': ('keep', 'probabilities')}
 _COMPRESSED = ('.gz', '.bz2', '.xz')
 
 
@@ -86,7 +86,9 @@ def answer_columns(tasks, encoding, outputs):
     """
     found = []
     for task, answer in tag_jax.grouping.answers.answers(tasks, encoding, outputs).items():
-        names = [task] if answer.ndim == 1 else [f'{task}[{n}]' for n in range(answer.shape[1])]
+        names = [task]
+        if answer.ndim > 1:
+            names = [f'{task}[{name}]' for name in _names(encoding, task, answer.shape[1])]
         found += _columns(task, names, answer)
     return found
 
@@ -102,12 +104,16 @@ def probability_columns(tasks, encoding, outputs):
     """
     found = []
     for task, chances in tag_jax.grouping.answers.probabilities(tasks, outputs).items():
-        target = encoding.targets.get(task)
-        classes = () if target is None else target.classes
-        if len(classes) != chances.shape[1]:
-            classes = range(chances.shape[1])
-        found += _columns(task, [f'{task}: {name}' for name in classes], chances)
+        names = _names(encoding, task, chances.shape[1])
+        found += _columns(task, [f'{task}: {name}' for name in names], chances)
     return found
+
+
+def _names(encoding, task, size):
+    """The names of the classes of a task, or of its several labels; else numbers."""
+    target = encoding.targets.get(task)
+    given = () if target is None else target.classes or target.names
+    return given if len(given) == size else range(size)
 
 
 def _columns(task, names, values):

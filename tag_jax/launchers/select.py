@@ -40,6 +40,11 @@ from tag_jax.selection.least import least_budget
 
 EXAMPLES = pathlib.Path(__file__).parent / 'examples'
 EXAMPLE = EXAMPLES / 'standley2020_setting1.csv'
+# Flags of networks, which say nothing of affinities.
+_OF_NETWORKS = (
+    *('tasks', 'weights', 'limits', 'set_size', 'transfer', 'select_on', 'score_on'),
+    *('early', 'maximize'),
+)
 # More of them nobody reads.
 MOST_SOLUTIONS = 100
 
@@ -73,7 +78,9 @@ flags.DEFINE_string(
     'early', 'validation_early_stopped', 'Split of early scores, if the file has it.'
 )
 flags.DEFINE_integer(
-    'set_size', None, 'Also the means over all sets of so many tasks, instead of all tasks.'
+    'set_size',
+    None,
+    'Also the means over all sets of so many tasks, with the weights, limits and links of these.',
 )
 flags.DEFINE_string(
     'transfer',
@@ -85,6 +92,17 @@ flags.DEFINE_bool('maximize', False, 'Whether scores are to be high (accuracies)
 flags.adopt_module_key_flags(launch)
 
 FLAGS = flags.FLAGS
+
+# Some of these mean something else in launchers that train.
+OWN_GROUPS = {
+    'What is chosen from': (
+        *('networks', 'affinity', 'tasks', 'select_on', 'score_on', 'early', 'maximize'),
+        'transfer',
+    ),
+    'What is chosen': (
+        *('budget', 'weights', 'limits', 'must_link', 'cannot_link', 'solutions', 'set_size'),
+    ),
+}
 
 
 def main():
@@ -106,16 +124,18 @@ def main():
     found = selection.explained_trade_off(candidates, budgets, *arguments, **options)
     choices, means, notes = found.choices, (), _left_out(found)
     if FLAGS.set_size is not None:
-        if any(value for name, value in options.items() if name != 'task_weights'):
-            raise ValueError('--set_size takes no rules and limits: leave them or it out')
-        averaged = selection.explained_mean_trade_off(
-            candidates, budgets, FLAGS.set_size, *arguments, weights
-        )
+        try:
+            averaged = selection.explained_mean_trade_off(
+                candidates, budgets, FLAGS.set_size, *arguments, **options
+            )
+        except ValueError as error:  # All tasks together have a selection.
+            raise ValueError(f'--set_size={FLAGS.set_size}: {error}') from error
         means = averaged.choices
         notes += [
             f'In the mean over sets of {FLAGS.set_size}: {one}' for one in _left_out(averaged)
         ]
     notes += [*_blanks(candidates), *_scales(candidates, weights)]
+    several = _solutions(candidates, choices, options)
     transfer = None
     if FLAGS['transfer'].present or not FLAGS['networks'].present:
         final = candidates if outcomes is None else outcomes
@@ -137,27 +157,44 @@ def main():
     if transfer is not None:
         remarks.append(tag_jax.report.transfer_sentence(transfer))
         tag_jax.report.transfer_figure(transfer).savefig(folder / tag_jax.report.TRANSFER, dpi=150)
-    asked = choices, candidates, settings, FLAGS.maximize
+    asked = choices, candidates, settings | _best(several), FLAGS.maximize
     tables = tag_jax.report.write_trade_off(folder, *asked, means=means, remarks=remarks)
     print(_summary(candidates))
     print(f'\nTotal score on {counted}, of networks selected on {FLAGS.select_on}\n\n{tables}')
-    if FLAGS.solutions > 1:
-        several = selection.select_networks(
-            candidates,
-            [budget for budget in budgets if any(c.budget == budget for c in choices)],
-            FLAGS.maximize,
-            num_solutions=FLAGS.solutions,
-            **options,
-        )
-        print(f'\n{tag_jax.report.solutions_text(several, candidates)}')
+    if several:
+        print(f'\n{tag_jax.report.solutions_text(list(several.values()), candidates)}')
     print(f'\ntables and pictures: {folder}')
+
+
+def _solutions(candidates, choices, options):
+    """`{budget: the best selections}` of budgets that have one, if --solutions asks for several."""
+    if FLAGS.solutions == 1:
+        return {}
+    budgets = list(dict.fromkeys(choice.budget for choice in choices))
+    found = selection.select_networks(
+        candidates, budgets, FLAGS.maximize, num_solutions=FLAGS.solutions, **options
+    )
+    return dict(zip(budgets, found, strict=True))
+
+
+def _best(by_budget):
+    """The entry of results.json with the best selections for each budget, if there are several."""
+    return {'best_selections': _records(by_budget)} if by_budget else {}
+
+
+def _records(by_budget):
+    return [
+        {'budget': budget, **tag_jax.report.selection_record(one)}
+        for budget, found in by_budget.items()
+        for one in found
+    ]
 
 
 def _select_groups():
     """Selects groups of tasks by the affinities of a file, and writes them."""
     if FLAGS['networks'].present:
         raise ValueError('--affinity and --networks are two ways to select: leave one out')
-    for flag in ('tasks', 'weights', 'limits', 'set_size', 'transfer', 'early', 'maximize'):
+    for flag in _OF_NETWORKS:
         if FLAGS[flag].present:
             raise ValueError(f'--{flag} is for --networks, not for --affinity: leave it out')
     if FLAGS.budget is None:
@@ -169,23 +206,24 @@ def _select_groups():
     budgets = [int(budget) for budget in budgets]
     read = affinity_files.read_affinity(FLAGS.affinity)
     names, rules = read['task_names'], _rules()
-    found = [
-        selection.select_groups(
+    found = {}
+    for budget in budgets:
+        chosen = selection.select_groups(
             read['mean'], budget, num_solutions=FLAGS.solutions, task_names=names, **rules
         )
-        for budget in budgets
-    ]
-    settings = {'affinity': FLAGS.affinity, 'budget': budgets, **_given(**rules)}
+        found[budget] = [chosen] if FLAGS.solutions == 1 else list(chosen)
+    given = _given(solutions=FLAGS.solutions, **rules)
+    settings = {'affinity': FLAGS.affinity, 'budget': budgets, **given}
     _check_folder()
     folder = workdir.open_run(launch.run_folder('group_selection'), settings)
-    selections = found if FLAGS.solutions == 1 else [one for several in found for one in several]
-    records = [tag_jax.report.selection_record(one) for one in selections]
-    results = {**settings, 'task_names': list(names), 'selections': records}
+    results = {**settings, 'task_names': list(names), 'selections': _records(found)}
     storage.write_json(folder / workdir.RESULTS, results)
-    for budget, chosen in zip(budgets, found, strict=True):
-        text = '\n\n'.join(map(str, chosen if FLAGS.solutions > 1 else [chosen]))
+    figure = tag_jax.report.affinity_figure(read['mean'], names, read.get('stderr'), kind=None)
+    figure.savefig(folder / tag_jax.report.HEAT_MAP, dpi=150)
+    for budget, chosen in found.items():
+        text = '\n\n'.join(map(str, chosen))
         print(f'Groups within a budget of {budget}: {text}\n')
-    print(f'results: {folder}')
+    print(f'results and picture: {folder}')
 
 
 def _budgets(candidates):

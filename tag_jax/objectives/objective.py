@@ -69,6 +69,11 @@ def check_tasks(tasks: Mapping[str, Any]) -> None:
     for name, objective in tasks.items():
         if not isinstance(name, str) or not name:
             raise ValueError(f'the name of a task must be text, not {name!r}')
+        if parts := _spelled_by(name, [other for other in tasks if other != name]):
+            raise ValueError(
+                f'the task {name!r} is called like the set of the tasks {", ".join(parts)}, which '
+                'are joined by + in names of networks: rename it'
+            )
         if not all(hasattr(objective, part) for part in ('width', 'loss', 'metric')):
             raise ValueError(
                 f'the task {name!r} must be an objective, not {objective!r}: make it with '
@@ -80,6 +85,16 @@ def check_tasks(tasks: Mapping[str, Any]) -> None:
             raise ValueError(
                 f'the metric of {name!r} has no sums and finish: use a tag_jax.objectives.Metric'
             )
+
+
+def _spelled_by(text, names):
+    """The names that make up a text when + joins them; [] if none do."""
+    for name in names:
+        if text == name:
+            return [name]
+        if text.startswith(f'{name}+') and (rest := _spelled_by(text[len(name) + 1 :], names)):
+            return [name, *rest]
+    return []
 
 
 def has_loss_of_ours(objective: Any) -> bool:

@@ -14,11 +14,11 @@ from tag_jax.report import page
 from tag_jax.report.run import REPORT
 from tag_jax.report.styles import style
 from tag_jax.report.svg import svg
-from tag_jax.report.tables import plus_minus, text_table
 from tag_jax.runs import storage
 from tag_jax.runs import workdir as workdirs
 from tag_jax.studies import judging
 from tag_jax.studies.judging import Judged, Standing
+from tag_jax.tables import plus_minus, text_table
 
 LEADERBOARD = 'leaderboard.png'
 BEGIN, END = '<!-- tables of tag-jax benchmark -->', '<!-- end of the tables -->'

@@ -22,9 +22,9 @@ from tag_jax.report import differences, page, words
 from tag_jax.report.downloads import downloads, figure_files, table_files
 from tag_jax.report.styles import style
 from tag_jax.report.svg import svg
-from tag_jax.report.tables import LINE_LENGTH, plus_minus, text_table, without_empty
 from tag_jax.runs import storage
 from tag_jax.runs import workdir as workdirs
+from tag_jax.tables import LINE_LENGTH, plus_minus, text_table, without_empty
 
 COSTS, BUDGETS, TABLE, REPORT = 'costs.png', 'budgets.png', 'comparison', 'report.html'
 _MOST_TICKS = 6

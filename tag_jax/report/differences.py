@@ -16,7 +16,7 @@ from tag_jax.comparison import (
 )
 from tag_jax.comparison.statistics import EXAMPLES, SEEDS, SPLITS
 from tag_jax.report import words
-from tag_jax.report.tables import LINE_LENGTH, plus_minus, text_table, without_empty
+from tag_jax.tables import LINE_LENGTH, plus_minus, text_table, without_empty
 
 # With more pairs, only those with one network for all tasks and with the preferred method are told.
 MOST_PAIRS = 15

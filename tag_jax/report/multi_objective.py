@@ -18,10 +18,10 @@ from tag_jax.report.downloads import downloads, figure_files, table_files
 from tag_jax.report.figures import plain_text
 from tag_jax.report.styles import style
 from tag_jax.report.svg import svg
-from tag_jax.report.tables import LINE_LENGTH, plus_minus, significant, text_table
 from tag_jax.report.words import duration
 from tag_jax.runs import storage
 from tag_jax.runs import workdir as workdirs
+from tag_jax.tables import LINE_LENGTH, plus_minus, significant, text_table
 
 SCATTER, RADAR, REPORT = 'accuracies.png', 'errors.png', 'report.html'
 TABLE = 'weightings'

@@ -15,8 +15,8 @@ from tag_jax.report.figures import by_network, sum_of_groups
 from tag_jax.report.lines import Line, chart
 from tag_jax.report.pictures import methods_figure
 from tag_jax.report.run import FinishedRun, read, write_page, write_report
-from tag_jax.report.tables import LINE_LENGTH, plus_minus, text_table, without_empty
 from tag_jax.runs import workdir as workdirs
+from tag_jax.tables import LINE_LENGTH, plus_minus, text_table, without_empty
 
 _TITLE = 'Runs side by side'
 _MOST_RUNS_IN_A_TABLE = 8

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tag_jax.report.tables import text_table
 from tag_jax.report.trade_off import notation
 from tag_jax.selection import Candidates, Selection
+from tag_jax.tables import text_table
 
 
 def solutions_text(several: Sequence[Sequence[Selection]], candidates: Candidates) -> str:
@@ -33,16 +33,18 @@ def solutions_text(several: Sequence[Sequence[Selection]], candidates: Candidate
 
 
 def selection_record(selected: Selection) -> dict[str, Any]:
-    """A selection of groups as JSON types, with the names of its tasks.
+    """A selection as JSON types, with the names of its tasks, and of networks where it has any.
 
     Args:
-      selected: with names, from `selection.select_groups`.
+      selected: with names, from `selection.select_groups` or `selection.select_networks`.
     """
     groups, serves = (
         [[selected.task_names[task] for task in tasks] for tasks in sets]
         for sets in (selected.groups, selected.serves)
     )
+    networks = {} if selected.network_names is None else {'networks': list(selected.network_names)}
     return {
+        **networks,
         'groups': groups,
         'serves': serves,
         **{name: getattr(selected, name) for name in ('objective', 'bound', 'optimal')},

@@ -13,10 +13,10 @@ from tag_jax.report.comparison import comparison_table
 from tag_jax.report.figures import affinity_figure
 from tag_jax.report.run import REPORT
 from tag_jax.report.svg import svg
-from tag_jax.report.tables import significant, text_table
 from tag_jax.runs import storage
 from tag_jax.runs import workdir as workdirs
 from tag_jax.studies import Study, Table
+from tag_jax.tables import significant, text_table
 
 
 def write_study(

@@ -27,10 +27,10 @@ from matplotlib.lines import Line2D
 
 from tag_jax.report import page
 from tag_jax.report.styles import style
-from tag_jax.report.tables import LINE_LENGTH, text_table
 from tag_jax.runs import storage
 from tag_jax.selection import Candidates, Choice, Selection
 from tag_jax.selection.result import certificate, check_selected
+from tag_jax.tables import LINE_LENGTH, text_table
 
 TRADE_OFF, CHOICES, TABLE, RESULTS = 'trade_off.png', 'choices.png', 'choices.csv', 'results.json'
 TASK_SETS = 'task_sets.png'

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from tag_jax import grouping
 from tag_jax.report import page
-from tag_jax.report.tables import LINE_LENGTH, text_table
+from tag_jax.tables import LINE_LENGTH, text_table
 
 # The verdict where an interval holds 0.
 NOT_TOLD = 'cannot be told from none'

@@ -12,6 +12,7 @@ While a process has a run open, others are kept out of it by the lock on a file,
 with the run, or with its process, however that ends.
 """
 
+import logging
 import os
 import pathlib
 import shlex
@@ -54,7 +55,8 @@ def open_run(path: str | os.PathLike, config: dict[str, Any], resume: bool = Fal
     Args:
       path: the folder.
       config: what was asked for, as JSON types.
-      resume: whether to go on with the run that the folder holds, if it holds one.
+      resume: whether to go on with the run that the folder holds. If it holds none, a new one
+        begins, and a warning says so.
 
     Returns:
       The folder as a `RunFolder`.
@@ -101,6 +103,8 @@ def open_run(path: str | os.PathLike, config: dict[str, Any], resume: bool = Fal
         raise OSError(
             f'cannot write to the workdir {path} ({storage.why(error)}): choose another one'
         ) from error
+    if resume and not holds_run:
+        logging.warning('there is no run in %s to go on with: a new one begins', path)
     return path
 
 

@@ -27,7 +27,7 @@ from tag_jax.selection.baselines import (
     pessimal,
     random_selections,
 )
-from tag_jax.selection.candidates import Candidates, read_candidates
+from tag_jax.selection.candidates import Candidates
 from tag_jax.selection.groups import MAX_EXACT_TASKS, select_groups
 from tag_jax.selection.networks import select_networks, serve, served_scores
 from tag_jax.selection.predictors import (
@@ -36,6 +36,7 @@ from tag_jax.selection.predictors import (
     higher_order_approximation,
     ratio_errors,
 )
+from tag_jax.selection.reading import read_candidates
 from tag_jax.selection.relations import correlation, mutual_gains, pair_gains
 from tag_jax.selection.result import Infeasible, Selection
 from tag_jax.selection.surrogate import (

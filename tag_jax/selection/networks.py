@@ -332,7 +332,7 @@ def _best_over_sets(gains):
 def _within_limits(candidates, limits, maximize):
     """Which scores reach the limits of their tasks, bool `[N, T]`."""
     limits = np.nan if limits is None else limits
-    limits = _of_tasks('limits', limits, candidates.task_names, np.nan)
+    limits = of_tasks('limits', limits, candidates.task_names, np.nan)
     with np.errstate(invalid='ignore'):
         missed = candidates.scores < limits if maximize else candidates.scores > limits
     return ~missed
@@ -346,7 +346,7 @@ def checked_weights(weights, candidates) -> np.ndarray:
       candidates: whose scores they are for.
     """
     names = candidates.task_names
-    weights = _of_tasks('task_weights', 1.0 if weights is None else weights, names, 1.0)
+    weights = of_tasks('task_weights', 1.0 if weights is None else weights, names, 1.0)
     for weight in weights[~(np.isfinite(weights) & (weights >= 0))]:
         raise ValueError(f'task_weights must be 0 or more, but one is {weight}')
     largest = np.nan_to_num(np.abs(candidates.scores)).max(axis=0)
@@ -356,8 +356,15 @@ def checked_weights(weights, candidates) -> np.ndarray:
     return weights
 
 
-def _of_tasks(name, values, task_names, default):
-    """Values `[T]`, from an array, one number for all, or `{task: value}`."""
+def of_tasks(name, values, task_names, default):
+    """Values `[T]`, from an array, one number for all, or `{task: value}`.
+
+    Args:
+      name: of the argument, for errors.
+      values: what was given.
+      task_names: T names.
+      default: the value of tasks that a dict does not name.
+    """
     if (labels := labels_of(values, 0)) is not None:
         values = dict(zip(labels, np.asarray(values).tolist(), strict=True))
     if isinstance(values, Mapping):

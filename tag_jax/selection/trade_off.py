@@ -1,7 +1,7 @@
 """Every way to select networks, over a range of budgets (Standley et al. 2020, Section 5)."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from tag_jax.selection.candidates import Candidates, check_same_networks
 from tag_jax.selection.networks import (
     allowed_gains,
     checked_weights,
+    of_tasks,
     select_networks,
     serve,
     served_scores,
@@ -237,13 +238,15 @@ def mean_trade_off(
     outcomes: Candidates | None = None,
     early: Candidates | None = None,
     maximize: bool = False,
+    **options: Any,
 ) -> list[Choice]:
     """The mean of `trade_off` over all sets of so many tasks (Appendix A.2, Figure 6).
 
-    For each set, the candidates are the networks that train no other task.
+    For each set, the candidates are the networks that train no other task, and of weights, limits
+    and links those count that concern its tasks.
 
     Args:
-      candidates, budgets, outcomes, early, maximize: see `trade_off`.
+      candidates, budgets, outcomes, early, maximize, options: see `trade_off`.
       size: how many tasks.
 
     Returns:
@@ -253,7 +256,9 @@ def mean_trade_off(
     Raises:
       Infeasible, ValueError: see `trade_off`; if there are not so many tasks.
     """
-    found = explained_mean_trade_off(candidates, budgets, size, outcomes, early, maximize)
+    found = explained_mean_trade_off(
+        candidates, budgets, size, outcomes, early, maximize, **options
+    )
     return _of_every_budget(found)
 
 
@@ -264,13 +269,12 @@ def explained_mean_trade_off(
     outcomes: Candidates | None = None,
     early: Candidates | None = None,
     maximize: bool = False,
-    task_weights: Mapping[str, float] | None = None,
+    **options: Any,
 ) -> TradeOff:
     """The same as `mean_trade_off`, and why a method has no mean for a budget.
 
     Args:
-      candidates, budgets, size, outcomes, early, maximize: see `mean_trade_off`.
-      task_weights: `{task: weight}`, 1 for tasks that it does not name.
+      candidates, budgets, size, outcomes, early, maximize, options: see `mean_trade_off`.
 
     Returns:
       A `TradeOff`; its reasons name the first set of tasks for which there is no selection.
@@ -286,8 +290,11 @@ def explained_mean_trade_off(
     totals, left_out = {}, {}
     for tasks in sets:
         own = [None if one is None else one.only(tasks) for one in (candidates, outcomes, early)]
-        weights = {task: weight for task, weight in (task_weights or {}).items() if task in tasks}
-        found = explained_trade_off(own[0], budgets, *own[1:], maximize, task_weights=weights)
+        of_set = _concerning(tasks, names, **options)
+        try:
+            found = explained_trade_off(own[0], budgets, *own[1:], maximize, **of_set)
+        except Infeasible as error:
+            raise Infeasible(f'of the tasks {", ".join(tasks)}: {error}') from error
         for choice in found.choices:
             totals.setdefault((choice.method, choice.budget), []).append(choice.total)
         for method, budget, reason in found.left_out:
@@ -299,6 +306,31 @@ def explained_mean_trade_off(
         if len(found) == len(sets)
     ]
     return TradeOff(choices, list(left_out.values()))
+
+
+def _concerning(tasks, names, must_link=(), cannot_link=(), **options):
+    """The options of `explained_trade_off` as far as they concern some of the tasks.
+
+    Args:
+      tasks: names of these.
+      names: T names of all.
+      must_link, cannot_link, options: of all tasks.
+    """
+    rules = rules_of(names, must_link=must_link, cannot_link=cannot_link)
+    links = [
+        [
+            [names[n] for n in range(len(names)) if mask >> n & 1 and names[n] in tasks]
+            for mask in of
+        ]
+        for of in (rules.linked, rules.apart)
+    ]
+    inside = [[link for link in of if len(link) > 1] for of in links]
+    for name in ('task_weights', 'limits'):
+        if options.get(name) is not None:
+            values = of_tasks(name, options[name], names, np.nan)
+            known = {task: x for task, x in zip(names, values.tolist(), strict=True) if x == x}
+            options[name] = {task: x for task, x in known.items() if task in tasks}
+    return {**options, 'must_link': inside[0], 'cannot_link': inside[1]}
 
 
 def _by_approximation(candidates, final, maximize, prepared):

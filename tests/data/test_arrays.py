@@ -189,7 +189,8 @@ def _leaves(nested):
 def test_classes_may_have_any_names(labels, classes):
     labels = np.resize(np.asarray(labels), 30)
     inputs = np.arange(30.0)[:, None]
-    dataset = data.from_arrays(inputs, {'a': labels}, {'a': objectives.classification(3)})
+    tasks = {'a': objectives.classification(len(classes))}
+    dataset = data.from_arrays(inputs, {'a': labels}, tasks)
     assert dataset.encoding.targets['a'].classes == classes
     order = np.random.default_rng(0).permutation(30)[:18]
     there = np.ones(18, bool) if dataset.train.mask is None else dataset.train.mask['a']
@@ -212,6 +213,9 @@ def test_minus_one_and_one_are_two_classes():
         ([0, 5, 7], objectives.classification(3), 'and not the 3 classes 0 to 2'),
         ([0.5, 1.0, 2.0], objectives.classification(3), 'and not the 3 classes 0 to 2'),
         (['a', 'b', 'c', 'd'], objectives.classification(3), 'have 4 different values'),
+        (['a', 'b', 'c'], objectives.classification(5), 'give objectives.classification(3), or'),
+        ([True, False], objectives.classification(3), 'have 2 different values'),
+        (np.array(['2020-01-01', '2020-01-02'], 'M8[D]'), objectives.regression(), 'days since'),
         (['a', 'a'], objectives.classification(3), 'of one class only in the training'),
         ([1.5, 1.5], objectives.regression(), 'one value only in the training split'),
         ([np.nan, np.nan], objectives.regression(), 'no label in the training split'),
@@ -354,3 +358,33 @@ def test_a_date_among_the_columns_of_a_data_frame_names_no_argument_of_files():
     frame = pandas.DataFrame({'day': pandas.date_range('2020-01-01', periods=60), 'x': range(60)})
     with pytest.raises(ValueError, match='holds dates, which are no inputs: leave it out, or turn'):
         data.from_arrays(frame, {'y': np.arange(60.0)}, {'y': objectives.regression()})
+
+
+def test_dates_in_new_rows_name_their_column_and_the_mend():
+    frame = pandas.DataFrame({'day': np.arange(60.0) ** 1.5, 'word': ['a', 'b'] * 30})
+    tasks = {'y': objectives.regression()}
+    found = data.from_arrays(frame, {'y': np.arange(60.0)}, tasks).encoding
+    days = pandas.Series(pandas.date_range('2020-01-01', periods=60))
+    with pytest.raises(ValueError, match=r"column 'day' holds dates, .*\(frame\['day'\] - pandas"):
+        encode_rows(found, frame.assign(day=days))
+    with pytest.raises(ValueError, match="'word' holds dates, .* trained on text: give text"):
+        encode_rows(found, frame.assign(word=days))
+    mended = (days - pandas.Timestamp(0)) / pandas.Timedelta(days=1)
+    assert mended[0] == 18262
+    assert encode_rows(found, frame.assign(day=mended)).shape == (60, 3)
+
+
+def test_several_labels_have_the_names_of_their_columns():
+    tags = pandas.DataFrame({'sunny': [0, 1] * 15, 'windy': [1, 1, 0] * 10})
+    targets = {'weather': tags, 'plain': tags.to_numpy()}
+    tasks = dict.fromkeys(targets, objectives.multilabel(2))
+    found = data.from_arrays(np.arange(30.0)[:, None], targets, tasks).encoding
+    assert found.targets['weather'].names == ('sunny', 'windy')
+    assert found.targets['plain'].names == ()
+    assert 'weather: multilabel, 2 labels: sunny, windy, as they are' in found.describe()
+    assert encoding.from_json(encoding.to_json(found)).targets == found.targets
+
+
+def test_targets_that_are_there_are_named_where_one_is_not():
+    with pytest.raises(ValueError, match="for the task 'y': those that are given are x, z"):
+        data.from_arrays(np.ones((9, 2)), {'x': [], 'z': []}, {'y': objectives.regression()})

@@ -1,5 +1,6 @@
 """Rows unlike those that a network was trained on: they are answered, and told of."""
 
+import json
 import re
 
 import numpy as np
@@ -60,6 +61,11 @@ def test_rows_like_those_of_training_are_not_told_of(frame, encoding, caplog):
             "3 of 10 rows of 'colour' have text that no training row had ('mauve', 'pink', first "
             'in row 3), which counts as missing',
         ),
+        (
+            'colour',
+            {3: None},
+            r"1 of 10 rows of 'colour' have no value .*, which no row",
+        ),
         ('age', {3: None}, r"1 of 10 rows of 'age' have no value \(first row 4\), .* the mean"),
         (
             'age',
@@ -75,11 +81,18 @@ def test_what_no_training_row_had_is_told(frame, encoding, caplog, column, cells
 
 @pytest.mark.parametrize(
     ('column', 'cells'),
-    [('weight', {3: None}), ('colour', {3: None}), ('same', {3: 5.0}), ('age', {3: 140.0})],
-    ids=['was missing too', 'text', 'is no input', 'not that far'],
+    [('weight', {3: None}), ('same', {3: 5.0}), ('age', {3: 140.0})],
+    ids=['was missing too', 'is no input', 'not that far'],
 )
 def test_what_may_be_is_not_told(frame, encoding, caplog, column, cells):
     assert told(encoding, changed(frame, column, cells), caplog) == ''
+
+
+def test_text_that_was_missing_before_may_be_missing(frame, caplog):
+    gaps = frame.assign(colour=frame['colour'].where(frame.index % 7 > 0, None))
+    labels = {'y': np.arange(60) % 2}
+    found = data.from_arrays(gaps, labels, {'y': objectives.classification(2)})
+    assert told(found.encoding, changed(gaps, 'colour', {3: None}), caplog) == ''
 
 
 def test_all_columns_are_told_in_one_warning_that_stays_short(caplog):
@@ -118,3 +131,64 @@ def test_arrays_of_numbers_stand_for_text_that_was_numbers(caplog):
         encode_rows(found.encoding, given), encode_rows(found.encoding, as_text)
     )
     assert not caplog.records
+
+
+PICTURES = np.random.default_rng(0).uniform(size=(60, 4, 4, 1))
+BYTES = (255 * PICTURES).astype(np.uint8)
+
+
+def encoding_of(inputs):
+    """The encoding of arrays that are left as they are, as a run saves and reads it."""
+    labels = {'y': np.arange(60) % 2}
+    found = data.from_arrays(inputs, labels, {'y': objectives.classification(2)}).encoding
+    return data.encoding.from_json(json.loads(json.dumps(data.encoding.to_json(found))))
+
+
+@pytest.mark.parametrize(
+    ('trained', 'given', 'sentence'),
+    [
+        (
+            PICTURES,
+            BYTES,
+            r'inputs go from 0 to 25\d, and those of the .* from 0.* to 0.9',
+        ),
+        (
+            BYTES,
+            PICTURES,
+            r'inputs go from 0.* to 0.9.*, and those of the .* from 0 to 25',
+        ),
+        (
+            BYTES.astype(np.float32) + 0.5,
+            PICTURES,
+            'those of the training split from 0.5 to 25',
+        ),
+        (
+            2 * PICTURES - 1,
+            BYTES,
+            r'inputs go from 0 to 25\d, and those of the .* split from -',
+        ),
+        (
+            {'left': PICTURES, 'right': BYTES},
+            {'left': BYTES, 'right': BYTES},
+            r"\['left'\] go",
+        ),
+    ],
+)
+def test_pictures_on_another_scale_are_told(trained, given, sentence, caplog):
+    assert re.search(sentence, told(encoding_of(trained), given, caplog))
+
+
+@pytest.mark.parametrize(
+    ('trained', 'given'),
+    [
+        (PICTURES, PICTURES[:1] * 3),
+        (BYTES, 0 * BYTES[:1]),
+        (BYTES, BYTES[:1] // 255),
+        (PICTURES, 0 * PICTURES[:1]),
+        (np.arange(600).reshape(60, 10), np.ones((2, 10), int)),
+        (np.ones((60, 4, 4, 1)), BYTES),
+    ],
+    ids=['brighter', 'black', 'whole numbers', 'black too', 'tokens', 'constant before'],
+)
+def test_pictures_that_may_be_are_not_told(trained, given, caplog):
+    assert told(encoding_of(trained), given, caplog) == ''

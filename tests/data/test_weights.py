@@ -65,6 +65,13 @@ def test_a_column_of_weights_is_no_input(tmp_path):
     assert both.train.inputs.shape == (6, 1)
 
 
+def test_a_target_is_neither_weights_nor_split(tmp_path):
+    (tmp_path / 't.csv').write_text('x,y,z\n' + ''.join(f'{n},{n % 2},{n}\n' for n in range(20)))
+    for rule in ('weights', 'split'):
+        with pytest.raises(ValueError, match=f"'z' is a target, and cannot be {rule} as well"):
+            data.table(tmp_path / 't.csv', ['y', 'z'], **{rule: 'z'})
+
+
 def test_a_column_of_a_data_frame_may_hold_the_weights():
     pandas = pytest.importorskip('pandas')
     inputs, targets = arrays()

@@ -91,6 +91,10 @@ def test_what_is_said_of_networks_of_your_own(tmp_path):
     results = json.loads((tmp_path / 'out' / 'results.json').read_text())
     best = results['choices'][0]
     assert (best['optimal'], best['bound']) == (True, best['objective'])
+    several = [one for one in results['best_selections'] if one['budget'] == 40]
+    assert [one['networks'] for one in several] == [['D', 'E'], ['DE']]
+    assert [round(one['objective'], 9) for one in several] == [30.1, 31.3]
+    assert {one['budget'] for one in results['best_selections']} == {27, 40}
     again = launch(*common, *asked, cwd=tmp_path)
     assert again.stderr.startswith('error: --workdir out already holds a run: choose another')
     weighted = launch(
@@ -121,7 +125,14 @@ def test_groups_by_affinities_of_your_own(tmp_path):
     expected = [{'a1', 'a7'}, {'a2', 'a4'}, {f'a{n}' for n in (2, 3, 5, 6, 7, 8, 9)}]
     assert sorted(map(sorted, first['groups'])) == sorted(map(sorted, expected))
     assert len(second['groups']) == 4
+    assert (first['budget'], second['budget']) == (3, 4)
+    assert (path.parent / 'affinity.png').stat().st_size > 1000
     assert first['optimal']
+    asked = ('--affinity=aff.csv', '--budget=2,3', '--solutions=2', '--workdir=several')
+    assert launch('network_selection', *asked, cwd=tmp_path).stderr == ''
+    several = json.loads((tmp_path / 'several' / 'results.json').read_text())['selections']
+    assert [one['budget'] for one in several] == [2, 2, 3, 3]
+    assert several[2]['groups'] == first['groups']
     check_sentences(
         'network_selection',
         [
@@ -147,10 +158,20 @@ def test_means_over_sets_of_tasks(tmp_path):
     folder = tmp_path / 'runs' / 'network_selection_001'
     assert (folder / 'task_sets.png').exists()
     assert json.loads((folder / 'results.json').read_text())['means'][0]['method'] == 'optimal'
+    linked = launch(
+        'network_selection', '--set_size=4', '--budget=1,4', '--must_link=depth+edges',
+        '--workdir=linked', cwd=tmp_path,
+    )  # fmt: skip
+    assert linked.stderr == ''
+    means = json.loads((tmp_path / 'linked' / 'results.json').read_text())['means']
+    totals = [one['total'] for one in means if one['method'] == 'optimal']
+    assert totals[0] + 5e-6 >= 0.38273
+    assert totals[1] > 0.35070
 
 
 def test_bad_input_ends_with_one_sentence(tmp_path):
     (tmp_path / 'mine.csv').write_text(NETWORKS)
+    (tmp_path / 'pair.csv').write_text('network,cost,depth,edges\nDE,1,0.3,0.3\nE,1,,0.2\n')
     check_sentences(
         'network_selection',
         [
@@ -193,6 +214,10 @@ def test_bad_input_ends_with_one_sentence(tmp_path):
                 'cannot read or write no.csv (No such file or directory)',
             ),
             (['--networks=mine.csv', '--budget=2', '--set_size=3'], 'sets have 1 to 2 tasks'),
+            (
+                ['--networks=pair.csv', '--budget=2', '--set_size=1'],
+                '--set_size=1: no network trains depth and nothing else',
+            ),
             (
                 ['--networks=mine.csv', '--budget=2', '--transfer=mine.csv'],
                 'mine.csv is no table of transfer affinities: it needs columns first, second',

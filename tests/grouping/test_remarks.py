@@ -133,6 +133,37 @@ def test_nothing_is_said_of_the_datasets_of_the_package(make):
     assert not list(remarks.remarks_on_targets(dataset.tasks, dataset))
 
 
+def said_of_splits(tasks, *splits, known=None):
+    dataset = data.Dataset('own', known or tasks, *splits)
+    return list(remarks.remarks_on_splits(tasks, dataset))
+
+
+def test_splits_on_another_scale_and_targets_of_no_task():
+    pictures = np.random.default_rng(0).uniform(size=(40, 4, 4, 1))
+    split = data.Split(pictures, {'a': np.arange(40.0)})
+    other = split._replace(inputs=(255 * pictures).astype(np.uint8))
+    tasks = {'a': objectives.regression()}
+    assert not said_of_splits(tasks, split, split, split)
+    (said,) = said_of_splits(tasks, split, split, other)
+    assert said.startswith('The test split is on another scale than the training split: inputs go')
+    assert len(said_of_splits(tasks, other, split, split)) == 2
+    more = split._replace(targets={**split.targets, 'b': np.arange(40.0)})
+    (said,) = said_of_splits(tasks, more, split, split)
+    assert said == 'The training split has targets of no task, which nothing trains on: b.'
+    both = {**tasks, 'b': objectives.regression()}
+    assert not said_of_splits(tasks, more, split, split, known=both), 'some tasks of a dataset'
+
+
+def test_a_split_on_another_scale_is_told_before_training_and_in_the_result(caplog):
+    train = make_split(64)
+    test = train._replace(inputs=255 * train.inputs)
+    dataset = data.Dataset('points', TASKS, train, make_split(64, 1), test)
+    result = grouping.group_tasks(make_problem(), dataset, 1, grouping.all_in_one(), CONFIG)
+    (warning,) = caplog.messages
+    assert warning.startswith('The test split is on another scale')
+    assert warning in result.remarks
+
+
 def network(name, best_step, steps):
     plan = NetworkPlan(name, ('a',), 0, 0.1)
     return TrainedNetwork(plan, {}, {}, {}, best_step, steps, 0.0, None)

@@ -6,7 +6,7 @@ from launching import ENVIRONMENT, WARNINGS
 from launching import tag_jax as start
 
 import tag_jax
-from tag_jax.launchers import command, launch
+from tag_jax.launchers import command, help, launch
 from tag_jax.runs import storage, workdir
 
 QUICK = ('--steps=20', '--eval_every=10', '--affinity_every=10', '--batch_size=64', '--widths=4')
@@ -43,6 +43,7 @@ def test_every_launcher_says_how_it_is_called(name, folder):
     assert done.returncode == 0, done.stderr
     assert f'    tag-jax {name}' in done.stdout
     assert '\nThe run:\n  --' in done.stdout
+    assert help.OTHERS not in done.stdout, 'every flag stands in a group'
     assert max(map(len, done.stdout.splitlines())) <= 100
     # (Tables are made from a clone.)
     assert 'experiments' not in done.stdout.replace('experiments.record_table', '')
@@ -91,3 +92,13 @@ def test_the_console_script_is_the_command():
     ]
     assert script[1] == f'{command.__name__}:main'
     assert script[0].strip() == launch.TAG_JAX[0]
+
+
+def test_flags_of_selection_stand_where_they_belong(folder):
+    """Those that mean something else in other launchers too."""
+    groups = start('select', '--help', cwd=folder).stdout.split('\n\n')
+    chosen_from, chosen, *_ = (one for one in groups if one.startswith('What is chosen'))
+    for flag in ('networks', 'affinity', 'tasks'):
+        assert f'\n  --{flag}' in chosen_from
+    for flag in ('budget', 'weights', 'limits', 'must_link', 'cannot_link', 'solutions'):
+        assert f'\n  --{flag}' in chosen

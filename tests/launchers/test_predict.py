@@ -6,13 +6,16 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas
 import pyarrow
 import pytest
 from launching import ENVIRONMENT, WARNINGS, files, tag_jax
 from pyarrow import parquet
+from small import make_problem
 
 from tag_jax import data, grouping, objectives
 from tag_jax.runs import storage, workdir
+from tag_jax.training import TrainingConfig
 
 FLAGS = """
 # How the table is read.
@@ -160,6 +163,7 @@ def test_a_bad_cell_is_named_and_its_mend_works(folder):
     assert done.returncode == 2
     assert "row 4 of the column 'age' is 'fifty'" in done.stderr
     assert '--missing=age:fifty' in done.stderr
+    assert 'kind' not in done.stderr, 'the networks were trained on numbers'
     done = tag_jax('predict', 'run', 'bad.csv', '--missing=age:fifty', cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "1 of 6 rows of 'age' have no value (first row 4)" in done.stderr
@@ -237,3 +241,24 @@ def test_bad_input_ends_with_one_sentence(others, arguments, sentence):
     assert done.stderr.count('\n') == 1, done.stderr
     assert done.stdout == ''
     assert files(others) == before
+
+
+def test_several_labels_have_columns_of_their_names(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pandas.DataFrame(rng.normal(size=(60, 2)), columns=['x', 'y'])
+    weather = pandas.DataFrame({'sunny': frame['x'] > 0, 'windy': frame['y'] > 0}).astype(int)
+    targets = {'weather': weather, 'sum': frame['x'] + frame['y']}
+    tasks = {'weather': objectives.multilabel(2), 'sum': objectives.regression()}
+    dataset = data.from_arrays(frame, targets, tasks)
+    model = make_problem(tasks, (4,), 2)
+    config = TrainingConfig(steps=4, eval_every=2, batch_size=8)
+    grouping.group_tasks(model, dataset, 1, grouping.all_in_one(), config, tmp_path / 'run')
+    frame.to_csv(tmp_path / 'new.csv', index=False)
+    done = tag_jax('predict', 'run', 'new.csv', '--probabilities', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = read(tmp_path / 'new_answers.csv')
+    labels = ['weather[sunny]', 'weather[windy]']
+    assert list(found[0]) == [*labels, 'sum', 'weather: sunny', 'weather: windy']
+    for row in found:
+        for label, chance in zip(labels, ('weather: sunny', 'weather: windy'), strict=True):
+            assert (row[label] == '1') == (float(row[chance]) > 0.5)

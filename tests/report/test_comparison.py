@@ -7,8 +7,8 @@ from tag_jax import report
 from tag_jax.comparison import Comparison, CrossFitted, Outcome, differences, summary
 from tag_jax.report import differences as differences_of
 from tag_jax.report.styles import style
-from tag_jax.report.tables import text_table
 from tag_jax.runs import storage
+from tag_jax.tables import text_table
 
 
 def outcomes():

@@ -1,4 +1,5 @@
 import csv
+import itertools
 import json
 
 import numpy as np
@@ -190,3 +191,43 @@ def test_a_task_may_be_called_like_a_column(tmp_path):
     with (tmp_path / 'choices.csv').open() as file:
         row = next(csv.DictReader(file))
     assert (row['budget'], row['task budget'], row['total']) == ('1.0', '1.0', '3.0')
+
+
+def test_means_keep_the_weights_limits_and_links_of_their_tasks():
+    """Against the selections for each set of three of four tasks, with what concerns it."""
+    names = ('a', 'b', 'c', 'd')
+    members = np.array(list(itertools.product([0, 1], repeat=4))[1:], bool)
+    scores = np.where(members, np.random.default_rng(2).uniform(size=members.shape), NAN)
+    candidates = selection.Candidates(members, scores, np.ones(15), names)
+    options = {
+        'task_weights': {'a': 10, 'd': 0.5},
+        'limits': {'b': 0.8},
+        'must_link': [('a', 'b')],
+        'cannot_link': [('c', 'd')],
+    }
+
+    def by_hand(**options):
+        totals = []
+        for tasks in itertools.combinations(names, 3):
+            own = {
+                'task_weights': {t: w for t, w in options['task_weights'].items() if t in tasks},
+                'limits': {t: x for t, x in options.get('limits', {}).items() if t in tasks},
+            }
+            for rule in ('must_link', 'cannot_link'):
+                inside = [[t for t in link if t in tasks] for link in options.get(rule, ())]
+                own[rule] = [link for link in inside if len(link) > 1]
+            best = selection.select_networks(candidates.only(tasks), 2, **own)
+            totals.append(best.objective)
+        return np.mean(totals)
+
+    plain, means = {'task_weights': options['task_weights']}, set()
+    for given in (options, *({**plain, name: options[name]} for name in options)):
+        found = selection.mean_trade_off(candidates, 2, 3, **given)
+        (mean,) = [one.total for one in found if one.method == 'optimal']
+        assert mean == pytest.approx(by_hand(**given))
+        means.add(round(mean, 9))
+    assert len(means) == 5, 'each of them matters here'
+    with pytest.raises(selection.Infeasible, match='of the tasks a, b, c: no candidate may serve'):
+        selection.mean_trade_off(candidates, 2, 3, limits={'b': 0})
+    with pytest.raises(ValueError, match="task_weights name 'x', which is not among"):
+        selection.mean_trade_off(candidates, 2, 3, task_weights={'x': 1})

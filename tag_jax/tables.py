@@ -1,6 +1,7 @@
-"""Numbers and tables as text, for the terminal and for pages."""
+"""Numbers and tables as text, for the terminal and for pages, and as data frames of pandas."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -58,10 +59,11 @@ def text_table(
     left: Sequence[int] = (0,),
     rules: Sequence[int] = (0,),
     keys: int = 1,
+    longest: float = LINE_LENGTH,
 ) -> str:
     """A table as text in columns, two spaces apart.
 
-    A table that is wider than LINE_LENGTH goes on below itself, with its first columns once more.
+    A table that is wider than `longest` goes on below itself, with its first columns once more.
 
     Args:
       header: a cell for each column, of one line or several.
@@ -69,6 +71,7 @@ def text_table(
       left: the columns that are aligned to the left; numbers are aligned to the right.
       rules: the rows above which a line is drawn.
       keys: how many columns, from the left, say what a row is.
+      longest: the length of a line, in characters; infinite for a table that never goes on below.
     """
     titles = [cell.split('\n') for cell in header]
     height = max(map(len, titles))
@@ -83,7 +86,7 @@ def text_table(
         for row in (*above, *rows)
     ]
     blocks = []
-    for columns in _folded(widths, keys):
+    for columns in _folded(widths, keys, longest):
         lines = ['  '.join(row[n] for n in columns).rstrip() for row in aligned]
         rule = '-' * max(map(len, lines))
         found = [line for line in lines[:height] if line]
@@ -93,14 +96,14 @@ def text_table(
     return '\n\n'.join(blocks)
 
 
-def _folded(widths, keys):
+def _folded(widths, keys, longest):
     """The columns of each part of a table, by their widths: as few parts as fit, and even."""
     first, others = list(range(keys)), list(range(keys, len(widths)))
     for size in range(len(others), 0, -1):
         count = -(-len(others) // size)
         size = -(-len(others) // count)
         parts = [[*first, *others[n : n + size]] for n in range(0, len(others), size)]
-        if size == 1 or all(_width(widths, part) <= LINE_LENGTH for part in parts):
+        if size == 1 or all(_width(widths, part) <= longest for part in parts):
             return parts
     return [first]
 
@@ -108,3 +111,22 @@ def _folded(widths, keys):
 def _width(widths, columns):
     """The length of the longest line of these columns."""
     return sum(widths[n] for n in columns) + 2 * (len(columns) - 1)
+
+
+def data_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Rows as a data frame of pandas, which is imported here only.
+
+    Args:
+      rows: `{column: value}` for each.
+
+    Returns:
+      A pandas DataFrame.
+
+    Raises:
+      ImportError: if pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError('to_dataframe() needs pandas: pip install pandas') from error
+    return pandas.DataFrame(list(rows))
