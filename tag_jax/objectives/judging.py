@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tag_jax.objectives.objective import Metric, Objective
+from tag_jax.objectives.objective import Metric, NotDefined, Objective
 from tag_jax.objectives.shapes import spread
 from tag_jax.objectives.values import regression
 
@@ -50,8 +50,8 @@ def judged_by(objective: Objective, measure: str) -> Objective:
       An `Objective`.
 
     Raises:
-      ValueError: if objectives of this kind have no such measure; from its metric, if a split has
-        labels of one class only, where the measure needs both.
+      ValueError: if objectives of this kind have no such measure; from its metric `NotDefined`, if
+        a split has labels of one class only, where the measure needs both.
     """
     known = _MEASURES.get(objective.kind, ())
     if measure not in known:
@@ -73,16 +73,15 @@ def judged_by(objective: Objective, measure: str) -> Objective:
         }
 
     def finish(totals, reference=None):
-        del reference
         judged = jax.tree.map(lambda x: np.asarray(x, np.float64), totals['judged'])
-        found = value(judged, objective.kind)
+        found = value(judged, objective.kind) if reference is None else reference
         usual = objective.metric.finish(totals['usual'])
         return {**usual, 'error': 100 * (1 - found), measure: found}
 
     def reference(target, mask):
         objective.metric.reference(target, mask)
         if by_scores and not _has_both(objective, target, mask):
-            raise ValueError(
+            raise NotDefined(
                 f'{measure} needs examples of every class (or label), and others, and the split '
                 'lacks some: let splits be stratified by the task (stratify=), or judge it by '
                 'another measure'
