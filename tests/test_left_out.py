@@ -22,6 +22,7 @@ from tag_jax import (
     weighting,
 )
 from tag_jax.data import Dataset
+from tag_jax.grouping.linear_estimates import can_be_linearised
 from tag_jax.grouping.rows import beginning
 from tag_jax.objectives import NotDefined
 from tag_jax.runs import score_table
@@ -88,6 +89,20 @@ def test_the_error_of_equal_values_is_not_defined():
     found = metric.finish(jax.tree.map(np.asarray, sums), math.nan)
     assert math.isnan(found['error'])
     assert found['mse'] == pytest.approx(9)
+
+
+def test_what_is_read_as_it_is_needed_is_not_looked_through_before(judged_problem):
+    lacking = split(50, 3, ['up'])
+
+    def decode(n):
+        targets = {task: values[n] for task, values in lacking.targets.items()}
+        return data.Split(lacking.inputs[n], targets)
+
+    source = data.Source(decode, 50)
+    assert not evaluation.left_out(judged_problem, source)
+    network = judged_problem.init(jax.random.key(0))
+    with pytest.raises(ValueError, match="^the targets of 'up' will not do: roc_auc needs"):
+        evaluation.evaluate(judged_problem, *network, source, 16)
 
 
 def test_which_tasks_are_left_out_follows_from_the_labels(judged_problem):
@@ -421,6 +436,16 @@ def test_comparisons_over_splits_say_which_split_it_is(judged_problem):
     )
     assert [remark[:8] for remark in found.remarks] == ['Split 0:', 'Split 1:']
     assert all(math.isfinite(one.test_error) for one in found.outcomes)
+
+
+def test_estimates_relative_to_a_constant_need_labels_that_vary():
+    tasks = {'up': objectives.binary(), 'sign': TASKS['sign']}
+    parts = split(64, 0), split(32, 1, ['up']), split(32, 2)
+    small = Dataset('points', tasks, *parts)
+    assert not can_be_linearised(small)
+    assert can_be_linearised(small._replace(validation=split(32, 1)))
+    with pytest.raises(ValueError, match="all labels of 'up' in the validation split are the same"):
+        grouping.group_tasks(make_problem(tasks), small, 2, grouping.linearised(), CONFIG)
 
 
 def test_studies_need_every_task(judged_problem):

@@ -43,7 +43,7 @@ def summands(
 def kept_by(
     tasks: Iterable[str], select_by: str, left_out: Collection[str]
 ) -> tuple[str, list[str]]:
-    """What a network is kept at the best step of: (criterion, tasks), whose total is to be lowest.
+    """The (criterion, tasks) whose total is lowest at the step at which a network is kept.
 
     A network whose tasks are all left out goes by their losses.
 

@@ -13,6 +13,7 @@ from tag_jax import examples, gradients, parallel, sharding
 from tag_jax.data import Source, Split
 from tag_jax.evaluation.criteria import ERROR, LOSS, RELATIVE_LOSS
 from tag_jax.evaluation.prepared import PreparedSplit, prepare
+from tag_jax.objectives import NotDefined
 from tag_jax.problem import MultiTaskProblem, split_frozen, with_frozen, with_trailing_axes
 
 
@@ -118,12 +119,16 @@ def finished(
       prepared: the split.
 
     Raises:
-      ValueError: if the metric has no error.
+      ValueError: if the metric has no error, or it is not defined for labels that are read as they
+        are needed.
     """
     metric, sums, (losses, labels) = problem.tasks[task].metric, *totals
     reference = prepared.references.get(task)
     constant = prepared.constant_losses.get(task)
-    found = metric.finish(sums) if reference is None else metric.finish(sums, reference)
+    try:
+        found = metric.finish(sums) if reference is None else metric.finish(sums, reference)
+    except NotDefined as error:  # Labels that are not in memory were not looked through before.
+        raise ValueError(f'the targets of {task!r} will not do: {error}') from error
     if 'error' not in found:
         raise ValueError(
             f'the metric of {task!r} gives no "error", in percent, which every metric has to: it '

@@ -56,7 +56,8 @@ def group_tasks(
     """Finds groups of tasks, trains a network for each of them, and evaluates them.
 
     Every network is kept at its lowest total validation error. The network for all tasks is the
-    baseline 'mtl'. The test split is used once, at the end.
+    baseline 'mtl'. The test split is used once, at the end. Totals leave out tasks whose error is
+    not defined on a split (`evaluation.left_out`), and a remark of the result names them.
 
     Args:
       problem: a `MultiTaskProblem` with T tasks.

@@ -146,10 +146,17 @@ def estimate(
       `Candidates` of cost 1, and the network-steps that it took.
 
     Raises:
-      ValueError: see `linearised_losses`.
+      ValueError: before any training, if all validation labels of a task are the same; and see
+        `linearised_losses`.
       FloatingPointError: if a loss is not finite.
     """
-    evaluation.constant_losses(problem, dataset.validation)  # Refuses before it takes long.
+    for task in problem.task_names if examples.in_memory(dataset.validation) else ():
+        if not _varies(dataset.validation, task):
+            raise ValueError(
+                f'all labels of {task!r} in the validation split are the same, and linearised '
+                'estimates are relative to the best constant answer: take another method, or let '
+                'splits be stratified by the task (stratify=)'
+            )
     # (The next seeds are those of a comparison.)
     seeds = [(config.seed + n * 2**16) % 2**32 for n in range(bases)]
     plans = [

@@ -64,6 +64,10 @@ def judged_by(objective: Objective, measure: str) -> Objective:
         other = regression(objective.width, absolute=measure == 'mae')
         return objective._replace(metric=other.metric, options=options)
     by_scores, value = measure in _BY_SCORES, _VALUES[measure]
+    lacks = (
+        f'{measure} needs examples of every class (or label), and others, and the split lacks '
+        'some: let splits be stratified by the task (stratify=), or judge it by another measure'
+    )
     count = _histograms if by_scores else _confusion
 
     def sums(output, target, mask):
@@ -75,17 +79,15 @@ def judged_by(objective: Objective, measure: str) -> Objective:
     def finish(totals, reference=None):
         judged = jax.tree.map(lambda x: np.asarray(x, np.float64), totals['judged'])
         found = value(judged, objective.kind) if reference is None else reference
+        if by_scores and reference is None and np.isnan(found):
+            raise NotDefined(lacks)
         usual = objective.metric.finish(totals['usual'])
         return {**usual, 'error': 100 * (1 - found), measure: found}
 
     def reference(target, mask):
         objective.metric.reference(target, mask)
         if by_scores and not _has_both(objective, target, mask):
-            raise NotDefined(
-                f'{measure} needs examples of every class (or label), and others, and the split '
-                'lacks some: let splits be stratified by the task (stratify=), or judge it by '
-                'another measure'
-            )
+            raise NotDefined(lacks)
 
     return objective._replace(metric=Metric(sums, finish, reference), options=options)
 

@@ -61,7 +61,7 @@ def regression(size: int = 1, absolute: bool = False) -> Objective:
         if variance is None:
             variance = np.mean(mean('squared_targets') - np.square(mean('targets')))
             if not variance > 1e-5 * np.mean(mean('squared_targets')):  # No more than rounding.
-                raise ValueError(_NO_VARIANCE)
+                raise NotDefined(_NO_VARIANCE)
         distance = float(np.mean(mean('distances')))
         scale = np.sqrt(variance) if absolute else variance
         return {'error': float(100 * distance / scale), name: distance}
