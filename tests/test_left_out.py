@@ -248,7 +248,9 @@ def test_a_bad_number_is_not_taken_for_one_that_is_not_defined(judged_problem):
 
     own = JUDGED['sign']._replace(metric=metric._replace(finish=finish))
     faulty = dataclasses.replace(judged_problem, tasks={**JUDGED, 'sign': own})
-    with pytest.raises(FloatingPointError, match="validation error of 'sign' in all is not finite"):
+    with pytest.raises(
+        FloatingPointError, match="validation error of 'sign' in (all|sign) is not finite"
+    ):
         train(faulty, made(['up']))
 
 

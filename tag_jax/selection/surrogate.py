@@ -132,7 +132,8 @@ def fit_additive_model(
     levels, (slope, curvature), own, pairs = solve(candidates, scored, size_ridge, pair_ridge)
     effects = pairs + (slope + own) / max(size - 1, 1)
     np.fill_diagonal(effects, 0)
-    effects[:, ~told], curvature = 0, np.where(told, curvature, 0)
+    levels, curvature = (np.where(told, values, 0) for values in (levels, curvature))
+    effects[:, ~told] = 0
     return AdditiveModel(
         candidates.task_names, float(candidates.costs.mean()), levels, effects, curvature
     )
