@@ -46,7 +46,7 @@ def test_a_class_that_only_training_rows_have(tmp_path):
     file.write_text('\n'.join(rows) + '\n')
     flags = (f'--table={file}', '--targets=rare,common', '--split_column=part', '--grid=0')
     folder = tmp_path / 'run'
-    asked = ('--metrics=rare:roc_auc', '--methods=equal', f'--workdir={folder}')
+    asked = ('--tasks=all', '--metrics=rare:roc_auc', '--methods=equal', f'--workdir={folder}')
     printed = launch('multi_objective', *SMALL, *flags, *asked).stdout
     assert 'The test split does not define the errors of rare' in ' '.join(printed.split())
     (row,) = [line.split() for line in printed.splitlines() if line.startswith('equal ')]
