@@ -16,7 +16,8 @@ out; an executor lets other processes and machines train for it (`grouping.remot
 row = {'tasks': [...], 'seed': 0, ..., 'cost': 1.0, 'validation': {task: {'error': 3.1, ...}},
        'test': {...}, 'best_step': 900, 'steps': 1200, 'seconds': 1.3}
 
-and in a comparison 'test_draws': {task: scores}, as they would be on other test examples.
+and in a comparison 'test_draws': {task: scores}, as they would be on other test examples. Where the
+errors of tasks are not defined, 'left_out' names them: {'validation': [...], 'test': [...]}.
 """
 
 import csv
@@ -30,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from tag_jax import evaluation
 from tag_jax.affinity import AffinitySummary
 from tag_jax.runs import affinity_files, locks, storage, workdir
 from tag_jax.selection import Candidates
@@ -255,14 +257,33 @@ class ScoreTable:
 def scores(row: Mapping[str, Any], split: str = 'validation') -> dict[str, float]:
     """The values that a network was selected by, `{task: value}`: errors in percent, or losses.
 
+    An error that is not defined on the split is 0, for all networks alike: see
+    `evaluation.summands`.
+
     Args:
       row: of a table. Where it says `judge_by`, its test scores are of that instead.
       split: 'validation' or 'test'.
     """
+    return evaluation.summands(row[split], _criterion(row, split), left_out(row, split))
+
+
+def left_out(row: Mapping[str, Any], split: str) -> Sequence[str]:
+    """The tasks whose values on a split are not defined, see `evaluation.left_out`.
+
+    Args:
+      row: of a table.
+      split: 'validation' or 'test'.
+    """
+    if _criterion(row, split) != evaluation.ERROR:
+        return ()
+    return row.get('left_out', {}).get(split, ())
+
+
+def _criterion(row, split):
     criterion = row.get('select_by', 'error')
     if split == 'test':
         criterion = row.get('judge_by', criterion)
-    return {task: found[criterion] for task, found in row[split].items()}
+    return criterion
 
 
 def candidates(
@@ -294,6 +315,8 @@ def write_csv(
 ) -> None:
     """Writes rows as the CSV file that `experiments.network_selection` reads.
 
+    Errors that are not defined on a split are 0 there, and a remark in the first line says so.
+
     Args:
       path: the file.
       rows: of a table.
@@ -301,11 +324,15 @@ def write_csv(
     """
     text = io.StringIO(newline='')
     writer = csv.writer(text, lineterminator='\n')
+    for split in SPLITS:
+        without = {task for row in rows for task in left_out(row, split)}
+        if named := [task for task in task_names if task in without]:
+            text.write(f'# Not defined on {split}, so 0 for all networks: {", ".join(named)}\n')
     writer.writerow(['network', 'cost', 'split', *task_names])
-    named = candidates(rows, task_names).network_names if rows else ()
+    names = candidates(rows, task_names).network_names if rows else ()
     # Of the beginnings of networks no test errors are known.
     for split in (split for split in SPLITS if all(split in row for row in rows)):
-        for name, row in zip(named, rows, strict=True):
+        for name, row in zip(names, rows, strict=True):
             found = scores(row, split)
             writer.writerow([name, row['cost'], split, *(found.get(t, '') for t in task_names)])
     storage.write_bytes(path, text.getvalue().encode())

@@ -40,7 +40,9 @@ class TrainingConfig:
       select_by: what the best evaluation of a network, groups and totals go by, the lower the
         better: 'error', in percent; 'loss', the mean loss on the split as it is trained (Standley
         et al. 2020, Section 3); 'relative_loss', that in percent of the loss of the best constant
-        answer, so that tasks weigh alike.
+        answer, so that tasks weigh alike. A task whose error is not defined on a split
+        (`evaluation.left_out`) is left out of its totals; a network that trains only such tasks
+        goes by their losses.
       keep: at which step a network is kept, of its evaluations: 'total', the best one for its tasks
         together; 'each_task', for each task the best one for that task, so that a network is kept
         up to T times, and each task has an encoder of its own step at inference. When training

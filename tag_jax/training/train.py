@@ -184,7 +184,10 @@ def _train_in_slots(work, desk):
         for n in occupied:
             taken = slots.reports_of(outputs, schedule, n)
             seen = {task: watched[n][task] for task in runs[n].plan.tasks if watched}
-            runs[n] = progress.observe(problem, runs[n], taken, scores[n], seconds, config, seen)
+            runs[n] = progress.observe(
+                *(problem, runs[n], taken, scores[n], seconds, config, seen),
+                work.validation.left_out,
+            )
             improved[n] = runs[n].best_step == runs[n].step
             if program.each_task:
                 improved_tasks[n] = progress.improved_tasks(runs[n], config.select_by)
