@@ -259,7 +259,8 @@ def test_every_part_and_every_page_has_its_place():
     listed = re.findall(
         r'^ +- (?:.*: )?(\S+\.md)$', (ROOT / 'mkdocs.yml').read_text(), re.MULTILINE
     )
-    assert sorted(listed) == sorted(pages)
+    notebooks = {f'notebooks/{path.stem}.md' for path in (ROOT / 'notebooks').glob('*.ipynb')}
+    assert sorted(listed) == sorted(pages | notebooks)
 
 
 def test_no_snippet_of_a_page_is_left_out():
