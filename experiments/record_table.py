@@ -27,12 +27,12 @@ import optax
 from absl import flags
 from sklearn import ensemble, metrics
 
-from tag_jax import data, models, objectives, training
+from tag_jax import data, grouping, models, objectives, training
 from tag_jax.data import opening
 from tag_jax.launchers import common, datasets, launch, optimizers
 from tag_jax.numbers import mean_and_error
 from tag_jax.problem import from_nnx
-from tag_jax.studies import recorded, recording
+from tag_jax.studies import group_steps, judging, recorded, recording
 from tag_jax.tables import plus_minus
 from tag_jax.training import Measurement, NetworkPlan, TrainingConfig
 
@@ -50,6 +50,12 @@ flags.DEFINE_list(
 )
 flags.DEFINE_bool('tune', False, 'Look for settings, and record nothing.')
 flags.DEFINE_bool(
+    'group_steps',
+    False,
+    'Judge groups by the steps of sets of tasks, on a table that is there, and record nothing; '
+    'every other flag as it was.',
+)
+flags.DEFINE_bool(
     'estimates_only', False, 'Add estimates to a table that is there; every other flag as it was.'
 )
 for _name in (
@@ -61,6 +67,8 @@ for _name in (
 
 FLAGS = common.FLAGS
 
+# What is done in place of recording.
+OTHER_JOBS = ('check', 'tune', 'estimates_only', 'group_steps')
 TEST, VALIDATION = 0.25, 0.2  # Shares of all rows, and of the rest.
 BUDGETS = (2, 3, 4)
 MOST = 5.0  # Standard deviations, of an input.
@@ -69,6 +77,9 @@ WIDTHS, RATES, DECAYS = ((16, 16), (32, 32)), (5e-4, 2e-3, 8e-3), (0.1,)
 
 
 def main():
+    given = [f'--{name}' for name in OTHER_JOBS if getattr(FLAGS, name)]
+    if len(given) > 1:
+        raise ValueError(f'{given[0]} and {given[1]} are different jobs: give one of them')
     inputs, labels, tasks, about = examples()
     datasets = [load(inputs, labels, tasks, seed) for seed in range(FLAGS.seeds)]
     if FLAGS.tune:
@@ -78,13 +89,12 @@ def main():
     make = functools.partial(models.MLP, datasets[0].train.inputs[0].size, widths)
     problem, config = problem_of(make, datasets), settings()
     name, out = FLAGS.name or default_name(), pathlib.Path(FLAGS.out)
-    if FLAGS.check:
-        check(
-            recorded.read(name if name in recorded.names() else out / f'{name}.npz'),
-            problem,
-            datasets[0],
-            config,
-        )
+    if FLAGS.check or FLAGS.group_steps:
+        table = recorded.read(name if name in recorded.names() else out / f'{name}.npz')
+        if FLAGS.check:
+            check(table, problem, datasets[0], config)
+        else:
+            judge_group_steps(table, problem, datasets, config)
         return
     if FLAGS.estimates_only:
         table = recorded.read(out / f'{name}.npz')
@@ -138,6 +148,31 @@ def check(table, problem, dataset, config):
                 if measure == 'loss'
             )
             print(f'{" + ".join(tasks)}, after {share:g}: losses differ by {100 * furthest:.2f} %')
+
+
+def judge_group_steps(table, problem, datasets, config):
+    """Prints the regrets of groups by group steps, and by what these say of sizes alone."""
+    if table.task_names != problem.task_names:
+        raise ValueError(f'{table.name} has the tasks {", ".join(table.task_names)}: give these')
+    if table.seeds != len(datasets):
+        raise ValueError(f'{table.name} has {table.seeds} seeds: give --seeds={table.seeds}')
+    found = [
+        group_steps.estimates(
+            problem, dataset, dataclasses.replace(config, seed=config.seed + seed)
+        )
+        for seed, dataset in enumerate(datasets)
+    ]
+    methods = [grouping.all_in_one(), group_steps.all_but_one()]
+    for kind in found[0]:
+        own = [one[kind] for one in found]
+        sizes = [group_steps.by_size(one) for one in own]
+        methods.append(group_steps.method(f'group_steps({kind})', own))
+        methods.append(group_steps.method(f'group_steps({kind}), sizes alone', sizes))
+    judged = judging.judge(table, methods)
+    print(f'{table.name}: points a task above the best groups that could be known; correlation')
+    for name, score in judged.scores.items():
+        regret = (score - judged.optimum) / len(table.task_names)
+        print(f'{name:32} {regret:6.2f} {judged.correlations.get(name, np.nan):6.2f}')
 
 
 def default_name():

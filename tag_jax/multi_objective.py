@@ -13,6 +13,7 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,6 +49,8 @@ class Outcome(NamedTuple):
       training_seconds: wall time of training one network at the chosen rate, evaluations included
         and compilation not; for single tasks, of one each. Networks that train side by side share
         the time. NaN where every network was evaluated once only.
+      left_out: `{split: columns}` of the tasks whose error is not defined on the validation or the
+        test split. It is NaN, and means over tasks are without it.
     """
 
     name: str
@@ -57,6 +60,16 @@ class Outcome(NamedTuple):
     metrics: Mapping[str, Mapping[str, np.ndarray]]
     seconds: float
     training_seconds: float = math.nan
+    left_out: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+
+    def mean_error(self, split: str) -> np.ndarray:
+        """The mean error over the tasks where it is defined on a split, percent, `[S]`.
+
+        Args:
+          split: 'validation' or 'test'.
+        """
+        errors = {'validation': self.validation_error, 'test': self.test_error}[split]
+        return np.delete(errors, self.left_out.get(split, ()), axis=1).mean(axis=1)
 
 
 def compare(
@@ -102,6 +115,9 @@ def compare(
         config.select_by,
         config.shard_parameters,
     )
+    unjudged = evaluation.left_out(problem, dataset.validation)
+    columns = lambda tasks: tuple(problem.task_names.index(task) for task in tasks)
+    left_out = {'validation': columns(unjudged), 'test': columns(test.left_out)}
     alone = [(task,) for task in problem.task_names]
     ways = {SINGLE_TASK: (weighting.equal, alone)}
     ways |= {name: (make, [problem.task_names]) for name, make in weightings.items()}
@@ -112,13 +128,14 @@ def compare(
     for name, (make, groups) in ways.items():
         now = dataclasses.replace(config, weighting=make)
         networks = _trained(problem, dataset, now, name, groups, seeds, rates)
-        chosen = _chosen(networks, groups, config.select_by)
+        chosen = _chosen(networks, groups, config.select_by, unjudged)
         tested = networks
         if retraining is not None:
             again = dataclasses.replace(retraining, weighting=make)
             splits = both, dataset.validation
             tested = _trained_again(problem, splits, again, name, chosen, seeds)
-        outcomes.append(_outcome(problem, test, now, name, chosen, networks, tested))
+        outcome = _outcome(problem, test, now, name, chosen, networks, tested)
+        outcomes.append(outcome._replace(left_out=left_out))
         on_outcome(outcomes[-1])
     return tuple(outcomes)
 
@@ -154,8 +171,7 @@ def check(
         raise ValueError('learning_rates is empty: give at least one, or None')
     for rate in rates:
         dataclasses.replace(config, learning_rate=rate)
-    for name in ('train', 'validation', 'test'):
-        evaluation.check_split(problem, getattr(dataset, name), name)
+    evaluation.check_splits(problem, dataset)
     check_devices(problem, config, dataset.train, dataset.validation)
     return rates
 
@@ -219,7 +235,7 @@ def best(outcomes: Sequence[Outcome]) -> Outcome:
     Args:
       outcomes: from `compare`.
     """
-    return min(outcomes, key=lambda outcome: outcome.validation_error.mean())
+    return min(outcomes, key=lambda outcome: outcome.mean_error('validation').mean())
 
 
 def static_weights(
@@ -311,12 +327,13 @@ def _timed(problem, train_split, validation_split, plans, config):
     return [_Timed(network, middle(network.plan.name)) for network in networks]
 
 
-def _chosen(networks, groups, select_by):
+def _chosen(networks, groups, select_by, unjudged):
     """For each group of tasks its key, with the learning rate that does best on validation."""
 
     def validation_score(key):
-        scores = [training.validation_scores(one.network).values() for one in networks[key]]
-        return np.mean([score[select_by] for of_tasks in scores for score in of_tasks])
+        by, judged = evaluation.kept_by(key[0], select_by, unjudged)
+        scores = [training.validation_scores(one.network) for one in networks[key]]
+        return np.mean([of_tasks[task][by] for of_tasks in scores for task in judged])
 
     return [
         min((key for key in networks if key[0] == tasks), key=validation_score) for tasks in groups

@@ -82,3 +82,16 @@ assert tuple(map(float, flags['affinity_window'].default)) == Measurement.window
 def test_flags_have_the_defaults_of_the_library():
     """They are written twice, so that flags are known without JAX."""
     assert 'tag_jax.training' in loaded(DEFAULTS)  # It asserts, in a process of its own.
+
+
+SLOTS = """
+from tag_jax.launchers import common
+
+for text, value in (('16', 16), ('measure', 'measure')):
+    common.FLAGS(['tag-jax', f'--slots={text}'])
+    assert common.slots() == value, text
+"""
+
+
+def test_slots_are_a_number_or_measured():
+    assert 'tag_jax.training' in loaded(SLOTS)  # It asserts, in a process of its own.

@@ -138,6 +138,7 @@ def test_networks_are_kept_and_chosen_by_it(problem, dataset):
     (told,) = [one for one in other.remarks if 'roc_auc' in one]
     assert told.startswith('Networks were selected by their relative loss, so reports show that.')
     assert told.endswith('`test_error` has them as errors (sign: 100 x (1 - roc_auc)).')
-    one_class = data.test._replace(targets={**data.test.targets, 'sign': np.zeros(100, np.int32)})
-    with pytest.raises(ValueError, match="test split .*'sign'.*roc_auc needs examples of every"):
-        grouping.group_tasks(own, data._replace(test=one_class), 2, grouping.tag(), config)
+    one_class = make_split(256)
+    one_class.targets['sign'][:] = 0
+    with pytest.raises(ValueError, match="train split .*'sign'.*roc_auc needs examples of every"):
+        grouping.group_tasks(own, data._replace(train=one_class), 2, grouping.tag(), config)

@@ -12,8 +12,7 @@ from small import TASKS, make_problem, make_split
 
 from tag_jax import affinity, evaluation, gradients, training
 from tag_jax.problem import Batch, from_nnx
-from tag_jax.training import Measurement, NetworkPlan, TrainingConfig, slots
-from tag_jax.training import train as train_module
+from tag_jax.training import Measurement, NetworkPlan, TrainingConfig, slots, work
 
 ALL = tuple(TASKS)
 CONFIG = TrainingConfig(
@@ -408,7 +407,7 @@ def test_both_roads_give_the_same_network(noisy_problem, dataset, monkeypatch):
     plans = [plan('a', measures_affinity=True), plan('b', ('sign',), seed=1)]
     config = dataclasses.replace(CONFIG, steps=20, slots=2)
     scanned = train(noisy_problem, dataset, plans, config)
-    monkeypatch.setattr(train_module, 'batching_of', lambda *_: 'unroll')
+    monkeypatch.setattr(work, 'batching_of', lambda *_: 'unroll')
     unrolled = train(noisy_problem, dataset, plans, config)
     for one, other in zip(scanned, unrolled, strict=True):
         assert_close(

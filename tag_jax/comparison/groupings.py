@@ -14,7 +14,7 @@ from concurrent import futures
 from types import MappingProxyType
 from typing import Any
 
-from tag_jax import examples, training
+from tag_jax import evaluation, examples, training
 from tag_jax.comparison.optimum import cross_fitted_optimum
 from tag_jax.comparison.outcomes import Comparison, Outcome, joined, outcome_of
 from tag_jax.comparison.predictions import within_task_correlations
@@ -28,11 +28,12 @@ from tag_jax.grouping.method import (
     checked_proposal,
     whole_networks,
 )
-from tag_jax.grouping.remarks import remarks_on_splits
+from tag_jax.grouping.remarks import remarks_on_left_out, remarks_on_splits
 from tag_jax.grouping.remote import Workers
 from tag_jax.grouping.task_sets import all_sets, draws, random_groups
 from tag_jax.grouping.trainer import Trainer, check_named, open_table
 from tag_jax.problem import MultiTaskProblem
+from tag_jax.runs import score_table
 from tag_jax.training import TrainingConfig
 
 # What one network for all tasks, and random groupings, are called: every method stands beside them.
@@ -137,7 +138,9 @@ def _compare(run, methods, budgets, seeds, scores, weightings, on_outcome, split
             }
     sizes = [examples.count(getattr(run.dataset, name)) for name in ('train', 'validation', 'test')]
     share = sizes[2] / (sizes[0] + sizes[1])
-    return Comparison(outcomes, optima, correlations, run.config.select_by, share)
+    by = run.config.select_by
+    told = tuple(remarks_on_left_out(run.problem, run.dataset, by))
+    return Comparison(outcomes, optima, correlations, by, share, told)
 
 
 @contextlib.contextmanager
@@ -151,6 +154,8 @@ def training_seeds(
 ) -> Iterator[list[Trainer]]:
     """A `Trainer` for each seed, all with one score table, which is closed at the end.
 
+    It is for studies, which look at the errors of every task: these have to be defined.
+
     Args:
       problem, dataset, config, seeds, scores, sizes: see `compare_groupings`.
 
@@ -159,8 +164,20 @@ def training_seeds(
     """
     training.check_seeds(config, seeds)
     run = runs.check(problem, dataset, 1, config, [random()], sizes)
+    _check_every_task_is_judged(run)
     with _trainers(run, seeds, scores) as trainers:
         yield trainers
+
+
+def _check_every_task_is_judged(run):
+    """Raises ValueError at a task whose error is not defined on validation or test."""
+    for name in score_table.SPLITS if run.config.select_by == evaluation.ERROR else ():
+        without = evaluation.left_out(run.problem, getattr(run.dataset, name))
+        for task, why in without.items():
+            raise ValueError(
+                f'a study looks at the errors of every task, and that of {task!r} is not defined '
+                f'on the {name} split: {why}'
+            )
 
 
 @contextlib.contextmanager

@@ -25,7 +25,8 @@ class Outcome(NamedTuple):
       steps: network-steps of the search, in units of the steps of one all-in-one network.
       seconds: of the search, in units of the seconds of one all-in-one network, trained alone.
       validation_error: total over tasks of the chosen networks of this seed: of the errors in
-        percent, or of the losses, if networks are selected by these (`select_by`).
+        percent, or of the losses, if networks are selected by these (`select_by`). Tasks whose
+        error is not defined on a split are left out of totals there, for all methods alike.
       test_error: the same on the test split.
       fresh_errors: `{seed: total}` on the test split, of networks for these groups of the other
         seeds, which had no part in the choice; each task is served by the one of them with its
@@ -70,6 +71,7 @@ class Comparison(NamedTuple):
       correlations: `{method: [T]}`, see `within_task_correlations`; empty like `optima`.
       select_by: what errors in it are: see `training.TrainingConfig`.
       test_share: test examples of a split, over those for training and validation.
+      remarks: what a reader of the totals should know of the splits, a sentence each.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -77,6 +79,7 @@ class Comparison(NamedTuple):
     correlations: Mapping[str, np.ndarray]
     select_by: str = 'error'
     test_share: float = 0.0
+    remarks: tuple[str, ...] = ()
 
     @property
     def splits(self) -> int:
@@ -143,6 +146,9 @@ def joined(parts: Sequence[Comparison]) -> Comparison:
         },
         select_by=parts[0].select_by,
         test_share=float(np.mean([part.test_share for part in parts])),
+        remarks=tuple(
+            f'Split {n}: {remark}' for n, part in enumerate(parts) for remark in part.remarks
+        ),
     )
 
 
@@ -245,6 +251,8 @@ def _mean_draws(proposals):
         for row, task in pairs:
             if 'test_draws' not in row:
                 return None
+            if task in score_table.left_out(row, 'test'):
+                continue
             name = row['key'], task
             counts[name] = (row['test_draws'][task], 1 + counts.get(name, (None, 0))[1])
     total = sum(np.array(draws, float) * count for draws, count in counts.values())

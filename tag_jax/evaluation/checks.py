@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,21 @@ from tag_jax.problem import MultiTaskProblem
 from tag_jax.problem.unfit import UNFIT, first_line, taking
 
 
-def check_split(problem: MultiTaskProblem, split: Split | Source, name: str) -> None:
+def check_splits(problem: MultiTaskProblem, dataset: Any) -> None:
+    """Raises ValueError unless networks can be trained and judged on the splits of a dataset.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      dataset: a `tag_jax.data.Dataset`, or anything with its three splits.
+    """
+    check_split(problem, dataset.train, 'train')
+    for name in ('validation', 'test'):
+        check_split(problem, getattr(dataset, name), name, judges=True)
+
+
+def check_split(
+    problem: MultiTaskProblem, split: Split | Source, name: str, judges: bool = False
+) -> None:
     """Raises ValueError, with a sentence, unless a split can be trained and evaluated on.
 
     It needs arrays of one length, N > 0, whose finite targets fit the losses and metrics of every
@@ -27,6 +42,8 @@ def check_split(problem: MultiTaskProblem, split: Split | Source, name: str) -> 
       problem: a `MultiTaskProblem`.
       split: a `tag_jax.data.Split`, anything with the same fields, or a `Source`.
       name: what to call it in the error.
+      judges: whether networks are only judged on it: then the errors of some tasks, but not of
+        all, may not be defined there (`left_out`).
     """
     _ = problem.shapes  # What is wrong with the problem itself is no fault of the split.
     whole = examples.in_memory(split)
@@ -70,13 +87,28 @@ def check_split(problem: MultiTaskProblem, split: Split | Source, name: str) -> 
         _check_labels(task, target, (batch.mask or {}).get(task), size, name, whole)
     try:
         if whole:
-            references(problem, batch)
+            _check_defined(references(problem, batch)[1], len(problem.tasks), judges)
         _check_shapes(problem, jax.tree.map(lambda x: x[:1], batch))
         _check_examples_stay_apart(problem, batch)
     except UNFIT as error:
         raise ValueError(
             f'the {name} split does not fit the problem: {first_line(error)}'
         ) from error
+
+
+def _check_defined(without, num_tasks, judges):
+    """Raises ValueError at tasks whose errors are not defined, if all have to be, or none is.
+
+    Args:
+      without: see `left_out`.
+      num_tasks: T.
+      judges: see `check_split`.
+    """
+    if not without or (judges and len(without) < num_tasks):
+        return
+    task, why = next(iter(without.items()))
+    none = 'no task can be judged on it; ' * (len(without) == num_tasks > 1)
+    raise ValueError(f'{none}the targets of {task!r} will not do: {why}')
 
 
 def _check_labels(task, target, mask, size, name, whole):

@@ -1,6 +1,7 @@
 """Metrics and losses of networks on a split, as sums over its batches."""
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 
 from tag_jax import examples, gradients, parallel, sharding
 from tag_jax.data import Source, Split
-from tag_jax.evaluation.criteria import RELATIVE_LOSS
+from tag_jax.evaluation.criteria import ERROR, LOSS, RELATIVE_LOSS
 from tag_jax.evaluation.prepared import PreparedSplit, prepare
+from tag_jax.objectives import NotDefined
 from tag_jax.problem import MultiTaskProblem, split_frozen, with_frozen, with_trailing_axes
 
 
@@ -32,7 +34,8 @@ def evaluate(
       batch_size: examples a pass.
 
     Returns:
-      `{task: {'error': percent, 'loss': mean loss, ...}}`; metrics of the problem name the rest.
+      `{task: {'error': percent, 'loss': mean loss, ...}}`; metrics of the problem name the rest. An
+      error that is not defined on the split is NaN, see `left_out`.
 
     Raises:
       ValueError: if a metric has no error.
@@ -116,12 +119,16 @@ def finished(
       prepared: the split.
 
     Raises:
-      ValueError: if the metric has no error.
+      ValueError: if the metric has no error, or it is not defined for labels that are read as they
+        are needed.
     """
     metric, sums, (losses, labels) = problem.tasks[task].metric, *totals
     reference = prepared.references.get(task)
     constant = prepared.constant_losses.get(task)
-    found = metric.finish(sums) if reference is None else metric.finish(sums, reference)
+    try:
+        found = metric.finish(sums) if reference is None else metric.finish(sums, reference)
+    except NotDefined as error:  # Labels that are not in memory were not looked through before.
+        raise ValueError(f'the targets of {task!r} will not do: {error}') from error
     if 'error' not in found:
         raise ValueError(
             f'the metric of {task!r} gives no "error", in percent, which every metric has to: it '
@@ -129,7 +136,8 @@ def finished(
         )
     loss = float(np.sum(losses) / max(labels, 1))
     relative = {} if constant is None else {RELATIVE_LOSS: 100 * loss / constant}
-    return {**found, 'loss': loss, **relative}
+    undefined = {ERROR: math.nan} if task in prepared.left_out else {}
+    return {**found, **undefined, LOSS: loss, **relative}
 
 
 def _placed(problem, network, prepared):

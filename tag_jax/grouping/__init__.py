@@ -41,10 +41,11 @@ Examples:
 
 from tag_jax.grouping import methods
 from tag_jax.grouping.dry_run import DryRun, dry_run
+from tag_jax.grouping.errors import Errors
 from tag_jax.grouping.group import group_tasks
 from tag_jax.grouping.method import Method, Proposal, Stage
 from tag_jax.grouping.methods import *  # noqa: F403
-from tag_jax.grouping.result import Errors, Group, Network, Result, load
+from tag_jax.grouping.result import Group, Network, Result, load
 from tag_jax.grouping.run import cost_of_encoder
 from tag_jax.grouping.searcher import NetworkScores, Searcher
 

@@ -82,9 +82,10 @@ def tried(problem: Any, dataset: Any, config: TrainingConfig, stages: Sequence[S
         if not stage.networks:
             continue
         slots, size = _at_once(problem, dataset, config, stage)
+        own = dataclasses.replace(config, slots=slots)
         alike = stage.measures, slots, size
         if alike not in trials:
-            trials[alike] = _seconds_a_step(problem, dataset, config, stage, slots, size)
+            trials[alike] = _seconds_a_step(problem, dataset, own, stage, slots, size)
         seconds += stage.networks * stage.steps * trials[alike]
     return DryRun(tuple(stages), seconds, _bytes_in_use())
 

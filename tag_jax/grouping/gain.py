@@ -47,7 +47,8 @@ def gain_interval(
       chosen: the networks, which serve all tasks together.
       baseline: the network for all tasks, once for each step at which it is kept.
       prepared: the test split.
-      select_by: what is summed over the tasks, of `evaluation.CRITERIA`.
+      select_by: what is summed over the tasks, of `evaluation.CRITERIA`; tasks whose error is not
+        defined on the split are left out.
       seed: of the draws.
       groups: int `[N]`, the group of each test example, which are drawn as a whole; None for
         examples on their own.
@@ -63,7 +64,9 @@ def gain_interval(
     totals = []
     for side in (chosen, baseline):
         found = [
-            evaluation.resampled(*one[:2], prepared, blocks, one.tasks, *asked) for one in side
+            evaluation.resampled(*one[:2], prepared, blocks, judged, *asked)
+            for one in side
+            if (judged := evaluation.judged(one.tasks, select_by, prepared.left_out))
         ]
         if any(scores is None for scores in found):
             return None

@@ -1,7 +1,6 @@
 """Finds groups of tasks, trains a network for each of them, and evaluates them."""
 
 import functools
-import itertools
 import logging
 import math
 import os
@@ -17,12 +16,13 @@ from tag_jax.data import Dataset, label_overlaps
 from tag_jax.grouping import answers, remarks
 from tag_jax.grouping import metrics as metrics_of
 from tag_jax.grouping import run as runs
+from tag_jax.grouping.errors import errors_of
 from tag_jax.grouping.gain import interval_of_run
 from tag_jax.grouping.method import Method, Proposal, checked_proposal
 from tag_jax.grouping.methods import tag
 from tag_jax.grouping.pictures import NUM_EXAMPLES, pictures
 from tag_jax.grouping.remote import Workers
-from tag_jax.grouping.result import Group, Network, Result, errors_of, load, to_json
+from tag_jax.grouping.result import Group, Network, Result, load, to_json
 from tag_jax.grouping.run import ALL_IN_ONE
 from tag_jax.grouping.searcher import Searcher
 from tag_jax.grouping.trainer import TABLE, Trainer, open_table
@@ -57,7 +57,8 @@ def group_tasks(
     """Finds groups of tasks, trains a network for each of them, and evaluates them.
 
     Every network is kept at its lowest total validation error. The network for all tasks is the
-    baseline 'mtl'. The test split is used once, at the end.
+    baseline 'mtl'. The test split is used once, at the end. Totals leave out tasks whose error is
+    not defined on a split (`evaluation.left_out`), and a remark of the result names them.
 
     Args:
       problem: a `MultiTaskProblem` with T tasks.
@@ -203,8 +204,9 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
     missing = [plan for plan in dict.fromkeys([*chosen, baseline]) if plan.name not in trained]
     trained = trained | runs.train(run, missing, slots)
     new = [trained[plan.name] for plan in missing if plan in chosen]
+    unjudged = evaluation.left_out(run.problem, run.dataset.validation)
     if proposal.serves is None:
-        chosen, serves = _served_on_validation(names, chosen, trained, by)
+        chosen, serves = _served_on_validation(names, chosen, trained, by, unjudged)
     else:
         serves = [tuple(names[n] for n in served) for served in proposal.serves]
 
@@ -234,9 +236,9 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
             for plan, served in zip(chosen, serves, strict=True)
         ),
         select_by=by,
-        **errors_of(metrics, by)._asdict(),
+        **errors_of(metrics, by, test.left_out)._asdict(),
         metrics=metrics,
-        baselines={ALL_IN_ONE: errors_of(scores[ALL_IN_ONE], by)},
+        baselines={ALL_IN_ONE: errors_of(scores[ALL_IN_ONE], by, test.left_out)},
         affinities=proposal.affinities,
         cost={
             **cost,
@@ -252,6 +254,7 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
             *proposal.remarks,
             *remarks.remarks_on_numbers([trained[plan.name] for plan in chosen]),
             *_remarks_on_own_steps(run, served_by, trained, test, metrics),
+            *remarks.remarks_on_left_out(run.problem, run.dataset, by),
             *remarks.remarks_on_labels(run, _measured(proposal), metrics),
             *remarks.remarks_on_splits(run.problem.tasks, run.dataset),
             *remarks.remarks_on_targets(run.problem.tasks, run.dataset),
@@ -262,7 +265,9 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
         encoding=getattr(run.dataset, 'encoding', None),
         gain_interval=interval_of_run(run, chosen, serves, trained, test),
         label_overlaps=_label_overlaps(run),
-        own_best=_own_best({task: trained[name] for task, name in served_by.items()}, names, by),
+        own_best=_own_best(
+            {task: trained[served_by[task]] for task in evaluation.judged(names, by, unjudged)}, by
+        ),
     )
     if run.writes:
         storage.write_json(run.path / workdirs.RESULTS, to_json(result))
@@ -274,18 +279,17 @@ def _finish(run, proposal, trained, cost, slots) -> Result:
     return result
 
 
-def _own_best(networks, names, by):
-    """See `Result.own_best`."""
-    if not all(task in networks[task].best_of_tasks for task in names):
+def _own_best(networks, by):
+    """See `Result.own_best`; networks are those of the tasks that it is about."""
+    if not all(task in network.best_of_tasks for task, network in networks.items()):
         return None
     found = {}
-    for task in names:
-        network = networks[task]
+    for task, network in networks.items():
         step, value = network.best_of_tasks[task]
         (at,) = (one.best_step for one, tasks in training.kept(network) if task in tasks)
         kept = {'step': at, 'validation': training.validation_scores(network)[task][by]}
         found[task] = {**kept, 'own_step': step, 'own_validation': value}
-    return found
+    return found or None
 
 
 def _label_overlaps(run):
@@ -296,7 +300,7 @@ def _label_overlaps(run):
     return tuple(map(tuple, found.tolist()))
 
 
-def _served_on_validation(names, plans, trained, by):
+def _served_on_validation(names, plans, trained, by, unjudged):
     """The plans of networks that serve a task, and what each serves: what it does best."""
     scores = {plan.name: training.validation_scores(trained[plan.name]) for plan in plans}
     table = [
@@ -304,7 +308,7 @@ def _served_on_validation(names, plans, trained, by):
             'name': plan.name,
             'tasks': plan.tasks,
             'cost': plan.cost,
-            'scores': {task: score[by] for task, score in scores[plan.name].items()},
+            'scores': evaluation.summands(scores[plan.name], by, unjudged),
         }
         for plan in plans
     ]
@@ -317,12 +321,13 @@ def _scores(run, network, split):
     problem = run.sized(network.plan.cost).problem
     found = training.evaluate(problem, network, split, run.config.batch_size)
     needed = dict.fromkeys(['error', run.config.select_by])
-    for task, name in itertools.product(network.plan.tasks, needed):
-        if not math.isfinite(found[task][name]):
-            raise FloatingPointError(
-                f'the test {name.replace("_", " ")} of {task!r} in {network.plan.name} is not '
-                'finite: look for bad values in the test split'
-            )
+    for name in needed:
+        for task in evaluation.judged(network.plan.tasks, name, split.left_out):
+            if not math.isfinite(found[task][name]):
+                raise FloatingPointError(
+                    f'the test {name.replace("_", " ")} of {task!r} in {network.plan.name} is not '
+                    'finite: look for bad values in the test split'
+                )
     return found
 
 
@@ -373,7 +378,7 @@ def _remarks_on_own_steps(run, served_by, trained, test, metrics):
     )
     together = {name: _scores(run, one._replace(copies=()), test) for name, one in networks.items()}
     own, usual = (
-        math.fsum(of_task[by] for of_task in found.values())
+        math.fsum(evaluation.summands(found, by, test.left_out).values())
         for found in (metrics, {task: together[name][task] for task, name in served_by.items()})
     )
     yield (

@@ -35,15 +35,27 @@ _KINDS = ('classification', 'binary', 'regression')
 
 
 def can_be_linearised(dataset: Dataset) -> bool:
-    """Whether `grouping.linearised` is for this data: in memory, with one answer an example.
+    """Whether `grouping.linearised` is for this data.
+
+    It has to be in memory, with one answer an example, and the validation labels of no task may all
+    be the same: estimates are relative to the best constant answer.
 
     Args:
       dataset: a `tag_jax.data.Dataset`.
     """
     splits = dataset.train, dataset.validation
-    return all(map(examples.in_memory, splits)) and all(
-        objective.kind in _KINDS for objective in dataset.tasks.values()
+    if not all(map(examples.in_memory, splits)):
+        return False
+    return all(
+        objective.kind in _KINDS and _varies(dataset.validation, task)
+        for task, objective in dataset.tasks.items()
     )
+
+
+def _varies(split, task):
+    """Whether the labels of a task in a split are not all the same."""
+    labels, mask = np.asarray(split.targets[task]), (split.mask or {}).get(task)
+    return len(np.unique(labels if mask is None else labels[np.asarray(mask, bool)], axis=0)) > 1
 
 
 class _Task(NamedTuple):
@@ -134,9 +146,17 @@ def estimate(
       `Candidates` of cost 1, and the network-steps that it took.
 
     Raises:
-      ValueError: see `linearised_losses`.
+      ValueError: before any training, if all validation labels of a task are the same; and see
+        `linearised_losses`.
       FloatingPointError: if a loss is not finite.
     """
+    for task in problem.task_names if examples.in_memory(dataset.validation) else ():
+        if not _varies(dataset.validation, task):
+            raise ValueError(
+                f'all labels of {task!r} in the validation split are the same, and linearised '
+                'estimates are relative to the best constant answer: take another method, or let '
+                'splits be stratified by the task (stratify=)'
+            )
     # (The next seeds are those of a comparison.)
     seeds = [(config.seed + n * 2**16) % 2**32 for n in range(bases)]
     plans = [

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tag_jax import examples, training
+from tag_jax import evaluation, examples, training
 from tag_jax.data import Dataset
 from tag_jax.data.overlaps import describe_pairs, label_overlaps, pairs_apart
 from tag_jax.data.unlike import describe_scale, ranges_of
@@ -42,6 +42,31 @@ def _remarks_on_measures(tasks, select_by):
         )
 
 
+def remarks_on_left_out(problem: Any, dataset: Dataset, select_by: str) -> Iterator[str]:
+    """Sentences about tasks whose errors are not defined on the validation or the test split.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      dataset: a `tag_jax.data.Dataset`.
+      select_by: what networks are chosen by; where that is no error, errors on the validation split
+        are of no matter.
+
+    Yields:
+      A sentence for each split and reason.
+    """
+    names = ('validation', 'test') if select_by == evaluation.ERROR else ('test',)
+    for name in names:
+        tasks_by_reason = {}
+        for task, why in evaluation.left_out(problem, getattr(dataset, name)).items():
+            tasks_by_reason.setdefault(why, []).append(task)
+        for why, tasks in tasks_by_reason.items():
+            moot = ', and choices do not heed them' * (name == 'validation')
+            yield (
+                f'Total errors on the {name} split leave out {", ".join(tasks)}, for all methods '
+                f'alike{moot}, since {why}.'
+            )
+
+
 def remarks_on_labels(
     run: Run, measured: bool, metrics: Mapping[str, Mapping[str, float]]
 ) -> Iterator[str]:
@@ -65,7 +90,9 @@ def remarks_on_labels(
         )
     if remark := remark_on_overlaps('The weighting', run.config.weighting, train, names):
         yield remark
-    if unknown := [task for task in names if math.isnan(metrics[task].get('roc_auc', 0))]:
+    told = evaluation.left_out(run.problem, run.dataset.test)
+    unknown = [task for task in names if math.isnan(metrics[task].get('roc_auc', 0))]
+    if unknown := [task for task in unknown if task not in told]:
         yield (
             f'ROC AUC is not defined (NaN) for {", ".join(unknown)}: the test split lacks labels '
             'of a class. Splits that are stratified by the task (stratify=, --stratify) have some '

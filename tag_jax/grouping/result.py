@@ -1,7 +1,6 @@
 """The result of a grouping method, and the way to and from results.json."""
 
 import dataclasses
-import math
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from tag_jax import evaluation, objectives, parallel
 from tag_jax.affinity import AffinitySummary
 from tag_jax.data import Encoding, encode_rows, encoding
 from tag_jax.grouping import answers, saved_networks
+from tag_jax.grouping.errors import Errors, errors_from_json
 from tag_jax.objectives import Objective
 from tag_jax.problem import MultiTaskProblem
 from tag_jax.runs import affinity_files, storage
@@ -54,22 +54,6 @@ class Network(NamedTuple):
         return f'Network({sum(np.size(x) for x in jax.tree.leaves(self.params))} parameters)'
 
 
-class Errors(NamedTuple):
-    """Test errors of one way to serve all tasks.
-
-    Attributes:
-      test_error: `{task: percent}`.
-      total_test_error: their sum.
-      test_score: `{task: value}` of what networks are selected by.
-      total_test_score: their sum.
-    """
-
-    test_error: Mapping[str, float]
-    total_test_error: float
-    test_score: Mapping[str, float]
-    total_test_score: float
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Result:
     """The groups that a method found, and the networks it trained.
@@ -80,8 +64,9 @@ class Result:
       seed: of training.
       task_names: T names.
       groups: the chosen groups, one for each network.
-      test_error: `{task: percent}`, each from the network that serves it.
-      total_test_error: their sum.
+      test_error: `{task: percent}`, each from the network that serves it; NaN for a task whose
+        labels in the test split do not define it, as ROC AUC needs examples of both classes.
+      total_test_error: the sum of the others.
       select_by: what networks and groups are selected by, see `training.TrainingConfig`.
       test_score, total_test_score: the same of that on the test split; errors, where it is these.
       metrics: `{task: {name: value}}` on the test split, in natural units.
@@ -282,10 +267,11 @@ def load(
         },
         confidence=found.get('confidence'),
         remarks=tuple(found.get('remarks', ())),
-        **{name: found[name] for name in (*Errors._fields, 'select_by', 'metrics', 'cost')},
+        **errors_from_json(found)._asdict(),
+        **{name: found[name] for name in ('select_by', 'metrics', 'cost')},
         task_names=task_names,
         groups=groups,
-        baselines={name: Errors(**errors) for name, errors in found['baselines'].items()},
+        baselines={name: errors_from_json(one) for name, one in found['baselines'].items()},
         affinities=_affinities(path, task_names),
         networks=tuple(
             _load_network(
@@ -331,20 +317,6 @@ def _affinities(path, task_names):
     return AffinitySummary(**affinity_files.read_affinity(path / workdirs.AFFINITY, task_names))
 
 
-def errors_of(metrics, select_by) -> Errors:
-    """The errors among the metrics of every task, `{task: {'error': percent, ...}}`.
-
-    Args:
-      metrics: of every task.
-      select_by: the entry that networks are selected by.
-    """
-    found = []
-    for name in ('error', select_by):
-        of_tasks = {task: values[name] for task, values in metrics.items()}
-        found += [of_tasks, math.fsum(of_tasks.values())]
-    return Errors(*found)
-
-
 def judged_by(tasks: Mapping[str, Objective]) -> dict[str, str]:
     """The measures that the errors of tasks follow from, see `objectives.judged_by`.
 
@@ -376,7 +348,7 @@ def _load_network(folder, problem, batch_size, devices):
 
 
 def to_json(result):
-    """A result as results.json holds it. Metrics that are not finite are null there."""
+    """A result as results.json holds it. Numbers of tasks that are not finite are null there."""
     found = {
         name: value
         for name, value in vars(result).items()
@@ -388,7 +360,9 @@ def to_json(result):
             task for task, one in result.tasks.items() if objectives.answers_by_itself(one)
         ],
         'judged_by': judged_by(result.tasks),
-        'metrics': storage.finite(result.metrics),
+        **{name: storage.finite(found[name]) for name in ('metrics', 'test_error', 'test_score')},
         'groups': [group._asdict() for group in result.groups],
-        'baselines': {name: errors._asdict() for name, errors in result.baselines.items()},
+        'baselines': {
+            name: storage.finite(errors._asdict()) for name, errors in result.baselines.items()
+        },
     }

@@ -6,11 +6,11 @@ from typing import Any
 
 from tag_jax import evaluation, parallel, training
 from tag_jax.grouping.run import Run
-from tag_jax.runs import storage
+from tag_jax.runs import score_table, storage
 from tag_jax.training import EACH_TASK, NetworkPlan
 
 # What the beginning of a network is known by, as the whole of it is.
-_KNOWN = ('tasks', 'seed', 'cost', 'slots', 'select_by', 'keep')
+_KNOWN = ('tasks', 'seed', 'cost', 'slots', 'select_by', 'keep', 'left_out')
 MOST_BLOCKS = 100  # Of test examples, for many networks: see `evaluation.blocks_of`.
 
 
@@ -40,6 +40,7 @@ def train_rows(
     blocks = evaluation.blocks_of(
         test.examples.size, getattr(run.dataset, 'test_groups', None), MOST_BLOCKS
     )
+    unjudged = evaluation.left_out(run.problem, run.dataset.validation)
     curves = {}
 
     def keep_record(record):
@@ -56,7 +57,8 @@ def train_rows(
         found, asked = {}, (run.config.select_by, run.draws, run.config.batch_size)
         for one, tasks in training.kept(network):
             arrays = one.params, one.model_state
-            some = evaluation.resampled(run.problem, arrays, test, blocks, tasks, *asked)
+            judged = evaluation.judged(tasks, config.select_by, test.left_out)
+            some = evaluation.resampled(run.problem, arrays, test, blocks, judged, *asked)
             if some is None:
                 return None
             found |= some
@@ -78,8 +80,10 @@ def train_rows(
             'steps_taken': network.steps,
             'seconds': network.seconds,
         }
+        if (without := _left_out(network.plan.tasks, unjudged, test.left_out)) is not None:
+            row['left_out'] = without
         # (What is read from files is not read once more for this.)
-        if run.draws and test.examples.source is None and (found := drawn(network)):
+        if run.draws and test.examples.source is None and (found := drawn(network)) is not None:
             row['test_draws'] = found
         on_row(row, network)
 
@@ -97,6 +101,12 @@ def train_rows(
     )
 
 
+def _left_out(tasks, *left_out):
+    """`{split: those of some tasks whose errors are not defined there}`; None without any."""
+    own = [[task for task in tasks if task in without] for without in left_out]
+    return dict(zip(score_table.SPLITS, own, strict=True)) if any(own) else None
+
+
 def beginning(row: Mapping[str, Any], steps: int) -> dict[str, Any]:
     """The row of a network after its first steps, without test scores.
 
@@ -106,12 +116,14 @@ def beginning(row: Mapping[str, Any], steps: int) -> dict[str, Any]:
     """
     curve = row['curve']
     seen = [n for n, step in enumerate(curve['step']) if step <= steps]
-    by = curve[f'validation_{row["select_by"]}']
-    totals = [math.fsum(values[n] for values in by.values()) for n in seen]
+    without = score_table.left_out(row, 'validation')
+    kept_by, judged = evaluation.kept_by(row['tasks'], row['select_by'], without)
+    by = curve[f'validation_{kept_by}']
+    totals = [math.fsum(by[task][n] for task in judged) for n in seen]
     best = totals.index(min(totals))
     at = dict.fromkeys(by, best)
-    if row.get('keep') == EACH_TASK:
-        at = {task: min(seen, key=values.__getitem__) for task, values in by.items()}
+    if row.get('keep') == EACH_TASK and kept_by == row['select_by']:
+        at |= {task: min(seen, key=by[task].__getitem__) for task in judged}
     validation = {
         task: {
             criterion: of_tasks[task][at[task]]

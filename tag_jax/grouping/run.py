@@ -148,7 +148,7 @@ def check(problem, dataset, budget, config, methods, sizes=None, strict=True) ->
                 f'dataset must be a data.Dataset with a {name} split, not '
                 f'{type(dataset).__name__}: data.from_arrays(inputs, targets, tasks) makes one'
             )
-        evaluation.check_split(problem, getattr(dataset, name), name)
+    evaluation.check_splits(problem, dataset)
     training.check_devices(problem, config, dataset.train, dataset.validation)
     if config.select_by == evaluation.RELATIVE_LOSS:
         for split in (dataset.validation, dataset.test):

@@ -21,7 +21,8 @@ class NetworkScores(NamedTuple):
       cost: at inference, in standard networks.
       steps: that it trained.
       seconds: that it took.
-      validation: `{task: value}` at its best evaluation, of what networks are selected by.
+      validation: `{task: value}` at its best evaluation, of what networks are selected by; 0 in
+        every network, where the error of a task is not defined on the split.
       key: of its row in the score table.
     """
 

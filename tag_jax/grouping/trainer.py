@@ -14,7 +14,8 @@ from tag_jax.affinity import AffinitySummary
 from tag_jax.grouping import linear_estimates
 from tag_jax.grouping.identity import model, objective, settings, subject
 from tag_jax.grouping.rows import beginning, train_rows
-from tag_jax.grouping.run import Run, all_in_one_plan, num_slots, plan
+from tag_jax.grouping.run import Run, all_in_one_plan, plan
+from tag_jax.grouping.side_by_side import settled
 from tag_jax.runs.score_table import ScoreTable, candidates
 from tag_jax.selection import Candidates
 from tag_jax.training import TOTAL, TrainingConfig
@@ -119,11 +120,12 @@ class Trainer:
         run, unique = self.run.sized(cost), list(dict.fromkeys(sets))
         known = self._known.setdefault((cost, fraction), {})
         if any(tasks not in known for tasks in unique):
-            # As many slots whatever is there already, so that a search that goes on is the same.
-            config = dataclasses.replace(run.config, slots=slots or num_slots(run, unique))
+            if slots is not None:
+                run = run._replace(config=dataclasses.replace(run.config, slots=slots))
             missing = [tasks for tasks in unique if tasks not in known]
             find = self._whole_rows if fraction == 1 else self._brief_rows
-            known |= find(run._replace(config=config), missing, fraction)
+            # As many slots whatever is there already, so that a search that goes on is the same.
+            known |= find(run, missing, len(unique), fraction)
         return [known[tasks] for tasks in sets]
 
     def slots_of(self, keys: Sequence[str] | None) -> dict[float, int]:
@@ -140,13 +142,13 @@ class Trainer:
                 slots.setdefault(row['cost'], set()).add(row['slots'])
         return {cost: found.pop() for cost, found in slots.items() if len(found) == 1}
 
-    def _whole_rows(self, run, sets, fraction=1.0):
-        """`{tasks: row}` of networks that train to the end."""
+    def _whole_rows(self, run, sets, asked, fraction=1.0):
+        """`{tasks: row}` of networks that train to the end, of so many that are asked for."""
         del fraction
         specifications = _specifications(run, _plans(run, sets).values(), self._model(run))
-        return _trained_rows(run, specifications, self.table)
+        return _trained_rows(run, specifications, asked, self.table)
 
-    def _brief_rows(self, run, sets, fraction):
+    def _brief_rows(self, run, sets, asked, fraction):
         """`{tasks: row}` of networks that train for a fraction of the steps."""
         steps, rows = self.steps_of(fraction), {}
         if steps % run.config.eval_every == 0:
@@ -159,7 +161,9 @@ class Trainer:
             }
         missing = [tasks for tasks in sets if tasks not in rows]
         brief = dataclasses.replace(run.config.measuring(window=(0, 1)), steps=steps)
-        return rows | (self._whole_rows(run._replace(config=brief), missing) if missing else {})
+        if not missing:
+            return rows
+        return rows | self._whole_rows(run._replace(config=brief), missing, asked)
 
     def _model(self, run):
         """The checksum of the encoder of a run."""
@@ -336,12 +340,13 @@ def cost_of(rows) -> dict[str, float]:
     }
 
 
-def _trained_rows(run, known, table) -> dict[tuple[str, ...], dict]:
+def _trained_rows(run, known, asked, table) -> dict[tuple[str, ...], dict]:
     """`{tasks: row}` of networks; those that the table lacks are trained.
 
     Args:
       run: a `Run`.
       known: `{tasks: specification}`.
+      asked: how many networks the search asks for, these among them.
       table: the `ScoreTable`.
     """
 
@@ -356,11 +361,11 @@ def _trained_rows(run, known, table) -> dict[tuple[str, ...], dict]:
         run.on_finish(network)
 
     plans = _plans(run, known)
-    config = dataclasses.replace(run.config, slots=num_slots(run, plans))
     missing = [plans[tasks] for tasks, row in found().items() if row is None]
     folders = parallel.first_says(lambda: [table.running(known[one.tasks]) for one in missing])
     folders = {one.name: folder for one, folder in zip(missing, folders, strict=True) if folder}
     if missing:
+        config = settled(run, table, asked, len(missing), known[missing[0].tasks])
         train = train_rows if run.workers is None else run.workers.train_rows
         train(run._replace(config=config), missing, folders, run.on_record, on_row)
     return found()

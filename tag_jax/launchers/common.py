@@ -113,6 +113,13 @@ flags.DEFINE_string(
     'stop',
     'Where a loss or a gradient is not finite: stop, skip the step, or drop the task from it.',
 )
+flags.DEFINE_string(
+    'slots',
+    None,
+    'Networks that train side by side in one program; measure for as many as train fastest on this '
+    'machine, where a search trains hundreds of dense networks on a CPU. By default as many as '
+    'usual. Results depend on the number by rounding.',
+)
 flags.DEFINE_float(
     'checkpoint_seconds',
     60.0,
@@ -143,11 +150,13 @@ COMPARISON_FLAGS = (
         'seeds',
     ),
     *('scores', 'mesh', 'shard_parameters', 'remat', 'if_not_finite', 'checkpoint_seconds'),
-    *('pretrained', 'compilation_cache'),
+    *('slots', 'pretrained', 'compilation_cache'),
 )
 
 # Settings that flags leave to the dataset.
 _BY_DATASET = ('steps', 'batch_size', 'learning_rate', 'eval_every', 'patience', 'select_by')
+# What no machine has memory for, and nobody waits for.
+_MOST_SLOTS = 2**12
 
 
 def define_comparison_flags():
@@ -211,7 +220,19 @@ def training_config(dataset):
         shard_parameters=FLAGS.shard_parameters,
         if_not_finite=FLAGS.if_not_finite,
         checkpoint_seconds=FLAGS.checkpoint_seconds,
+        slots=slots(),
     )
+
+
+def slots():
+    """The value of --slots: a number, or `measure`; None where it is left out."""
+    if FLAGS.slots is None or FLAGS.slots == tag_jax.training.MEASURE:
+        return FLAGS.slots
+    if not FLAGS.slots.isdecimal() or not 1 <= int(FLAGS.slots) <= _MOST_SLOTS:
+        raise ValueError(
+            f'--slots must be an integer from 1 to {_MOST_SLOTS}, or measure, not {FLAGS.slots!r}'
+        )
+    return int(FLAGS.slots)
 
 
 def sampling():

@@ -41,7 +41,7 @@ GROUPS = {
     ),
     'Devices': (
         *('mesh', 'shard_parameters', 'remat', 'cluster', 'coordinator', 'num_processes'),
-        'process_id',
+        *('process_id', 'slots'),
     ),
 }
 OTHERS = 'Of this command'

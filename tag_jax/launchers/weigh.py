@@ -147,7 +147,7 @@ def main():
 
     def on_outcome(outcome):
         mean, _ = numbers.mean_and_error(outcome.test_error)
-        errors = dict(zip(names, mean.tolist(), strict=True))
+        errors = storage.finite(dict(zip(names, mean.tolist(), strict=True)))
         record = {'name': outcome.name, 'learning_rates': outcome.learning_rates, 'error': errors}
         storage.append_record(folder / workdir.METRICS, record)
 

@@ -17,13 +17,14 @@ Examples:
 from tag_jax.objectives.classes import classification, segmentation, tokens
 from tag_jax.objectives.judging import BY_SHARES, judged_by
 from tag_jax.objectives.labels import binary, multilabel
-from tag_jax.objectives.objective import Metric, Objective, check_tasks
+from tag_jax.objectives.objective import Metric, NotDefined, Objective, check_tasks
 from tag_jax.objectives.saved import answers_by_itself, of_kind, without_answers
 from tag_jax.objectives.values import pixel_regression, regression
 
 __all__ = [
     'BY_SHARES',
     'Metric',
+    'NotDefined',
     'Objective',
     'answers_by_itself',
     'binary',

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tag_jax.objectives.objective import Metric, Objective
+from tag_jax.objectives.objective import Metric, NotDefined, Objective
 from tag_jax.objectives.shapes import spread
 from tag_jax.objectives.values import regression
 
@@ -50,8 +50,8 @@ def judged_by(objective: Objective, measure: str) -> Objective:
       An `Objective`.
 
     Raises:
-      ValueError: if objectives of this kind have no such measure; from its metric, if a split has
-        labels of one class only, where the measure needs both.
+      ValueError: if objectives of this kind have no such measure; from its metric `NotDefined`, if
+        a split has labels of one class only, where the measure needs both.
     """
     known = _MEASURES.get(objective.kind, ())
     if measure not in known:
@@ -64,6 +64,10 @@ def judged_by(objective: Objective, measure: str) -> Objective:
         other = regression(objective.width, absolute=measure == 'mae')
         return objective._replace(metric=other.metric, options=options)
     by_scores, value = measure in _BY_SCORES, _VALUES[measure]
+    lacks = (
+        f'{measure} needs examples of every class (or label), and others, and the split lacks '
+        'some: let splits be stratified by the task (stratify=), or judge it by another measure'
+    )
     count = _histograms if by_scores else _confusion
 
     def sums(output, target, mask):
@@ -73,20 +77,17 @@ def judged_by(objective: Objective, measure: str) -> Objective:
         }
 
     def finish(totals, reference=None):
-        del reference
         judged = jax.tree.map(lambda x: np.asarray(x, np.float64), totals['judged'])
-        found = value(judged, objective.kind)
+        found = value(judged, objective.kind) if reference is None else reference
+        if by_scores and reference is None and np.isnan(found):
+            raise NotDefined(lacks)
         usual = objective.metric.finish(totals['usual'])
         return {**usual, 'error': 100 * (1 - found), measure: found}
 
     def reference(target, mask):
         objective.metric.reference(target, mask)
         if by_scores and not _has_both(objective, target, mask):
-            raise ValueError(
-                f'{measure} needs examples of every class (or label), and others, and the split '
-                'lacks some: let splits be stratified by the task (stratify=), or judge it by '
-                'another measure'
-            )
+            raise NotDefined(lacks)
 
     return objective._replace(metric=Metric(sums, finish, reference), options=options)
 

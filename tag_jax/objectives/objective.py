@@ -5,6 +5,13 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 
+class NotDefined(ValueError):
+    """A measure is not defined for the labels that a task has in a split, though they are sound.
+
+    On validation and test splits such a task is left out of totals, for all networks alike.
+    """
+
+
 class Metric(NamedTuple):
     """A measure of success that is a function of sums over examples.
 
@@ -16,7 +23,8 @@ class Metric(NamedTuple):
         the others are in natural units.
       reference: None, or `(target [N, ...], mask bool [N, ...]) -> value` in NumPy, over a whole
         split. It raises ValueError if the task cannot have such targets, before any training, and
-        its value, unless None, is the second argument of `finish`. A split that is not in memory
+        `NotDefined` if it can, but the error is not defined for them. Its value, unless None, is
+        the second argument of `finish`: NaN where it is not defined. A split that is not in memory
         has none: every `finish` here does without.
     """
 

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from tag_jax.objectives.objective import Metric, Objective
+from tag_jax.objectives.objective import Metric, NotDefined, Objective
 from tag_jax.objectives.shapes import as_columns, check_size, spread
 
 _NO_VARIANCE = (
@@ -34,7 +34,7 @@ def regression(size: int = 1, absolute: bool = False) -> Objective:
 
     Raises:
       ValueError: if D is not at least 1; from its loss, if targets do not fit the outputs; from its
-        metric, if all targets are equal.
+        metric `NotDefined`, if all targets are equal.
     """
     check_size('size', size, 1)
     distance, name = (jnp.abs, 'mae') if absolute else (jnp.square, 'mse')
@@ -61,7 +61,7 @@ def regression(size: int = 1, absolute: bool = False) -> Objective:
         if variance is None:
             variance = np.mean(mean('squared_targets') - np.square(mean('targets')))
             if not variance > 1e-5 * np.mean(mean('squared_targets')):  # No more than rounding.
-                raise ValueError(_NO_VARIANCE)
+                raise NotDefined(_NO_VARIANCE)
         distance = float(np.mean(mean('distances')))
         scale = np.sqrt(variance) if absolute else variance
         return {'error': float(100 * distance / scale), name: distance}
@@ -69,7 +69,7 @@ def regression(size: int = 1, absolute: bool = False) -> Objective:
     def reference(target, mask):
         labels = target[mask].astype(np.float64).reshape(-1, size)
         if (labels == labels[:1]).all():
-            raise ValueError(_NO_VARIANCE)
+            raise NotDefined(_NO_VARIANCE)
         return float(labels.var(axis=0).mean())
 
     def answer(output):

@@ -60,6 +60,7 @@ def write_comparison(
             'task_names': list(task_names),
             'outcomes': [outcome.to_json() for outcome in comparison.outcomes],
             **differences.to_json(comparison),
+            'remarks': list(comparison.remarks),
             'optima': {
                 str(budget): optimum._asdict() for budget, optimum in comparison.optima.items()
             },
@@ -83,6 +84,8 @@ def write_comparison(
     told = f'{differences.headline(comparison)}. {differences.verdict_sentence(comparison)}'
     text = textwrap.fill(told, LINE_LENGTH) + '\n\n' + comparison_table(lines, by)
     text += '\n\n' + differences.differences_text(comparison)
+    for remark in comparison.remarks:
+        text += '\n\n' + textwrap.fill(remark, LINE_LENGTH)
     if comparison.optima:
         text += '\n\n' + textwrap.fill(optimum_sentence(comparison), LINE_LENGTH)
     if comparison.correlations:
@@ -272,6 +275,7 @@ def _page(comparison, lines, task_names, settings, figures, files, command):
         verdict=differences.verdict_sentence(comparison),
         measure=words.measure(comparison.select_by),
         columns=columns_sentence(lines, comparison.select_by),
+        remarks=comparison.remarks,
         totals=_cells(lines, words.measure(comparison.select_by)),
         optimum=optimum_sentence(comparison) if comparison.optima else '',
         files=downloads(files[TABLE]),

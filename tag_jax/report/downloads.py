@@ -13,7 +13,7 @@ from tag_jax.report import page
 
 _KINDS = {'svg': 'image/svg+xml', 'pdf': 'application/pdf', 'csv': 'text/csv', 'tex': 'text/plain'}
 _LARGEST = 60_000  # Bytes that a page takes up.
-_NUMBER = re.compile(r'[-+\N{MINUS SIGN}]?[\d.,]+( ± [\d.]+)?( %)?')
+_NUMBER = re.compile(r'nan|[-+\N{MINUS SIGN}]?[\d.,]+( ± [\d.]+)?( %)?')
 _LATEX = {
     **{sign: f'\\{sign}' for sign in '&%$#_{}'},
     '\\': r'\textbackslash{}',

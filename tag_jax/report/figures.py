@@ -88,7 +88,8 @@ def groups_figure(results: Mapping[str, Any]) -> Figure:
     height = {task: -n for n, task in enumerate(served)}
     longest = min(max(map(len, served)), _LONGEST_NAME)
     found = words.measure(results.get('select_by'))
-    scores = {task: found.text(x) + found.unit for task, x in words.scores(results).items()}
+    unit = lambda value: '' if value is None else found.unit
+    scores = {task: found.text(x) + unit(x) for task, x in words.scores(results).items()}
     width = 3.6 + 0.085 * longest
     figure = Figure(figsize=(width, 0.3 * len(names) + 0.9))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -217,7 +218,13 @@ def by_network(records):
 
 
 def series(records, kind, tasks):
-    """Steps, and the sum over tasks of a quantity in the records of one network."""
+    """Steps, and the sum over tasks of a quantity in the records of one network.
+
+    Errors that are not defined on the validation split are left out, unless there is no other.
+    """
+    if kind == 'validation_error':
+        told = lambda task: any(record[kind][task] is not None for record in records)
+        tasks = [task for task in tasks if told(task)] or tasks
     values = [sum(_or_nan(record[kind][task]) for task in tasks) for record in records]
     return [record['step'] for record in records], values
 
@@ -225,6 +232,8 @@ def series(records, kind, tasks):
 def sum_of_groups(curves, groups, kind):
     """Steps, and the sum over all tasks, each from its network; one that stopped stays put."""
     of_groups = [series(curves[group['network']], kind, group['serves']) for group in groups]
+    if defined := [one for one in of_groups if not np.isnan(one[1]).all()]:
+        of_groups = defined
     steps = sorted(set().union(*(steps for steps, _ in of_groups)))
     total = sum(np.interp(steps, *one) for one in of_groups)
     return steps, total

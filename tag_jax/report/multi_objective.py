@@ -61,8 +61,8 @@ def write_multi_objective(
             {
                 'name': outcome.name,
                 'learning_rates': list(outcome.learning_rates),
-                'validation_error': outcome.validation_error.tolist(),
-                'test_error': outcome.test_error.tolist(),
+                'validation_error': [*map(_or_null, outcome.validation_error)],
+                'test_error': [*map(_or_null, outcome.test_error)],
                 'metrics': {
                     task: {name: _or_null(values) for name, values in measures.items()}
                     for task, measures in outcome.metrics.items()
@@ -90,7 +90,7 @@ def write_multi_objective(
         f'Ways to weigh {len(task_names)} tasks',
         workdirs.command_of(path),
         best=_choice(outcomes),
-        searches=_searches(outcomes),
+        searches=[*_searches(outcomes), *_left_out(outcomes, task_names)],
         errors=_grid(outcomes, task_names),
         files=downloads(files[TABLE]),
         figures=[
@@ -118,7 +118,10 @@ def multi_objective_table(outcomes: Sequence[Outcome], task_names: Sequence[str]
     header, rows = _grid(outcomes, task_names)
     sentences = [
         textwrap.fill(sentence, LINE_LENGTH)
-        for sentence in (_choice(outcomes), *_searches(outcomes))
+        for sentence in (
+            *(_choice(outcomes), *_searches(outcomes)),
+            *_left_out(outcomes, task_names),
+        )
     ]
     return '\n'.join([text_table(header, rows, rules=()), '', *sentences])
 
@@ -132,7 +135,7 @@ def _grid(outcomes, task_names):
 def _choice(outcomes):
     """Which way to take: chosen on the validation split, and then tested."""
     chosen = best(outcomes)
-    error = plus_minus(*map(float, mean_and_error(chosen.test_error.mean(axis=1))))
+    error = plus_minus(*map(float, mean_and_error(chosen.mean_error('test'))))
     return f'Lowest mean validation error: {chosen.name}, mean test error {error} %'
 
 
@@ -142,6 +145,19 @@ def _searches(outcomes):
         f'{kind}: {count} were tried, and {chosen.name} has the lowest mean validation error'
         for kind, (chosen, count) in searched(outcomes).items()
     ]
+
+
+def _left_out(outcomes, task_names):
+    """A sentence for each split that does not define the errors of some tasks."""
+    for split, columns in outcomes[0].left_out.items():
+        if columns:
+            tasks = ', '.join(task_names[n] for n in columns)
+            yield (
+                f'The {split} split does not define the errors of {tasks}: it lacks labels of a '
+                'class, or all are the same. Mean errors on it leave them out, for all ways alike. '
+                'Let splits be stratified by the task (stratify=, --stratify), or judge it by '
+                'another measure.'
+            )
 
 
 def _oriented(header, rows):
@@ -159,7 +175,7 @@ def _or_null(values):
 
 def _cells(outcome):
     """A row of the table: its name, the error of each task and their mean, the rates, the time."""
-    columns = np.column_stack([outcome.test_error, outcome.test_error.mean(axis=1)])
+    columns = np.column_stack([outcome.test_error, outcome.mean_error('test')])
     errors = [plus_minus(*cell) for cell in zip(*mean_and_error(columns), strict=True)]
     rates = ', '.join(f'{rate:g}' for rate in dict.fromkeys(outcome.learning_rates))
     seconds = outcome.training_seconds

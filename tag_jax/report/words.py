@@ -92,9 +92,9 @@ class Measure(NamedTuple):
     unit: str
     digits: int
 
-    def text(self, value: float) -> str:
-        """A value without its unit."""
-        return f'{value:.{self.digits}f}'
+    def text(self, value: float | None) -> str:
+        """A value without its unit; 'nan' for one that is not defined, which is null in a file."""
+        return 'nan' if value is None else f'{value:.{self.digits}f}'
 
 
 def measure(select_by: str | None) -> Measure:
@@ -107,8 +107,8 @@ def measure(select_by: str | None) -> Measure:
     return Measure(name, '', 4) if name == 'loss' else Measure(name, ' %', 2)
 
 
-def scores(found: Mapping[str, Any]) -> Mapping[str, float]:
-    """The values on the test split that networks were selected by, `{task: value}`.
+def scores(found: Mapping[str, Any]) -> Mapping[str, float | None]:
+    """The values on the test split that networks were selected by, `{task: value or None}`.
 
     Args:
       found: what results.json holds, or one of its baselines.
@@ -117,7 +117,7 @@ def scores(found: Mapping[str, Any]) -> Mapping[str, float]:
 
 
 def total(found: Mapping[str, Any]) -> float:
-    """The sum of `scores` over the tasks."""
+    """The sum of `scores` over the tasks where they are defined."""
     return found.get('total_test_score', found['total_test_error'])
 
 
@@ -320,7 +320,8 @@ def compared_rows(results):
         [*(scores(found)[task] for task in names), total(found)] for found in (results, baseline)
     )
     changes = [
-        page.number(f'{one - other:+.{digits}f}') for one, other in zip(own, together, strict=True)
+        '' if None in (one, other) else page.number(f'{one - other:+.{digits}f}')
+        for one, other in zip(own, together, strict=True)
     ]
     return [*header, 'change'], [[*row, change] for row, change in zip(rows, changes, strict=True)]
 

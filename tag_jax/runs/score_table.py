@@ -9,13 +9,15 @@ out; an executor lets other processes and machines train for it (`grouping.remot
     networks.jsonl      a line a network
     measurements/       affinities, a file for each measurement
     estimates/          scores that were estimated without training, a file for each estimate
+    slots.jsonl         how many networks train side by side, where that was measured
     lock                held by the process that has the table open
     running/            checkpoints of networks in training, a folder each
 
 row = {'tasks': [...], 'seed': 0, ..., 'cost': 1.0, 'validation': {task: {'error': 3.1, ...}},
        'test': {...}, 'best_step': 900, 'steps': 1200, 'seconds': 1.3}
 
-and in a comparison 'test_draws': {task: scores}, as they would be on other test examples.
+and in a comparison 'test_draws': {task: scores}, as they would be on other test examples. Where the
+errors of tasks are not defined, 'left_out' names them: {'validation': [...], 'test': [...]}.
 """
 
 import csv
@@ -29,12 +31,13 @@ from typing import Any
 
 import numpy as np
 
+from tag_jax import evaluation
 from tag_jax.affinity import AffinitySummary
 from tag_jax.runs import affinity_files, locks, storage, workdir
 from tag_jax.selection import Candidates
 
 SUBJECT, ROWS, LOCK = 'score_table.json', 'networks.jsonl', 'lock'
-MEASUREMENTS, ESTIMATES = 'measurements', 'estimates'
+MEASUREMENTS, ESTIMATES, SLOTS = 'measurements', 'estimates', 'slots.jsonl'
 SPLITS = ('validation', 'test')
 
 
@@ -56,7 +59,7 @@ class ScoreTable:
     def __init__(
         self, path: str | os.PathLike | None = None, subject: dict[str, Any] | None = None
     ):
-        self._rows, self._lock, self._measured = {}, None, {}
+        self._rows, self._lock, self._measured, self._slots = {}, None, {}, {}
         self.path = None if path is None else pathlib.Path(path)
         if self.path is None:
             return
@@ -75,6 +78,7 @@ class ScoreTable:
         try:
             _check_subject(self.path, subject)
             self._rows = _read_rows(self.path / ROWS)
+            self._slots = _read_rows(self.path / SLOTS)
         except BaseException:
             self.close()
             raise
@@ -215,6 +219,30 @@ class ScoreTable:
             storage.write_arrays(folder / f'{key}.npz', arrays)
             storage.write_json(folder / f'{key}.json', {**specification, **result})
 
+    def slots(self, specification: dict[str, Any]) -> dict[str, Any] | None:
+        """The choice of how many networks train side by side, or None if there was none.
+
+        Args:
+          specification: of the program that trains them, or of a search.
+        """
+        return self._slots.get(key_of(specification))
+
+    def add_slots(self, specification: dict[str, Any], chosen: Mapping[str, Any]) -> None:
+        """Keeps how many networks train side by side.
+
+        Args:
+          specification: of the program that trains them, or of a search.
+          chosen: the number 'slots', and what else there is to know, JSON types.
+
+        Raises:
+          OSError: if it cannot be written.
+        """
+        key = key_of(specification)
+        row = {'key': key, **specification, **chosen}
+        if self.path is not None:
+            _append(self.path / SLOTS, json.dumps(row, allow_nan=False))
+        self._slots[key] = row
+
     def running(self, specification: dict[str, Any]) -> str | None:
         """The folder for the checkpoints of a network in training; None in memory.
 
@@ -229,14 +257,33 @@ class ScoreTable:
 def scores(row: Mapping[str, Any], split: str = 'validation') -> dict[str, float]:
     """The values that a network was selected by, `{task: value}`: errors in percent, or losses.
 
+    An error that is not defined on the split is 0, for all networks alike: see
+    `evaluation.summands`.
+
     Args:
       row: of a table. Where it says `judge_by`, its test scores are of that instead.
       split: 'validation' or 'test'.
     """
+    return evaluation.summands(row[split], _criterion(row, split), left_out(row, split))
+
+
+def left_out(row: Mapping[str, Any], split: str) -> Sequence[str]:
+    """The tasks whose values on a split are not defined, see `evaluation.left_out`.
+
+    Args:
+      row: of a table.
+      split: 'validation' or 'test'.
+    """
+    if _criterion(row, split) != evaluation.ERROR:
+        return ()
+    return row.get('left_out', {}).get(split, ())
+
+
+def _criterion(row, split):
     criterion = row.get('select_by', 'error')
     if split == 'test':
         criterion = row.get('judge_by', criterion)
-    return {task: found[criterion] for task, found in row[split].items()}
+    return criterion
 
 
 def candidates(
@@ -268,6 +315,8 @@ def write_csv(
 ) -> None:
     """Writes rows as the CSV file that `experiments.network_selection` reads.
 
+    Errors that are not defined on a split are 0 there, and a remark in the first line says so.
+
     Args:
       path: the file.
       rows: of a table.
@@ -275,11 +324,15 @@ def write_csv(
     """
     text = io.StringIO(newline='')
     writer = csv.writer(text, lineterminator='\n')
+    for split in SPLITS:
+        without = {task for row in rows for task in left_out(row, split)}
+        if named := [task for task in task_names if task in without]:
+            text.write(f'# Not defined on {split}, so 0 for all networks: {", ".join(named)}\n')
     writer.writerow(['network', 'cost', 'split', *task_names])
-    named = candidates(rows, task_names).network_names if rows else ()
+    names = candidates(rows, task_names).network_names if rows else ()
     # Of the beginnings of networks no test errors are known.
     for split in (split for split in SPLITS if all(split in row for row in rows)):
-        for name, row in zip(named, rows, strict=True):
+        for name, row in zip(names, rows, strict=True):
             found = scores(row, split)
             writer.writerow([name, row['cost'], split, *(found.get(t, '') for t in task_names)])
     storage.write_bytes(path, text.getvalue().encode())

@@ -32,14 +32,14 @@ class AdditiveModel(NamedTuple):
       levels: `[T]`, the score of a task alone.
       effects: `[T, T]`, source task first, what another member adds to the score of a task; the
         diagonal is 0.
-      curvature: of the common effect of size, as a factor of g^2.
+      curvature: `[T]`, of the common effect of size, as a factor of g^2.
     """
 
     task_names: tuple[str, ...]
     cost: float
     levels: np.ndarray
     effects: np.ndarray
-    curvature: float
+    curvature: np.ndarray
 
     def scores(self, members: np.ndarray) -> np.ndarray:
         """Predicted scores `[G, T]`, NaN outside the group.
@@ -109,6 +109,9 @@ def fit_additive_model(
     of groups teaches levels and size, and more of them who helps whom. Effects of size that are
     linear in it are shared out to the other members, since g counts them.
 
+    A task whose scores are all 0, as those that are left out of totals, is 0 in every group, and
+    teaches nothing of the others.
+
     Args:
       candidates: trained networks over T tasks, several of the same group if need be.
       size_ridge, pair_ridge: the variance of noise in scores over the variance expected of s_t and
@@ -123,13 +126,16 @@ def fit_additive_model(
     for task in np.flatnonzero(~scored.any(axis=0)):
         name = candidates.task_names[task]
         raise ValueError(f'no network has a score on {name!r}: train a group with it')
-    size = len(candidates.task_names)
+    told = np.nan_to_num(candidates.scores).any(axis=0)
+    scored, size = scored & told, len(candidates.task_names)
     solve = _by_tasks if min(size_ridge, pair_ridge) > 0 else _at_once
     levels, (slope, curvature), own, pairs = solve(candidates, scored, size_ridge, pair_ridge)
     effects = pairs + (slope + own) / max(size - 1, 1)
     np.fill_diagonal(effects, 0)
+    levels, curvature = (np.where(told, values, 0) for values in (levels, curvature))
+    effects[:, ~told] = 0
     return AdditiveModel(
-        candidates.task_names, float(candidates.costs.mean()), levels, effects, float(curvature)
+        candidates.task_names, float(candidates.costs.mean()), levels, effects, curvature
     )
 
 

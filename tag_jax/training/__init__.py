@@ -10,6 +10,7 @@ from tag_jax.training.capacity import num_slots, num_workers, slot_bytes
 from tag_jax.training.checks import check_devices, check_optimizer, still_parameters
 from tag_jax.training.config import (
     EACH_TASK,
+    MEASURE,
     MOST_SEEDS,
     TOTAL,
     NetworkPlan,
@@ -18,14 +19,17 @@ from tag_jax.training.config import (
     check_seeds,
 )
 from tag_jax.training.kept import evaluate, kept, validation_scores
+from tag_jax.training.measured import MeasuredSlots, measured_slots, worth_measuring
 from tag_jax.training.measurement import Measurement
 from tag_jax.training.progress import Record
 from tag_jax.training.train import train_networks
 
 __all__ = [
     'EACH_TASK',
+    'MEASURE',
     'MOST_SEEDS',
     'TOTAL',
+    'MeasuredSlots',
     'Measurement',
     'NetworkPlan',
     'Record',
@@ -38,6 +42,7 @@ __all__ = [
     'doing',
     'evaluate',
     'kept',
+    'measured_slots',
     'num_slots',
     'num_workers',
     'slot_bytes',
@@ -45,4 +50,5 @@ __all__ = [
     'still_parameters',
     'train_networks',
     'validation_scores',
+    'worth_measuring',
 ]

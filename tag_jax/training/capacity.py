@@ -8,7 +8,7 @@ import optax
 
 from tag_jax import gradients, parallel
 from tag_jax.problem import MultiTaskProblem, split_frozen
-from tag_jax.training.config import EACH_TASK, TrainingConfig
+from tag_jax.training.config import EACH_TASK, MEASURE, TrainingConfig
 
 # Slots are limited in number, and by the memory of what they hold.
 MAX_SLOTS = 16
@@ -22,10 +22,10 @@ def num_slots(
 ) -> int:
     """How many networks train side by side in one program.
 
-    As many as the config says, or else, by the problem and the number of networks only: one where
-    convolutions run on CPU; for dense encoders there, up to CPU_SLOTS, so that there is a program
-    for each of two cores at least; elsewhere all of them, up to MAX_SLOTS and MAX_SLOT_BYTES. Over
-    a mesh, up to a multiple of the devices along it.
+    As many as the config says, if it says a number, or else, by the problem and the number of
+    networks only: one where convolutions run on CPU; for dense encoders there, up to CPU_SLOTS, so
+    that there is a program for each of two cores at least; elsewhere all of them, up to MAX_SLOTS
+    and MAX_SLOT_BYTES. Over a mesh, up to a multiple of the devices along it.
 
     Args:
       problem: a `MultiTaskProblem`.
@@ -34,7 +34,9 @@ def num_slots(
       config: a `TrainingConfig`.
     """
     devices = config.mesh[0]
-    found = config.slots or _usual_slots(problem, num_networks, inputs, config)
+    found = config.slots
+    if found in (None, MEASURE):
+        found = _usual_slots(problem, num_networks, inputs, config)
     return -(-found // devices) * devices
 
 

@@ -15,6 +15,8 @@ from tag_jax.training.measurement import Measurement
 from tag_jax.training.program import NOT_FINITE
 
 MEASUREMENT = Measurement()
+# Of `slots`: the number that trains fastest is found by a short measurement.
+MEASURE = 'measure'
 # The steps at which networks are kept.
 KEEP = TOTAL, EACH_TASK = 'total', 'each_task'
 # How many seeds a comparison may ask for.
@@ -38,7 +40,9 @@ class TrainingConfig:
       select_by: what the best evaluation of a network, groups and totals go by, the lower the
         better: 'error', in percent; 'loss', the mean loss on the split as it is trained (Standley
         et al. 2020, Section 3); 'relative_loss', that in percent of the loss of the best constant
-        answer, so that tasks weigh alike.
+        answer, so that tasks weigh alike. A task whose error is not defined on a split
+        (`evaluation.left_out`) is left out of its totals; a network that trains only such tasks
+        goes by their losses.
       keep: at which step a network is kept, of its evaluations: 'total', the best one for its tasks
         together; 'each_task', for each task the best one for that task, so that a network is kept
         up to T times, and each task has an encoder of its own step at inference. When training
@@ -53,7 +57,10 @@ class TrainingConfig:
         rate is a traced number, so that networks of different rates share a program, unless the
         function needs a Python number, as some schedules do. What is compiled is kept by the
         identity of these two functions, so name them once.
-      slots: networks trained side by side in one program; None for as many as `num_slots` says.
+      slots: networks trained side by side in one program; None for as many as `num_slots` says;
+        'measure' for as many as train fastest here, where hundreds of networks of dense encoders
+        train on a CPU: see `measured_slots`. Searches keep what they measured, and others have the
+        usual number. Results depend on the number by rounding.
       workers: threads that train some slots each, at most; None for as many as there are cores, on
         CPU, else one. Results do not depend on it.
       mesh: devices (along the slots, along the examples of each batch). Slots are filled up to a
@@ -87,7 +94,7 @@ class TrainingConfig:
     affinity: Measurement = MEASUREMENT
     weighting: Callable[[], optax.GradientTransformation] = weighting.equal
     optimizer: Callable[[Any], optax.GradientTransformation] = optax.adam
-    slots: int | None = None
+    slots: int | str | None = None
     workers: int | None = None
     mesh: tuple[int, int] = (1, 1)
     shard_parameters: Any = False
@@ -99,9 +106,10 @@ class TrainingConfig:
             self._set_integer(name, 1, 2**31 - 1)
         for name in ('seed', 'patience'):
             self._set_integer(name, 0, 2**32 - 1)
-        for name in ('slots', 'workers'):
-            if getattr(self, name) is not None:
-                self._set_integer(name, 1, 2**31 - 1)
+        if self.slots not in (None, MEASURE):
+            self._set_integer('slots', 1, 2**31 - 1, f'{MEASURE!r} or ')
+        if self.workers is not None:
+            self._set_integer('workers', 1, 2**31 - 1)
         for name, known in (
             ('select_by', evaluation.CRITERIA),
             ('keep', KEEP),
@@ -183,11 +191,13 @@ class TrainingConfig:
                 f'mesh=(1, 8) (--mesh=batch:8), not {self.mesh}'
             )
 
-    def _set_integer(self, name, least, most=math.inf):
+    def _set_integer(self, name, least, most=math.inf, else_=''):
         value = getattr(self, name)
         if not isinstance(value, numbers.Integral) or not least <= value <= most:
             limit = '' if most == math.inf else f' and at most {most}'
-            raise ValueError(f'{name} must be an integer of at least {least}{limit}, not {value!r}')
+            raise ValueError(
+                f'{name} must be {else_}an integer of at least {least}{limit}, not {value!r}'
+            )
         object.__setattr__(self, name, int(value))
 
 

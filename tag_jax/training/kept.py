@@ -37,7 +37,7 @@ def copies(
     records = {record.step: record for record in run.records}
     found = []
     for step in sorted(set(own.values()) - {network.best_step}):
-        tasks = [task for task in network.plan.tasks if own[task] == step]
+        tasks = [task for task in network.plan.tasks if own.get(task) == step]
         column = run.affinities.task_names.index(tasks[0])
         params, model_state = jax.tree.map(lambda x, column=column: x[column], arrays)
         found.append(

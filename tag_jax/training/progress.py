@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -32,7 +32,8 @@ class Record(NamedTuple):
       step: steps that it has taken.
       training_loss: `{task: mean loss}` since the last evaluation; None where it had no label.
       validation_error: `{task: percent}`.
-      total_validation_error: their sum.
+      total_validation_error: their sum, but for those that are not defined on the split, which are
+        NaN (`evaluation.left_out`).
       validation_loss: `{task: mean loss}`.
       validation_relative_loss: `{task: percent}` of the loss of the best constant answer; empty
         unless networks are selected by it.
@@ -59,7 +60,7 @@ class Record(NamedTuple):
         """The line of metrics.jsonl, which is the same whenever the network is trained again."""
         found = self._asdict()
         del found['seconds'], found['watched']
-        for name in ('validation_loss', 'validation_relative_loss'):
+        for name in ('validation_error', 'validation_loss', 'validation_relative_loss'):
             found[name] = finite(found[name])
         return {
             name: value
@@ -129,6 +130,7 @@ def observe(
     seconds: float,
     config: Any,
     watched: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+    left_out: Collection[str] = (),
 ) -> Progress:
     """A network after some more steps, and an evaluation, of which there is a record at the end.
 
@@ -140,6 +142,8 @@ def observe(
       seconds: the wall time that they took.
       config: a `training.TrainingConfig`.
       watched: the metrics of its tasks on the split that is watched, if there is one.
+      left_out: the tasks whose error is not defined on the validation split. A network that trains
+        no other task is at its best where the total of their losses is lowest.
 
     Raises:
       FloatingPointError: at numbers that are not finite, as far as the config does not say what
@@ -151,18 +155,20 @@ def observe(
         {task: scores[task][name] for task in plan.tasks if name in scores[task]}
         for name in evaluation.CRITERIA
     )
-    total = math.fsum(scores[task][config.select_by] for task in plan.tasks)
     step = before.step + len(outputs.losses)
+    by, judged = evaluation.kept_by(plan.tasks, config.select_by, left_out)
+    total = math.fsum(scores[task][by] for task in judged)
     if not math.isfinite(total):
-        odd = [task for task in plan.tasks if not math.isfinite(scores[task][config.select_by])]
+        odd = [task for task in judged if not math.isfinite(scores[task][by])]
         raise FloatingPointError(
-            f'the validation {config.select_by.replace("_", " ")} of {odd[0]!r} in {plan.name} is '
+            f'the validation {by.replace("_", " ")} of {odd[0]!r} in {plan.name} is '
             f'not finite at step {step}: try a lower learning_rate, or look at the metric of that '
             'task if it is your own'
         )
     zero = _zero_losses(problem, before, outputs)
     trained = _mean_losses(problem, plan, outputs)
-    sums = errors, math.fsum(errors.values()), losses, relative
+    defined = evaluation.judged(errors, evaluation.ERROR, left_out)
+    sums = errors, math.fsum(errors[task] for task in defined), losses, relative
     record = Record(plan.name, step, trained, *sums, seconds, bad, zero, watched)
     affinities = before.affinities
     if plan.measures_affinity:
@@ -187,6 +193,8 @@ def observe(
 
 def best_of_tasks(progress: Progress, select_by: str) -> dict[str, tuple[int, float]]:
     """`{task: (step, value)}` of the best evaluation of each task, whatever the others do.
+
+    Tasks whose error is not defined on the split have none: they are kept as the others are.
 
     Args:
       progress: its `Progress`.

@@ -13,33 +13,31 @@ loops and in groups, go one network and one step after another through the same 
 import contextlib
 import dataclasses
 import functools
-import itertools
 import time
 from collections.abc import Callable, Sequence
 from concurrent import futures
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
 
-from tag_jax import affinity, evaluation, examples, parallel, sharding
+from tag_jax import affinity, evaluation, parallel, sharding
 from tag_jax.data import Source, Split
 from tag_jax.problem import MultiTaskProblem, with_frozen
 from tag_jax.training import progress, slots
 from tag_jax.training.bars import steps_bar
 from tag_jax.training.batches import schedule_of
-from tag_jax.training.capacity import batching_of, num_slots, num_workers
 from tag_jax.training.checks import (
     AtRate,
     check_devices,
     check_optimizer,
-    splits_of_steps,
     takes_traced_rate,
 )
-from tag_jax.training.config import EACH_TASK, NetworkPlan, TrainedNetwork, TrainingConfig
+from tag_jax.training.config import MEASURE, NetworkPlan, TrainedNetwork, TrainingConfig
 from tag_jax.training.desk import Desk
 from tag_jax.training.kept import copies
+from tag_jax.training.measured import measured_slots
 from tag_jax.training.progress import Record
+from tag_jax.training.work import advance, make_work, with_settings
 
 
 def train_networks(
@@ -79,16 +77,17 @@ def train_networks(
       The networks that were trained, in the order of the plans.
 
     Raises:
-      ValueError: if the mesh does not fit the devices.
+      ValueError: if the mesh does not fit the devices, or the config measures slots and there are
+        checkpoints, which only go on in as many slots as before.
       FloatingPointError: if the loss or the gradient of a task is not finite, see
         `if_not_finite`.
       OSError: if a checkpoint cannot be written.
     """
     if not plans:
         return ()
-    shapes = examples.input_shapes(train_split)
     check_devices(problem, config, train_split, validation_split)
     check_optimizer(problem, plans, config)
+    config = _settled(problem, train_split, validation_split, plans, config, checkpoints)
     if not takes_traced_rate(problem, config.optimizer):
         # Networks of one rate share a program, and the rate is a number of Python there.
         trained = {}
@@ -99,39 +98,9 @@ def train_networks(
             for network in train_networks(problem, train_split, validation_split, some, own, *rest):
                 trained[network.plan.name] = network
         return tuple(trained[plan.name] for plan in plans if plan.name in trained)
-    mesh = parallel.make_mesh(config.mesh)
-    parts = sharding.parts_of(problem, mesh, config.shard_parameters)
-    slots_each = num_slots(problem, len(plans), shapes, config)
-    train = examples.examples(problem, train_split, mesh)
-    validation = evaluation.prepare(problem, validation_split, mesh, config.select_by)
-    watched = None
-    if watched_split is not None:
-        watched = evaluation.prepare(problem, watched_split, mesh, config.select_by)
-    frozen, frozen_on_device = _frozen(problem, mesh, parts)
+    splits = train_split, validation_split, watched_split
     measures = any(plan.measures_affinity for plan in plans)
-    work = _Work(
-        program=slots.Program(
-            problem=problem,
-            weighting=config.weighting,
-            optimizer=config.optimizer,
-            batching=batching_of(problem, shapes, mesh),
-            ragged=config.steps % min(config.eval_every, config.steps) != 0,
-            measurement=config.affinity.compiled if measures else None,
-            if_not_finite=config.if_not_finite,
-            mesh=mesh,
-            parts=parts,
-            each_task=config.keep == EACH_TASK,
-        ),
-        config=config,
-        num_slots=slots_each,
-        num_workers=num_workers(config, len(plans), slots_each),
-        train=train,
-        validation=validation,
-        watched=watched,
-        checkpoints=checkpoints,
-        frozen=frozen,
-        frozen_on_device=frozen_on_device,
-    )
+    work = make_work(problem, splits, config, len(plans), measures, checkpoints)
     shown = progress_bar and parallel.is_first()
     # Compiling is the first thing that takes long.
     with steps_bar(len(plans) * config.steps, 'compiling', shown) as bar:
@@ -140,68 +109,29 @@ def train_networks(
     return tuple(desk.finished[plan.name] for plan in plans if plan.name in desk.finished)
 
 
-def _frozen(problem, mesh, parts):
-    """Frozen parameters as networks are returned with them, and where they are computed with."""
-    if problem.frozen is None:
-        return None, None
-    values = problem.frozen.values()
-    placed = sharding.place(mesh, parts, {'frozen': values})['frozen']
-    return (placed if mesh is None else values), placed
-
-
-class _Work(NamedTuple):
-    """The work that all workers share.
-
-    Attributes:
-      program: a `slots.Program`.
-      config: a `TrainingConfig`.
-      num_slots: of each worker.
-      num_workers: how many there are.
-      train: the training split, ready for computing.
-      validation: the validation split, prepared for evaluation.
-      watched: a split that is evaluated for the records only, or None.
-      checkpoints: plan -> folder of its checkpoints, or None.
-      frozen: the frozen parameters of all networks; None if there are none.
-      frozen_on_device: the same where they are computed with, once on each device.
-    """
-
-    program: slots.Program
-    config: TrainingConfig
-    num_slots: int
-    num_workers: int
-    train: examples.Examples
-    validation: evaluation.PreparedSplit
-    watched: evaluation.PreparedSplit | None
-    checkpoints: Callable[[NetworkPlan], Any] | None
-    frozen: Any
-    frozen_on_device: Any
-
-    @property
-    def splits(self):
-        """See `splits_of_steps`."""
-        return splits_of_steps(self.config, self.train, self.validation.examples)
+def _settled(problem, train_split, validation_split, plans, config, checkpoints):
+    """The config with a number of slots where it says `measure`; see `measured_slots`."""
+    if config.slots != MEASURE:
+        return config
+    if checkpoints is not None:
+        raise ValueError(
+            f'slots={MEASURE!r} and checkpoints do not go together, since networks that go on need '
+            'as many slots as before: give slots=training.measured_slots(...).slots'
+        )
+    if any(plan.measures_affinity for plan in plans):
+        return dataclasses.replace(config, slots=None)
+    found = measured_slots(problem, train_split, validation_split, len(plans), config)
+    return dataclasses.replace(config, slots=found.slots, workers=found.workers)
 
 
 def _run_workers(work, count, desk):
     """Runs `count` workers in threads of their own.
 
     This thread waits, and so can be interrupted: then the workers end the steps that they are at,
-    write their checkpoints and leave. What a thread sets JAX to holds for that thread, so it is
-    handed on.
+    write their checkpoints and leave.
     """
-    wide, precision = jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision
-    device = jax.config.jax_default_device
-
-    def in_thread():
-        with (
-            jax.enable_x64(wide),
-            jax.default_matmul_precision(precision),
-            jax.default_device(device),
-        ):
-            work()
-
     with futures.ThreadPoolExecutor(count) as pool:
-        running = [pool.submit(in_thread) for _ in range(count)]
+        running = [pool.submit(with_settings(work)) for _ in range(count)]
         try:
             for one in futures.as_completed(running):
                 one.result()
@@ -213,15 +143,12 @@ def _train_in_slots(work, desk):
     """One worker: trains plans from the desk in its slots until there is none left."""
     program, config, num_slots = work.program, work.config, work.num_slots
     problem = program.problem
-    batch_size = min(config.batch_size, work.train.size)
-    chunk = min(config.eval_every, config.steps)
+    batch_size, chunk = work.batch_size, work.chunk
     runs: list[progress.Progress | None] = [None] * num_slots
     written = [0.0] * num_slots  # When each began, or its last checkpoint was written.
     state, compiled, stopped = None, False, False
     compiling = {}  # Seconds of networks in the chunk in which programs are compiled.
-    labelled = [
-        functools.cache(functools.partial(examples.labelled_rows, split)) for split in work.splits
-    ]
+    labelled = work.labelled()
     while not stopped:
         began = time.perf_counter()
         for n in range(num_slots):
@@ -243,7 +170,7 @@ def _train_in_slots(work, desk):
         sizes = [split.size for split in work.splits]
         schedule = schedule_of(runs, chunk, batch_size, sizes, config, labelled)
         with contextlib.nullcontext() if compiled else desk.compiling():
-            state, outputs = _advance(work, state, schedule)
+            state, outputs = advance(work, state, schedule)
             scores = _scores(work, state, work.validation)
             watched = None if work.watched is None else _scores(work, state, work.watched)
         seconds = (time.perf_counter() - began) / len(occupied) / work.num_workers
@@ -257,7 +184,10 @@ def _train_in_slots(work, desk):
         for n in occupied:
             taken = slots.reports_of(outputs, schedule, n)
             seen = {task: watched[n][task] for task in runs[n].plan.tasks if watched}
-            runs[n] = progress.observe(problem, runs[n], taken, scores[n], seconds, config, seen)
+            runs[n] = progress.observe(
+                *(problem, runs[n], taken, scores[n], seconds, config, seen),
+                work.validation.left_out,
+            )
             improved[n] = runs[n].best_step == runs[n].step
             if program.each_task:
                 improved_tasks[n] = progress.improved_tasks(runs[n], config.select_by)
@@ -340,35 +270,6 @@ def _forget(work, plan):
     """Removes the checkpoints of a network that has finished."""
     if work.checkpoints is not None and parallel.is_first():
         progress.forget(work.checkpoints(plan))
-
-
-def _advance(work, state, schedule):
-    """`slots.advance` over a schedule, as many steps at a time as their examples allow.
-
-    Returns:
-      The slots, and their `slots.Outputs` as NumPy arrays.
-    """
-    steps, num_slots, batch_size = schedule.rows.shape
-    size = min(
-        examples.steps_of_windows(split, steps, num_slots * batch_size) for split in work.splits
-    )
-    pieces = [
-        jax.tree.map(lambda x, at=start: x[at : at + size], schedule)
-        for start in range(0, steps, size)
-    ]
-    train, *validation = (
-        examples.windows(split, [piece[n] for piece in pieces])
-        for n, split in enumerate(work.splits)
-    )
-    outputs = []
-    for piece, own, other in zip(
-        pieces, train, validation[0] if validation else itertools.repeat((None, None)), strict=False
-    ):
-        data, rows = zip(own, other, strict=True)
-        piece = piece._replace(rows=rows[0], validation_rows=rows[1])
-        state, output = slots.advance(work.program, state, data, piece, work.frozen_on_device)
-        outputs.append(output)
-    return state, jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
 
 
 def _trained(run, best, select_by):

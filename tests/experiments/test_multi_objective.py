@@ -34,6 +34,35 @@ def test_two_digits(tmp_path):
     assert (folder / 'accuracies.png').exists()
 
 
+def test_a_class_that_only_training_rows_have(tmp_path):
+    """ROC AUC is not defined on the other splits: nan, a sentence, and no part of the means."""
+    rng, file = np.random.default_rng(0), tmp_path / 'points.csv'
+    rows = ['x,y,part,rare,common']
+    for n in range(120):
+        part = ('train', 'train', 'validation', 'test')[n % 4]
+        x, y = rng.normal(size=2)
+        rare = 'yes' if part == 'train' and x > 0 else 'no'
+        rows.append(f'{x:.3f},{y:.3f},{part},{rare},{"up" if y > 0 else "down"}')
+    file.write_text('\n'.join(rows) + '\n')
+    flags = (f'--table={file}', '--targets=rare,common', '--split_column=part', '--grid=0')
+    folder = tmp_path / 'run'
+    asked = ('--tasks=all', '--metrics=rare:roc_auc', '--methods=equal', f'--workdir={folder}')
+    printed = launch('multi_objective', *SMALL, *flags, *asked).stdout
+    assert 'The test split does not define the errors of rare' in ' '.join(printed.split())
+    (row,) = [line.split() for line in printed.splitlines() if line.startswith('equal ')]
+    assert row[1] == 'nan'
+
+    def refuse(name):
+        raise AssertionError(f'{name} is not JSON')
+
+    read = lambda text: json.loads(text, parse_constant=refuse)
+    outcomes = read((folder / 'results.json').read_text())['outcomes']
+    assert outcomes[0]['test_error']
+    assert all(error[0] is None for one in outcomes for error in one['test_error'])
+    for line in (folder / 'metrics.jsonl').read_text().splitlines():
+        assert read(line)['error']['rare'] is None
+
+
 @pytest.mark.sweep  # Two of them: test_two_digits.
 def test_all_tasks_in_a_radar(tmp_path):
     folder = tmp_path / 'run'

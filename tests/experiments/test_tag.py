@@ -211,6 +211,8 @@ def test_bad_input_ends_with_one_sentence(finished):
                 ['--budget=9'],
                 'budget must be an integer between 1 and the number of tasks, 8, not 9',
             ),
+            (['--slots=0'], "--slots must be an integer from 1 to 4096, or measure, not '0'"),
+            (['--slots=mesure'], "--slots must be an integer from 1 to 4096, or measure, not 'mes"),
             (['--steps=0'], 'steps must be an integer of at least 1 and at most 2147483647, not 0'),
             (['--batch_size=-3'], 'batch_size must be an integer of at least 1 and at most'),
             (['--learning_rate=0'], 'learning_rate must be positive and finite, not 0.0'),

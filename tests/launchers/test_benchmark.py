@@ -93,6 +93,29 @@ def test_a_table_is_recorded_and_judged(csv):
     methods = '--methods=tag,linearised,recommended,exhaustive'
     done = launch('grouping_benchmark', '--tables=tables/mine.npz', '--budgets=2', methods, cwd=csv)
     assert done.returncode == 0, done.stderr
+    before = (csv / 'tables' / 'mine.npz').read_bytes()
+    flags = (*flags, '--out=tables', '--group_steps')
+    done = launch('record_table', *flags, '--seeds=2', cwd=csv)
+    assert done.returncode == 0, done.stderr
+    title, *lines = done.stdout.splitlines()
+    assert title.startswith('mine: points a task above the best groups')
+    rows = {line[:32].strip(): list(map(float, line[32:].split())) for line in lines}
+    assert set(rows) == {
+        *('all_in_one', 'all_but_one', 'random', 'group_steps(mean)', 'group_steps(sum)'),
+        *('group_steps(mean), sizes alone', 'group_steps(sum), sizes alone'),
+    }
+    assert all(np.isfinite(regret) for regret, _ in rows.values())
+    assert (csv / 'tables' / 'mine.npz').read_bytes() == before
+    other = ['--table=mine.csv', '--targets=first,third', '--leave_out=second', '--out=tables']
+    check_sentences(
+        'record_table',
+        [
+            ([*flags, '--seeds=3'], 'mine has 2 seeds: give --seeds=2'),
+            ([*other, '--group_steps'], 'mine has the tasks first, second, third: give these'),
+            ([*flags, '--tune'], '--tune and --group_steps are different jobs'),
+        ],
+        csv,
+    )
 
 
 @pytest.mark.sweep  # Its short form: a shipped table is rebuilt.

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -88,6 +90,28 @@ def test_the_effect_of_size_is_learnt_where_affinities_see_nothing():
     np.testing.assert_allclose(pairs[np.isfinite(pairs)], 12, atol=0.05)
     chosen = selection.select_networks(found, 2)
     assert sorted(map(len, chosen.groups)) == [2, 2]
+
+
+@pytest.mark.parametrize('ridge', [0.0, 3.0])
+def test_a_task_that_is_0_everywhere_decides_nothing(ridge):
+    """As one whose error is not defined: it is 0 in all groups, and dilutes no effect of size."""
+    members = selection.all_groups(4, min_size=1)
+    scores = np.where(members, 10.0 + 5 * members.sum(axis=1, keepdims=True), np.nan)
+    scores[members[:, 3], 3] = 0
+    few = np.flatnonzero(members.sum(axis=1) != 2)
+    some = candidates(members, scores).take(few)
+    model = selection.fit_additive_model(some, ridge, ridge)
+    assert (model.scores(members)[members[:, 3], 3] == 0).all()
+    pairs = model.scores(members)[members.sum(axis=1) == 2][:, :3]
+    np.testing.assert_allclose(pairs[np.isfinite(pairs)], 20, atol=0.05 if ridge else 2)
+    chosen = selection.select_additive(model, 2)
+    assert chosen.objective == pytest.approx(
+        min(
+            np.nanmin(model.scores(members)[list(both), :3], axis=0).sum()
+            for both in itertools.combinations(range(len(members)), 2)
+            if members[list(both)].any(axis=0).all()
+        )
+    )
 
 
 def test_groups_and_costs():

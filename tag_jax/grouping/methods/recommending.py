@@ -72,8 +72,7 @@ def recommended(
         best = {task: min(one.validation.get(task, math.inf) for one in tried) for task in names}
         # At the same steps: a network that trains on would be ahead for that alone.
         (then,) = searcher.networks([names], TRIED, cost=together.cost)
-        gains = np.array([1 - best[task] / then.validation[task] for task in names])
-        gain, error = gains.mean(), gains.std(ddof=1) / math.sqrt(len(names))
+        gain, error = _mean_gain(best, then.validation)
         wide = f' of cost {together.cost:g}' * (together.cost != 1)
         if len(proposal.groups) > 1 and gain > errors * error:
             remark = (
@@ -109,6 +108,18 @@ def recommended(
         return standard_stages(budget, config, *search)
 
     return Method('recommended', propose, stages, None, options)
+
+
+def _mean_gain(best, together):
+    """The mean over tasks of relative gains, and its standard error.
+
+    Nothing is relative to 0, which is what tasks have whose error is not defined on the split.
+    """
+    gains = np.array([1 - best[task] / value for task, value in together.items() if value != 0])
+    if not gains.size:
+        return 0.0, 0.0
+    error = gains.std(ddof=1) / math.sqrt(gains.size) if gains.size > 1 else math.nan
+    return gains.mean(), error
 
 
 def _not_grouping(searcher: Searcher, cost: float):
