@@ -16,7 +16,7 @@ FIRST = {
     'grouping': """
         group_tasks Result load dry_run recommended tag cosine_similarity spectral subsets
         linearised verify hoa esa exhaustive all_in_one single_task given from_affinities random
-        random_even pessimal Method Proposal Stage Searcher
+        random_even all_but_one pessimal Method Proposal Stage Searcher
     """,
     'objectives': """
         classification binary regression multilabel tokens segmentation pixel_regression judged_by

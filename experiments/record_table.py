@@ -162,7 +162,7 @@ def judge_group_steps(table, problem, datasets, config):
         )
         for seed, dataset in enumerate(datasets)
     ]
-    methods = [grouping.all_in_one(), group_steps.all_but_one()]
+    methods = [grouping.all_in_one(), grouping.all_but_one()]
     for kind in found[0]:
         own = [one[kind] for one in found]
         sizes = [group_steps.by_size(one) for one in own]

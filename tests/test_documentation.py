@@ -36,6 +36,7 @@ OWN = (
     'grouping.recommended',
     'grouping.load',
     'grouping.random',
+    'grouping.all_but_one',
     'grouping.random_even',
     'grouping.subsets',
     'grouping.verify',

@@ -22,7 +22,8 @@ from tag_jax.launchers import launch, methods
 
 WIDE = 'wide_all_in_one'
 NAMES = [
-    *('all_in_one', WIDE, 'random_even', 'single_task', 'tag', 'cosine_similarity', 'linearised'),
+    *('all_in_one', WIDE, 'all_but_one', 'random_even', 'single_task', 'tag'),
+    *('cosine_similarity', 'linearised'),
     *('verify', 'hoa', 'esa', 'subsets', 'subsets:keep=true', 'exhaustive', 'recommended'),
 ]
 RIVALS = ('all_in_one', WIDE, 'random_even', 'tag', 'subsets')

@@ -41,7 +41,8 @@ WIDER = {'channels': networks.wider_problem, 'cost': networks.problem_of_cost}
 WIDE, SMALL, EQUAL = 'wide_all_in_one', 'small_single_task', 'equal_single_task'
 OWN = (WIDE, SMALL, EQUAL)
 NAMES = [
-    *('all_in_one', WIDE, 'random_even', 'single_task', SMALL, EQUAL, 'tag', 'cosine_similarity'),
+    *('all_in_one', WIDE, 'all_but_one', 'random_even', 'single_task', SMALL, EQUAL, 'tag'),
+    'cosine_similarity',
     *('spectral', 'verify', 'linearised', 'hoa', 'esa', 'subsets', 'recommended', 'exhaustive'),
     'pessimal',
 ]

@@ -18,7 +18,8 @@ METHODS = (
         'esa',
         'subsets',
     ),
-    *('exhaustive', 'pessimal', 'random', 'random_even', 'single_task', 'all_in_one'),
+    *('exhaustive', 'pessimal', 'random', 'random_even', 'all_but_one', 'single_task'),
+    'all_in_one',
 )
 # Searches that train single tasks on a smaller encoder as well, where there is one.
 WITH_SMALLER = ('hoa', 'esa', 'exhaustive', 'pessimal')

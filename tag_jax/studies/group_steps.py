@@ -20,8 +20,7 @@ import numpy as np
 from tag_jax import affinity, examples, gradients, selection, training
 from tag_jax.data import Dataset
 from tag_jax.grouping import Method, Proposal
-from tag_jax.grouping.method import whole_networks
-from tag_jax.grouping.task_sets import all_sets, draws
+from tag_jax.grouping.task_sets import all_sets
 from tag_jax.problem import Batch, MultiTaskProblem
 from tag_jax.selection import Candidates
 from tag_jax.training import NetworkPlan, TrainingConfig
@@ -135,22 +134,6 @@ def by_size(candidates: Candidates) -> Candidates:
         own = sizes == size
         scores[own] = np.where(candidates.members[own], np.nanmean(scores[own], axis=0), np.nan)
     return candidates.replace(scores=scores)
-
-
-def all_but_one() -> Method:
-    """Random sets of all tasks but one, which cover all tasks: nothing is trained to find them.
-
-    Each task is served by the network with its lowest validation error.
-    """
-
-    def propose(searcher, budget):
-        size, networks = len(searcher.task_names), whole_networks(budget)
-        left_out = draws(searcher.seed, networks).permutation(size)[:networks]
-        every = frozenset(range(size))
-        groups = [tuple(sorted(every - {task})) for task in sorted(left_out.tolist())]
-        return Proposal(tuple(groups) if networks > 1 else (tuple(range(size)),))
-
-    return Method('all_but_one', propose, lambda *about: ())
 
 
 def method(name: str, of_seeds: Sequence[Candidates]) -> Method:

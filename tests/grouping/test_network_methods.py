@@ -145,6 +145,19 @@ def test_random_groups_are_equally_likely():
     assert max(abs(count - share) for count in counts.values()) < 5 * share**0.5
 
 
+@pytest.mark.parametrize('budget', [1, 2, 3])
+def test_random_sets_of_all_tasks_but_one(problem, dataset, budget):
+    """Different ones, no more than there are tasks."""
+    method = grouping.all_but_one()
+    drawn = grouping.group_tasks(problem, dataset, budget, method, CONFIG)
+    groups = {group.tasks for group in drawn.groups}
+    assert groups <= {tuple(t for t in ALL if t != left_out) for left_out in (*ALL, None)}
+    assert {len(group) for group in groups} == {2 if budget > 1 else 3}
+    assert len(groups) == len(drawn.groups) <= budget
+    assert sorted(task for group in drawn.groups for task in group.serves) == sorted(ALL)
+    assert method.stages(ALL, budget, CONFIG)[0].networks == budget
+
+
 def test_random_groups_of_equal_size(problem, dataset):
     drawn = grouping.group_tasks(problem, dataset, 2, grouping.random_even(), CONFIG)
     assert sorted(len(group.tasks) for group in drawn.groups) == [1, 2]

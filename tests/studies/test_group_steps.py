@@ -98,21 +98,10 @@ def test_sizes_alone_are_means_over_sets_of_a_size(found):
         np.testing.assert_allclose(alone.scores[own, task], whole.scores[own, task].mean())
 
 
-def test_all_but_one_leaves_out_different_tasks():
-    searcher = Searcher(RecordedTrainer(made_up(), 0))
-    (everything,) = group_steps.all_but_one().propose(searcher, 1).groups
-    assert everything == (0, 1, 2, 3)
-    for budget in (2, 3, 4, 5):
-        groups = group_steps.all_but_one().propose(searcher, budget).groups
-        assert len({*groups}) == min(budget, 4)
-        assert {len(group) for group in groups} == {3}
-        assert set().union(*groups) == {0, 1, 2, 3}
-
-
 def test_the_page_says_what_the_tables_say_of_it():
     """The column of one problem under "Tried and not kept", where nothing has to be measured."""
     table = recorded.read('emotions')
-    judged = judging.judge(table, [grouping.all_in_one(), group_steps.all_but_one()])
+    judged = judging.judge(table, [grouping.all_in_one(), grouping.all_but_one()])
     page = (ROOT / 'docs' / 'benchmark.md').read_text().partition('| points a task above')[2]
     rows = [line.strip('|').split('|') for line in page.splitlines()]
     place = [cell.strip() for cell in rows[0]].index('emotions')

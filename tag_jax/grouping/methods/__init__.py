@@ -13,11 +13,19 @@ from tag_jax.grouping.methods.affinities import (
     tag,
 )
 from tag_jax.grouping.methods.networks import esa, exhaustive, hoa, linearised, pessimal, subsets
-from tag_jax.grouping.methods.plain import all_in_one, given, random, random_even, single_task
+from tag_jax.grouping.methods.plain import (
+    all_but_one,
+    all_in_one,
+    given,
+    random,
+    random_even,
+    single_task,
+)
 from tag_jax.grouping.methods.recommending import recommended
 from tag_jax.grouping.methods.verifying import verify
 
 __all__ = [
+    'all_but_one',
     'all_in_one',
     'cosine_similarity',
     'esa',

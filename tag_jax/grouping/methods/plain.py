@@ -45,6 +45,24 @@ def random_even() -> Method:
     return Method('random_even', propose, _no_search)
 
 
+def all_but_one() -> Method:
+    """Random sets of all tasks but one, drawn by the seed of the config (ours).
+
+    Size alone: all that it knows is that networks for many tasks are good. Each task is served by
+    the network with its lowest validation error.
+    """
+
+    def propose(searcher, budget):
+        size, networks = len(searcher.task_names), whole_networks(budget)
+        every = frozenset(range(size))
+        if networks == 1 or size == 1:
+            return Proposal((tuple(every),))
+        left_out = draws(searcher.seed, networks).permutation(size)[:networks]
+        return Proposal(tuple(tuple(sorted(every - {task})) for task in sorted(left_out.tolist())))
+
+    return Method('all_but_one', propose, _no_search)
+
+
 def single_task(smaller: float | Mapping[float, float] | None = None) -> Method:
     """A network for each task (STL in Fifty et al. 2021), whatever the budget.
 
