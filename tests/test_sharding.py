@@ -216,7 +216,8 @@ def test_a_frozen_backbone_is_on_the_devices_once(points, over_mesh):
     options = {} if over_mesh else {'mesh': (1, 1), 'shard_parameters': False}
     config = TrainingConfig(**{**vars(CONFIG), **options, 'slots': 4, 'workers': 1})
     plans = [NetworkPlan(f'n{seed}', tuple(TASKS), seed, 1e-2, seed == 0) for seed in range(4)]
-    before, seen = {id(x) for x in jax.live_arrays()}, []
+    arrays, seen = jax.live_arrays(), []  # Held, so that no new one gets the id of one of them.
+    before = {id(x) for x in arrays}
 
     def look(record):
         new = [x for x in jax.live_arrays() if id(x) not in before]
