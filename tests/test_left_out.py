@@ -335,11 +335,12 @@ def test_reports_show_nan_and_the_remark(run):
     text = report.write(folder)
     (row,) = [line.split() for line in text.splitlines() if line.startswith('up ')]
     assert row[2:4] == ['nan', 'nan']
+    assert row[4:] == ['roc_auc', 'nan']
     assert f'{result.total_test_error:.2f}' in text
     assert 'leave out up' in text
     page = (folder / 'report.html').read_text()
     assert 'leave out up' in page
-    assert (folder / 'errors.csv').read_text().count('nan') == 2
+    assert (folder / 'errors.csv').read_text().count('nan') == 3
 
 
 def test_a_gain_is_as_sure_as_without_the_task(judged_problem):
