@@ -355,7 +355,10 @@ def with_measures(
 def _natural(results, task):
     """The measure of a task, by scikit-learn's name, and its value: as it is judged, else usual."""
     metrics = results['metrics'][task]
-    names = (results.get('judged_by', {}).get(task), *_USUAL_MEASURES)
+    judged = results.get('judged_by', {}).get(task)
+    if metrics.get(judged, 0) is None:
+        return [judged, 'nan']
+    names = (judged, *_USUAL_MEASURES)
     name = next((name for name in names if metrics.get(name) is not None), None)
     return ['', ''] if name is None else [name, f'{metrics[name]:.4g}']
 
