@@ -60,6 +60,8 @@ def _dots(jaxpr):
 def multiplying(products, size, steps):
     """A function of a number of threads: each takes the products of some steps of its networks.
 
+    It returns what each thread computed last, `[products]` of arrays `[size, ...]`.
+
     Args:
       products: `Product`s of one network.
       size: networks in one program.
@@ -75,13 +77,16 @@ def multiplying(products, size, steps):
 
     def work(_):
         for _ in range(steps):
-            jax.block_until_ready(multiply(operands))
+            found = jax.block_until_ready(multiply(operands))
+        return found
 
     return functools.partial(_in_threads, work)
 
 
 def updating(problem, size, steps):
     """A function of a number of threads: each updates the parameters of its networks by Adam.
+
+    It returns the parameters of each thread, `[size, P]`, which go on in the next call.
 
     Args:
       problem: a `MultiTaskProblem`.
@@ -105,10 +110,11 @@ def updating(problem, size, steps):
         for _ in range(steps):
             state = jax.block_until_ready(update(state, gradient))
         states[thread] = state
+        return state[0]
 
     return functools.partial(_in_threads, work)
 
 
 def _in_threads(work, count):
     with futures.ThreadPoolExecutor(count) as pool:
-        list(pool.map(work, range(count)))
+        return list(pool.map(work, range(count)))

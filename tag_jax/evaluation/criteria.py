@@ -8,8 +8,8 @@ and all ways to group. Every total and every choice goes through `summands` or `
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-# The lower the better: the error of a task in percent; its mean
-# loss as it is trained; that in percent of the loss of the best constant answer.
+# The lower the better: the error of a task in percent; its mean loss as it is trained; that in
+# percent of the loss of the best constant answer.
 CRITERIA = ('error', 'loss', 'relative_loss')
 ERROR, LOSS, RELATIVE_LOSS = CRITERIA
 

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from tag_jax import affinity, examples, gradients, selection, training
 from tag_jax.data import Dataset
@@ -59,7 +60,7 @@ def step_changes(
     found, _ = gradients.task_gradients(problem, params, model_state, batch, key)
     size = len(problem.task_names)
     everything = found.combine(jnp.full(size, 1 / size))['shared']
-    rate = length * _norm(params['shared']) / _norm(everything)
+    rate = length * optax.tree.norm(params['shared']) / optax.tree.norm(everything)
     return -100 * affinity.inter_task_affinity(
         problem, params, model_state, batch, rate, key=key, eval_batch=fresh, sources=sources
     )
@@ -149,8 +150,3 @@ def method(name: str, of_seeds: Sequence[Candidates]) -> Method:
         return Proposal(chosen.groups, chosen.serves, selection=chosen)
 
     return Method(name, propose, lambda *about: (), lambda searcher: of_seeds[searcher.seed])
-
-
-def _norm(tree):
-    """The length of some parameters, as one vector."""
-    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)))
