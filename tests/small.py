@@ -100,3 +100,17 @@ class LinenConvolutionalEncoder(nn.Module):
 
 def as_images(points):
     return jnp.broadcast_to(points[:, None, None, :], (len(points), 4, 4, 3))
+
+
+class Broken(Exception):
+    """Ends training in `breaks_off`."""
+
+
+def breaks_off(step, network=None):
+    """A hook that ends training at the record of a step; of any network, or of one."""
+
+    def on_record(record):
+        if record.step == step and network in (None, record.network):
+            raise Broken
+
+    return on_record

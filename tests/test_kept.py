@@ -6,7 +6,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from small import TASKS
+from small import TASKS, Broken, breaks_off
 
 from tag_jax import comparison, grouping, multi_objective, training, weighting
 from tag_jax.runs import storage, workdir
@@ -79,18 +79,11 @@ def test_parameters_of_a_step_are_those_of_training_up_to_it(problem, dataset, n
 
 
 def test_broken_off_training_goes_on_with_what_was_kept(problem, dataset, networks, tmp_path):
-    class Broken(Exception):
-        pass
-
-    def stop(record):
-        if record.step == 15:
-            raise Broken
-
     config = dataclasses.replace(EACH, checkpoint_seconds=0)
     folder = lambda plan: tmp_path / plan.name
     asked = problem, dataset.train, dataset.validation, PLANS, config
     with pytest.raises(Broken):
-        training.train_networks(*asked, stop, checkpoints=folder)
+        training.train_networks(*asked, breaks_off(15), checkpoints=folder)
     assert list(tmp_path.iterdir())
     for network, other in zip(
         training.train_networks(*asked, checkpoints=folder), networks[0], strict=True

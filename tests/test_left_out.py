@@ -8,7 +8,7 @@ import math
 import jax
 import numpy as np
 import pytest
-from small import TASKS, make_problem, make_split
+from small import TASKS, Broken, breaks_off, make_problem, make_split
 
 from tag_jax import (
     comparison,
@@ -223,20 +223,13 @@ def test_each_task_at_its_own_step_but_for_those_left_out(judged_problem):
 def test_broken_off_training_goes_on(judged_problem, tmp_path):
     expected, _ = train(judged_problem, made(['up']))
 
-    class Broken(Exception):
-        pass
-
-    def stop(record):
-        if record.step == 15:
-            raise Broken
-
     config = dataclasses.replace(CONFIG, checkpoint_seconds=0)
     folders = {'checkpoints': lambda plan: tmp_path / plan.name}
     dataset = made(['up'])
     plans = [one.plan for one in expected]
     asked = judged_problem, dataset.train, dataset.validation, plans, config
     with pytest.raises(Broken):
-        training.train_networks(*asked, stop, **folders)
+        training.train_networks(*asked, breaks_off(15), **folders)
     for one, other in zip(training.train_networks(*asked, **folders), expected, strict=True):
         assert one.best_step == other.best_step
         jax.tree.map(np.testing.assert_array_equal, one.params, other.params)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import several_processes
 from launching import run_two_processes
+from small import Broken, breaks_off
 
 from tag_jax import affinity, evaluation, parallel, training, weighting
 from tag_jax.data import Source
@@ -107,22 +108,13 @@ def test_examples_that_are_read_lie_over_a_mesh(problem, dataset, alone):
     assert_alike(train(problem, read, dataclasses.replace(CONFIG, mesh=(2, 4))), alone)
 
 
-class Broken(Exception):
-    pass
-
-
 def train_until(step, problem, dataset, config, folder_of):
     """Trains one network, with checkpoints, and breaks off at the record of a step."""
-
-    def on_record(record):
-        if record.step == step:
-            raise Broken
-
     plan = NetworkPlan('0', problem.task_names, 0, 1e-2, True)
     splits = dataset.train, dataset.validation
     with pytest.raises(Broken):
         training.train_networks(
-            problem, *splits, [plan], config, on_record=on_record, checkpoints=folder_of
+            problem, *splits, [plan], config, on_record=breaks_off(step), checkpoints=folder_of
         )
 
 

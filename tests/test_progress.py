@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small import TASKS
+from small import TASKS, Broken, breaks_off
 
 from tag_jax import gradients, models, objectives, training, weighting
 from tag_jax.problem import Batch, from_nnx
@@ -26,10 +26,6 @@ CONFIG = TrainingConfig(
     patience=0,
     checkpoint_seconds=0,
 )
-
-
-class Broken(Exception):
-    """What ends training here."""
 
 
 def plan(name, tasks=ALL, seed=0):
@@ -90,17 +86,17 @@ def test_training_goes_on_as_if_nothing_had_happened(request, dataset, tmp_path,
     expected_records, records = [], []
     expected = train(found, dataset, plans, config, on_record=expected_records.append)
 
-    def breaks_at(last):
-        def on_record(record):
-            if (record.network, record.step) == ('all', last):
-                raise Broken
-
-        return on_record
-
     folder_of = lambda plan: tmp_path / plan.name
     for last in (2 * config.eval_every, 4 * config.eval_every):
         with pytest.raises(Broken):
-            train(found, dataset, plans, config, on_record=breaks_at(last), checkpoints=folder_of)
+            train(
+                found,
+                dataset,
+                plans,
+                config,
+                on_record=breaks_off(last, 'all'),
+                checkpoints=folder_of,
+            )
         assert list(tmp_path.iterdir()), 'there are checkpoints'
     again = train(found, dataset, plans, config, on_record=records.append, checkpoints=folder_of)
     assert_same(again, expected)
@@ -111,13 +107,9 @@ def test_training_goes_on_as_if_nothing_had_happened(request, dataset, tmp_path,
 
 
 def test_a_checkpoint_of_another_network_is_not_used(problem, dataset, tmp_path, caplog):
-    def on_record(record):
-        if record.step == 30:
-            raise Broken
-
     folder_of = lambda plan: tmp_path / 'one'
     with pytest.raises(Broken):
-        train(problem, dataset, [plan('a')], on_record=on_record, checkpoints=folder_of)
+        train(problem, dataset, [plan('a')], on_record=breaks_off(30), checkpoints=folder_of)
     with caplog.at_level(logging.WARNING):
         found = train(problem, dataset, [plan('a', seed=1)], checkpoints=folder_of)
     assert 'it is of another network' in caplog.text
