@@ -50,7 +50,7 @@ def main():
     }
     storage.write_json(folder / workdir.RESULTS, results)
     figure = report.counterexample_figure(CURVATURES, START, gradients(), agrees)
-    figure.savefig(folder / report.COUNTEREXAMPLE, dpi=150)
+    storage.write_bytes(folder / report.COUNTEREXAMPLE, report.page.png(figure))
     print(folder / report.COUNTEREXAMPLE)
 
 

@@ -156,7 +156,8 @@ def main():
     remarks = [*notes, *_predictions(candidates, *arguments[:2])]
     if transfer is not None:
         remarks.append(tag_jax.report.transfer_sentence(transfer))
-        tag_jax.report.transfer_figure(transfer).savefig(folder / tag_jax.report.TRANSFER, dpi=150)
+        picture = tag_jax.report.page.png(tag_jax.report.transfer_figure(transfer))
+        storage.write_bytes(folder / tag_jax.report.TRANSFER, picture)
     asked = choices, candidates, settings | _best(several), FLAGS.maximize
     tables = tag_jax.report.write_trade_off(folder, *asked, means=means, remarks=remarks)
     print(_summary(candidates))
@@ -219,7 +220,7 @@ def _select_groups():
     results = {**settings, 'task_names': list(names), 'selections': _records(found)}
     storage.write_json(folder / workdir.RESULTS, results)
     figure = tag_jax.report.affinity_figure(read['mean'], names, read.get('stderr'), kind=None)
-    figure.savefig(folder / tag_jax.report.HEAT_MAP, dpi=150)
+    storage.write_bytes(folder / tag_jax.report.HEAT_MAP, tag_jax.report.page.png(figure))
     for budget, chosen in found.items():
         text = '\n\n'.join(map(str, chosen))
         print(f'Groups within a budget of {budget}: {text}\n')
