@@ -4,6 +4,7 @@ import ctypes
 import gc
 import os
 import pathlib
+import zlib
 
 import hypothesis
 import jax
@@ -60,12 +61,31 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out sweeps, each of which has a short form that always runs, unless all are wanted."""
+    """Leaves out sweeps, and variants beyond those that always run, unless all are wanted."""
     if config.getoption('all'):
         return
-    sweeps = [item for item in items if item.get_closest_marker('sweep')]
-    config.hook.pytest_deselected(items=sweeps)
-    items[:] = [item for item in items if item not in set(sweeps)]
+    families = {}
+    for item in items:
+        if not item.get_closest_marker('sweep'):
+            families.setdefault((item.path, item.originalname), []).append(item)
+    kept = {item for variants in families.values() for item in _short_form(variants)}
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
+
+
+def _short_form(variants):
+    """As many variants of a test as it says always run, spread evenly over all of them.
+
+    The name of the test says where they begin: tests with the same parameters, one for each
+    weighting, say, run with different ones of them.
+    """
+    marker = variants[0].get_closest_marker('variants')
+    if marker is None:
+        return variants
+    size = len(variants)
+    count = min(*marker.args, size)
+    begin = zlib.crc32(variants[0].originalname.encode())
+    return [variants[(begin + n * size // count) % size] for n in range(count)]
 
 
 @pytest.fixture(scope='module', autouse=True)

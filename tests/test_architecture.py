@@ -97,6 +97,7 @@ def test_selection_needs_no_jax():
     assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
 
 
+@pytest.mark.sweep
 def test_every_part_is_reached_from_the_package():
     """Each first in a process of its own, where only other people's packages are loaded."""
     code = """

@@ -154,6 +154,7 @@ def test_one_class_only_can_be_trained():
     assert np.isfinite(found.total_test_error)
 
 
+@pytest.mark.sweep
 @settings(max_examples=60)
 @given(
     st.sampled_from([grouping.tag(), grouping.hoa(), grouping.verify(), grouping.random()]),

@@ -62,6 +62,7 @@ def test_outcomes_say_which_network_serves_each_task_and_what_it_costs(compared)
     assert outcome(compared, 'all_in_one').serves == (ALL,)
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('methods', [('tag', 'hoa', 'subsets'), ('exhaustive', 'subsets')])
 def test_what_it_takes_is_foreseen(methods, problem, dataset, tmp_path):
     """Against the networks of its score table; the others are trained for their time."""
@@ -79,6 +80,7 @@ def test_what_it_takes_is_foreseen(methods, problem, dataset, tmp_path):
         assert steps == sum(stage.networks * stage.steps for stage in known)
 
 
+@pytest.mark.sweep
 def test_weightings_stand_among_the_methods(problem, dataset, compared):
     """Each is a network for all tasks, at the cost of its training; a plain sum is all in one."""
     asked = {'pcgrad': weighting.pcgrad, 'sum': weighting.equal}
@@ -113,6 +115,7 @@ def test_searches_cost_what_they_would_have_trained(compared):
     assert outcome(compared, 'esa').steps == pytest.approx(7 / 20)
 
 
+@pytest.mark.sweep
 def test_a_method_chooses_what_its_grouping_function_chooses(compared, problem, dataset):
     for method in ('tag', 'hoa', 'exhaustive'):
         alone = grouping.group_tasks(problem, dataset, 2, getattr(grouping, method)(), CONFIG)
@@ -184,6 +187,7 @@ def test_encoders_of_other_sizes_take_part(problem, dataset):
     assert sum(group.cost for group in alone.groups) == pytest.approx(best.cost)
 
 
+@pytest.mark.sweep
 def test_a_network_is_measured_with_other_settings(problem, dataset):
     """As if they were those of the comparison."""
     with comparison.training_seeds(problem, dataset, CONFIG, 1) as (found,):

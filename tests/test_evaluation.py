@@ -14,6 +14,7 @@ from tag_jax.problem import from_functions
 ALL = tuple(TASKS)
 
 
+@pytest.mark.variants(2)
 @pytest.mark.parametrize('batch_size', [1, 7, 200, 1000])
 def test_evaluation_does_not_depend_on_the_batch_size(problem, point, dataset, batch_size):
     found = evaluation.evaluate(problem, *point, dataset.test, batch_size)

@@ -68,6 +68,7 @@ def test_networks_are_the_same_from_memory_and_from_a_source(
             assert other.validation[task] == pytest.approx(scores, rel=1e-4)
 
 
+@pytest.mark.sweep
 def test_convolutions_take_single_steps_from_a_source(convolutional_problem, splits):
     plans = [NetworkPlan('a', tuple(TASKS), 0, 1e-2)]
     config = dataclasses.replace(CONFIG, slots=None)

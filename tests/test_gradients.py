@@ -26,6 +26,7 @@ def separate_losses(problem, params, state, batch, key=None):
     return losses
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('labelled', [None, 0.6])
 def test_gradients_are_those_of_separate_losses(problem, point, labelled):
     params, state = point
@@ -257,6 +258,7 @@ def two_outputs(loss):
     )
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     'loss',
     [

@@ -39,6 +39,7 @@ def loaded(code, *arguments):
     return {name.partition('.')[0] for name in names} | {n for n in names if n[:8] == 'tag_jax.'}
 
 
+@pytest.mark.variants(2)
 @pytest.mark.parametrize('part', ['weighting', 'problem', 'data', 'affinity', 'grouping'])
 def test_parts_cost_little_more_than_jax_flax_and_optax(part):
     assert not loaded(f'from tag_jax import {part}') & HEAVY
@@ -58,6 +59,7 @@ def test_the_command_says_what_it_is_without_jax(arguments):
     assert not loaded(START, *arguments) & (HEAVY | JAX)
 
 
+@pytest.mark.variants(5)
 @pytest.mark.parametrize('flag', ['--help', '--stepz=3'])
 @pytest.mark.parametrize('name', command.COMMANDS)
 def test_flags_of_launchers_are_known_without_jax(name, flag):

@@ -49,6 +49,7 @@ def judged(objective, output, target, mask):
     return objective.metric.finish(totals)
 
 
+@pytest.mark.variants(6)
 @pytest.mark.parametrize('measure', MEASURES)
 @pytest.mark.parametrize('name', MADE)
 def test_measures_are_those_of_scikit_learn(name, measure):
@@ -115,6 +116,7 @@ def test_other_measures_are_refused():
         )
 
 
+@pytest.mark.sweep
 def test_networks_are_kept_and_chosen_by_it(problem, dataset):
     """In training, in results, and in the words of a run."""
     tasks = {**problem.tasks, 'sign': objectives.judged_by(problem.tasks['sign'], 'roc_auc')}

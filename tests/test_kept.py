@@ -135,6 +135,7 @@ def test_a_run_is_read_back_with_all_of_its_steps(problem, dataset, run):
             np.testing.assert_allclose(found[task], expected[task], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.sweep
 def test_a_run_that_is_resumed_keeps_its_steps(problem, dataset, run):
     folder, result = run
     (folder / workdir.RESULTS).unlink()
@@ -145,6 +146,7 @@ def test_a_run_that_is_resumed_keeps_its_steps(problem, dataset, run):
         grouping.group_tasks(problem, dataset, 2, method, TOTAL, folder, resume=True)
 
 
+@pytest.mark.sweep
 def test_searches_judge_networks_at_the_steps_of_their_tasks(problem, dataset, tmp_path):
     """In one table with networks that are kept for all tasks together, whose rows are others."""
     records, results = [], {}
@@ -169,6 +171,7 @@ def test_searches_judge_networks_at_the_steps_of_their_tasks(problem, dataset, t
     assert totals[0] != totals[1]
 
 
+@pytest.mark.sweep
 def test_comparisons_and_weightings_take_it_too(problem, dataset):
     method = grouping.random_even()
     found = comparison.compare_groupings(problem, dataset, [method], [2], EACH, seeds=2)

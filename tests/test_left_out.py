@@ -211,6 +211,7 @@ def test_networks_are_kept_by_the_other_tasks_or_else_by_their_losses(judged_pro
     )
 
 
+@pytest.mark.sweep
 def test_each_task_at_its_own_step_but_for_those_left_out(judged_problem):
     networks, _ = train(judged_problem, made(['up']), dataclasses.replace(CONFIG, keep='each_task'))
     for network in networks:
@@ -220,6 +221,7 @@ def test_each_task_at_its_own_step_but_for_those_left_out(judged_problem):
         assert set(network.best_of_tasks) == set(network.plan.tasks) - {'up'}
 
 
+@pytest.mark.sweep
 def test_broken_off_training_goes_on(judged_problem, tmp_path):
     expected, _ = train(judged_problem, made(['up']))
 
@@ -326,6 +328,7 @@ def test_results_say_so(run, judged_problem):
     assert first == '# Not defined on validation, so 0 for all networks: up'
 
 
+@pytest.mark.sweep
 def test_reports_show_nan_and_the_remark(run):
     folder, result = run
     text = report.write(folder)
@@ -349,6 +352,7 @@ def test_a_gain_is_as_sure_as_without_the_task(judged_problem):
     assert low < gain < high
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     'method', [grouping.tag(), grouping.single_task(), grouping.random()], ids=lambda one: one.name
 )
@@ -381,6 +385,7 @@ def test_the_beginning_of_a_network_is_chosen_alike(run):
 # Comparisons.
 
 
+@pytest.mark.sweep
 def test_comparisons_leave_it_out_for_all_methods_alike(judged_problem, tmp_path):
     dataset, config = made(['up'], ['up']), dataclasses.replace(CONFIG, steps=10)
     methods = [
@@ -425,6 +430,7 @@ def test_comparisons_leave_it_out_for_all_methods_alike(judged_problem, tmp_path
     assert read(folder / 'results.json')['remarks'] == list(found.remarks)
 
 
+@pytest.mark.sweep
 def test_comparisons_over_splits_say_which_split_it_is(judged_problem):
     config = dataclasses.replace(CONFIG, steps=5)
     datasets = [made(test=['up']), made(validation=['radius'])._replace(train=split(256, 9))]
@@ -455,6 +461,7 @@ def test_studies_need_every_task(judged_problem):
         pass
 
 
+@pytest.mark.sweep
 def test_weightings_are_compared_without_it(judged_problem, tmp_path):
     config = dataclasses.replace(CONFIG, steps=10)
     ways = {'equal': weighting.equal}
@@ -474,6 +481,7 @@ def test_weightings_are_compared_without_it(judged_problem, tmp_path):
     assert found['outcomes'][0]['test_error'][0][NAMES.index('up')] is None
 
 
+@pytest.mark.sweep
 def test_a_dry_run_needs_no_class_in_the_first_rows(judged_problem):
     """It looks at the first validation examples only."""
     dataset = made()

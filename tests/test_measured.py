@@ -49,6 +49,7 @@ def rounds_of(by_slots):
     return [2 * once[0], once[0], *once * measured.ROUNDS]
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     ('by_slots', 'slots'),
     [
@@ -155,6 +156,7 @@ def test_a_search_keeps_what_it_measured(problem, dataset, tmp_path, small_searc
     assert len(lines(path / 'networks')) == 2
 
 
+@pytest.mark.sweep
 def test_a_program_is_measured_once(problem, dataset, tmp_path, small_searches_measure):
     """Other searches in the same table take the same number, and workers of an executor do."""
     path = tmp_path / 'table'
@@ -169,6 +171,7 @@ def test_a_program_is_measured_once(problem, dataset, tmp_path, small_searches_m
     assert all_['slots'] == 5
 
 
+@pytest.mark.sweep
 def test_a_search_without_a_folder_measures(problem, dataset, tmp_path, small_searches_measure):
     alone = search(problem, dataset, SEARCH)
     search(problem, dataset, SEARCH, tmp_path / 'run')
@@ -198,6 +201,7 @@ def test_threads_are_those_of_the_machine(
     assert {(one.slots, one.workers) for one in seen if one.slots == 3} == {(3, None)}
 
 
+@pytest.mark.sweep
 def test_small_searches_are_as_they_were(problem, dataset, tmp_path):
     """Nothing is measured, or written, and networks are those of the usual number."""
     usual = dataclasses.replace(SEARCH, slots=None)
@@ -230,6 +234,7 @@ def test_numbers_of_slots_out_of_range_are_named(slots):
         TrainingConfig(slots=slots)
 
 
+@pytest.mark.sweep
 def test_a_dry_run_measures_nothing(problem, dataset, small_searches_measure, monkeypatch):
     """It tries the usual number, and says how long that takes."""
     monkeypatch.setattr(measured, 'make_work', never)

@@ -41,6 +41,7 @@ def check(found):
     assert metrics['sign']['error'] == pytest.approx(100 * (1 - area), abs=0.1)
 
 
+@pytest.mark.sweep
 def test_in_one_process():
     check(
         measuring_processes.measured(dataclasses.replace(measuring_processes.CONFIG, mesh=(1, 1)))

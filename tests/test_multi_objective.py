@@ -77,6 +77,7 @@ def test_the_learning_rate_is_chosen_on_validation(problem, dataset):
     np.testing.assert_allclose(chosen.test_error, best.test_error, atol=1e-3)
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     ('total', 'middle'), [(2, weighting.equal()), (1, weighting.equal(mean=True))]
 )
@@ -146,6 +147,7 @@ def test_what_is_searched_is_chosen_on_validation(tmp_path):
     assert 'Lowest mean test error' not in page
 
 
+@pytest.mark.sweep
 def test_training_again_on_validation_examples_too(problem, dataset):
     """The search chooses; what is tested is the last step of another training."""
     arguments = problem, dataset, {'equal': weighting.equal}
@@ -229,6 +231,7 @@ def test_of_many_tasks_there_is_a_row_each():
     assert lines[-3].split() == ['mean', '19.50', '19.50']
 
 
+@pytest.mark.sweep
 def test_natural_units(outcomes, tmp_path):
     report.write_multi_objective(tmp_path, outcomes, tuple(TASKS), {})
     kept = json.loads((tmp_path / 'results.json').read_text())['outcomes'][1]['metrics']
@@ -262,6 +265,7 @@ def test_one_task_and_numbers_that_are_not_finite(outcomes, tmp_path):
     )
 
 
+@pytest.mark.sweep
 def test_pairs_of_tasks_make_scatters(outcomes, tmp_path):
     report.write_multi_objective(tmp_path, outcomes, tuple(TASKS), {})
     assert (tmp_path / 'accuracies.png').exists()

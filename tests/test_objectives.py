@@ -83,6 +83,7 @@ def test_labels_outside_the_classes_are_named(target, message):
         reference(np.array(target), np.ones(3, bool))
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     ('objective', 'output', 'targets'),
     [
@@ -440,6 +441,7 @@ def test_weights_of_classes_multiply_losses_and_no_errors():
     assert plain.metric.finish(scores[0]) == weighted.metric.finish(scores[1])
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     ('make', 'shape'), [(objectives.tokens, (2, 5)), (objectives.segmentation, (2, 3, 4))]
 )

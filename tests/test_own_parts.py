@@ -135,6 +135,7 @@ def test_methods_of_ones_own_are_compared(model, dataset):
 APART = ((0, 1), (2,))
 
 
+@pytest.mark.variants(6)
 @pytest.mark.parametrize(
     ('proposal', 'message'),
     [
@@ -336,6 +337,7 @@ def test_a_wider_encoder_beyond_the_budget_is_refused_before_training(model, dat
         grouping.group_tasks(*asked, sizes={2.5: model})
 
 
+@pytest.mark.sweep
 def test_hooks_of_a_run_and_of_a_comparison(model, dataset, tmp_path):
     records, networks = [], []
     hooks = {'on_record': records.append, 'on_finish': networks.append}
@@ -359,6 +361,7 @@ def test_hooks_of_a_run_and_of_a_comparison(model, dataset, tmp_path):
     assert {record.network for record in records} >= {'cultivar', 'cultivar+alcohol'}
 
 
+@pytest.mark.sweep
 def test_networks_that_a_hook_ended_stand_for_no_whole_ones(model, dataset, tmp_path):
     """In a score table that is shared, and in a run that is resumed without the hook."""
     asked = model, dataset, [grouping.tag(), grouping.random_even()], (2,), CONFIG
@@ -432,6 +435,7 @@ def test_a_score_table_tells_networks_of_other_objectives_and_weights_apart(wine
         grouping.group_tasks(encoders(dataset), dataset, 1, grouping.hoa(), CONFIG, scores=scores)
 
 
+@pytest.mark.sweep
 def test_frozen_weights_tell_networks_apart(dataset, tmp_path):
     counts = []
     for scale in (1, 2, 1):

@@ -102,6 +102,7 @@ def test_batch_statistics_and_convolutions_lie_over_a_mesh(
     assert_alike(train(problem, dataset, over_mesh), train(problem, dataset, config))
 
 
+@pytest.mark.sweep
 def test_examples_that_are_read_lie_over_a_mesh(problem, dataset, alone):
     decode = lambda row: jax.tree.map(lambda x: x[row], dataset.train)
     read = dataset._replace(train=Source(decode, len(dataset.train.inputs)))
@@ -141,6 +142,7 @@ def test_parts_go_on_on_another_number_of_devices(problem, dataset, alone, tmp_p
     assert_alike(train(problem, dataset, config, checkpoints=folder_of), alone)
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('size', [5, 37, 200])
 def test_a_split_of_any_size_is_evaluated_over_a_mesh(problem, point, dataset, size):
     split = jax.tree.map(lambda x: x[:size], dataset.test)

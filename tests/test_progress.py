@@ -163,6 +163,7 @@ def test_numbers_that_are_not_finite_are_named(problem, dataset, fault, named):
     train(faulty(problem, 'radius', fault), dataset, [plan('part', ('sign', 'octant'))])
 
 
+@pytest.mark.variants(1)
 @FAULTS
 @pytest.mark.parametrize('policy', ['skip', 'drop'])
 def test_training_survives_them(problem, dataset, caplog, fault, named, policy):
@@ -219,6 +220,7 @@ def by_hand(problem, dataset, config, policy, last):
     return params if found is None else found, faults
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     ('policy', 'sentence'),
     [
@@ -233,6 +235,7 @@ def test_training_ends_where_none_of_its_steps_can_be_taken(problem, dataset, po
         train(found, dataset, [plan('all')], config)
 
 
+@pytest.mark.sweep
 def test_bad_inputs_leave_the_network_as_it_was(normalised_problem, dataset):
     """A batch with an infinite input spoils every gradient, and the statistics of BatchNorm."""
     inputs = np.array(dataset.train.inputs)
@@ -258,6 +261,7 @@ def test_a_loss_that_is_always_zero_is_named(problem, dataset, caplog):
     assert all(record.zero_losses == {'radius': 10} for record in records)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     'policy', ['stop', *(pytest.param(one, marks=pytest.mark.sweep) for one in ('skip', 'drop'))]
 )

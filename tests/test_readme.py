@@ -91,6 +91,7 @@ def test_the_examples_of_budgets_run():
     assert run_snippets(ROOT / 'docs' / 'budgets.md', {})['networks'].network_names
 
 
+@pytest.mark.sweep
 def test_a_loop_of_ones_own():
     names = run_snippets(ROOT / 'docs' / 'own_loop.md', {})
     assert names['statistics'].steps == (0, 10, 20, 30)
@@ -144,6 +145,7 @@ def test_the_example_of_grouping_runs(problem, dataset, tmp_path, monkeypatch):
     assert names['result'].method == 'agglomerative'
 
 
+@pytest.mark.sweep
 def test_the_example_of_an_executor_runs(problem, dataset):
     config = TrainingConfig(steps=20, batch_size=64, eval_every=10)
     names = {'grouping': grouping, 'model': problem, 'dataset': dataset, 'config': config}

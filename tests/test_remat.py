@@ -56,6 +56,7 @@ def everything(problem, params, state, kinds):
     return by_task.losses, combined, by_task.shared(), after, descent, found
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('policy', [True, pytest.param('dots_saveable', marks=pytest.mark.sweep)])
 @pytest.mark.parametrize(
     'name', ['linen', 'nnx', pytest.param('functions', marks=pytest.mark.sweep)]
@@ -88,6 +89,7 @@ def bytes_of(tree):
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
+@pytest.mark.sweep
 def test_a_deep_encoder_remembers_less():
     """The bytes that live from the forward to the backward pass, beside parameters.
 
@@ -115,6 +117,7 @@ def test_a_deep_encoder_remembers_less():
     assert held[True] < held['dots_saveable'] <= held['everything_saveable']
 
 
+@pytest.mark.sweep
 def test_networks_side_by_side_are_computed_again():
     """Under vmap, as slots are, with a weighting that works on the shared parameters."""
     problem = functions()

@@ -42,6 +42,7 @@ def test_what_does_not_last_is_not_written(tmp_path):
         assert table.rows() == []
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('killed', [True, False])
 def test_one_process_at_a_time_has_a_table_open(tmp_path, killed):
     """However it ends, the next one may open it."""

@@ -17,6 +17,7 @@ ALL = tuple(TASKS)
 CONFIG = TrainingConfig(steps=40, batch_size=32, learning_rate=1e-2, eval_every=10, slots=2)
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('labelled', [None, 0.6])
 def test_the_loss_of_a_split_is_the_loss_that_is_trained(labelled):
     problem, split = make_problem(), make_split(150, labelled=labelled)
@@ -81,6 +82,7 @@ def test_labels_that_a_constant_gets_right_are_refused():
         TrainingConfig(select_by='accuracy')
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('by', evaluation.CRITERIA)
 def test_the_best_evaluation_is_that_of_the_criterion(problem, dataset, by):
     config, records = dataclasses.replace(CONFIG, select_by=by), []
@@ -155,6 +157,7 @@ def test_a_comparison_and_its_brief_networks_go_by_losses(problem, dataset, tmp_
     assert 'total test loss' in (tmp_path / 'report.html').read_text()
 
 
+@pytest.mark.sweep
 def test_runs_by_different_measures_are_compared_by_their_errors(problem, dataset, tmp_path):
     runs = []
     for by in ('error', 'relative_loss'):

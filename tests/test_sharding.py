@@ -153,6 +153,7 @@ def test_affinities_at_given_parameters(mesh):
         np.testing.assert_allclose(found[kind], expected[kind], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     'names',
     [
@@ -205,6 +206,7 @@ def points():
     return Dataset('points', TASKS, *splits)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize('over_mesh', [pytest.param(False, marks=pytest.mark.sweep), True])
 def test_a_frozen_backbone_is_on_the_devices_once(points, over_mesh):
     """Live bytes while networks train side by side: in bfloat16, and in eighths over a mesh."""

@@ -81,6 +81,7 @@ def test_another_comparison_trains_nothing_again(compared):
         )
 
 
+@pytest.mark.sweep
 def test_a_dry_run_counts_all_splits():
     asked = problem_of, dataset_of, METHODS, [3], CONFIG
     one, three = (comparison.dry_run(*asked, seeds=1, splits=splits) for splits in (1, 3))

@@ -86,6 +86,7 @@ def paths(tree):
     }
 
 
+@pytest.mark.variants(1)
 def test_frozen_parameters_are_no_part_of_the_parameters(problem):
     params, state = problem.init(jax.random.key(3))
     trained, frozen = paths(params['shared']), paths(state['frozen'])
@@ -266,6 +267,7 @@ def test_the_gradient_is_that_of_the_whole_encoder_where_it_trains():
     assert after['frozen'] is state['frozen']
 
 
+@pytest.mark.sweep
 def test_affinities_are_those_of_steps_on_what_trains():
     """By hand: a step of gradient descent on the parameters that train."""
     problem = linen()
@@ -309,6 +311,7 @@ def train(problem, dataset, config=CONFIG, **options):
     )
 
 
+@pytest.mark.variants(1)
 def test_frozen_parameters_never_move_and_the_others_do(problem, dataset):
     networks = train(problem, dataset)
     for network in networks:
@@ -365,6 +368,7 @@ def test_model_state_counts_where_slots_are_chosen(monkeypatch):
     assert training.num_slots(linen(), 40, jax.ShapeDtypeStruct((8, 3), jnp.float32), CONFIG) == 16
 
 
+@pytest.mark.variants(1)
 def test_kept_networks_share_their_frozen_parameters(problem, dataset, tmp_path):
     networks = train(problem, dataset)
     for network in networks:
@@ -432,6 +436,7 @@ def test_losses_that_a_module_sows_are_refused(name, total):
         from_linen(Sowing(name, total), TASKS, EXAMPLE)
 
 
+@pytest.mark.sweep
 @pytest.mark.filterwarnings('ignore:.*sow:DeprecationWarning', 'ignore:.*capture')
 def test_what_is_sown_to_look_at_is_left_alone():
     problem = from_linen(Sowing('intermediates'), TASKS, EXAMPLE)
@@ -450,6 +455,7 @@ def first_stands_still(rate):
     return optax.partition({'moves': optax.adam(rate), 'still': optax.set_to_zero()}, labels)
 
 
+@pytest.mark.sweep
 def test_a_mask_of_optax_behind_a_weighting_still_works(dataset):
     """The optimizer moves what it is told to; `trainable=` says it once for everything."""
     problem = from_linen(Encoder(), TASKS, EXAMPLE)

@@ -97,6 +97,7 @@ def test_compiling_is_not_training(problem, dataset):
     assert network.seconds == pytest.approx(min(first, second) + second + sum(rest))
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     ('finish', 'error', 'message'),
     [
@@ -176,6 +177,7 @@ def decaying(learning_rate):
     return optax.adamw(learning_rate, weight_decay=0.1)
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     'optimizer', [decaying, lambda rate: optax.sgd(rate, momentum=0.9, nesterov=True)]
 )
@@ -189,6 +191,7 @@ def test_heads_outside_the_task_set_never_move(problem, dataset, optimizer):
     assert set(network.validation) == {'octant'}
 
 
+@pytest.mark.sweep
 def test_batch_statistics_of_heads_outside_the_task_set_never_move(dataset):
     class Head(nnx.Module):
         def __init__(self, width, rngs):
@@ -229,6 +232,7 @@ def on_plateau(learning_rate):
     )
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('optimizer', [scheduled, on_plateau])
 def test_schedules_go_into_the_optimizer(problem, dataset, optimizer):
     config = dataclasses.replace(CONFIG, optimizer=optimizer, patience=0)
@@ -268,6 +272,7 @@ def test_patience_zero_trains_to_the_end(problem, dataset):
     assert network.steps == 200
 
 
+@pytest.mark.sweep
 def test_steps_need_not_be_a_multiple_of_the_evaluations(problem, dataset):
     records = []
     config = dataclasses.replace(CONFIG, steps=50, slots=2)
@@ -350,6 +355,7 @@ def test_how_affinities_are_measured_can_be_chosen(problem, dataset, monkeypatch
     np.testing.assert_allclose(network.affinities.history[0], expected, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.sweep
 def test_the_step_of_an_optimizer_that_looks_at_the_loss(problem, dataset):
     config = dataclasses.replace(CONFIG.measuring(step='optimizer'), optimizer=on_plateau)
     (network,) = train(problem, dataset, [plan('all', measures_affinity=True)], config)

@@ -170,6 +170,7 @@ def test_equality_with_a_loop_by_hand(problem, labelled, batching):
         np.testing.assert_allclose(found, by_hand(problem, params, state, batch, 0.1), rtol=1e-6)
 
 
+@pytest.mark.sweep
 def test_equality_with_a_loop_by_hand_under_batch_norm_and_dropout(noisy_problem):
     with jax.enable_x64(True):
         params, state = in_float64(noisy_problem.init(jax.random.key(0)))
@@ -179,6 +180,7 @@ def test_equality_with_a_loop_by_hand_under_batch_norm_and_dropout(noisy_problem
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('name', ['convolutional_problem', 'nnx_convolutional_problem'])
 def test_equality_with_a_loop_by_hand_under_convolutions(name, request):
     problem = request.getfixturevalue(name)
@@ -190,6 +192,7 @@ def test_equality_with_a_loop_by_hand_under_convolutions(name, request):
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.sweep
 def test_tasks_that_step_together_and_loss_weights(problem):
     """Rows of `sources`: a group, a weighted sum, one task with a weight; and no task at all."""
     sources = np.array([[1, 0, 1], [0.5, 2, 0.1], [0, 3, 0], [0, 0, 0]])
@@ -214,6 +217,7 @@ def test_tasks_that_step_together_and_loss_weights(problem):
         np.testing.assert_allclose(same[kind], plain[kind], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.sweep
 def test_a_source_needs_all_its_tasks(problem, point, batch):
     hidden = Batch(batch.inputs, batch.targets, {'octant': np.zeros(32, bool)})
     sources = np.array([[1, 1, 0], [1, 0, 1]], bool)
@@ -227,6 +231,7 @@ def test_sources_that_do_not_fit_are_refused(problem, point, batch, sources):
         affinity.inter_task_affinity(problem, *point, batch, 0.1, sources=sources)
 
 
+@pytest.mark.sweep
 def test_affinities_by_the_learning_rate(problem, point, batch):
     plain, divided = (
         affinity.inter_task_affinities(
@@ -506,6 +511,7 @@ def test_an_encoder_without_parameters_has_no_affinities():
         affinity.inter_task_affinity(problem, *problem.init(jax.random.key(0)), batch, 0.1)
 
 
+@pytest.mark.sweep
 def test_compute_in_bfloat16(problem, point, batch):
     """Float32 parameters, everything else in bfloat16: noisy, but not drowned in rounding."""
 

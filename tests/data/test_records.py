@@ -39,6 +39,7 @@ def test_a_grain_dataset_is_a_source():
         np.testing.assert_array_equal(batch.inputs, POINTS.inputs[own])
 
 
+@pytest.mark.sweep
 def test_a_network_trains_on_a_grain_dataset_as_on_arrays():
     """Bit for bit: the same batches in the same order."""
     records = grain.MapDataset.source(range(30)).map(lambda n: RECORDS[n])

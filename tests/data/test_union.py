@@ -204,6 +204,7 @@ def test_all_rows_are_drawn_as_before_where_all_have_labels():
         np.testing.assert_array_equal(drawn_rows(one, tuple(TASKS), config), plain)
 
 
+@pytest.mark.sweep
 def test_a_network_for_a_small_task_learns_as_much_as_by_itself():
     """The same network, trained on the union and on the examples of the task alone."""
     problem, given, config = (

@@ -55,6 +55,7 @@ def test_a_misspelt_flag_is_told_in_one_sentence(tmp_path):
     check_sentences('tag', [(['--stepps=3'], sentence)], tmp_path)
 
 
+@pytest.mark.variants(4)
 @pytest.mark.parametrize('launcher', LAUNCHERS)
 def test_no_flag_takes_what_it_cannot_use(launcher, here):
     before = files(here)

@@ -70,6 +70,7 @@ def test_a_measurement_runs(name, tmp_path):
     assert done.stdout.strip()
 
 
+@pytest.mark.sweep
 def test_what_an_accelerator_has_no_time_for_is_named(tmp_path):
     done = launch('benchmarks.accelerator', '--seconds=0', '--tasks=2', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -191,6 +192,7 @@ for command in commands:
 """
 
 
+@pytest.mark.variants(5)
 @pytest.mark.parametrize('launcher', commands_of_papers())
 def test_commands_of_papers_are_understood(launcher, tmp_path):
     """Their flags are those of the launcher; where data is needed, only the data is missing."""

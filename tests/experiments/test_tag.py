@@ -90,6 +90,7 @@ def test_another_budget_without_measuring_again(finished):
     assert 'mtl' in results['baselines']
 
 
+@pytest.mark.sweep
 def test_a_finished_run_is_resumed_at_once(finished):
     folder, done = finished
     again = launch('tag', *QUICK, '--workdir=runs/tag_multi_digits_001', '--resume', cwd=folder)
@@ -127,6 +128,7 @@ def test_a_signal_saves_the_run_and_says_how_to_go_on(tmp_path):
     assert [path.name for path in series.iterdir()] == [str(last)]
 
 
+@pytest.mark.sweep
 def test_help_is_grouped_and_a_dry_run_leaves_nothing(tmp_path):
     told, tried = answers(
         'tag',

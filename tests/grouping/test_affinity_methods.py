@@ -152,6 +152,7 @@ def test_nothing_is_left_behind_without_a_workdir(run, problem, dataset, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     'lost',
     [
@@ -213,6 +214,7 @@ def test_a_workdir_with_another_run_is_refused(run, problem, dataset):
     assert (path / 'results.json').read_bytes() == before
 
 
+@pytest.mark.sweep
 def test_settings_are_told_apart_by_the_arguments_of_their_functions(problem, dataset, tmp_path):
     def config(**arguments):
         return dataclasses.replace(CONFIG, optimizer=functools.partial(optax.sgd, **arguments))
@@ -239,6 +241,7 @@ def test_training_that_ends_before_the_window_of_measuring(problem, dataset):
         grouping.group_tasks(problem, dataset, 2, grouping.tag(), config)
 
 
+@pytest.mark.sweep
 def test_on_validation_a_task_may_be_left_alone(problem, dataset, tmp_path):
     """Then its affinity onto itself is its score; on training data it never is."""
     alone = GIVEN + np.diag([0.0, 9.0, 0.0])
@@ -390,6 +393,7 @@ def test_one_task(tmp_path):
     assert grouping.load(tmp_path / 'run').total_test_error == result.total_test_error
 
 
+@pytest.mark.sweep
 def test_missing_labels(problem, dataset):
     splits = {
         name: make_split(size, seed, labelled=0.5)
@@ -473,6 +477,7 @@ def test_affinities_that_are_rounding_are_said_to_be(problem, dataset, scale):
     assert 'frozen' in remark
 
 
+@pytest.mark.sweep
 def test_cosines_of_gradients_that_are_zero_are_not_to_be_had(problem, dataset):
     with pytest.raises(
         ValueError, match='no affinity was measured at all: the gradients of the en'

@@ -63,6 +63,7 @@ def test_a_test_error_that_is_not_finite_ends_the_run(problem, dataset):
         grouping.group_tasks(problem, strange, 2, grouping.random(), CONFIG)
 
 
+@pytest.mark.sweep
 def test_parameters_that_are_bad_from_the_start_are_no_matter_of_the_learning_rate(
     problem, dataset
 ):

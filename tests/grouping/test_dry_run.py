@@ -16,6 +16,7 @@ CONFIG = TrainingConfig(
 )
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     ('method', 'budget', 'searched', 'trained'),
     [

@@ -26,6 +26,7 @@ def interval(networks, split, select_by='error', tasks=ALL):
     return gain_interval([chosen], [baseline], prepared, select_by)
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('select_by', ['error', 'loss'])
 @pytest.mark.parametrize('size', [60, 600])
 def test_the_bounds_are_those_of_examples_drawn_one_by_one(networks, size, select_by):

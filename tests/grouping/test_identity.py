@@ -69,6 +69,7 @@ class Weighted(nn.Module):
         return scale * nn.Dense(4, name='last')(nn.Dense(4, name='first')(x))
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('trainable', [None, lambda path: path[0] == 'last'])
 def test_other_weights_to_begin_with_are_told_from_another_model(trainable, tmp_path):
     split = make_split(8)

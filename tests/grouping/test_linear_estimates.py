@@ -129,6 +129,7 @@ def test_features_are_the_derivatives_of_the_answers():
             np.testing.assert_allclose(features, expected, atol=2e-6)
 
 
+@pytest.mark.sweep
 def test_maps_and_sources_are_refused():
     problem = make_problem(widths=(6, 4))
     for outputs in (np.zeros((2, 4, 4, 1)), np.zeros(2)):

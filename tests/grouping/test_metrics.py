@@ -110,6 +110,7 @@ def as_source(split):
     return data.Source(take, len(split.inputs))
 
 
+@pytest.mark.sweep
 def test_a_result_has_all_metrics_of_the_test_split():
     """In memory and read in batches, with missing labels."""
     splits = [make_split(size, seed, labelled=0.8) for seed, size in enumerate((256, 100, 90))]

@@ -145,6 +145,7 @@ def test_random_groups_are_equally_likely():
     assert max(abs(count - share) for count in counts.values()) < 5 * share**0.5
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('budget', [1, 2, 3])
 def test_random_sets_of_all_tasks_but_one(problem, dataset, budget):
     """Different ones, no more than there are tasks."""
@@ -247,6 +248,7 @@ def test_the_cost_of_a_search_is_what_it_says(problem, dataset, tmp_path):
     assert result.cost['search_steps'] == sum(row['steps_taken'] for row in rows) <= 2 * whole + 2
 
 
+@pytest.mark.sweep
 def test_the_best_brief_networks_are_finished_and_kept(problem, dataset, tmp_path):
     """The chosen networks are the very ones of the search: their curves begin with its numbers."""
     config = dataclasses.replace(CONFIG, slots=None)
@@ -276,6 +278,7 @@ def test_the_best_brief_networks_are_finished_and_kept(problem, dataset, tmp_pat
     assert again.groups == result.groups
 
 
+@pytest.mark.sweep
 def test_kept_networks_stand_in_comparisons(problem, dataset, tmp_path):
     """Their own errors are of the networks that the search finished, in as many slots."""
     config = dataclasses.replace(CONFIG, slots=None)
@@ -292,6 +295,7 @@ def test_kept_networks_stand_in_comparisons(problem, dataset, tmp_path):
     assert slots == {3}, 'half of the five'
 
 
+@pytest.mark.sweep
 def test_networks_of_another_precision_are_other_networks(problem, dataset, tmp_path):
     """Parameters are the same shapes, and float32 both."""
     half = dataclasses.replace(

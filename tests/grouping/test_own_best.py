@@ -11,6 +11,7 @@ from tag_jax.training import TrainingConfig
 CONFIG = TrainingConfig(steps=24, batch_size=32, learning_rate=3e-2, eval_every=3, slots=1)
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('select_by', ['error', 'loss'])
 def test_own_steps_are_those_of_the_records(problem, dataset, tmp_path, select_by):
     config = TrainingConfig(**{**vars(CONFIG), 'select_by': select_by})

@@ -21,6 +21,7 @@ def apart(size, seed):
     )
 
 
+@pytest.mark.sweep
 def test_labels_that_do_not_overlap_and_classes_that_are_missing():
     tasks = {task: TASKS[task] for task in ('sign', 'radius')}
     test = apart(40, 4)
@@ -39,6 +40,7 @@ def test_labels_that_do_not_overlap_and_classes_that_are_missing():
     assert not [one for one in quiet.remarks if 'norms' in one or 'both' in one or 'ROC' in one]
 
 
+@pytest.mark.sweep
 def test_the_comparison_of_weightings_warns(caplog):
     tasks = {task: TASKS[task] for task in ('sign', 'radius')}
     dataset = data.Dataset('apart', tasks, apart(80, 0), apart(40, 2), apart(40, 4))

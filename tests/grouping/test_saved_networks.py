@@ -227,6 +227,7 @@ def run_with_adapters(tmp_path_factory, dataset):
     return path
 
 
+@pytest.mark.variants(2)
 @pytest.mark.filterwarnings('error::pytest.PytestUnraisableExceptionWarning')
 @pytest.mark.parametrize(
     ('other', 'sentence'),

@@ -139,6 +139,7 @@ def test_what_cannot_be_recorded_is_refused(csv):
     )
 
 
+@pytest.mark.sweep
 def test_a_shipped_table_is_rebuilt_by_its_command(tmp_path):
     """Two sets of tasks, trained again on data that the package embeds."""
     table = recorded.read('digit_attributes')

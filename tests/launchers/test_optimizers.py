@@ -39,6 +39,7 @@ def shares(schedule, warmup=0):
     return jnp.array(found)
 
 
+@pytest.mark.variants(4)
 @pytest.mark.parametrize('name', optimizers.OPTIMIZERS)
 def test_a_schedule_is_that_of_the_learning_rate(name):
     """Moments and decoupled decay see it as optax's own schedules do."""

@@ -93,6 +93,7 @@ def test_the_run_says_how_its_rows_were_read_and_split(folder):
     assert 'flagfile' not in page
 
 
+@pytest.mark.sweep
 def test_a_run_goes_on_with_the_same_table_only(folder, tmp_path):
     """Wherever the file lies; and also where an older version did not say how it was read."""
     shutil.copytree(folder / 'run', tmp_path / 'run')

@@ -29,6 +29,7 @@ ENCODERS = {
 }
 
 
+@pytest.mark.variants(2)
 @pytest.mark.parametrize(
     'name',
     [

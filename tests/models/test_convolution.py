@@ -256,6 +256,7 @@ def pooled_both(shape, window, padding):
     return jax.jit(lambda *given: (pooled(ours, *given), pooled(flax, *given)))(inputs, tangent)
 
 
+@pytest.mark.variants(3)
 @pytest.mark.parametrize(
     ('shape', 'window', 'padding'),
     [

@@ -93,6 +93,7 @@ def reference(weights, images, depths=(1, 2, 1, 1)):
     return x
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('normalised', [True, False])
 def test_weights_of_torchvision_compute_what_they_do_there(tmp_path, normalised):
     """On images that torchvision would normalise first, or that somebody has."""
@@ -126,6 +127,7 @@ def test_weights_of_torchvision_compute_what_they_do_there(tmp_path, normalised)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     ('make', 'kind', 'depths', 'count'),
     [

@@ -69,6 +69,7 @@ def test_loops_that_depend_on_data_cannot_be_counted():
         models.multiply_adds(lambda rngs: Repeated(True, rngs=rngs), (4,))
 
 
+@pytest.mark.variants(2)
 @pytest.mark.parametrize('size', [0.01, 0.5, 0.604, 1, 3])
 def test_width_of_a_cost_that_is_linear_in_it(size):
     width = models.width_for(Dense, (3,), size)

@@ -85,6 +85,7 @@ def quickly_compiled(function):
     return jax.jit(function, compiler_options={'xla_backend_optimization_level': 0})
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     'name',
     [
@@ -114,6 +115,7 @@ def test_one_gradient(name):
         assert change > 0, path
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('name', [name for name in NETWORKS if name not in LONG])
 def test_bfloat16(name):
     """Only the computation is in bfloat16; statistics, parameters and pixels are float32."""

@@ -90,6 +90,7 @@ def fictive(errors, seeds=1, splits=1, expected=None, **entries):
     )
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(('seeds', 'splits'), [(1, 1), (1, 2), (3, 1), (2, 2)])
 def test_no_column_repeats_another(seeds, splits, tmp_path):
     """Without networks of other seeds, total test errors are those of the chosen networks."""
@@ -119,6 +120,7 @@ def test_networks_of_other_seeds_have_a_column_of_their_own():
 NOISE = [0.0, 1.0, -1.0]
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     ('means', 'noise', 'sentence'),
     [
@@ -298,6 +300,7 @@ def test_differences_are_of_the_same_networks():
     assert found['tag', 'hoa'][2:4] == pytest.approx((-1, 0))
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('comparison', [WHOLE, Comparison(outcomes(), {}, {})])
 def test_what_is_written(tmp_path, comparison):
     text = report.write_comparison(tmp_path, comparison, ['a', 'b', 'c'], {'dataset': 'letters'})

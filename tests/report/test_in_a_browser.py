@@ -117,6 +117,7 @@ def pages(tmp_path_factory):
     return found | {'ways to group': folder / report.REPORT}
 
 
+@pytest.mark.variants(6)
 @pytest.mark.parametrize('dark', [False, True], ids=['light', 'dark'])
 @pytest.mark.parametrize('window', [DESK, TABLET, PHONE], ids=['desk', 'tablet', 'phone'])
 @pytest.mark.parametrize('kind', list(DECISIONS))
@@ -142,6 +143,7 @@ def test_a_page(kind, window, dark, chromium, pages):
     assert len(picture.getcolors()) > 50, 'something is on it'
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     ('body', 'complaint'),
     [

@@ -121,6 +121,7 @@ def test_methods_side_by_side():
     assert np.ptp(colours, axis=1).min() > 0.1, 'a class has a colour, and not grey'
 
 
+@pytest.mark.variants(2)
 @pytest.mark.parametrize('task', SIZES)
 def test_what_is_shown(task):
     """Right predictions look like targets, wrong ones do not, and grey is what has no label."""

@@ -84,6 +84,7 @@ def test_the_table(tmp_path):
     assert report.gain_sentence({**RESULTS, 'baselines': {}}) == 'Total test error 6.25 %.'
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('size', [1, 2, pytest.param(40, marks=pytest.mark.sweep)])
 def test_any_number_of_tasks(tmp_path, size):
     names = [f'task_{n}' for n in range(size)]
@@ -141,6 +142,7 @@ def test_what_cannot_be_written_is_named(tmp_path):
         report.write(path)
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('matrix', [np.zeros((2, 3, 3)), np.full((2, 3, 3), np.nan)])
 def test_affinities_without_a_scale(tmp_path, matrix):
     assert report.write(make_run(tmp_path / 'run', matrix=matrix))
@@ -316,6 +318,7 @@ def test_not_to_group_is_an_answer(entries, answer):
     assert report.result_text(results).startswith(answer)
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     ('entries', 'above'),
     [
@@ -352,6 +355,7 @@ def test_one_network_is_not_headed_groups(cost, tmp_path):
 METRICS = {'a': {'roc_auc': 0.91234}, 'b': {'accuracy': 0.8, 'f1': 0.7}, 'c': {'error': 3.25}}
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     ('entries', 'shown'),
     [
@@ -376,6 +380,7 @@ def test_measures_stand_beside_what_does_not_tell_them(entries, shown, tmp_path)
         assert one.replace(' ', ',') in (path / 'errors.csv').read_text()
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     ('entries', 'verdict'),
     [

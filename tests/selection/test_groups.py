@@ -101,6 +101,7 @@ def check_against(affinity, budget, singleton_scores, best):
     assert selected.objective == pytest.approx(best, abs=tolerance)
 
 
+@pytest.mark.variants(5)
 @pytest.mark.parametrize(
     ('size', 'repeats', 'budgets'),
     [(1, 5, 1), (2, 100, 2), (3, 100, 3), (4, 100, 4), (5, 60, 5), (6, 60, 3), (6, 1, 5)],
@@ -115,6 +116,7 @@ def test_equality_with_brute_force_over_every_set_of_groups(size, repeats, budge
             check_against(affinity, budget, scores, brute_force(affinity, budget, scores))
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('alone', [False, True])
 def test_equality_with_brute_force_over_partitions(alone):
     rng = np.random.default_rng(alone)
@@ -193,6 +195,7 @@ def test_sixteen_tasks_in_planted_blocks():
     check_selection(affinity, selected, 4)
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('never', [-1e15, -1e18, -1e200])
 def test_one_huge_value_does_not_blur_the_rest(never):
     """Values that say 'never' leave the other decisions exact."""
@@ -351,6 +354,7 @@ def planted(blocks, noise, seed, size=40):
     return np.where(block[:, None] == block, 1.0, -0.5) + rng.normal(0, noise, (size, size))
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(('blocks', 'noise'), [(2, 0.75), (4, 0.5), (8, 0.5)])
 def test_forty_tasks_in_planted_blocks_are_proven(blocks, noise):
     selected = selection.select_groups(planted(blocks, noise, 0), blocks)

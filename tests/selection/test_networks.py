@@ -190,6 +190,7 @@ def planted_list(size, num_tasks, seed, halves=False):
     return selection.Candidates(members, np.where(members, scores, np.nan), costs, names)
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('halves', [False, True])
 def test_many_networks_over_many_tasks_are_proven(halves):
     candidates = planted_list(400, 18, 0, halves)
@@ -395,6 +396,7 @@ def test_answers_are_plain_numbers():
         assert json.loads(json.dumps(one._asdict()))['optimal'] in (True, False)
 
 
+@pytest.mark.sweep
 def test_a_thousand_tasks_with_a_network_each():
     size = 1100
     candidates = selection.Candidates(

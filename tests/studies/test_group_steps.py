@@ -22,6 +22,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 SLOPES = {'up': 1.0, 'higher': 1.5, 'down': -1.0, 'lower': -2.0}
 
 
+@pytest.mark.sweep
 def test_a_step_of_a_set_is_the_lookahead_by_hand():
     """By `jax.grad` of the mean loss of the set, one set at a time."""
     problem = make_problem(widths=(6, 4))
@@ -79,6 +80,7 @@ def found():
     return group_steps.estimates(problem, dataset, config)
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('kind', ['mean', 'sum'])
 def test_planted_groups_are_found(found, kind):
     scores, members = found[kind].scores, found[kind].members

@@ -51,6 +51,7 @@ def read(table, tmp_path_factory):
     return recorded.read(path)
 
 
+@pytest.mark.sweep
 def test_every_set_is_there_with_wider_and_narrower_networks(table):
     assert table.members[table.costs == 1].sum() == 12
     assert (table.costs == 1).sum() == 7

@@ -71,6 +71,7 @@ def test_validation_by_hand(study, problem, dataset):
     ]  # fmt: skip
 
 
+@pytest.mark.sweep
 def test_on_validation_the_diagonal_counts_as_for_tag(study, problem, dataset):
     """Groups of the study are those of `tag` with the split in its config."""
     found = study(studies.validation).comparison

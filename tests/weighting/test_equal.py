@@ -36,6 +36,7 @@ def test_a_chain_trains(problem, point, batch):
     assert losses[-1] < 0.5 * losses[0]
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     'before', [optax.scale(0.5), optax.sgd(0.1), optax.clip(1.0), optax.normalize_by_update_norm()]
 )

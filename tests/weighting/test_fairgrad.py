@@ -63,6 +63,7 @@ def test_the_weights_solve_their_equation(seed, size, more, alpha, decades):
     np.testing.assert_allclose(combined, weights @ found, atol=1e-9 * np.abs(combined).max())
 
 
+@pytest.mark.variants(4)
 @pytest.mark.parametrize('alpha', [0.5, 1.0, 2.0, 5.0])
 @pytest.mark.parametrize(('size', 'width'), [(2, 3), (6, 4), (4, 8)])
 def test_the_direction_maximises_the_utility(alpha, size, width):

@@ -88,6 +88,7 @@ def torchjd_matrix(name):
     return np.random.default_rng(seed).normal(size=shape).round(2)
 
 
+@pytest.mark.variants(3)
 @pytest.mark.parametrize('name', AS_TORCHJD)
 def test_values_of_torchjd(name):
     options, tolerance = AS_TORCHJD[name]
@@ -108,6 +109,7 @@ def test_min_norm_beats_a_hundred_frank_wolfe_steps():
         assert abs(state.gap) < 1e-5
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('normalization', ['l2', 'loss', 'loss+'])
 def test_normalizations_are_those_of_the_authors(normalization):
     """Weights of the divided gradients, applied to the undivided ones."""
@@ -159,6 +161,7 @@ def test_uncertainty_follows_its_gradient():
     np.testing.assert_allclose(state.rule.log_variances, step, rtol=1e-4)
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('make', [lambda: optax.sgd(0.05, momentum=0.9), lambda: optax.adam(0.05)])
 def test_uncertainty_by_one_optimizer_with_the_rest(make):
     """Kendall's objective over parameters and s together, by jax.grad, with factors 1 and 1/2."""
@@ -229,6 +232,7 @@ def test_pcgrad_is_the_loop_of_its_paper():
     assert min(np.abs(combined - result).max() for result in results) < 1e-5
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('c', [0.2, 0.5, 0.9, 2.0])
 def test_cagrad_solves_its_problem(c):
     """max_d min_t g_t . d over the ball, by a general solver in float64."""
@@ -261,6 +265,7 @@ def test_cagrad_with_c_zero_is_the_mean():
     np.testing.assert_allclose(combined, found.mean(axis=0), atol=1e-5)
 
 
+@pytest.mark.sweep
 def test_cagrad_rescaled_is_divided_by_one_plus_c_squared():
     plain, _ = combine(lambda num_tasks: weighting.cagrad(0.5, num_tasks=num_tasks), PINNED)
     make = lambda num_tasks: weighting.cagrad(0.5, rescale=True, num_tasks=num_tasks)
@@ -510,6 +515,7 @@ def test_mgda_is_a_common_descent_direction_where_mgda_ub_is_none():
         assert shared_descent(transform, *case)[0].min() >= -1e-3
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('size', [2, 4])
 def test_the_safeguard_restores_common_descent(size):
     rng = np.random.default_rng(3)
@@ -542,6 +548,7 @@ def test_reports_of_mgda_ub_are_true():
     np.testing.assert_allclose(again.shared_descent, 4 * expected, rtol=1e-4)
 
 
+@pytest.mark.variants(2)
 @pytest.mark.parametrize('name', ['pcgrad', 'mgda', 'upgrad', 'cagrad', 'nash_mtl', 'imtl_g'])
 def test_float32_params_where_float64_is_enabled(name):
     with jax.enable_x64(True):
@@ -557,6 +564,7 @@ def test_uncertainty_of_a_loss_of_zero_stays_finite():
     assert np.isfinite(weights).all()
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('losses', [[1e-20, 1, 1], [1e-30, 1e-30, 1]])
 def test_normalizations_by_tiny_losses_stay_finite(losses):
     found = np.random.default_rng(7).normal(size=(3, 5))
@@ -579,6 +587,7 @@ def test_nash_mtl_is_finite_near_stationary_points():
     assert np.isfinite(updates).all()
 
 
+@pytest.mark.variants(8)
 @pytest.mark.parametrize('name', [*METHODS, 'mgda_ub', 'gradnorm of representations'])
 def test_a_step_leaves_the_types_of_the_state(name, problem, dataset):
     """If one of them changed, weak or strong, a training program would compile twice."""

@@ -170,6 +170,7 @@ def test_ends_of_algorithm_one():
     np.testing.assert_allclose(between, [0.8, 0.2], rtol=1e-6)
 
 
+@pytest.mark.variants(3)
 @pytest.mark.parametrize('solver', [min_norm.min_norm_weights, min_norm.frank_wolfe_weights])
 @pytest.mark.parametrize('size', [1, 2, 3, 40])
 def test_what_is_degenerate_is_defined(solver, size):

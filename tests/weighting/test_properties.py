@@ -74,6 +74,7 @@ def test_the_documentation_shows_this_table():
     assert shown == {name: set(found) for name, found in PROPERTIES.items()}
 
 
+@pytest.mark.variants(6)
 @pytest.mark.parametrize('name', EACH)
 def test_results_are_finite_at_any_scale(name):
     scales = (0, 1e-10, 1e-3, 1e5, 1e10)
@@ -99,6 +100,7 @@ def test_degenerate_gradients_give_finite_results(name):
 BOUNDED = [name for name in METHODS if name not in ('imtl_g', 'aligned_mtl')]
 
 
+@pytest.mark.variants(6)
 @pytest.mark.parametrize('name', BOUNDED)
 def test_near_pareto_stationary_points_no_update_is_long(name):
     """Longer than all the gradients together, or than what the method says."""
@@ -126,6 +128,7 @@ def test_near_pareto_stationary_points_no_update_is_long(name):
         assert np.linalg.norm(update.combined) <= 1.01 * most.get(name, total)
 
 
+@pytest.mark.variants(10)
 @pytest.mark.parametrize('name', EACH)
 @pytest.mark.parametrize('shape', [(1, 3), (40, 50)])
 def test_one_task_and_forty(name, shape):
@@ -144,6 +147,7 @@ def test_no_task_gives_zero(name):
     assert not weights.any()
 
 
+@pytest.mark.variants(5)
 @pytest.mark.parametrize('name', [one for one in EACH if one.values[0] not in ('pcgrad', 'rlw')])
 def test_an_inactive_task_is_no_task(name):
     """What is compiled for nine tasks gives some of them what is compiled for these alone."""
@@ -261,6 +265,7 @@ def test_weights_are_not_negative(name):
             np.testing.assert_allclose(weights.sum(), 1, rtol=1e-5)
 
 
+@pytest.mark.variants(5)
 @pytest.mark.parametrize('name', EACH)
 def test_jit_and_eager_agree(name):
     found = np.random.default_rng(9).normal(size=(TASKS, PARAMETERS)).astype(np.float32)
@@ -270,6 +275,7 @@ def test_jit_and_eager_agree(name):
     assert_close(combine(name, found, losses).combined, np.asarray(eager, np.float64), 1e-5)
 
 
+@pytest.mark.variants(6)
 @pytest.mark.parametrize('name', [name for name in METHODS if name != 'rlw'])
 def test_float32_is_close_to_float64(name):
     # No solution, or a threshold on rank that depends on the precision, where not independent.
@@ -299,6 +305,7 @@ def test_gradients_whose_products_overflow_give_nan(name):
     assert np.isnan(weights).all()
 
 
+@pytest.mark.variants(2)
 @pytest.mark.parametrize('name', having('one-pass'))
 def test_methods_without_products_take_gradients_of_any_size(name):
     found = 1e25 * np.random.default_rng(11).normal(size=(4, 6))

@@ -91,6 +91,7 @@ def one_step(problem, point, batch, transform, opt_state=None, **extra):
     return step(params, opt_state)
 
 
+@pytest.mark.variants(4)
 @pytest.mark.parametrize('name', EACH_IN_ONE_PASS)
 def test_a_chain_trains(problem, point, batch, name):
     schedule = optax.cosine_decay_schedule(1e-2, 60)
@@ -116,6 +117,7 @@ def test_a_chain_trains(problem, point, batch, name):
     assert found['active'].all()
 
 
+@pytest.mark.variants(2)
 @pytest.mark.parametrize(
     'name', ['mgda', 'pcgrad', 'cagrad', 'upgrad', 'imtl_g', 'nash_mtl', 'fairgrad']
 )
@@ -163,6 +165,7 @@ def test_heads_are_plain_or_scaled(problem, point, batch):
         assert_trees_close(scaled['heads'][task], expected)
 
 
+@pytest.mark.variants(2)
 @pytest.mark.parametrize(
     'make',
     [
@@ -239,6 +242,7 @@ def test_a_masked_task_is_no_task(problem, point, batch):
     np.testing.assert_allclose(opt_state.weights[jnp.array([0, 2])], expected.weights, atol=1e-5)
 
 
+@pytest.mark.sweep
 def test_inject_hyperparams(problem, point, batch):
     """Numbers may be injected, and scheduled; what must be static says so."""
     transform = optax.inject_hyperparams(weighting.cagrad)(c=optax.linear_schedule(0.0, 0.8, 2))
@@ -285,6 +289,7 @@ def test_apply_if_finite_after_it(problem, point, batch):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(updates))
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('name', ['uncertainty', 'gradnorm', 'famo', 'dwa'])
 def test_one_broken_batch_changes_nothing_learned(problem, point, batch, name):
     transform = optax.chain(IN_ONE_PASS[name](), optax.apply_if_finite(optax.adam(1e-2), 3))
@@ -361,6 +366,7 @@ def test_networks_side_by_side(problem, batch):
             np.testing.assert_allclose(found, weighting.diagnostics(state)['weights'], atol=1e-4)
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     'make', [weighting.mgda_ub, weighting.mgda, weighting.upgrad], ids=['ub', 'mgda', 'up']
 )
@@ -398,6 +404,7 @@ def test_the_train_state_of_flax(problem, point, batch):
     assert_trees_close(found, optax.apply_updates(params, updates))
 
 
+@pytest.mark.variants(5)
 @pytest.mark.parametrize('name', EACH)
 def test_states_can_be_donated(name):
     """In a loop that carries them on, from the first."""
@@ -448,6 +455,7 @@ def test_what_does_not_fit_the_tasks_is_named(problem, point, batch):
         )
 
 
+@pytest.mark.sweep
 def test_losses_after_a_step_that_are_not_finite_teach_nothing():
     transform, params = weighting.famo(num_tasks=2), jnp.zeros(2)
     state = transform.init(params)

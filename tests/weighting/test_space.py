@@ -11,6 +11,7 @@ NAMES = ('a', 'b', 'c')
 in_representation = lambda make: functools.partial(make, space='representation')
 
 
+@pytest.mark.variants(5)
 @pytest.mark.parametrize(
     ('make', 'expected'),
     [

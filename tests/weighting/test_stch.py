@@ -36,6 +36,7 @@ def quadratics():
     return losses, jax.jacrev(losses)
 
 
+@pytest.mark.variants(3)
 @pytest.mark.parametrize('mu', [0.01, 0.5, 20.0])
 @pytest.mark.parametrize('preference', [None, [0.2, 0.7, 0.1], [1.0, 0.0, 2.0]])
 def test_it_is_the_gradient_of_the_smooth_maximum(mu, preference):
