@@ -20,7 +20,7 @@ from tag_jax import data, objectives
 FOLDER = pathlib.Path(__file__).parent.parent / 'notebooks'
 NOTEBOOKS = sorted(FOLDER.glob('*.ipynb'))
 # These take as long as all others together.
-LONG = ('02_bring_your_own_model', '05_reading_affinities', '06_is_it_worth_it_on_my_data')
+SHORT = ('03_mgda_ub_in_your_optimizer', '04_network_selection')
 
 
 def cells(text, kind):
@@ -120,7 +120,7 @@ COMES_TO = {
 @pytest.mark.parametrize(
     'path',
     [
-        pytest.param(path, marks=pytest.mark.sweep if path.stem in LONG else [], id=path.stem)
+        pytest.param(path, marks=[] if path.stem in SHORT else pytest.mark.sweep, id=path.stem)
         for path in NOTEBOOKS
     ],
 )

@@ -458,6 +458,7 @@ def make_optimizer(rate_of_own):
     return optimizer
 
 
+@pytest.mark.sweep
 def test_functions_are_known_by_what_they_close_over(model, dataset, tmp_path):
     """Closures of one name are two optimizers, in a score table and where a run is resumed."""
     found = []

@@ -252,6 +252,7 @@ def test_bad_inputs_leave_the_network_as_it_was(normalised_problem, dataset):
         assert np.isfinite(network.affinities.mean).all()
 
 
+@pytest.mark.sweep
 def test_a_loss_that_is_always_zero_is_named(problem, dataset, caplog):
     found = faulty(problem, 'radius', lambda losses, where: 0 * losses)
     records = []

@@ -107,6 +107,7 @@ def test_the_best_evaluation_is_that_of_the_criterion(problem, dataset, by):
         assert value == pytest.approx(100 * records[0].validation_loss[task] / constant)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize('by', [pytest.param('loss', marks=pytest.mark.sweep), 'relative_loss'])
 def test_groups_and_totals_go_by_losses(problem, dataset, tmp_path, by):
     config = dataclasses.replace(CONFIG, select_by=by)

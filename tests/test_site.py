@@ -62,6 +62,7 @@ def chromium():
         yield running
 
 
+@pytest.mark.variants(3)
 @pytest.mark.parametrize('dark', [False, True], ids=['light', 'dark'])
 @pytest.mark.parametrize('window', [(1440, 900), (768, 1024), (390, 844)], ids=str)
 @pytest.mark.parametrize('page', PAGES)

@@ -284,6 +284,7 @@ def test_affinities_are_those_of_steps_on_what_trains():
         np.testing.assert_allclose(matrix[source], expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.sweep
 def test_weightings_see_the_gradients_of_what_trains():
     """MGDA weighs by the parameters that train, and not by those of the whole encoder."""
     problem, whole = linen(), from_linen(Encoder(), TASKS, EXAMPLE)

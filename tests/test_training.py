@@ -137,6 +137,7 @@ def test_networks_need_not_be_kept(problem, dataset):
     assert [network.plan.name for network in finished] == ['a']
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize('slots', [1, pytest.param(3, marks=pytest.mark.sweep)])
 def test_it_is_the_same_on_the_unrolled_road(convolutional_problem, dataset, slots):
     """Bitwise, with steps that are no multiple of the evaluations, whatever the slots."""
@@ -568,6 +569,7 @@ def test_schedules_work_as_users_of_optax_write_them(problem, dataset):
         assert any(np.any(a != b) for a, b in pairs) == moves
 
 
+@pytest.mark.sweep
 def test_a_schedule_is_no_learning_rate():
     with pytest.raises(ValueError, match='not a schedule: give the schedule to optimizer, as lamb'):
         TrainingConfig(learning_rate=optax.cosine_decay_schedule(0.1, 10))

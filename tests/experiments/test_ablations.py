@@ -23,6 +23,7 @@ def test_a_study_and_its_report(tmp_path):
     assert {(len(row['tasks']), row['cost']) for row in rows} == {(2, 1.0), (1, 0.48)}
 
 
+@pytest.mark.sweep
 def test_named_sets_of_tasks(tmp_path):
     """Two sets with heat maps of their own, beside that of all tasks."""
     sets = '--task_sets=even+loop+prime;prime+even'

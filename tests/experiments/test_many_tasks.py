@@ -40,6 +40,7 @@ def tables(tmp_path_factory):
     return folder
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ('name', 'measure'),
     [

@@ -139,6 +139,7 @@ def judged(folder, name, methods):
     return {one['name']: one for one in results['outcomes']}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', ['toxic', pytest.param('schools', marks=pytest.mark.sweep)])
 def test_weightings_are_judged_on_tables(name, labelled_in_part):
     found = judged(labelled_in_part, name, 'equal,imtl_g_projections')

@@ -126,7 +126,9 @@ WRITE = {
     ('launcher', 'tasks', 'flags'),
     [
         ('multi_mnist', 2, ['--data_dir=mnist', '--num_validation=15']),
-        ('taskonomy', 5, ['--data_dir=taskonomy', '--image_size=16']),
+        pytest.param(
+            *('taskonomy', 5, ['--data_dir=taskonomy', '--image_size=16']), marks=pytest.mark.sweep
+        ),
         pytest.param(
             *('celeb_a', 40, ['--data_dir=.', '--attributes=40', '--image_size=32']),
             marks=pytest.mark.sweep,

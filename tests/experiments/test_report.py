@@ -35,6 +35,7 @@ def folder(tmp_path_factory):
     return here
 
 
+@pytest.mark.sweep
 def test_reports_are_written_again(folder, tmp_path):
     for name in ('seed_0', 'seed_1'):
         shutil.copytree(folder / name, tmp_path / name)

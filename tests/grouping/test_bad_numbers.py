@@ -55,6 +55,7 @@ def test_a_run_tells_of_them_and_its_files_hold_none(problem, dataset, tmp_path)
     assert grouping.load(tmp_path / 'run').metrics['sign']['odds'] is None
 
 
+@pytest.mark.sweep
 def test_a_test_error_that_is_not_finite_ends_the_run(problem, dataset):
     """Here from a head that no other split leads into overflow."""
     targets = {**dataset.test.targets, 'radius': dataset.test.targets['radius'] * 1e30}

@@ -167,6 +167,7 @@ class HoldsALock:
         return CONFIG.optimizer(learning_rate)
 
 
+@pytest.mark.sweep
 def test_ray(alone, problem, dataset, tmp_path, monkeypatch):
     """Its workers train the same networks; a task whose worker is killed is tried again."""
     pytest.importorskip('ray')

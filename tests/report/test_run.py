@@ -338,6 +338,7 @@ def test_the_decision_stands_above_what_was_trained(entries, above, tmp_path):
         assert (text in page.text) == (text in report.result_text(results)) == (text == above)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize('cost', [pytest.param(1, marks=pytest.mark.sweep), 1.99])
 def test_one_network_is_not_headed_groups(cost, tmp_path):
     """In tables, curves and files; a wider one is set against a standard one."""
@@ -406,6 +407,7 @@ def test_runs_side_by_side_say_whether_a_gain_can_be_told(entries, verdict, tmp_
         assert found.count(verdict) >= (2 if verdict else 0)
 
 
+@pytest.mark.sweep
 def test_every_title_can_be_gone_to(tmp_path):
     text = report.html_page(report.read(make_run(tmp_path / 'run')))
     targets = re.findall(r'href="#([^"]+)"', text)

@@ -103,6 +103,7 @@ def test_the_largest_price_equals_brute_force():
         assert found == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.sweep
 def test_planted_blocks_of_many_tasks_are_found():
     """Members of a block lower each other's scores, others raise them: the blocks are the best."""
     rng, size, blocks = np.random.default_rng(3), 40, 4

@@ -63,6 +63,7 @@ def test_every_set_is_there_with_wider_and_narrower_networks(table):
         assert (np.isfinite(values) == table.members).all()
 
 
+@pytest.mark.sweep
 def test_a_network_of_a_table_is_the_one_that_is_trained(problem, datasets, table):
     """Another route: training it alone, and evaluating its best parameters."""
     config = dataclasses.replace(CONFIG, seed=1)
