@@ -14,7 +14,13 @@ from tag_jax.data import Source, Split
 from tag_jax.evaluation.criteria import ERROR, LOSS, RELATIVE_LOSS
 from tag_jax.evaluation.prepared import PreparedSplit, prepare
 from tag_jax.objectives import NotDefined
-from tag_jax.problem import MultiTaskProblem, split_frozen, with_frozen, with_trailing_axes
+from tag_jax.problem import (
+    MultiTaskProblem,
+    map_tasks,
+    split_frozen,
+    with_frozen,
+    with_trailing_axes,
+)
 
 
 def evaluate(
@@ -190,16 +196,19 @@ def _metric_sums(problem, networks, frozen, split, rows, counts, batching, mesh)
 def batch_sums(problem, network, batch, counts):
     """`{task: sums}` of one network over the examples of a batch that count."""
     outputs = problem.predict(*network, batch.inputs)
-    results = {}
-    for task in problem.task_names:
-        target, mask = batch.labels(task)
+
+    def of_task(task, own):
+        output, target, mask, weights = own
+        objective = problem.tasks[task]
         mask &= with_trailing_axes(counts, mask.ndim)
-        losses = gradients.weighed(
-            problem.tasks[task].loss(outputs[task], target), batch.weights(task)
-        )
-        sums = problem.tasks[task].metric.sums(outputs[task], target, mask)
-        results[task] = sums, _loss_sums(losses, mask)
-    return results
+        losses = gradients.weighed(objective.loss(output, target), weights)
+        return objective.metric.sums(output, target, mask), _loss_sums(losses, mask)
+
+    arguments = {
+        task: (outputs[task], *batch.labels(task), batch.weights(task))
+        for task in problem.task_names
+    }
+    return map_tasks(of_task, arguments, problem.programs)
 
 
 def _loss_sums(losses, mask):

@@ -8,7 +8,7 @@ of tasks, T for the gradients of all tasks.
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,14 @@ from numpy.typing import ArrayLike
 
 from tag_jax.gradients.batching import map_stacked
 from tag_jax.gradients.stacks import mean_over_labels, products, scaled, weighted_sum
-from tag_jax.problem import Batch, MultiTaskProblem, check_batch, task_key, with_trailing_axes
+from tag_jax.problem import (
+    Batch,
+    MultiTaskProblem,
+    check_batch,
+    map_tasks,
+    task_key,
+    with_trailing_axes,
+)
 
 
 @functools.partial(
@@ -179,32 +186,35 @@ def task_gradients(
     (representation, shared_state), pullback = _encode_with_vjp(
         problem, params, model_state, batch, key, train
     )
-    losses, active, by_representation, by_head, head_states = [], [], [], {}, {}
-    for index, task in enumerate(problem.task_names):
 
-        def loss_of(head, representation, index=index, task=task):
-            loss, is_active, state = _task_loss(
-                problem, task, head, model_state, representation, batch, key, train
+    def of_task(task, own):
+        def loss_of(head, representation):
+            loss, active, state = _task_loss(
+                problem, task, own._replace(head=head), representation, train
             )
-            if task_mask is not None:
-                is_active &= task_mask[index]
-            return jnp.where(is_active, loss, 0), (is_active, state)
+            if own.wanted is not None:
+                active &= own.wanted
+            return jnp.where(active, loss, 0), (active, state)
 
-        (loss, (is_active, head_states[task])), gradient = jax.value_and_grad(
+        (loss, (active, state)), gradient = jax.value_and_grad(
             loss_of, argnums=(0, 1), has_aux=True
-        )(params['heads'][task], representation)
-        by_head[task], by_z = jax.tree.map(lambda g, on=is_active: jnp.where(on, g, 0), gradient)
-        losses.append(loss)
-        active.append(is_active)
-        by_representation.append(by_z)
+        )(own.head, representation)
+        by_head, by_z = jax.tree.map(lambda g: jnp.where(active, g, 0), gradient)
+        return loss, active, by_z, by_head, state
+
+    found = map_tasks(
+        of_task, _arguments(problem, params, model_state, batch, key, task_mask), problem.programs
+    )
+    losses, active, by_representation, by_head, head_states = zip(*found.values(), strict=True)
     gradients = TaskGradients(
         jnp.stack(losses),
         jnp.stack(active),
         jax.tree.map(lambda *leaves: jnp.stack(leaves), *by_representation),
-        by_head,
+        dict(zip(found, by_head, strict=True)),
         pullback,
         problem.task_names,
     )
+    head_states = dict(zip(found, head_states, strict=True))
     return gradients, {**model_state, 'shared': shared_state, 'heads': head_states}
 
 
@@ -231,13 +241,47 @@ def task_losses(
     representation, _ = problem.represent(
         params, model_state, batch.inputs, train, _encoder_key(key)
     )
-    results = [
-        _task_loss(
-            problem, task, params['heads'][task], model_state, representation, batch, key, train
+    results = map_tasks(
+        lambda task, own: _task_loss(problem, task, own, representation, train)[:2],
+        _arguments(problem, params, model_state, batch, key),
+        problem.programs,
+    )
+    losses, active = zip(*results.values(), strict=True)
+    return jnp.stack(losses), jnp.stack(active)
+
+
+class _Arguments(NamedTuple):
+    """The arguments of the loss of one task; leaves of None are not there.
+
+    Attributes:
+      head, state: of its head.
+      target, mask, weights: its labels, see `Batch`.
+      key: of its head, a scalar.
+      wanted: whether it counts, bool.
+    """
+
+    head: Any
+    state: Any
+    target: Any
+    mask: Any
+    weights: Any
+    key: Any
+    wanted: Any
+
+
+def _arguments(problem, params, model_state, batch, key, task_mask=None):
+    """`{task: _Arguments}`."""
+    return {
+        task: _Arguments(
+            params['heads'][task],
+            model_state['heads'][task],
+            *batch.labels(task),
+            batch.weights(task),
+            task_key(key, task),
+            None if task_mask is None else task_mask[n],
         )
-        for task in problem.task_names
-    ]
-    return jnp.stack([loss for loss, _, _ in results]), jnp.stack([on for _, on, _ in results])
+        for n, task in enumerate(problem.task_names)
+    }
 
 
 def _check_batch(batch):
@@ -262,12 +306,10 @@ def _encode_with_vjp(problem, params, model_state, batch, key, train):
     return (representation, shared_state), pullback
 
 
-def _task_loss(problem, task, head, model_state, representation, batch, key, train):
+def _task_loss(problem, task, own, representation, train):
     """(mean loss over the labelled examples, whether there are any, new head state)."""
-    output, state = problem.decode[task](
-        head, model_state['heads'][task], representation, train, task_key(key, task)
-    )
-    target, mask = batch.labels(task)
+    target, mask = own.target, own.mask
+    output, state = problem.decode[task](own.head, own.state, representation, train, own.key)
     # Nothing that a loss does at the stand-in for a masked target comes back to the output.
     output = jax.tree.map(
         lambda z: jnp.where(with_trailing_axes(mask, z.ndim), z, jax.lax.stop_gradient(z)), output
@@ -281,7 +323,7 @@ def _task_loss(problem, task, head, model_state, representation, batch, key, tra
             f'the loss of {task!r} must be one number for each example (or pixel), '
             f'{list(target.shape)}: its shape is {list(losses.shape)}'
         )
-    mean, labels = mean_over_labels(losses, mask, batch.weights(task))
+    mean, labels = mean_over_labels(losses, mask, own.weights)
     return mean, labels > 0, state
 
 

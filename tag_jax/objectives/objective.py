@@ -1,6 +1,7 @@
 """The parts of every objective: a loss, a metric, and how its answers are read."""
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -111,7 +112,25 @@ def has_loss_of_ours(objective: Any) -> bool:
     Args:
       objective: an `Objective`.
     """
-    return str(getattr(objective.loss, '__module__', '')).startswith('tag_jax.objectives.')
+    return _is_ours(objective.loss)
+
+
+def _is_ours(function):
+    return str(getattr(function, '__module__', '')).startswith('tag_jax.objectives.')
+
+
+def program_of(objective: Any) -> Hashable:
+    """A key that objectives have in common if their losses and sums are the same functions.
+
+    Args:
+      objective: an `Objective`.
+    """
+    functions = objective.loss, objective.metric.sums
+    if not all(map(_is_ours, functions)):
+        return functions  # Nobody knows what they close over.
+    names = tuple(function.__qualname__ for function in functions)
+    options = json.dumps(dict(objective.options), sort_keys=True)
+    return names, objective.kind, objective.width, options
 
 
 def share_right(totals, reference=None):

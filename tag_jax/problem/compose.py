@@ -1,6 +1,6 @@
 """Joins an encoder and heads, each as two functions, to a problem."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from tag_jax import objectives
 from tag_jax.objectives.objective import has_loss_of_ours
+from tag_jax.problem.alike import map_tasks
 from tag_jax.problem.problem import MultiTaskProblem, task_key
 from tag_jax.problem.trainable import Encoder, on_device, with_frozen
 from tag_jax.problem.unfit import ModeError, taking
@@ -41,10 +42,13 @@ def compose(
         shared_key, heads_key = jax.random.split(key)
         params, state = {'heads': {}}, {'heads': {}}
         params['shared'], state['shared'] = encoder.init(shared_key)
-        for task, head in heads.items():
-            params['heads'][task], state['heads'][task] = head.init(
-                task_key(heads_key, task), representation
-            )
+        made = map_tasks(
+            lambda task, key: heads[task].init(key, representation),
+            {task: task_key(heads_key, task) for task in heads},
+            {task: head.init for task, head in heads.items()},
+        )
+        for task, (head, head_state) in made.items():
+            params['heads'][task], state['heads'][task] = head, head_state
         return params, with_frozen(state, on_device(encoder.frozen))
 
     decode = {task: heads[task].apply for task in tasks}
@@ -95,6 +99,27 @@ def heads_of_tasks(
     return {
         task: (heads or {}).get(task) or dense(objective.width) for task, objective in tasks.items()
     }
+
+
+def functions_of_heads(
+    heads: Mapping[str, Any], make: Callable[[Any, str], ModuleFunctions]
+) -> dict[str, ModuleFunctions]:
+    """The functions of each head; heads that are equal have the same ones.
+
+    Args:
+      heads: `{task: head}`.
+      make: `(head, words for it) -> ModuleFunctions`.
+
+    Raises:
+      ValueError: what `make` raises.
+    """
+    known, found = {}, {}
+    for task, head in heads.items():
+        key = head if isinstance(head, Hashable) else id(head)
+        if key not in known:
+            known[key] = make(head, f'the head of {task!r}')
+        found[task] = known[key]
+    return found
 
 
 def check_heads(

@@ -70,10 +70,9 @@ def from_linen(
         return linen.Dense(width)
 
     modules = compose.heads_of_tasks(tasks, heads, dense)
-    of_tasks = {
-        task: _functions(module, f'the head of {task!r}', 'a representation')
-        for task, module in modules.items()
-    }
+    of_tasks = compose.functions_of_heads(
+        modules, lambda module, what: _functions(module, what, 'a representation')
+    )
     compose.check_heads({task: of_tasks[task] for task in heads or ()}, tasks, representation)
     return compose.compose(whole, of_tasks, tasks, representation, remat)
 

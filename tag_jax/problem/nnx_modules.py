@@ -1,5 +1,6 @@
 """Problems from Flax NNX modules."""
 
+import functools
 import inspect
 import logging
 from collections.abc import Callable, Mapping
@@ -75,14 +76,13 @@ def from_nnx(
         lambda key: functions.init(key, example), functions.apply, example
     )
 
+    @functools.cache
     def dense(width):
         features = compose.features_of(representation)
         return lambda rngs: nnx.Linear(features, width, rngs=rngs)
 
     modules = compose.heads_of_tasks(tasks, heads, dense)
-    of_tasks = {
-        task: _functions(make, f'the head of {task!r}')[0] for task, make in modules.items()
-    }
+    of_tasks = compose.functions_of_heads(modules, lambda make, what: _functions(make, what)[0])
     compose.check_heads({task: of_tasks[task] for task in heads or ()}, tasks, representation)
     return compose.compose(whole, of_tasks, tasks, representation, remat)
 

@@ -3,13 +3,15 @@
 import dataclasses
 import functools
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import jax
 
 from tag_jax import objectives
+from tag_jax.objectives.objective import program_of
 from tag_jax.problem import remat
+from tag_jax.problem.alike import LEAST, map_tasks
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,6 +65,21 @@ class MultiTaskProblem:
         return tuple(self.tasks)
 
     @functools.cached_property
+    def programs(self) -> dict[str, Hashable]:
+        """`{task: key}`: tasks of one key have the same head, loss and sums, see `map_tasks`.
+
+        Heads with convolutions have a key each: on CPU they are slow under `vmap`.
+        """
+        if len(self.tasks) < LEAST:
+            return dict(zip(self.tasks, self.tasks, strict=True))
+        heads = self.shapes[0]['heads']
+        dense = {task: all(x.ndim <= 2 for x in jax.tree.leaves(heads[task])) for task in heads}
+        return {
+            task: (self.decode[task], program_of(objective)) if dense[task] else task
+            for task, objective in self.tasks.items()
+        }
+
+    @functools.cached_property
     def shapes(self) -> tuple[Any, Any]:
         """The shapes and dtypes of `(params, model_state)`."""
         return jax.eval_shape(self.init, jax.random.key(0))
@@ -108,12 +125,11 @@ class MultiTaskProblem:
           `{task: [B, ...]}`.
         """
         representation, _ = self.represent(params, model_state, inputs, False, None)
-        return {
-            task: self.decode[task](
-                params['heads'][task], model_state['heads'][task], representation, False, None
-            )[0]
-            for task in self.tasks
-        }
+        return map_tasks(
+            lambda task, head: self.decode[task](*head, representation, False, None)[0],
+            {task: (params['heads'][task], model_state['heads'][task]) for task in self.tasks},
+            self.programs,
+        )
 
 
 def task_key(key: jax.Array | None, task: str) -> jax.Array | None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from tag_jax import affinity, gradients
-from tag_jax.problem import Batch, split_frozen, with_frozen
+from tag_jax.problem import Batch, map_tasks, split_frozen, with_frozen
 from tag_jax.training.program import Program, Slot
 
 
@@ -37,7 +37,7 @@ def take(
     )
     model_state, _ = split_frozen(model_state)
     losses, active = task_gradients.losses, task_gradients.active
-    by_task = _finite_tasks(task_gradients)
+    by_task = _finite_tasks(program.problem, task_gradients)
     if program.if_not_finite == 'drop':
         task_gradients = task_gradients.mask(by_task)
     updates, opt_state = program.transform(slot.learning_rate).update(
@@ -116,13 +116,14 @@ def measure(
     )
 
 
-def _finite_tasks(task_gradients):
+def _finite_tasks(problem, task_gradients):
     """Whether the loss and the gradients of each task are finite, bool `[T]`; so where inactive.
 
     A sum is finite where all of its terms are, unless they are about to be: it costs an addition
     an entry and tells of exploding gradients.
     """
-    by_head = jnp.stack([_sum(task_gradients.heads[task]) for task in task_gradients.task_names])
+    sums = map_tasks(lambda task, g: _sum(g), task_gradients.heads, problem.programs)
+    by_head = jnp.stack([sums[task] for task in task_gradients.task_names])
     by_task = jax.vmap(_sum)(task_gradients.representation)
     return jnp.isfinite(task_gradients.losses + by_head + by_task) | ~task_gradients.active
 

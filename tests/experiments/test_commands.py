@@ -21,6 +21,7 @@ TINY = {
         *('--networks=2', '--steps=5', '--rounds=1'),
     ),
     'benchmarks.affinity': ('--tasks=2', '--encoders=mlp', '--rounds=1'),
+    'benchmarks.compiling': ('--tasks=2,12', '--rounds=1'),
     'benchmarks.convolutions': ('--rounds=1', '--clock=cpu', '--most=1'),
     'benchmarks.descent': ('--steps=3', '--seeds=1', '--widths=4'),
     'benchmarks.input_pipeline': ('--images=20', '--batches=2', '--batch_size=4', '--rounds=1'),

@@ -1,0 +1,136 @@
+"""Many tasks of like heads and losses are computed side by side, as each would be by itself."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tag_jax import gradients, objectives
+from tag_jax.evaluation.scores import batch_sums
+from tag_jax.problem import Batch, alike, from_linen, from_nnx, map_tasks
+
+B = 16
+INPUTS = np.random.default_rng(0).normal(size=(B, 5)).astype(np.float32)
+
+
+class DropoutHead(nn.Module):
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.Dense(1)(nn.Dropout(0.5, deterministic=not train)(x))
+
+
+def tasks_of(size):
+    """As many binary tasks, and three with a regression each."""
+    binary = {f'b{n}': objectives.binary() for n in range(size)}
+    return binary | {f'r{n}': objectives.regression() for n in range(3)}
+
+
+def linen(tasks, heads=None):
+    return from_linen(nn.Dense(4), tasks, INPUTS, heads)
+
+
+def with_nnx(tasks):
+    return from_nnx(lambda rngs: nnx.Linear(5, 4, rngs=rngs), tasks, INPUTS)
+
+
+def batch_of(tasks):
+    rng = np.random.default_rng(1)
+    targets = {task: rng.integers(0, 2, B).astype(np.float32) for task in tasks}
+    mask = {task: rng.random(B) < 0.8 for task in tasks}
+    return Batch(INPUTS, targets, mask)
+
+
+def of_a_step(problem, batch, params, state):
+    """Losses, gradients and sums of metrics of a step."""
+    key = jax.random.key(2)
+    found, _ = gradients.task_gradients(problem, params, state, batch, key)
+    losses, _ = gradients.task_losses(problem, params, state, batch, key)
+    sums = batch_sums(problem, (params, state), batch, np.ones(B, bool))
+    return found.losses, found.combine(jnp.ones(len(problem.tasks))), losses, sums
+
+
+@pytest.mark.parametrize('make', [linen, with_nnx])
+def test_side_by_side_is_one_by_one(make, monkeypatch):
+    tasks = tasks_of(12)
+    batch = batch_of(tasks)
+    problem = make(tasks)
+    point = problem.init(jax.random.key(0))
+    found = of_a_step(problem, batch, *point)
+    monkeypatch.setattr(alike, 'LEAST', 100)
+    apart = make(tasks)
+    point_apart = apart.init(jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, point, point_apart)
+    expected = of_a_step(apart, batch, *point)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), found, expected
+    )
+
+
+def test_every_head_draws_its_own_dropout(monkeypatch):
+    tasks = {f'b{n}': objectives.binary() for n in range(12)}
+    heads = dict.fromkeys(tasks, DropoutHead())
+    problem, batch = linen(tasks, heads), batch_of(tasks)
+    point = problem.init(jax.random.key(0))
+    found = of_a_step(problem, batch, *point)
+    monkeypatch.setattr(alike, 'LEAST', 100)
+    expected = of_a_step(linen(tasks, heads), batch, *point)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), found, expected
+    )
+
+
+def test_losses_of_ones_own_are_not_taken_for_each_other():
+    def scaled(factor):
+        return objectives.regression()._replace(
+            loss=lambda output, target: factor * jnp.square(output[..., 0] - target)
+        )
+
+    factors = np.arange(1, 25) / 8
+    tasks = {f't{n}': scaled(factor) for n, factor in enumerate(factors)}
+    problem, batch = linen(tasks), batch_of(tasks)
+    params, state = problem.init(jax.random.key(0))
+    losses, _ = gradients.task_losses(problem, params, state, batch)
+    outputs = problem.predict(params, state, INPUTS)
+    for n, (task, factor) in enumerate(zip(tasks, factors, strict=True)):
+        target, known = batch.labels(task)
+        by_hand = factor * np.square(np.asarray(outputs[task])[:, 0] - target)[known].mean()
+        np.testing.assert_allclose(losses[n], by_hand, rtol=1e-5)
+
+
+def test_weights_of_labels_tell_objectives_apart():
+    tasks = {f'b{n}': objectives.binary(pos_weight=1 + n % 2) for n in range(24)}
+    problem = linen(tasks)
+    assert len(set(problem.programs.values())) == 2
+
+
+def test_heads_with_convolutions_stand_by_themselves():
+    tasks = {f'p{n}': objectives.pixel_regression() for n in range(12)}
+    heads = dict.fromkeys(tasks, nn.Conv(1, (3, 3)))
+    images = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)
+    problem = from_linen(nn.Dense(4), tasks, images, heads)
+    assert len(set(problem.programs.values())) == len(tasks)
+
+
+def test_a_program_does_not_grow_with_its_heads():
+    """Matrix products are counted: each costs time to compile."""
+
+    def products(size):
+        tasks = {f'b{n}': objectives.binary() for n in range(size)}
+        problem, batch = linen(tasks), batch_of(tasks)
+        shapes = jax.eval_shape(problem.init, jax.random.key(0))
+        text = str(jax.make_jaxpr(lambda *point: of_a_step(problem, batch, *point))(*shapes))
+        return text.count('dot_general')
+
+    assert products(40) == products(12)
+
+
+def test_results_come_in_the_order_of_the_arguments():
+    arguments = {f't{n}': np.float32(n) for n in range(30)}
+    keys = {task: n % 2 for n, task in enumerate(arguments)}
+    found = map_tasks(lambda task, x: x + keys[task], arguments, keys)
+    assert list(found) == list(arguments)
+    assert [float(x) for x in found.values()] == [n + n % 2 for n in range(30)]
