@@ -134,3 +134,10 @@ def test_results_come_in_the_order_of_the_arguments():
     found = map_tasks(lambda task, x: x + keys[task], arguments, keys)
     assert list(found) == list(arguments)
     assert [float(x) for x in found.values()] == [n + n % 2 for n in range(30)]
+
+
+def test_heads_that_have_no_hash_are_taken():
+    tasks = {f'b{n}': objectives.binary() for n in range(12)}
+    heads = {task: nn.Sequential([nn.Dense(1)]) for task in tasks}
+    problem = linen(tasks, heads)
+    assert len(problem.init(jax.random.key(0))[0]['heads']) == len(tasks)

@@ -1,6 +1,6 @@
 """Joins an encoder and heads, each as two functions, to a problem."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -115,7 +115,10 @@ def functions_of_heads(
     """
     known, found = {}, {}
     for task, head in heads.items():
-        key = head if isinstance(head, Hashable) else id(head)
+        try:
+            key = hash(head), head
+        except TypeError:  # A module with a list in it.
+            key = id(head)
         if key not in known:
             known[key] = make(head, f'the head of {task!r}')
         found[task] = known[key]
