@@ -19,7 +19,7 @@ from tag_jax import data, objectives
 
 FOLDER = pathlib.Path(__file__).parent.parent / 'notebooks'
 NOTEBOOKS = sorted(FOLDER.glob('*.ipynb'))
-# These take as long as all others together.
+# The short form: these take as long as one of the others.
 SHORT = ('03_mgda_ub_in_your_optimizer', '04_network_selection')
 
 

@@ -116,7 +116,8 @@ def functions_of_heads(
     known, found = {}, {}
     for task, head in heads.items():
         try:
-            key = hash(head), head
+            hash(head)
+            key = head
         except TypeError:  # A module with a list in it.
             key = id(head)
         if key not in known:

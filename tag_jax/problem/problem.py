@@ -68,7 +68,8 @@ class MultiTaskProblem:
     def programs(self) -> dict[str, Hashable]:
         """`{task: key}`: tasks of one key have the same head, loss and sums, see `map_tasks`.
 
-        Heads with convolutions have a key each: on CPU they are slow under `vmap`.
+        Heads with a parameter of three axes or more have a key each: convolutions are slow under
+        `vmap` on CPU.
         """
         if len(self.tasks) < LEAST:
             return dict(zip(self.tasks, self.tasks, strict=True))
