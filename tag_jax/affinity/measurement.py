@@ -136,24 +136,15 @@ def inter_task_affinities(
         lookahead = lambda gradient: jax.tree.map(lambda g: -learning_rate * g, gradient)
         moves = lambda gradient, step: jnp.asarray(learning_rate > 0)
 
-    source, _ = gradients.task_gradients(
-        problem, params, model_state, batch, key, task_mask=task_mask
-    )
-    stepping = source.active
-    cotangents = source.representation
-    if sources is not None:
-        sources = _checked_sources(sources, problem.task_names)
-        cotangents = jax.vmap(lambda row: gradients.weighted_sum(row, cotangents))(sources)
-        taking_part = sources != 0
-        stepping = jnp.any(taking_part, 1) & jnp.all(source.active[None, :] | ~taking_part, 1)
-    target = source
-    if eval_batch is None:
-        eval_batch = batch
-    else:
-        target, _ = gradients.task_gradients(
-            problem, params, model_state, eval_batch, key, task_mask=task_mask
-        )
+    def gradients_on(some):
+        return gradients.task_gradients(
+            problem, params, model_state, some, key, task_mask=task_mask
+        )[0]
 
+    source = gradients_on(batch)
+    target = source if eval_batch is None else gradients_on(eval_batch)
+    eval_batch = batch if eval_batch is None else eval_batch
+    cotangents, stepping = _steps_of(source, sources)
     both_active = stepping[:, None] & target.active[None, :]
     with_positive_loss = both_active & (target.losses > 0)[None, :]
     losses = jnp.where(target.losses > 0, target.losses, 1)[None, :]
@@ -164,22 +155,20 @@ def inter_task_affinities(
     if 'first_order' in kinds or 'cosine' in kinds:
         stack = gradients.map_stacked(pull, cotangents, batching)
         gradient_of, starts = lambda gradient: gradient, stack
-        target_stack = stack
-        if sources is not None or target is not source:
-            target_stack = target.shared(batching)
+        same = sources is None and target is source
+        target_stack = stack if same else target.shared(batching)
+
+    def losses_ahead(start):
+        gradient = gradient_of(start)
+        step = lookahead(gradient)
+        shared = optax.apply_updates(params['shared'], step)
+        ahead = {'shared': shared, 'heads': params['heads']}
+        found = gradients.task_losses(problem, ahead, model_state, eval_batch, key)[0]
+        return jnp.where(moves(gradient, step), found, jnp.nan)
 
     result = {}
     if 'exact' in kinds:
-
-        def lookahead_losses(start):
-            gradient = gradient_of(start)
-            step = lookahead(gradient)
-            shared = optax.apply_updates(params['shared'], step)
-            ahead = {'shared': shared, 'heads': params['heads']}
-            found = gradients.task_losses(problem, ahead, model_state, eval_batch, key)[0]
-            return jnp.where(moves(gradient, step), found, jnp.nan)
-
-        ahead = gradients.map_stacked(lookahead_losses, starts, batching)
+        ahead = gradients.map_stacked(losses_ahead, starts, batching)
         exact = scale * (losses - ahead) / losses
         result['exact'] = jnp.where(with_positive_loss, exact, jnp.nan)
     if 'first_order' in kinds:
@@ -244,6 +233,25 @@ def _moves(gradient, step):
         jnp.logical_or, [jnp.any(leaf != 0) for leaf in jax.tree.leaves(tree)]
     )
     return some(step) | ~some(gradient)
+
+
+def _steps_of(found, sources):
+    """The gradients of the representation along which sources step, and whether each of them can.
+
+    Args:
+      found: the `TaskGradients` of a batch.
+      sources: see `inter_task_affinities`.
+
+    Returns:
+      A tree like the representation with a leading axis S, and bool `[S]`.
+    """
+    if sources is None:
+        return found.representation, found.active
+    sources = _checked_sources(sources, found.task_names)
+    combine = lambda row: gradients.weighted_sum(row, found.representation)
+    part = sources != 0
+    able = jnp.any(part, 1) & jnp.all(found.active[None, :] | ~part, 1)
+    return jax.vmap(combine)(sources), able
 
 
 def _checked_sources(sources, task_names):

@@ -32,8 +32,7 @@ def train_rows(
       on_row: called with the row of a network, JSON types, and its `training.TrainedNetwork`.
       progress_bar: whether a bar shows the steps.
     """
-    mesh = parallel.make_mesh(run.config.mesh)
-    config = run.config
+    config, mesh = run.config, parallel.make_mesh(run.config.mesh)
     test = evaluation.prepare(
         run.problem, run.dataset.test, mesh, config.select_by, config.shard_parameters
     )
@@ -44,35 +43,14 @@ def train_rows(
     curves = {}
 
     def keep_record(record):
-        curve = curves.setdefault(record.network, {'step': []})
-        curve['step'].append(record.step)
-        for criterion in evaluation.CRITERIA:
-            of_tasks = curve.setdefault(f'validation_{criterion}', {})
-            for task, value in record.validation(criterion).items():
-                of_tasks.setdefault(task, []).append(storage.finite(value))
+        _extend(curves.setdefault(record.network, {'step': []}), record)
         return on_record(record)
 
-    def drawn(network):
-        """`{task: test scores}` if other examples had been drawn, as JSON types; or None."""
-        found, asked = {}, (run.config.select_by, run.draws, run.config.batch_size)
-        for one, tasks in training.kept(network):
-            arrays = one.params, one.model_state
-            judged = evaluation.judged(tasks, config.select_by, test.left_out)
-            some = evaluation.resampled(run.problem, arrays, test, blocks, judged, *asked)
-            if some is None:
-                return None
-            found |= some
-        return {
-            # (Six digits are plenty, and keep the table small.)
-            task: [float(f'{value:.6g}') if math.isfinite(value) else None for value in values]
-            for task, values in found.items()
-        }
-
     def finish(network):
-        scores = training.evaluate(run.problem, network, test, run.config.batch_size)
+        scores = training.evaluate(run.problem, network, test, config.batch_size)
         row = {
             'cost': run.cost,
-            'slots': run.config.slots,
+            'slots': config.slots,
             'validation': storage.finite(training.validation_scores(network)),
             'test': storage.finite(scores),
             'curve': curves.pop(network.plan.name),
@@ -83,7 +61,8 @@ def train_rows(
         if (without := _left_out(network.plan.tasks, unjudged, test.left_out)) is not None:
             row['left_out'] = without
         # (What is read from files is not read once more for this.)
-        if run.draws and test.examples.source is None and (found := drawn(network)) is not None:
+        in_memory = test.examples.source is None
+        if run.draws and in_memory and (found := _drawn(run, network, test, blocks)) is not None:
             row['test_draws'] = found
         on_row(row, network)
 
@@ -92,13 +71,40 @@ def train_rows(
         run.dataset.train,
         run.dataset.validation,
         plans,
-        run.config,
+        config,
         keep_record,
         finish,
         keep=False,
         checkpoints=(lambda plan: folders[plan.name]) if folders else None,
         progress_bar=progress_bar,
     )
+
+
+def _extend(curve, record):
+    """Adds the scores of a record to the curve of its network, as JSON types."""
+    curve['step'].append(record.step)
+    for criterion in evaluation.CRITERIA:
+        of_tasks = curve.setdefault(f'validation_{criterion}', {})
+        for task, value in record.validation(criterion).items():
+            of_tasks.setdefault(task, []).append(storage.finite(value))
+
+
+def _drawn(run, network, test, blocks):
+    """`{task: test scores}` if other examples had been drawn, as JSON types; or None."""
+    found, by = {}, run.config.select_by
+    for one, tasks in training.kept(network):
+        arrays = one.params, one.model_state
+        judged = evaluation.judged(tasks, by, test.left_out)
+        asked = by, run.draws, run.config.batch_size
+        some = evaluation.resampled(run.problem, arrays, test, blocks, judged, *asked)
+        if some is None:
+            return None
+        found |= some
+    return {
+        # (Six digits are plenty, and keep the table small.)
+        task: [float(f'{value:.6g}') if math.isfinite(value) else None for value in values]
+        for task, values in found.items()
+    }
 
 
 def _left_out(tasks, *left_out):

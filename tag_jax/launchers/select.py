@@ -27,14 +27,13 @@ reads.
 
 import csv
 import pathlib
-import textwrap
 
 import numpy as np
 from absl import flags
 
 import tag_jax
 from tag_jax import selection
-from tag_jax.launchers import launch
+from tag_jax.launchers import launch, select_notes
 from tag_jax.runs import affinity_files, storage, workdir
 from tag_jax.selection.least import least_budget
 
@@ -109,7 +108,12 @@ def main():
     """Selects among the networks of a file, or groups by affinities, and writes what came out."""
     if FLAGS.affinity is not None:
         _select_groups()
-        return
+    else:
+        _select_networks()
+
+
+def _select_networks():
+    """Selects among the networks of a file for each budget, and writes tables and pictures."""
     splits = selection.read_candidates(FLAGS.networks, FLAGS.tasks)
     candidates = _split('select_on', splits)
     budgets = _budgets(candidates)
@@ -122,24 +126,16 @@ def main():
     weights = _by_task('weights')
     options = {**rules, 'task_weights': weights, 'limits': _by_task('limits')}
     found = selection.explained_trade_off(candidates, budgets, *arguments, **options)
-    choices, means, notes = found.choices, (), _left_out(found)
-    if FLAGS.set_size is not None:
-        try:
-            averaged = selection.explained_mean_trade_off(
-                candidates, budgets, FLAGS.set_size, *arguments, **options
-            )
-        except ValueError as error:  # All tasks together have a selection.
-            raise ValueError(f'--set_size={FLAGS.set_size}: {error}') from error
-        means = averaged.choices
-        notes += [
-            f'In the mean over sets of {FLAGS.set_size}: {one}' for one in _left_out(averaged)
-        ]
-    notes += [*_blanks(candidates), *_scales(candidates, weights)]
+    choices = found.choices
+    means, notes = _means(candidates, budgets, *arguments, **options)
+    notes = [
+        *select_notes.left_out(found),
+        *notes,
+        *select_notes.blanks(candidates, FLAGS.select_on),
+        *select_notes.scales(candidates, weights),
+    ]
     several = _solutions(candidates, choices, options)
-    transfer = None
-    if FLAGS['transfer'].present or not FLAGS['networks'].present:
-        final = candidates if outcomes is None else outcomes
-        transfer = tag_jax.report.compare_transfer(_read_transfer(FLAGS.transfer), final)
+    transfer = _transfer(candidates if outcomes is None else outcomes)
     counted = score_on or FLAGS.select_on
     settings = {
         'networks': FLAGS.networks,
@@ -153,18 +149,39 @@ def main():
     }
     _check_folder()
     folder = workdir.open_run(launch.run_folder('network_selection'), settings)
-    remarks = [*notes, *_predictions(candidates, *arguments[:2])]
+    remarks = [*notes, *select_notes.predictions(candidates, *arguments[:2])]
     if transfer is not None:
         remarks.append(tag_jax.report.transfer_sentence(transfer))
         picture = tag_jax.report.page.png(tag_jax.report.transfer_figure(transfer))
         storage.write_bytes(folder / tag_jax.report.TRANSFER, picture)
     asked = choices, candidates, settings | _best(several), FLAGS.maximize
     tables = tag_jax.report.write_trade_off(folder, *asked, means=means, remarks=remarks)
-    print(_summary(candidates))
+    print(select_notes.summary(candidates))
     print(f'\nTotal score on {counted}, of networks selected on {FLAGS.select_on}\n\n{tables}')
     if several:
         print(f'\n{tag_jax.report.solutions_text(list(several.values()), candidates)}')
     print(f'\ntables and pictures: {folder}')
+
+
+def _means(candidates, budgets, *arguments, **options):
+    """The choices in the mean over sets of tasks that --set_size asks for, and notes on them."""
+    size = FLAGS.set_size
+    if size is None:
+        return (), []
+    try:
+        found = selection.explained_mean_trade_off(candidates, budgets, size, *arguments, **options)
+    except ValueError as error:  # All tasks together have a selection.
+        raise ValueError(f'--set_size={size}: {error}') from error
+    return found.choices, [
+        f'In the mean over sets of {size}: {one}' for one in select_notes.left_out(found)
+    ]
+
+
+def _transfer(final):
+    """How transfer affinities compare with final scores; None if they are of other networks."""
+    if FLAGS['networks'].present and not FLAGS['transfer'].present:
+        return None
+    return tag_jax.report.compare_transfer(_read_transfer(FLAGS.transfer), final)
 
 
 def _solutions(candidates, choices, options):
@@ -281,33 +298,6 @@ def _check_folder():
         raise ValueError(f'--workdir {folder} already holds a run: choose another folder')
 
 
-def _summary(candidates):
-    """Which tasks there are, how many networks, and what they cost."""
-    least, most = candidates.costs.min(), candidates.costs.max()
-    costs = f'{least:g}' if least == most else f'{least:g} to {most:g}'
-    text = (
-        f'{len(candidates.task_names)} tasks: {", ".join(candidates.task_names)}; '
-        f'{len(candidates)} networks, which cost {costs}'
-    )
-    return textwrap.fill(text, 100)
-
-
-def _left_out(found):
-    """Sentences about budgets and methods without a selection, one a reason."""
-    budgets = {}
-    for method, budget, reason in found.left_out:
-        name = 'every method' if method is None else tag_jax.report.trade_off.NAMES[method]
-        budgets.setdefault(name, []).append((budget, reason))
-    return [
-        f'Left out: {name}{_at(reasons)}: {reasons[-1][1]}' for name, reasons in budgets.items()
-    ]
-
-
-def _at(reasons):
-    at = [f'{budget:g}' for budget, _ in reasons if budget is not None]
-    return f' at a budget of {", ".join(at)}' if at else ''
-
-
 def _check_outcomes(candidates, outcomes, score_on):
     """Raises ValueError if a network has a score to select on and none that counts."""
     for n, task in np.argwhere(np.isnan(outcomes.scores) & ~np.isnan(candidates.scores)):
@@ -316,54 +306,6 @@ def _check_outcomes(candidates, outcomes, score_on):
             f'{candidates.task_names[task]!r} for the split {FLAGS.select_on}, and none for the '
             f'split {score_on}: fill the cell, or count another split with --score_on'
         )
-
-
-def _blanks(candidates):
-    """Says which networks train a task that they cannot serve."""
-    blank = np.argwhere(candidates.members & np.isnan(candidates.scores))
-    if len(blank):
-        shown = ', '.join(
-            f'{candidates.network_names[n]!r} on {candidates.task_names[task]!r}'
-            for n, task in blank[:5]
-        )
-        more = f' and {len(blank) - 5} more' if len(blank) > 5 else ''
-        yield (
-            f'Without a score for the split {FLAGS.select_on}, but with one for another split: '
-            f'{shown}{more}; these networks count as training the task, and never serve it'
-        )
-
-
-def _scales(candidates, weights):
-    """Says if the scores of one task are so large that they decide."""
-    weigh = np.array([(weights or {}).get(task, 1.0) for task in candidates.task_names])
-    sizes = np.nanmean(np.abs(candidates.scores), axis=0) * weigh
-    kept = np.flatnonzero(sizes > 0)
-    if not len(kept):
-        return
-    low, high = (kept[place] for place in (sizes[kept].argmin(), sizes[kept].argmax()))
-    if sizes[high] > 10 * sizes[low]:
-        names = candidates.task_names
-        yield (
-            f'Scores are summed: those of {names[high]!r} ({sizes[high]:.3g} in the mean) outweigh '
-            f'those of {names[low]!r} ({sizes[low]:.3g}); --weights makes them comparable'
-        )
-
-
-def _predictions(candidates, outcomes, early):
-    """Says how well networks are predicted, as far as the candidates tell."""
-    try:
-        predicted = selection.higher_order_approximation(candidates)
-        errors = selection.ratio_errors(predicted, candidates)
-    except ValueError:  # A pair is missing, or scores are not ratios.
-        errors = ()
-    if len(errors):
-        yield (
-            f'Networks of three tasks and more, predicted from pairs: off by '
-            f'{100 * errors.mean():.1f} % in the mean of {len(errors)} predictions'
-        )
-    if early is not None:
-        r = selection.correlation(early, candidates if outcomes is None else outcomes)
-        yield f'Early and final scores of networks: r = {r:.2f}'
 
 
 def _read_transfer(path):

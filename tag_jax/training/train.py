@@ -10,22 +10,15 @@ encoder is one `lax.scan` with the slots under `vmap`. Convolutions on CPU, whic
 loops and in groups, go one network and one step after another through the same step function.
 """
 
-import contextlib
 import dataclasses
-import functools
-import time
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any
 
-import numpy as np
-
-from tag_jax import affinity, evaluation, parallel, sharding
+from tag_jax import parallel
 from tag_jax.data import Source, Split
-from tag_jax.problem import MultiTaskProblem, with_frozen
-from tag_jax.training import progress, slots
+from tag_jax.problem import MultiTaskProblem
 from tag_jax.training.bars import steps_bar
-from tag_jax.training.batches import schedule_of
 from tag_jax.training.checks import (
     AtRate,
     check_devices,
@@ -34,10 +27,10 @@ from tag_jax.training.checks import (
 )
 from tag_jax.training.config import MEASURE, NetworkPlan, TrainedNetwork, TrainingConfig
 from tag_jax.training.desk import Desk
-from tag_jax.training.kept import copies
 from tag_jax.training.measured import measured_slots
 from tag_jax.training.progress import Record
-from tag_jax.training.work import advance, make_work, with_settings
+from tag_jax.training.work import make_work, with_settings
+from tag_jax.training.worker import Worker
 
 
 def train_networks(
@@ -105,7 +98,7 @@ def train_networks(
     # Compiling is the first thing that takes long.
     with steps_bar(len(plans) * config.steps, 'compiling', shown) as bar:
         desk = Desk(plans, on_record, on_finish, bar, keep)
-        _run_workers(functools.partial(_train_in_slots, work, desk), work.num_workers, desk)
+        _run_workers(lambda: Worker(work, desk).run(), work.num_workers, desk)
     return tuple(desk.finished[plan.name] for plan in plans if plan.name in desk.finished)
 
 
@@ -137,152 +130,3 @@ def _run_workers(work, count, desk):
                 one.result()
         finally:
             desk.stopped = True
-
-
-def _train_in_slots(work, desk):
-    """One worker: trains plans from the desk in its slots until there is none left."""
-    program, config, num_slots = work.program, work.config, work.num_slots
-    problem = program.problem
-    batch_size, chunk = work.batch_size, work.chunk
-    runs: list[progress.Progress | None] = [None] * num_slots
-    written = [0.0] * num_slots  # When each began, or its last checkpoint was written.
-    state, compiled, stopped = None, False, False
-    compiling = {}  # Seconds of networks in the chunk in which programs are compiled.
-    labelled = work.labelled()
-    while not stopped:
-        began = time.perf_counter()
-        for n in range(num_slots):
-            if runs[n] is None and (plan := desk.next_plan()):
-                if num_slots == 1:  # The network before is done, and leaves its memory.
-                    state = None
-                runs[n], slot = _begun(work, plan)
-                written[n] = began
-                for record in runs[n].records:
-                    desk.hand_in_record(record, chunk)
-                if state is None:
-                    state = slots.repeat(program, slot, num_slots)
-                else:
-                    state = slots.place(program, state, slot, n)
-        occupied = [n for n in range(num_slots) if runs[n] is not None]
-        if not occupied:
-            return
-
-        sizes = [split.size for split in work.splits]
-        schedule = schedule_of(runs, chunk, batch_size, sizes, config, labelled)
-        with contextlib.nullcontext() if compiled else desk.compiling():
-            state, outputs = advance(work, state, schedule)
-            scores = _scores(work, state, work.validation)
-            watched = None if work.watched is None else _scores(work, state, work.watched)
-        seconds = (time.perf_counter() - began) / len(occupied) / work.num_workers
-        for n, spent in compiling.items():  # That chunk counts as this one does.
-            runs[n] = runs[n]._replace(seconds=runs[n].seconds + min(0.0, seconds - spent))
-        compiling = {} if compiled else dict.fromkeys(occupied, seconds)
-        compiled = True
-
-        improved, asked_to_stop = np.zeros(num_slots, bool), [False] * num_slots
-        improved_tasks = np.zeros((num_slots, len(problem.task_names)), bool)
-        for n in occupied:
-            taken = slots.reports_of(outputs, schedule, n)
-            seen = {task: watched[n][task] for task in runs[n].plan.tasks if watched}
-            runs[n] = progress.observe(
-                *(problem, runs[n], taken, scores[n], seconds, config, seen),
-                work.validation.left_out,
-            )
-            improved[n] = runs[n].best_step == runs[n].step
-            if program.each_task:
-                improved_tasks[n] = progress.improved_tasks(runs[n], config.select_by)
-            asked_to_stop[n] = desk.hand_in_record(runs[n].records[-1], len(taken.losses))
-        if improved.any() or improved_tasks.any():
-            state = slots.keep_best(program, state, improved, improved_tasks)
-
-        now = time.perf_counter()
-        due = [now - since >= config.checkpoint_seconds for since in written]
-        stopped, *flags = parallel.any_process(desk.stopped, *due, *asked_to_stop)
-        due, asked_to_stop = flags[:num_slots], flags[num_slots:]
-        for n in occupied:
-            if asked_to_stop[n] or progress.is_done(runs[n], config):
-                params, model_state = _to_host(work, state.best, n)
-                best = params, with_frozen(model_state, work.frozen)
-                network = _trained(runs[n], best, config.select_by)
-                if program.each_task:
-                    each = _to_host(work, state.best_each, n)
-                    found = copies(network, runs[n], each, work.frozen, config.select_by)
-                    network = network._replace(copies=found)
-                if asked_to_stop[n] and not progress.is_done(runs[n], config):
-                    network = network._replace(stopped=True)
-                desk.hand_in_network(network, config.steps - runs[n].step)
-                _forget(work, runs[n].plan)
-                runs[n] = None
-                compiling.pop(n, None)
-            elif work.checkpoints and (stopped or due[n]):
-                slot = parallel.to_host(program.mesh, slots.take_slot(program, state, n))
-                progress.save(work.checkpoints(runs[n].plan), runs[n], slot)
-                written[n] = now
-    if not desk.stopped:
-        raise KeyboardInterrupt('another process is interrupted')
-
-
-def _scores(work, state, prepared):
-    """The metrics of the networks in all slots on a split."""
-    return evaluation.scores(
-        work.program.problem,
-        (state.params, state.model_state),
-        prepared,
-        work.config.batch_size,
-        work.program.batching,
-        work.frozen_on_device,
-    )
-
-
-def _to_host(work, tree, n):
-    """The arrays of one slot; those over a mesh as NumPy arrays."""
-    found = slots.take_slot(work.program, tree, n)
-    mesh = work.program.mesh
-    return found if mesh is None else parallel.to_host(mesh, found)
-
-
-def _begun(work, plan):
-    """(`Progress`, `slots.Slot`) of a network: as its checkpoints have it, or before any step."""
-    problem = work.program.problem
-    slot = slots.initial(
-        work.program,
-        np.uint32(plan.seed),
-        np.array([task in plan.tasks for task in problem.task_names]),
-        np.float32(plan.learning_rate),
-    )
-    if work.checkpoints is not None:
-        found = progress.restore(work.checkpoints(plan), problem, plan, slot)
-        if found is not None:
-            run, slot = found
-            return run, _on_devices(work.program, slot)
-    return progress.start(problem, plan), slot
-
-
-def _on_devices(program, slot):
-    """A `slots.Slot` from a checkpoint, as the program's parameters lie over a mesh."""
-    if not program.parts:
-        return slot
-    placed = sharding.place(program.mesh, program.parts, slot._replace(key=None))
-    return placed._replace(key=slot.key)
-
-
-def _forget(work, plan):
-    """Removes the checkpoints of a network that has finished."""
-    if work.checkpoints is not None and parallel.is_first():
-        progress.forget(work.checkpoints(plan))
-
-
-def _trained(run, best, select_by):
-    params, model_state = best
-    return TrainedNetwork(
-        plan=run.plan,
-        params=params,
-        model_state=model_state,
-        validation=run.best_scores,
-        best_step=run.best_step,
-        steps=run.step,
-        seconds=run.seconds,
-        affinities=affinity.summary(run.affinities) if run.plan.measures_affinity else None,
-        not_finite=run.not_finite,
-        best_of_tasks=progress.best_of_tasks(run, select_by),
-    )

@@ -161,38 +161,12 @@ def _scaled(gram, linear, active):
 def _solve(problem, border, start, hint):
     """Minimises 1/2 x'Cx + c'x over x >= 0 and border'x = 1; without a border if it is 0."""
     size = start.shape[0]
-    epsilon = jnp.finfo(start.dtype).eps
-    magnitudes = jnp.abs(problem.cosines)
     tasks = jnp.arange(size)
-    bordered = jnp.any(border > 0)
 
     def advance(now):
-        target, pivot = _minimum_over_span(problem, border, now.used)
-        # In exact arithmetic the task added last gets a positive weight. If it does not, it is
-        # all but dependent on the others, and descent goes the other way along the same line: to
-        # the border of the simplex. In a cone there may be none, and such a task is refused.
-        backwards = jnp.any(now.added & (target < 0) & (now.point == 0))
-        independent = (pivot >= LEAST_INDEPENDENCE * size * epsilon) & ~backwards
-        sound = jnp.all(jnp.isfinite(target)) & (bordered | independent | ~jnp.any(now.added))
-        target = jnp.where(sound, target, now.point)
-        backwards &= sound
-        target = jnp.where(backwards, now.point + (now.point - target) / epsilon, target)
-        negative = now.used & (target <= 0)
-        feasible = sound & ~jnp.any(negative)
-        ratios = jnp.where(negative, now.point / (now.point - target), jnp.inf)
-        reach = jnp.where(sound, jnp.minimum(jnp.min(ratios), 1), 0)
-        dropped = jnp.where(sound, negative & (ratios <= reach), now.added)
-        point = jnp.where(feasible, target, now.point + reach * (target - now.point))
-        point = jnp.where(now.used & ~dropped, point, 0)
-
-        slopes = problem.cosines @ point + problem.linear
-        errors = epsilon * (magnitudes @ jnp.abs(point) + jnp.abs(problem.linear))
-        multiplier = jnp.where(bordered, point @ slopes, 0)
-        slack = slopes - multiplier * border
-        errors += (epsilon * jnp.abs(multiplier) + point @ errors) * border
-        relative = jnp.where(errors > 0, -slack / jnp.where(errors > 0, errors, 1), 0)
+        point, feasible, dropped = _moved(problem, border, now)
+        slack, relative, objective = _optimality(problem, border, point)
         violation = jnp.max(jnp.where(problem.active, relative, -jnp.inf))
-        objective = 0.5 * point @ (slopes + problem.linear)
         better = feasible & (violation < now.violation)
         progress = better | (objective < now.objective)
         stale = jnp.where(feasible, jnp.where(progress, 0, now.stale + 1), now.stale)
@@ -224,6 +198,46 @@ def _solve(problem, border, start, hint):
     limit = 4 * size + 20
     end = jax.lax.while_loop(lambda now: ~now.done & (now.passes < limit), advance, begin)
     return end.best
+
+
+def _moved(problem, border, now):
+    """A pass from a point towards the minimum over the span of the tasks in use.
+
+    Returns:
+      The next point, `[T]`; whether it is that minimum, a bool; and the tasks that were dropped on
+      the way, bool `[T]`.
+    """
+    epsilon = jnp.finfo(now.point.dtype).eps
+    bordered = jnp.any(border > 0)
+    target, pivot = _minimum_over_span(problem, border, now.used)
+    # In exact arithmetic the task added last gets a positive weight. If it does not, it is all but
+    # dependent on the others, and descent goes the other way along the same line: to the border of
+    # the simplex. In a cone there may be none, and such a task is refused.
+    backwards = jnp.any(now.added & (target < 0) & (now.point == 0))
+    independent = (pivot >= LEAST_INDEPENDENCE * len(target) * epsilon) & ~backwards
+    sound = jnp.all(jnp.isfinite(target)) & (bordered | independent | ~jnp.any(now.added))
+    target = jnp.where(sound, target, now.point)
+    backwards &= sound
+    target = jnp.where(backwards, now.point + (now.point - target) / epsilon, target)
+    negative = now.used & (target <= 0)
+    feasible = sound & ~jnp.any(negative)
+    ratios = jnp.where(negative, now.point / (now.point - target), jnp.inf)
+    reach = jnp.where(sound, jnp.minimum(jnp.min(ratios), 1), 0)
+    dropped = jnp.where(sound, negative & (ratios <= reach), now.added)
+    point = jnp.where(feasible, target, now.point + reach * (target - now.point))
+    return jnp.where(now.used & ~dropped, point, 0), feasible, dropped
+
+
+def _optimality(problem, border, point):
+    """The slack of each task at a point, its violation in rounding errors, and the objective."""
+    epsilon = jnp.finfo(point.dtype).eps
+    slopes = problem.cosines @ point + problem.linear
+    errors = epsilon * (jnp.abs(problem.cosines) @ jnp.abs(point) + jnp.abs(problem.linear))
+    multiplier = jnp.where(jnp.any(border > 0), point @ slopes, 0)
+    slack = slopes - multiplier * border
+    errors += (epsilon * jnp.abs(multiplier) + point @ errors) * border
+    relative = jnp.where(errors > 0, -slack / jnp.where(errors > 0, errors, 1), 0)
+    return slack, relative, 0.5 * point @ (slopes + problem.linear)
 
 
 def _guess(problem, border, start, hint):

@@ -73,22 +73,10 @@ def recommended(
         # At the same steps: a network that trains on would be ahead for that alone.
         (then,) = searcher.networks([names], TRIED, cost=together.cost)
         gain, error = _mean_gain(best, then.validation)
-        wide = f' of cost {together.cost:g}' * (together.cost != 1)
-        if len(proposal.groups) > 1 and gain > errors * error:
-            remark = (
-                f'Groups are worth it by validation: {100 * gain:.1f} ± {100 * error:.1f} % lower, '
-                f'the mean over tasks, than one network{wide} for all tasks, each after '
-                f'{then.steps} steps.'
-            )
+        worth_it = len(proposal.groups) > 1 and gain > errors * error
+        remark = _remark(worth_it, gain, error, base, tried, then, together.cost)
+        if worth_it:
             return proposal._replace(remarks=(remark, *proposal.remarks))
-        groups = ' and '.join(f'{{{", ".join(one.tasks)}}}' for one in tried)
-        way = 'higher' if gain < 0 else 'lower'
-        remark = (
-            f'Do not group these tasks: validation prefers one network{wide} for all of them. The '
-            f'validation scores of the best groups that {base.displayed} proposes, {groups}, are '
-            f'{100 * abs(gain):.1f} ± {100 * error:.1f} % {way}, the mean over tasks, each network '
-            f'after {then.steps} steps.'
-        )
         everything = (tuple(range(len(names))),)
         return Proposal(
             everything, costs=(together.cost,), affinities=proposal.affinities, remarks=(remark,)
@@ -108,6 +96,33 @@ def recommended(
         return standard_stages(budget, config, *search)
 
     return Method('recommended', propose, stages, None, options)
+
+
+def _remark(worth_it, gain, error, base, tried, then, cost):
+    """The verdict as a sentence or two.
+
+    Args:
+      worth_it: whether groups are.
+      gain, error: see `_mean_gain`.
+      base: the `Method` that proposed the groups.
+      tried: the `NetworkScores` of the groups.
+      then: the `NetworkScores` of one network for all tasks after as many steps.
+      cost: of that network.
+    """
+    wide = f' of cost {cost:g}' * (cost != 1)
+    much, steps = f'{100 * abs(gain):.1f} ± {100 * error:.1f} %', f'{then.steps} steps'
+    if worth_it:
+        return (
+            f'Groups are worth it by validation: {much} lower, the mean over tasks, than one '
+            f'network{wide} for all tasks, each after {steps}.'
+        )
+    groups = ' and '.join(f'{{{", ".join(one.tasks)}}}' for one in tried)
+    way = 'higher' if gain < 0 else 'lower'
+    return (
+        f'Do not group these tasks: validation prefers one network{wide} for all of them. The '
+        f'validation scores of the best groups that {base.displayed} proposes, {groups}, are '
+        f'{much} {way}, the mean over tasks, each network after {steps}.'
+    )
 
 
 def _mean_gain(best, together):
