@@ -130,12 +130,13 @@ def free_port():
         return one.getsockname()[1]
 
 
-def run_two_processes(script, folder, seconds=600):
-    """Runs a script as two processes of two devices each: `script port number file`.
+def run_two_processes(script, folder, *more, seconds=600):
+    """Runs a script as two processes of two devices each: `script port number file ...`.
 
     Args:
       script: its path.
       folder: each process is given the file 0 or 1 in it.
+      *more: what else both are given.
       seconds: after which both are ended.
 
     Returns:
@@ -144,7 +145,7 @@ def run_two_processes(script, folder, seconds=600):
     port = free_port()
     processes = [
         subprocess.Popen(
-            [sys.executable, script, str(port), str(n), folder / str(n)],
+            [sys.executable, script, str(port), str(n), folder / str(n), *more],
             env=ENVIRONMENT | {'JAX_NUM_CPU_DEVICES': '2'},
             stderr=subprocess.PIPE,
             text=True,

@@ -1,8 +1,9 @@
 """One of two processes, of two devices each, that read their shares of examples.
 
-    JAX_NUM_CPU_DEVICES=2 python tests/several_processes.py PORT PROCESS FILE
+    JAX_NUM_CPU_DEVICES=2 python tests/several_processes.py PORT PROCESS FILE [short]
 
-writes to FILE what it found. Then the second process is terminated while the first waits for it.
+writes to FILE what it found; the short form trains nothing. Then the second process is terminated
+while the first waits for it.
 """
 
 import dataclasses
@@ -137,28 +138,41 @@ def failing(error):
     return decode
 
 
-def main(port, process, file):
-    process = int(process)
-    jax.distributed.initialize(f'localhost:{port}', 2, process)
-    rows_read = [[], []]
-    sources = [source(*found) for found in zip(splits(), rows_read, strict=True)]
-    found = {
-        'trained': trained(sources, dataclasses.replace(CONFIG, mesh=(1, 4))),
-        'rows_read': rows_read,
-        'trained_in_parts': trained_in_parts(pathlib.Path(file).parent / 'checkpoints'),
-        'predicted_in_parts': predicted(parallel.make_mesh((1, 4)), True),
+def without_training(process):
+    """What processes agree on, what they read, and metrics of a network that is not trained."""
+    return {
         'said': parallel.each_says(lambda: process),
         'first': parallel.first_says(lambda: [process, 'ä']),
         'any': parallel.any_process(process == 1, False),
         'evaluated': evaluated(parallel.make_mesh((1, 4))),
-        'evaluated_in_memory': evaluated(parallel.make_mesh((1, 4)), read=False),
-        'sums': [sums_by_one(parallel.make_mesh((1, 4))) for _ in range(2)][-1],
-        'evaluated_alone': [evaluated(mesh) for mesh in (None, own_mesh())] if process else None,
         'window': read_in_windows(number),
         'damaged': read_in_windows(failing(OSError('damaged'))),
         'strange': read_in_windows(failing(KeyError('strange'))),
         **{name: read_in_windows(decode) for name, decode in DIFFERENT.items()},
     }
+
+
+def with_training(process, file):
+    """What two networks come to that both processes train, and more ways to evaluate."""
+    rows_read = [[], []]
+    sources = [source(*found) for found in zip(splits(), rows_read, strict=True)]
+    return {
+        'trained': trained(sources, dataclasses.replace(CONFIG, mesh=(1, 4))),
+        'rows_read': rows_read,
+        'trained_in_parts': trained_in_parts(pathlib.Path(file).parent / 'checkpoints'),
+        'predicted_in_parts': predicted(parallel.make_mesh((1, 4)), True),
+        'evaluated_in_memory': evaluated(parallel.make_mesh((1, 4)), read=False),
+        'sums': [sums_by_one(parallel.make_mesh((1, 4))) for _ in range(2)][-1],
+        'evaluated_alone': [evaluated(mesh) for mesh in (None, own_mesh())] if process else None,
+    }
+
+
+def main(port, process, file, *short):
+    process = int(process)
+    jax.distributed.initialize(f'localhost:{port}', 2, process)
+    found = without_training(process)
+    if not short:
+        found |= with_training(process, file)
     with open(file, 'wb') as opened:
         pickle.dump(found, opened)
     flags.FLAGS(['', f'--workdir={file}'])

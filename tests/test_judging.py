@@ -49,7 +49,7 @@ def judged(objective, output, target, mask):
     return objective.metric.finish(totals)
 
 
-@pytest.mark.variants(6)
+@pytest.mark.variants(7)
 @pytest.mark.parametrize('measure', MEASURES)
 @pytest.mark.parametrize('name', MADE)
 def test_measures_are_those_of_scikit_learn(name, measure):

@@ -110,7 +110,6 @@ def run(problem, dataset, tmp_path_factory):
     return folder, grouping.group_tasks(problem, dataset, 2, method, EACH, folder)
 
 
-@pytest.mark.sweep
 def test_a_run_answers_from_the_steps_of_its_tasks(problem, dataset, run):
     folder, result = run
     for task, of in result.own_best.items():

@@ -135,7 +135,6 @@ def test_methods_of_ones_own_are_compared(model, dataset):
 APART = ((0, 1), (2,))
 
 
-@pytest.mark.variants(6)
 @pytest.mark.parametrize(
     ('proposal', 'message'),
     [

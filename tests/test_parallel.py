@@ -90,7 +90,8 @@ def test_a_mesh_gives_what_one_device_does(problem, dataset, alone, mesh, in_par
     [
         pytest.param('normalised_problem', (1, 2), False, marks=pytest.mark.sweep),
         pytest.param('nnx_convolutional_problem', (2, 1), False, marks=pytest.mark.sweep),
-        ('nnx_convolutional_problem', (1, 2), True),
+        # Its short form: a mesh gives what one device does.
+        pytest.param('nnx_convolutional_problem', (1, 2), True, marks=pytest.mark.sweep),
     ],
 )
 def test_batch_statistics_and_convolutions_lie_over_a_mesh(
@@ -195,13 +196,42 @@ def test_one_process_speaks_for_itself():
         parallel.first_says(lambda: (_ for _ in ()).throw(OSError('full')))
 
 
-@pytest.mark.sweep  # Its short form: examples that are read lie over a mesh.
-def test_two_processes_read_their_shares_of_the_examples(tmp_path):
-    processes, said = run_two_processes(several_processes.__file__, tmp_path)
+def both_processes(folder, *more):
+    """What each of two processes found, before the second was terminated."""
+    processes, said = run_two_processes(several_processes.__file__, folder, *more)
     assert processes[1].returncode == 128 + signal.SIGTERM, said[1]
     assert processes[0].returncode != 0, said[0]
-    first, second = (pickle.loads((tmp_path / str(n)).read_bytes()) for n in range(2))
+    return [pickle.loads((folder / str(n)).read_bytes()) for n in range(2)]
 
+
+def test_two_processes_agree(tmp_path):
+    first, second = both_processes(tmp_path, 'short')
+    evaluated = several_processes.evaluated(None)
+    for found in (first, second):
+        jax.tree.map(
+            functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
+            found['evaluated'],
+            evaluated,
+        )
+        assert found['said'] == [0, 1]
+        assert found['first'] == [0, 'ä']
+        assert found['any'] == (True, False)
+        np.testing.assert_array_equal(found['window'], np.arange(9)[::-1])
+        assert found['damaged'] == ('OSError', 'damaged')
+        for name in ('masks', 'dtypes', 'shapes'):
+            kind, sentence = found[name]
+            assert kind == 'ValueError'
+            assert 'processes have read examples that differ from each other' in sentence
+        assert 'float32[6] and int32[6]' in found['dtypes'][1]
+    assert first['strange'] == ('KeyError', "'strange'")
+    assert first['targets'] == ('RuntimeError', "KeyError: 'sign'")
+    assert second['targets'] == ('KeyError', "'sign'")
+    assert second['strange'] == ('RuntimeError', "KeyError: 'strange'")
+
+
+@pytest.mark.sweep  # Its short form: two processes agree.
+def test_two_processes_read_their_shares_of_the_examples(tmp_path):
+    first, second = both_processes(tmp_path)
     held = several_processes.trained(several_processes.splits(), several_processes.CONFIG)
     evaluated = several_processes.evaluated(None)
     predicted = several_processes.predicted(None, False)
@@ -217,21 +247,7 @@ def test_two_processes_read_their_shares_of_the_examples(tmp_path):
         jax.tree.map(close, found['trained_in_parts'], held)
         jax.tree.map(close, found['predicted_in_parts'], predicted)
         jax.tree.map(close, total(found['sums']), sums)
-        assert found['said'] == [0, 1]
-        assert found['first'] == [0, 'ä']
-        assert found['any'] == (True, False)
-        np.testing.assert_array_equal(found['window'], np.arange(9)[::-1])
-        assert found['damaged'] == ('OSError', 'damaged')
-        for name in ('masks', 'dtypes', 'shapes'):
-            kind, sentence = found[name]
-            assert kind == 'ValueError'
-            assert 'processes have read examples that differ from each other' in sentence
-        assert 'float32[6] and int32[6]' in found['dtypes'][1]
         # Half of 8 steps and of 2 evaluations of 130 examples, in batches of 32; and a look before.
         of_training, of_validation = (len(rows) for rows in found['rows_read'])
         assert 128 <= of_training < 140
         assert of_validation == 160
-    assert first['strange'] == ('KeyError', "'strange'")
-    assert first['targets'] == ('RuntimeError', "KeyError: 'sign'")
-    assert second['targets'] == ('KeyError', "'sign'")
-    assert second['strange'] == ('RuntimeError', "KeyError: 'strange'")

@@ -34,6 +34,27 @@ def test_rows_are_found_by_what_they_were_trained_as(tmp_path, kept):
             assert table.find(specification('a', seed=1))['validation'] == {'a': {'error': 2.5}}
 
 
+@pytest.mark.parametrize('kept', [True, False])
+def test_estimates_are_found_by_how_they_were_made(tmp_path, kept):
+    path = tmp_path / 'table' if kept else None
+    candidates = selection.Candidates(
+        np.array([[True, False], [True, True]]), np.array([[0.5, np.nan], [0.4, 0.3]]),
+        np.array([1.0, 1.0]), task_names=('a', 'b'),
+    )  # fmt: skip
+    with score_table.ScoreTable(path, SUBJECT) as table:
+        assert table.estimate({'ridge': 1.0}) is None
+        table.add_estimate({'ridge': 1.0}, candidates, {'steps_taken': 8})
+        assert table.estimate({'ridge': 1.0})[1] == {'ridge': 1.0, 'steps_taken': 8}
+    if kept:
+        with score_table.ScoreTable(path, SUBJECT) as table:
+            assert table.estimate({'ridge': 2.0}) is None
+            found, row = table.estimate({'ridge': 1.0})
+        assert row['steps_taken'] == 8
+        assert found.task_names == ('a', 'b')
+        for name in ('members', 'scores', 'costs'):
+            np.testing.assert_array_equal(getattr(found, name), getattr(candidates, name))
+
+
 def test_what_does_not_last_is_not_written(tmp_path):
     with score_table.ScoreTable(tmp_path, SUBJECT) as table:
         table.add(specification('a'), result(a=1.5), lasting=False)

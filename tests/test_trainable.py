@@ -13,7 +13,8 @@ from small import TASKS, make_split
 
 from tag_jax import affinity, gradients, grouping, training, weighting
 from tag_jax.data import Dataset
-from tag_jax.grouping import saved_networks
+from tag_jax.grouping import remarks, saved_networks
+from tag_jax.grouping.run import Run
 from tag_jax.problem import Batch, from_functions, from_linen, from_nnx, split_frozen
 from tag_jax.training import NetworkPlan, TrainingConfig
 
@@ -473,16 +474,26 @@ def late(rate):
     return optax.sgd(optax.linear_schedule(0.0, rate, 10))
 
 
-@pytest.mark.sweep  # Its short form: affinities are of what trains.
-def test_a_lookahead_that_moves_what_the_optimizer_does_not_is_named(dataset):
+def test_what_the_optimizer_leaves_in_place_is_named(dataset):
     problem = from_linen(Encoder(), TASKS, EXAMPLE)
     masked = dataclasses.replace(CONFIG, optimizer=first_stands_still)
     assert training.still_parameters(problem, masked) == ('first/bias', 'first/kernel')
+    asked = lambda config: Run(problem, dataset, config, 'tag', 2, None)
+    (remark,) = remarks.remarks_on_still_parameters(asked(masked))
+    assert 'does not move first/bias, first/kernel, and the steps that' in remark
+    along = masked.measuring(step='optimizer')
+    assert not [*remarks.remarks_on_still_parameters(asked(along))]
+    for optimizer in (optax.adam, optax.lion, late):
+        own = dataclasses.replace(CONFIG, optimizer=optimizer)
+        assert training.still_parameters(problem, own) == ()
+
+
+@pytest.mark.sweep  # Its short form: what the optimizer leaves in place is named.
+def test_a_lookahead_that_moves_what_the_optimizer_does_not_is_named(dataset):
+    problem = from_linen(Encoder(), TASKS, EXAMPLE)
+    masked = dataclasses.replace(CONFIG, optimizer=first_stands_still)
     result = grouping.group_tasks(problem, dataset, 2, grouping.tag(), masked)
     assert 'does not move first/bias, first/kernel, and the steps that' in result.remarks[0]
     along = masked.measuring(step='optimizer')
     result = grouping.group_tasks(problem, dataset, 2, grouping.tag(), along)
     assert not any('does not move' in remark for remark in result.remarks)
-    for optimizer in (optax.adam, optax.lion, late):
-        own = dataclasses.replace(CONFIG, optimizer=optimizer)
-        assert training.still_parameters(problem, own) == ()

@@ -548,9 +548,19 @@ def warmed_up(rate):
     return optax.adamw(optax.warmup_cosine_decay_schedule(0.0, rate, 5, 40))
 
 
-@pytest.mark.sweep  # Its short form: test_schedules_go_into_the_optimizer.
-def test_schedules_work_as_users_of_optax_write_them(problem, dataset):
-    """One that asks in Python whether its rate is zero, which no traced number can answer."""
+def test_a_schedule_may_ask_in_python_whether_its_rate_is_zero(problem, dataset):
+    """No traced number can answer that. The first of these steps has a rate of zero."""
+    start, _ = problem.init(jax.random.split(jax.random.key(0))[0])
+    brief = dataclasses.replace(CONFIG, optimizer=warmed_up, patience=0, steps=2, eval_every=2)
+    for steps, moves in ((1, False), (2, True)):
+        brief = dataclasses.replace(brief, steps=steps, eval_every=steps)
+        (network,) = train(problem, dataset, [plan('fast', learning_rate=0.05)], brief)
+        pairs = zip(*map(jax.tree.leaves, (network.params, start)), strict=True)
+        assert any(np.any(a != b) for a, b in pairs) == moves
+
+
+@pytest.mark.sweep  # Its short form: a schedule may ask in Python whether its rate is zero.
+def test_networks_of_several_rates_whose_schedules_ask_in_python(problem, dataset):
     config = dataclasses.replace(CONFIG, optimizer=warmed_up, patience=0)
     plans = [plan('fast', learning_rate=0.05), plan('slow', learning_rate=1e-5), plan('again')]
     fast, slow, again = train(problem, dataset, plans, config)
@@ -560,16 +570,7 @@ def test_schedules_work_as_users_of_optax_write_them(problem, dataset):
     (alone,) = train(problem, dataset, [plan('again')], dataclasses.replace(config, slots=1))
     assert_close(alone.params, again.params, rtol=1e-4, atol=1e-5)
 
-    # By hand, one step: at a rate of zero nothing moves, and at the next one something does.
-    start, _ = problem.init(jax.random.split(jax.random.key(0))[0])
-    for steps, moves in ((1, False), (2, True)):
-        brief = dataclasses.replace(config.measuring(every=1), steps=steps, eval_every=steps)
-        (network,) = train(problem, dataset, [plan('fast', learning_rate=0.05)], brief)
-        pairs = zip(*map(jax.tree.leaves, (network.params, start)), strict=True)
-        assert any(np.any(a != b) for a, b in pairs) == moves
 
-
-@pytest.mark.sweep
 def test_a_schedule_is_no_learning_rate():
     with pytest.raises(ValueError, match='not a schedule: give the schedule to optimizer, as lamb'):
         TrainingConfig(learning_rate=optax.cosine_decay_schedule(0.1, 10))
@@ -579,12 +580,16 @@ def accumulating(rate):
     return optax.MultiSteps(optax.adam(rate), 4).gradient_transformation()
 
 
-@pytest.mark.sweep  # Its short form: that of an optimizer that looks at the loss.
 def test_the_step_of_an_optimizer_that_mostly_stands_still_is_not_measured(problem, dataset):
     config = dataclasses.replace(CONFIG.measuring(step='optimizer'), optimizer=accumulating)
-    plans = [plan('all', measures_affinity=True)]
     with pytest.raises(ValueError, match="affinity.step='optimizer' cannot be measured behind opt"):
-        train(problem, dataset, plans, config)
+        train(problem, dataset, [plan('all', measures_affinity=True)], config)
+
+
+@pytest.mark.sweep  # Its short form: the step of an optimizer ... is not measured.
+def test_the_step_of_sgd_is_measured_beside_an_optimizer_that_mostly_stands_still(problem, dataset):
+    config = dataclasses.replace(CONFIG.measuring(step='optimizer'), optimizer=accumulating)
+    plans = [plan('all', measures_affinity=True)]
     sgd = dataclasses.replace(config.measuring(step='sgd', every=4), steps=4, eval_every=4)
     (network,) = train(problem, dataset, plans, sgd)
     assert np.abs(network.affinities.mean).max() > 1e-4

@@ -147,7 +147,7 @@ def _open_parquet(path, form):
     if not path.is_file():
         raise FileNotFoundError(f'there is no table {path}')
     try:
-        file = parquet.ParquetFile(path)
+        file = parquet.ParquetFile(path, page_checksum_verification=True)
         names, size = tuple(file.schema_arrow.names), file.metadata.num_rows
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise ValueError(f'{path} is no table: {first_line(error)}') from error
@@ -156,8 +156,10 @@ def _open_parquet(path, form):
     def read(name, kind):
         try:
             array = file.read(columns=[name]).column(name)
-        except (pyarrow.ArrowException, UnicodeDecodeError) as error:
-            raise ValueError(f'{path} is no table: {first_line(error)}') from error
+        except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
+            raise ValueError(
+                f'the column {name!r} of {path} cannot be read: {first_line(error)}'
+            ) from error
         return from_arrow(name, array, form, kind)
 
     return Table(path, names, read, tuple(n for n in names if n.startswith('__index_level_')))

@@ -356,6 +356,62 @@ def test_damaged_files_are_named(tmp_path):
         open_table(tmp_path / 't.csv.gz')
 
 
+def test_archives_without_a_table_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match='there is no table .*no.parquet'):
+        open_table(tmp_path / 'no.parquet')
+    (tmp_path / 'bad.parquet').write_bytes(b'nothing of the kind')
+    with pytest.raises(ValueError, match='bad.parquet is no table'):
+        open_table(tmp_path / 'bad.parquet')
+    (tmp_path / 'bad.npz').write_bytes(b'PK')
+    with pytest.raises(ValueError, match='bad.npz is no table: it is not an .npz archive'):
+        open_table(tmp_path / 'bad.npz')
+    np.savez(tmp_path / 'empty.npz')
+    parquet.write_table(pyarrow.table({'x': []}), tmp_path / 'empty.parquet')
+    for name in ('empty.npz', 'empty.parquet'):
+        with pytest.raises(ValueError, match=f'{name} must hold columns .* at least one row'):
+            open_table(tmp_path / name)
+
+
+@pytest.mark.parametrize('at', [5, -1000])
+def test_a_damaged_column_is_named_with_its_file(tmp_path, at):
+    """By the form of its pages, or by their checksums."""
+    path = tmp_path / 't.parquet'
+    values = np.random.default_rng(0).normal(size=400)
+    columns = pyarrow.table({'x': values})
+    parquet.write_table(columns, path, use_dictionary=False, write_page_checksum=True)
+    content = bytearray(path.read_bytes())
+    content[at : at + 9] = bytes(255 - byte for byte in content[at : at + 9])
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"the column 'x' of .*t.parquet cannot be read: .+"):
+        open_table(path).column('x', None)
+
+
+def test_columns_of_other_kinds(tmp_path):
+    """Nothing at all, words of several dictionaries, numbers as text."""
+    words = [
+        pyarrow.array(['a', 'b']).dictionary_encode(),
+        pyarrow.array(['c']).dictionary_encode(),
+    ]
+    path = write_parquet(
+        tmp_path,
+        nothing=pyarrow.nulls(3),
+        words=pyarrow.chunked_array(words),
+        numbers=[1.0, 2.0, 3.0],
+        halves=[1.0, 2.5, 3.0],
+    )
+    found = open_table(path)
+    assert found.column('nothing', None).missing.all()
+    assert found.column('words', None).values.tolist() == ['a', 'b', 'c']
+    assert found.column('numbers', 'text').values.tolist() == ['1', '2', '3']
+    assert found.column('halves', 'text').values.tolist() == ['1.0', '2.5', '3.0']
+    np.savez(tmp_path / 'wide.npz', x=np.ones((3, 2)), z=np.ones(3, complex))
+    wide = open_table(tmp_path / 'wide.npz')
+    with pytest.raises(ValueError, match=r"the column 'x' has \(2,\) values a row, no text"):
+        wide.column('x', 'text')
+    with pytest.raises(ValueError, match=r"the column 'z' holds complex128 \[3\], and neither"):
+        wide.column('z', None)
+
+
 # What was learned of the columns.
 
 

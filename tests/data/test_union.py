@@ -1,7 +1,9 @@
 """A split for each task, joined; and networks that draw from rows of their tasks alone."""
 
+import collections
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 from small import TASKS, make_problem, make_split
@@ -20,13 +22,8 @@ def parts():
 
 
 def as_source(split):
-    inputs, targets = split.inputs, split.targets
-    at = lambda row: (
-        {name: part[row] for name, part in inputs.items()}
-        if isinstance(inputs, dict)
-        else inputs[row]
-    )
-    take = lambda row: Split(at(row), {task: target[row] for task, target in targets.items()})
+    targets = {task: np.asarray(target) for task, target in split.targets.items()}
+    take = lambda row: Split(*jax.tree.map(lambda array: array[row], (split.inputs, targets)))
     return Source(take, len(next(iter(targets.values()))))
 
 
@@ -142,6 +139,25 @@ def test_nested_inputs_are_joined():
     for one in (given, {task: as_source(part) for task, part in given.items()}):
         with pytest.raises(ValueError, match="the inputs of 'b' are not those of 'a': let all"):
             data.union(one)
+
+
+def test_inputs_in_tuples_are_joined():
+    """Named ones too; as arrays and as they are read."""
+    pair = lambda n, kind: kind(np.arange(3.0 * n).reshape(n, 3), np.arange(n))
+    for kind in (collections.namedtuple('Pair', 'left right'), lambda *both: both):
+        given = {
+            'a': Split(pair(3, kind), {'a': np.arange(3)}),
+            'b': Split(pair(2, kind), {'b': np.arange(2.0)}),
+        }
+        read = data.union({'a': as_source(given['a']), 'b': given['b']}).in_memory()
+        for joined in (data.union(given), read):
+            assert type(joined.inputs) is type(given['a'].inputs)
+            left, right = joined.inputs
+            assert left.shape == (5, 3)
+            assert right.tolist() == [0, 1, 2, 0, 1]
+        first = data.Dataset('pairs', {}, *[data.union(given)] * 3).example_inputs
+        assert type(first) is type(given['a'].inputs)
+        assert [part.shape for part in first] == [(1, 3), (1,)]
 
 
 def test_inputs_of_unlike_numbers_are_refused():

@@ -101,18 +101,24 @@ def test_folds_of_a_table(table):
     assert 'settings (table.stratify was None and is Outcome)' in other.stderr
 
 
-@pytest.mark.sweep  # Its short form: a table goes through the whole comparison.
+@pytest.mark.sweep  # Its short form: bad input of all methods, which comes as far as their sizes.
 def test_all_methods_and_others_beside_them(table):
-    """What the command would train: `all` has what tries a wider network."""
+    """What the command would train: `all` has what tries wider and smaller networks."""
     done = launch(
         'compare_groupings',
         *('--dataset=table', '--table=patients.csv', '--inputs=Ward,Patient ID', *QUICK),
         *('--targets=Age (years),Blood pressure,Outcome', '--dry_run'),
-        '--methods=all,subsets:count=3:fraction=0.2',
+        *('--methods=all,subsets:count=3:fraction=0.2', '--smaller=0.5', '--wider=cost'),
+        *('--weightings=equal,mgda_ub',),
         cwd=table,
     )
     assert done.returncode == 0, done.stderr
-    for what in ('all tasks on a wider encoder', 'all tasks, measuring', 'every set of tasks'):
+    for what in (
+        'all tasks on a wider encoder',
+        'all tasks, measuring',
+        'every set of tasks',
+        'all tasks, weighed',
+    ):
         assert what in done.stdout
 
 
@@ -133,6 +139,18 @@ def test_bad_input_ends_with_a_sentence(table):
             (['--width=2', '--size=2'], '--size sets the width: leave --width out'),
             (['--size=inf'], 'the size must be positive and finite, not inf'),
             (['--seeds=0'], 'needs at least one method, one budget and one seed'),
+            (
+                [
+                    *('--methods=all,subsets:count=3', '--smaller=0.5', '--wider=cost'),
+                    *('--weightings=mgda_ub', '--budgets=2', '--seeds=0'),
+                ],
+                'needs at least one method, one budget and one seed',
+            ),
+            (
+                ['--methods=exhaustive', '--smaller=0.5', '--budgets=9'],
+                'budget must be between 1, what the cheapest networks for all tasks cost, and 8, ',
+            ),
+            (['--methods=small_single_task'], 'small_single_task needs a smaller encoder: give -'),
             (['--dataset=table'], '--dataset=table needs --table, a file, and --targets'),
             (
                 ['--dataset=table', '--table=patients.csv', '--targets=Outcome'],

@@ -3,7 +3,6 @@
 import json
 import pathlib
 
-import pytest
 from launching import check_sentences, launch
 from published import CELEBA_TAG
 
@@ -111,7 +110,6 @@ def test_what_is_said_of_networks_of_your_own(tmp_path):
     ]  # fmt: skip
 
 
-@pytest.mark.sweep
 def test_groups_by_affinities_of_your_own(tmp_path):
     names = [f'a{n}' for n in range(1, 10)]
     lines = [','.join(['source', *names])]
@@ -151,7 +149,6 @@ def test_groups_by_affinities_of_your_own(tmp_path):
     )
 
 
-@pytest.mark.sweep
 def test_means_over_sets_of_tasks(tmp_path):
     done = launch('network_selection', '--set_size=4', '--budget=1,4', cwd=tmp_path)
     assert done.stderr == ''

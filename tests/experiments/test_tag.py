@@ -198,6 +198,17 @@ def test_bad_input_ends_with_one_sentence(finished):
         [
             (['--dataset=celeba'], "there is no dataset called 'celeba': choose multi_digits"),
             (['--method=tagg'], "there is no method called 'tagg': choose tag"),
+            (['--method=hoa', '--affinity=a.csv'], '--affinity is for --method=tag'),
+            (['--smaller=0.5'], '--smaller is for --method=hoa or esa or exhaustive'),
+            (
+                ['--method=exhaustive', '--smaller=1'],
+                '--smaller must be above 0 and below 1, not 1',
+            ),
+            (
+                ['--method=recommended', '--workdir=runs/tag_multi_digits_001'],
+                'runs/tag_multi_digits_001 already holds a run',
+            ),
+            (['--cluster=dask'], "there is no cluster 'dask': choose ray, ray://host:port or proc"),
             (
                 ['--weighting=magic'],
                 "there is no weighting called 'magic': choose equal or mgda_ub",

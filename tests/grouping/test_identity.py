@@ -6,10 +6,10 @@ import flax.linen as nn
 import jax
 import optax
 import pytest
-from small import TASKS, make_split
+from small import TASKS, make_problem, make_split
 
 from tag_jax import grouping
-from tag_jax.data import Dataset
+from tag_jax.data import Dataset, Source, Split
 from tag_jax.grouping import identity, run
 from tag_jax.grouping.run import Run
 from tag_jax.problem import from_linen
@@ -58,6 +58,35 @@ def test_functions_are_known_by_their_defaults_and_not_by_their_clothes():
 
     assert name(scaled(1.0)) == name(scaled(1.0)) != name(scaled(0.0))
     assert name(still) != name(optax.adam) == 'adam'
+
+
+def test_arguments_of_partial_functions_are_settings(tmp_path):
+    opened = functools.partial(
+        run.begin, make_problem(), Dataset('points', TASKS, *[make_split(8)] * 3), 1
+    )
+    asked = grouping.tag(), tmp_path / 'run', True
+    scheduled = lambda share: functools.partial(optax.adam, b1=share)
+    opened(TrainingConfig(optimizer=scheduled(0.8)), *asked)
+    with pytest.raises(ValueError, match=r'optimizer was adam\(b1=0.8\) and is adam\(b1=0.9\)'):
+        opened(TrainingConfig(optimizer=scheduled(0.9)), *asked)
+
+
+def test_a_split_that_is_read_is_known_by_some_of_its_examples(tmp_path):
+    split = make_split(8)
+    one = lambda arrays, n: {task: array[n] for task, array in arrays.items()}
+    source = lambda shift: Source(
+        lambda n: Split(split.inputs[n] + shift * (n == 4), one(split.targets, n)), 8
+    )
+
+    def opened(shift):
+        dataset = Dataset('points', TASKS, source(shift), split, split)
+        asked = TrainingConfig(), grouping.tag(), tmp_path / 'run', True
+        return run.begin(make_problem(), dataset, 1, *asked)
+
+    opened(0)
+    opened(0)
+    with pytest.raises(ValueError, match='train_data'):
+        opened(1)
 
 
 class Weighted(nn.Module):

@@ -1,6 +1,7 @@
 """What a result says of labels, of the scales of targets, and of networks that still improve."""
 
 import logging
+import math
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from small import TASKS, make_problem, make_split
 
 from tag_jax import data, grouping, multi_objective, objectives, weighting
 from tag_jax.grouping import remarks
+from tag_jax.grouping import run as runs
 from tag_jax.training import Measurement, NetworkPlan, TrainedNetwork, TrainingConfig
 
 CONFIG = TrainingConfig(steps=4, eval_every=2, affinity=Measurement(every=2), batch_size=32)
@@ -21,7 +23,23 @@ def apart(size, seed):
     )
 
 
-@pytest.mark.sweep
+def test_what_the_labels_say():
+    """Labels that no example has together, with a weighting that is blind to them, by losses."""
+    tasks = {'sign': objectives.judged_by(TASKS['sign'], 'f1'), 'radius': TASKS['radius']}
+    dataset = data.Dataset('apart', tasks, apart(80, 0), apart(40, 2), apart(40, 4))
+    config = TrainingConfig(weighting=weighting.mgda_ub, select_by='loss')
+    problem = make_problem(tasks, widths=(4,))
+    asked = runs.Run(problem, dataset, config, 'tag', 1, None)
+    metrics = {'sign': {'roc_auc': math.nan}, 'radius': {}}
+    losses, together, norms, area = remarks.remarks_on_labels(asked, True, metrics)
+    assert losses.startswith('Networks were selected by their loss, so reports show that.')
+    assert '(sign: 100 x (1 - f1))' in losses
+    assert 'No training example has labels of both sign and radius: the affinities' in together
+    assert 'it weighs sign and radius by norms alone' in norms
+    assert 'ROC AUC is not defined (NaN) for sign: the test split' in area
+
+
+@pytest.mark.sweep  # Its short form: what the labels say.
 def test_labels_that_do_not_overlap_and_classes_that_are_missing():
     tasks = {task: TASKS[task] for task in ('sign', 'radius')}
     test = apart(40, 4)

@@ -117,7 +117,7 @@ def pages(tmp_path_factory):
     return found | {'ways to group': folder / report.REPORT}
 
 
-@pytest.mark.variants(6)
+@pytest.mark.variants(3)
 @pytest.mark.parametrize('dark', [False, True], ids=['light', 'dark'])
 @pytest.mark.parametrize('window', [DESK, TABLET, PHONE], ids=['desk', 'tablet', 'phone'])
 @pytest.mark.parametrize('kind', list(DECISIONS))

@@ -40,7 +40,6 @@ def rows(study, problem, dataset, tmp_path_factory):
         return [dict(zip(sets, one.rows(sets), strict=True)) for one in searches]
 
 
-@pytest.mark.sweep  # Its short form: other studies by hand.
 def test_frequency(study):
     found = study(studies.frequency)
     (table,) = found.tables
@@ -151,10 +150,14 @@ def test_bad_sets(sets, sentence):
         studies.check_sets(ALL, sets)
 
 
-@pytest.mark.sweep  # Its short form: other studies by hand.
-def test_hyperparameters_by_hand(study, problem, dataset):
-    """Groups are those of searches with the other settings, judged by networks with these."""
-    found = study(studies.hyperparameters)
+@pytest.fixture(scope='module')
+def hyperparameters(study):
+    return study(studies.hyperparameters)
+
+
+def test_hyperparameters_by_hand(hyperparameters):
+    """Networks with the usual settings judge the groups."""
+    found = hyperparameters
     errors = {}
     for one in found.comparison.outcomes:
         errors.setdefault(one.method, []).extend(one.fresh_errors.values())
@@ -165,10 +168,13 @@ def test_hyperparameters_by_hand(study, problem, dataset):
         typical = np.mean(errors[f'{way}, typical'])
         for name, cell in zip(table.header[1:], cells, strict=True):
             assert cell == pytest.approx(100 * (np.mean(errors[f'{way}, {name}']) / typical - 1))
+
+
+@pytest.mark.sweep  # Its short form: hyperparameters by hand.
+def test_groups_are_those_of_searches_with_other_settings(hyperparameters, problem, dataset):
     config = dataclasses.replace(CONFIG, batch_size=32)
-    chosen = {
-        one.method: set(one.groups) for one in found.comparison.outcomes if one.seed == CONFIG.seed
-    }
+    outcomes = hyperparameters.comparison.outcomes
+    chosen = {one.method: set(one.groups) for one in outcomes if one.seed == CONFIG.seed}
     for way, method in (('exhaustive', grouping.exhaustive()), ('TAG', grouping.tag())):
         alone = grouping.group_tasks(problem, dataset, 2, method, config)
         assert chosen[f'{way}, half the batch'] == {group.tasks for group in alone.groups}
