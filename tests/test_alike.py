@@ -11,7 +11,7 @@ from flax import nnx
 
 from tag_jax import gradients, objectives
 from tag_jax.evaluation.scores import batch_sums
-from tag_jax.problem import Batch, alike, from_linen, from_nnx, map_tasks
+from tag_jax.problem import Batch, alike, from_linen, from_nnx, map_and_stack, map_tasks
 
 B = 16
 INPUTS = np.random.default_rng(0).normal(size=(B, 5)).astype(np.float32)
@@ -134,6 +134,36 @@ def test_results_come_in_the_order_of_the_arguments():
     found = map_tasks(lambda task, x: x + keys[task], arguments, keys)
     assert list(found) == list(arguments)
     assert [float(x) for x in found.values()] == [n + n % 2 for n in range(30)]
+
+
+@pytest.mark.parametrize('kinds', [1, 2, 20])
+def test_stacks_are_in_the_order_of_the_arguments(kinds):
+    """Of one family, of two that take turns, and of many small ones."""
+    arguments = {f't{n}': np.float32(n) for n in range(30)}
+    keys = {task: n % kinds for n, task in enumerate(arguments)}
+    stacked, apart = map_and_stack(
+        lambda task, x: ((x + keys[task], [x]), -x), arguments, keys
+    )  # fmt: skip
+    numbers = np.arange(30.0)
+    np.testing.assert_array_equal(stacked[0], numbers + numbers % kinds)
+    np.testing.assert_array_equal(stacked[1][0], numbers)
+    assert list(apart) == list(arguments)
+    assert [float(x) for x in apart.values()] == [-n for n in range(30)]
+
+
+def test_a_number_that_is_not_finite_shows_in_the_sum_of_its_head():
+    tasks = tasks_of(12)
+    problem, batch = linen(tasks), batch_of(tasks)
+    params, state = problem.init(jax.random.key(0))
+    broken = jax.tree.map(lambda x: x.at[0].set(jnp.inf), params['heads']['b3'])
+    params = {**params, 'heads': {**params['heads'], 'b3': broken}}
+    found, _ = jax.jit(functools.partial(gradients.task_gradients, problem))(params, state, batch)
+    finite = np.isfinite(found.head_sums)
+    assert [task for task, on in zip(tasks, finite, strict=True) if not on] == ['b3']
+    sums = [sum(np.sum(x) for x in jax.tree.leaves(found.heads[task])) for task in tasks]
+    np.testing.assert_allclose(
+        found.head_sums[finite], np.array(sums)[finite], rtol=1e-4, atol=1e-4
+    )
 
 
 def test_heads_that_have_no_hash_are_taken():

@@ -59,24 +59,10 @@ def check_split(
         raise ValueError(
             f'the inputs of the {name} split must be arrays of one length, examples first'
         )
-    for what, part in (
-        ('targets', split.targets),
-        ('masks', {} if split.mask is None else split.mask),
-    ):
-        if not isinstance(part, Mapping):
-            raise ValueError(f'the {what} of the {name} split must be a dict, an entry a task')
     ((size,),) = lengths
     if not size:
         raise ValueError(f'the {name} split has no examples')
-    for task in problem.task_names:
-        if task not in split.targets:
-            raise ValueError(
-                f'the {name} split has no targets for the task {task!r}: it has those of '
-                f'{", ".join(map(str, split.targets)) or "no task"}'
-            )
-    for task in split.mask or {}:
-        if task not in split.targets:
-            raise ValueError(f'the {name} split has a mask for {task!r}, which is not a task')
+    _check_entries(problem, split, name)
     batch = examples.as_batch(problem, split)
     for leaf in jax.tree.leaves(batch.inputs):
         if not _is_real(leaf):
@@ -94,6 +80,23 @@ def check_split(
         raise ValueError(
             f'the {name} split does not fit the problem: {first_line(error)}'
         ) from error
+
+
+def _check_entries(problem, split, name):
+    """Raises ValueError unless there are targets of every task, and masks of tasks only."""
+    masks = {} if split.mask is None else split.mask
+    for what, part in (('targets', split.targets), ('masks', masks)):
+        if not isinstance(part, Mapping):
+            raise ValueError(f'the {what} of the {name} split must be a dict, an entry a task')
+    for task in problem.task_names:
+        if task not in split.targets:
+            raise ValueError(
+                f'the {name} split has no targets for the task {task!r}: it has those of '
+                f'{", ".join(map(str, split.targets)) or "no task"}'
+            )
+    for task in masks:
+        if task not in split.targets:
+            raise ValueError(f'the {name} split has a mask for {task!r}, which is not a task')
 
 
 def _check_defined(without, num_tasks, judges):

@@ -6,7 +6,14 @@ from tag_jax.gradients.batching import (
     map_stacked,
     preferred_batching,
 )
-from tag_jax.gradients.stacks import cosines, mean_over_labels, products, weighed, weighted_sum
+from tag_jax.gradients.stacks import (
+    cosines,
+    mean_over_labels,
+    products,
+    sum_of_entries,
+    weighed,
+    weighted_sum,
+)
 from tag_jax.gradients.task_gradients import TaskGradients, task_gradients, task_losses
 
 __all__ = [
@@ -18,6 +25,7 @@ __all__ = [
     'mean_over_labels',
     'preferred_batching',
     'products',
+    'sum_of_entries',
     'task_gradients',
     'task_losses',
     'weighed',

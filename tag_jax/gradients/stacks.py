@@ -41,6 +41,18 @@ def weighed(losses: jax.Array, weights: jax.Array | None) -> jax.Array:
     return losses * with_trailing_axes(weights, losses.ndim).astype(losses.dtype)
 
 
+def sum_of_entries(tree: Any) -> jax.Array:
+    """The sum of all floating point numbers of a tree, in float32 or better.
+
+    It is finite where all of them are, unless they are about to be too large.
+
+    Args:
+      tree: pytree of arrays.
+    """
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return sum((jnp.sum(x, dtype=_at_least_float32(x)) for x in leaves), jnp.zeros((), jnp.float32))
+
+
 def products(left: Any, right: Any) -> jax.Array:
     """Inner products between two stacks of gradients, accumulated in float32 or better.
 

@@ -16,12 +16,18 @@ from jax.sharding import AxisType
 from numpy.typing import ArrayLike
 
 from tag_jax.gradients.batching import map_stacked
-from tag_jax.gradients.stacks import mean_over_labels, products, scaled, weighted_sum
+from tag_jax.gradients.stacks import (
+    mean_over_labels,
+    products,
+    scaled,
+    sum_of_entries,
+    weighted_sum,
+)
 from tag_jax.problem import (
     Batch,
     MultiTaskProblem,
     check_batch,
-    map_tasks,
+    map_and_stack,
     task_key,
     with_trailing_axes,
 )
@@ -29,7 +35,9 @@ from tag_jax.problem import (
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=['losses', 'active', 'representation', 'heads', 'pullback', 'intact'],
+    data_fields=[
+        *('losses', 'active', 'representation', 'heads', 'pullback', 'head_sums', 'intact')
+    ],
     meta_fields=['task_names'],
 )
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,6 +52,8 @@ class TaskGradients:
       heads: `{task: gradient}` of each loss with respect to its own head, unweighted.
       pullback: vjp of the encoder, representation cotangent -> (shared gradient,).
       task_names: T names, static.
+      head_sums: `[T]`, the sum of all numbers in the gradient of each head, which tells at little
+        cost whether all of them are finite; None if it was not computed.
       intact: bool `[1, 1]`, a seal. A transform that computes with all arrays, such as a clip in
         front of a weighting, turns it into a number, and the weighting then refuses the gradients.
     """
@@ -54,6 +64,7 @@ class TaskGradients:
     heads: Mapping[str, Any]
     pullback: Callable
     task_names: tuple[str, ...]
+    head_sums: jax.Array | None = None
     intact: jax.Array = dataclasses.field(default_factory=lambda: jnp.ones((1, 1), bool))
 
     def __contains__(self, name: Any) -> bool:
@@ -200,21 +211,21 @@ def task_gradients(
             loss_of, argnums=(0, 1), has_aux=True
         )(own.head, representation)
         by_head, by_z = jax.tree.map(lambda g: jnp.where(active, g, 0), gradient)
-        return loss, active, by_z, by_head, state
+        return (loss, active, by_z, sum_of_entries(by_head)), (by_head, state)
 
-    found = map_tasks(
+    (losses, active, by_representation, head_sums), found = map_and_stack(
         of_task, _arguments(problem, params, model_state, batch, key, task_mask), problem.programs
     )
-    losses, active, by_representation, by_head, head_states = zip(*found.values(), strict=True)
     gradients = TaskGradients(
-        jnp.stack(losses),
-        jnp.stack(active),
-        jax.tree.map(lambda *leaves: jnp.stack(leaves), *by_representation),
-        dict(zip(found, by_head, strict=True)),
+        losses,
+        active,
+        by_representation,
+        {task: by_head for task, (by_head, _) in found.items()},
         pullback,
         problem.task_names,
+        head_sums,
     )
-    head_states = dict(zip(found, head_states, strict=True))
+    head_states = {task: state for task, (_, state) in found.items()}
     return gradients, {**model_state, 'shared': shared_state, 'heads': head_states}
 
 
@@ -241,13 +252,12 @@ def task_losses(
     representation, _ = problem.represent(
         params, model_state, batch.inputs, train, _encoder_key(key)
     )
-    results = map_tasks(
-        lambda task, own: _task_loss(problem, task, own, representation, train)[:2],
+    losses_and_active, _ = map_and_stack(
+        lambda task, own: (_task_loss(problem, task, own, representation, train)[:2], ()),
         _arguments(problem, params, model_state, batch, key),
         problem.programs,
     )
-    losses, active = zip(*results.values(), strict=True)
-    return jnp.stack(losses), jnp.stack(active)
+    return losses_and_active
 
 
 class _Arguments(NamedTuple):

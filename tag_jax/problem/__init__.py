@@ -18,7 +18,7 @@ Examples:
   (8, 3)
 """
 
-from tag_jax.problem.alike import map_tasks
+from tag_jax.problem.alike import map_and_stack, map_tasks
 from tag_jax.problem.batch import Batch, check_batch, with_trailing_axes
 from tag_jax.problem.functions import from_functions
 from tag_jax.problem.linen_modules import from_linen
@@ -33,6 +33,7 @@ __all__ = [
     'from_functions',
     'from_linen',
     'from_nnx',
+    'map_and_stack',
     'map_tasks',
     'names_of',
     'split_frozen',

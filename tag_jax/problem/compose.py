@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from tag_jax import objectives
 from tag_jax.objectives.objective import has_loss_of_ours
 from tag_jax.problem.alike import map_tasks
-from tag_jax.problem.problem import MultiTaskProblem, task_key
+from tag_jax.problem.problem import MultiTaskProblem, task_keys
 from tag_jax.problem.trainable import Encoder, on_device, with_frozen
 from tag_jax.problem.unfit import ModeError, taking
 
@@ -44,7 +44,7 @@ def compose(
         params['shared'], state['shared'] = encoder.init(shared_key)
         made = map_tasks(
             lambda task, key: heads[task].init(key, representation),
-            {task: task_key(heads_key, task) for task in heads},
+            task_keys(heads_key, tuple(heads)),
             {task: head.init for task, head in heads.items()},
         )
         for task, (head, head_state) in made.items():

@@ -3,10 +3,11 @@
 import dataclasses
 import functools
 import zlib
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from tag_jax import objectives
 from tag_jax.objectives.objective import program_of
@@ -135,4 +136,15 @@ class MultiTaskProblem:
 
 def task_key(key: jax.Array | None, task: str) -> jax.Array | None:
     """The key of one task, a scalar: a function of its name only, whichever other tasks exist."""
-    return None if key is None else jax.random.fold_in(key, zlib.crc32(task.encode()))
+    return None if key is None else jax.random.fold_in(key, _number(task))
+
+
+def task_keys(key: jax.Array, tasks: Sequence[str]) -> dict[str, jax.Array]:
+    """The `task_key` of each task, `{task: scalar}`, in one piece of a program for all of them."""
+    numbers = np.array([_number(task) for task in tasks], np.uint32)
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
+    return {task: keys[n] for n, task in enumerate(tasks)}
+
+
+def _number(task):
+    return zlib.crc32(task.encode())

@@ -57,21 +57,7 @@ def write_multi_objective(
     results = {
         'settings': settings,
         'task_names': list(task_names),
-        'outcomes': [
-            {
-                'name': outcome.name,
-                'learning_rates': list(outcome.learning_rates),
-                'validation_error': [*map(_or_null, outcome.validation_error)],
-                'test_error': [*map(_or_null, outcome.test_error)],
-                'metrics': {
-                    task: {name: _or_null(values) for name, values in measures.items()}
-                    for task, measures in outcome.metrics.items()
-                },
-                'seconds': outcome.seconds,
-                'training_seconds': _or_null(np.array([outcome.training_seconds]))[0],
-            }
-            for outcome in outcomes
-        ],
+        'outcomes': [_to_json(outcome) for outcome in outcomes],
     }
     storage.write_json(path / workdirs.RESULTS, results)
     figures = {}
@@ -103,6 +89,21 @@ def write_multi_objective(
     )
     storage.write_bytes(path / REPORT, text.encode())
     return multi_objective_table(outcomes, task_names)
+
+
+def _to_json(outcome):
+    return {
+        'name': outcome.name,
+        'learning_rates': list(outcome.learning_rates),
+        'validation_error': [*map(_or_null, outcome.validation_error)],
+        'test_error': [*map(_or_null, outcome.test_error)],
+        'metrics': {
+            task: {name: _or_null(values) for name, values in measures.items()}
+            for task, measures in outcome.metrics.items()
+        },
+        'seconds': outcome.seconds,
+        'training_seconds': _or_null(np.array([outcome.training_seconds]))[0],
+    }
 
 
 def multi_objective_table(outcomes: Sequence[Outcome], task_names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from tag_jax import affinity, gradients
-from tag_jax.problem import Batch, map_tasks, split_frozen, with_frozen
+from tag_jax.problem import Batch, split_frozen, with_frozen
 from tag_jax.training.program import Program, Slot
 
 
@@ -37,14 +37,14 @@ def take(
     )
     model_state, _ = split_frozen(model_state)
     losses, active = task_gradients.losses, task_gradients.active
-    by_task = _finite_tasks(program.problem, task_gradients)
+    by_task = _finite_tasks(task_gradients)
     if program.if_not_finite == 'drop':
         task_gradients = task_gradients.mask(by_task)
     updates, opt_state = program.transform(slot.learning_rate).update(
         task_gradients, slot.opt_state, slot.params, value=jnp.sum(task_gradients.losses)
     )
     params = optax.apply_updates(slot.params, updates)
-    shared = jnp.isfinite(_sum((updates['shared'], model_state['shared'])))
+    shared = jnp.isfinite(gradients.sum_of_entries((updates['shared'], model_state['shared'])))
     trained = slot.task_mask
     params = _trained_heads(program, trained, params, slot.params)
     if program.if_not_finite != 'stop':
@@ -116,25 +116,15 @@ def measure(
     )
 
 
-def _finite_tasks(problem, task_gradients):
+def _finite_tasks(task_gradients):
     """Whether the loss and the gradients of each task are finite, bool `[T]`; so where inactive.
 
     A sum is finite where all of its terms are, unless they are about to be: it costs an addition
     an entry and tells of exploding gradients.
     """
-    sums = map_tasks(lambda task, g: _sum(g), task_gradients.heads, problem.programs)
-    by_head = jnp.stack([sums[task] for task in task_gradients.task_names])
-    by_task = jax.vmap(_sum)(task_gradients.representation)
-    return jnp.isfinite(task_gradients.losses + by_head + by_task) | ~task_gradients.active
-
-
-def _sum(tree):
-    """The sum of all floating point entries of a tree, in float32 or better."""
-    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
-    return sum(
-        (jnp.sum(x, dtype=jnp.promote_types(x.dtype, jnp.float32)) for x in leaves),
-        jnp.zeros((), jnp.float32),
-    )
+    by_task = jax.vmap(gradients.sum_of_entries)(task_gradients.representation)
+    sums = task_gradients.losses + task_gradients.head_sums + by_task
+    return jnp.isfinite(sums) | ~task_gradients.active
 
 
 def _first(batch, examples):

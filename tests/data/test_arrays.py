@@ -216,6 +216,12 @@ def test_minus_one_and_one_are_two_classes():
         (['a', 'b', 'c'], objectives.classification(5), 'give objectives.classification(3), or'),
         ([True, False], objectives.classification(3), 'have 2 different values'),
         (np.array(['2020-01-01', '2020-01-02'], 'M8[D]'), objectives.regression(), 'days since'),
+        (
+            np.array(['2020-01-01', '2020-01-02'], 'M8[D]'),
+            objectives.classification(2),
+            'are dates',
+        ),
+        ([np.nan, np.nan], objectives.classification(2), "the task 'a' has no label"),
         (['a', 'a'], objectives.classification(3), 'of one class only in the training'),
         ([1.5, 1.5], objectives.regression(), 'one value only in the training split'),
         ([np.nan, np.nan], objectives.regression(), 'no label in the training split'),

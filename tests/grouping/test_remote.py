@@ -43,6 +43,15 @@ def processes():
         yield executor
 
 
+def test_a_cluster_whose_package_is_not_there_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    for where in ('ray', 'ray://head:10001'):
+        with pytest.raises(ImportError, match=r"Ray is not installed: pip install 'tag-jax\[clus"):
+            cluster.check(where)
+        with pytest.raises(ImportError, match='Ray is not installed'), cluster.executor(where):
+            pass
+
+
 def test_processes_train_the_same_networks_bit_for_bit(
     alone, problem, dataset, processes, tmp_path
 ):

@@ -81,6 +81,8 @@ def test_verification_by_trying_all(problem, dataset, tmp_path):
     [
         ({'proposals': 0}, 'proposals must be an integer of at least 1, not 0'),
         ({'seeds': 0}, 'seeds must be an integer of at least 1, not 0'),
+        ({'base': grouping.random()}, 'random predicts nothing, so that there is nothing to verif'),
+        ({'base': grouping.hoa(smaller=0.5)}, 'standard networks: leave smaller out of its base'),
         ({'fraction': 1.5}, 'fraction must be above 0 and at most 1, not 1.5'),
     ],
 )

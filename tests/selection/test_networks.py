@@ -10,6 +10,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from tag_jax import selection
 from tag_jax.selection import networks as solver
 from tag_jax.selection.covers import best_covers, first_cover, irredundant, undominated
+from tag_jax.selection.result import certificate
 
 COSTS = [0.5, 1, 1.7, 3]
 
@@ -227,6 +228,9 @@ def test_a_search_cut_short_says_so():
     best = selection.select_networks(candidates, 4)
     short = selection.select_networks(candidates, 4, max_nodes=0)
     assert not short.optimal
+    gap = short.objective - short.bound
+    said = f'not proven optimal: at most {gap:g} from the best, by its bound {short.bound:g}'
+    assert certificate(short) == said
     assert short.bound <= best.objective <= short.objective
     several = selection.select_networks(candidates, 4, num_solutions=3, max_nodes=0)
     assert several[-1].bound <= best.objective
