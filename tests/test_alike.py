@@ -53,9 +53,21 @@ def of_a_step(problem, batch, params, state):
     return found.losses, found.combine(jnp.ones(len(problem.tasks))), losses, sums
 
 
-@pytest.mark.parametrize('make', [linen, with_nnx])
-def test_side_by_side_is_one_by_one(make, monkeypatch):
-    tasks = tasks_of(12)
+def mixed(tasks):
+    """The same tasks with one of the others after every fourth."""
+    names = list(tasks)
+    many, few = names[:-3], names[-3:]
+    order = [*many[:4], few[0], *many[4:8], few[1], *many[8:], few[2]]
+    return {task: tasks[task] for task in order}
+
+
+@pytest.mark.parametrize(
+    ('make', 'order'),
+    [(linen, dict), (with_nnx, dict), (linen, mixed)],
+    ids=['linen', 'nnx', 'mixed'],
+)
+def test_side_by_side_is_one_by_one(make, order, monkeypatch):
+    tasks = order(tasks_of(12))
     batch = batch_of(tasks)
     problem = make(tasks)
     point = problem.init(jax.random.key(0))
@@ -68,6 +80,15 @@ def test_side_by_side_is_one_by_one(make, monkeypatch):
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), found, expected
     )
+
+
+@pytest.mark.parametrize('kind', ['threefry2x32', 'unsafe_rbg'])
+def test_every_head_begins_as_it_would_by_itself(kind, monkeypatch):
+    tasks = tasks_of(12)
+    key = jax.random.key(0, impl=kind)
+    begun = linen(tasks).init(key)
+    monkeypatch.setattr(alike, 'LEAST', 100)
+    jax.tree.map(np.testing.assert_array_equal, begun, linen(tasks).init(key))
 
 
 def test_every_head_draws_its_own_dropout(monkeypatch):
@@ -136,16 +157,18 @@ def test_results_come_in_the_order_of_the_arguments():
     assert [float(x) for x in found.values()] == [n + n % 2 for n in range(30)]
 
 
-@pytest.mark.parametrize('kinds', [1, 2, 20])
-def test_stacks_are_in_the_order_of_the_arguments(kinds):
-    """Of one family, of two that take turns, and of many small ones."""
+@pytest.mark.parametrize(
+    'kind', [lambda n: 0, lambda n: n % 2, lambda n: n % 20, lambda n: n % 3 or n]
+)
+def test_stacks_are_in_the_order_of_the_arguments(kind):
+    """Of one family, of two that take turns, of small ones, and of a large one among small ones."""
     arguments = {f't{n}': np.float32(n) for n in range(30)}
-    keys = {task: n % kinds for n, task in enumerate(arguments)}
+    keys = {task: kind(n) for n, task in enumerate(arguments)}
     stacked, apart = map_and_stack(
         lambda task, x: ((x + keys[task], [x]), -x), arguments, keys
     )  # fmt: skip
     numbers = np.arange(30.0)
-    np.testing.assert_array_equal(stacked[0], numbers + numbers % kinds)
+    np.testing.assert_array_equal(stacked[0], [n + kind(n) for n in range(30)])
     np.testing.assert_array_equal(stacked[1][0], numbers)
     assert list(apart) == list(arguments)
     assert [float(x) for x in apart.values()] == [-n for n in range(30)]

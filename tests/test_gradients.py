@@ -122,7 +122,7 @@ def test_masking_equals_a_task_mask(problem, point, batch):
     before, _ = gradients.task_gradients(problem, params, state, batch, task_mask=task_mask)
     everything, _ = gradients.task_gradients(problem, params, state, batch)
     after = everything.mask(task_mask)
-    for part in ('losses', 'active', 'representation', 'heads'):
+    for part in ('losses', 'active', 'representation', 'heads', 'head_sums'):
         assert_close(getattr(before, part), getattr(after, part))
     assert after.losses[1] == 0
     assert after.losses[0] == everything.losses[0]

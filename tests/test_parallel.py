@@ -90,8 +90,7 @@ def test_a_mesh_gives_what_one_device_does(problem, dataset, alone, mesh, in_par
     [
         pytest.param('normalised_problem', (1, 2), False, marks=pytest.mark.sweep),
         pytest.param('nnx_convolutional_problem', (2, 1), False, marks=pytest.mark.sweep),
-        # Its short form: a mesh gives what one device does.
-        pytest.param('nnx_convolutional_problem', (1, 2), True, marks=pytest.mark.sweep),
+        ('nnx_convolutional_problem', (1, 2), True),
     ],
 )
 def test_batch_statistics_and_convolutions_lie_over_a_mesh(

@@ -586,7 +586,7 @@ def test_the_step_of_an_optimizer_that_mostly_stands_still_is_not_measured(probl
         train(problem, dataset, [plan('all', measures_affinity=True)], config)
 
 
-@pytest.mark.sweep  # Its short form: the step of an optimizer ... is not measured.
+@pytest.mark.sweep  # Its short form: ..._mostly_stands_still_is_not_measured.
 def test_the_step_of_sgd_is_measured_beside_an_optimizer_that_mostly_stands_still(problem, dataset):
     config = dataclasses.replace(CONFIG.measuring(step='optimizer'), optimizer=accumulating)
     plans = [plan('all', measures_affinity=True)]

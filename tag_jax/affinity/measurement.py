@@ -131,6 +131,7 @@ def inter_task_affinities(
     if not jax.tree.leaves(params['shared']):
         raise ValueError('the encoder has no parameters, so no step on a task affects another one')
     _check_learning_rate(learning_rate)
+    sources = None if sources is None else _checked_sources(sources, problem.task_names)
     moves = _moves
     if lookahead is None:
         lookahead = lambda gradient: jax.tree.map(lambda g: -learning_rate * g, gradient)
@@ -236,18 +237,17 @@ def _moves(gradient, step):
 
 
 def _steps_of(found, sources):
-    """The gradients of the representation along which sources step, and whether each of them can.
+    """The gradients with respect to the representation of all sources, and whether each can step.
 
     Args:
       found: the `TaskGradients` of a batch.
-      sources: see `inter_task_affinities`.
+      sources: `[S, T]`, see `inter_task_affinities`; None for each task by itself, and S = T.
 
     Returns:
       A tree like the representation with a leading axis S, and bool `[S]`.
     """
     if sources is None:
         return found.representation, found.active
-    sources = _checked_sources(sources, found.task_names)
     combine = lambda row: gradients.weighted_sum(row, found.representation)
     part = sources != 0
     able = jnp.any(part, 1) & jnp.all(found.active[None, :] | ~part, 1)

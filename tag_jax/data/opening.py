@@ -149,7 +149,8 @@ def _open_parquet(path, form):
     try:
         file = parquet.ParquetFile(path, page_checksum_verification=True)
         names, size = tuple(file.schema_arrow.names), file.metadata.num_rows
-    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
+        _raise_errors_of_the_disk(error)
         raise ValueError(f'{path} is no table: {first_line(error)}') from error
     _check_rows(path, size)
 
@@ -157,12 +158,19 @@ def _open_parquet(path, form):
         try:
             array = file.read(columns=[name]).column(name)
         except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
+            _raise_errors_of_the_disk(error)
             raise ValueError(
                 f'the column {name!r} of {path} cannot be read: {first_line(error)}'
             ) from error
         return from_arrow(name, array, form, kind)
 
     return Table(path, names, read, tuple(n for n in names if n.startswith('__index_level_')))
+
+
+def _raise_errors_of_the_disk(error):
+    """Raises an OSError of the system again; that of a damaged file has no number."""
+    if getattr(error, 'errno', None) is not None:
+        raise error
 
 
 def _open_npz(path, form):

@@ -44,7 +44,7 @@ def weighed(losses: jax.Array, weights: jax.Array | None) -> jax.Array:
 def sum_of_entries(tree: Any) -> jax.Array:
     """The sum of all floating point numbers of a tree, in float32 or better.
 
-    It is finite where all of them are, unless they are about to be too large.
+    It is not finite if any of them is not; else it is, unless the sum is too large for its dtype.
 
     Args:
       tree: pytree of arrays.

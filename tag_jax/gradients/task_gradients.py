@@ -52,8 +52,8 @@ class TaskGradients:
       heads: `{task: gradient}` of each loss with respect to its own head, unweighted.
       pullback: vjp of the encoder, representation cotangent -> (shared gradient,).
       task_names: T names, static.
-      head_sums: `[T]`, the sum of all numbers in the gradient of each head, which tells at little
-        cost whether all of them are finite; None if it was not computed.
+      head_sums: `[T]`, the sum of all floating point numbers in the gradient of each head, 0 where
+        inactive: it is not finite if any of them is not. None if it was not computed.
       intact: bool `[1, 1]`, a seal. A transform that computes with all arrays, such as a clip in
         front of a weighting, turns it into a number, and the weighting then refuses the gradients.
     """
@@ -147,6 +147,7 @@ class TaskGradients:
             losses=where(active, self.losses),
             active=active,
             representation=jax.tree.map(lambda g: where(active, g), self.representation),
+            head_sums=None if self.head_sums is None else where(active, self.head_sums),
             heads={
                 task: jax.tree.map(lambda g, on=on: where(on, g), self.heads[task])
                 for on, task in zip(active, self.task_names, strict=True)

@@ -31,7 +31,8 @@ class Chosen(NamedTuple):
       plans: a `NetworkPlan` for each network that serves a task.
       serves: `[networks][...]`, the names of the tasks that each serves.
       trained: `{name: TrainedNetwork}` of these, of the network for all tasks, and of others.
-      cost: `{name: number}` of training them, as far as the search had not.
+      cost: `{name: number}` of training them, as far as the search had not, and `slots`, how many
+        trained side by side.
       unjudged: `{task: why}` of those whose error is not defined on the validation split.
     """
 
@@ -58,7 +59,7 @@ def finish(
     proposal: Proposal,
     trained: Mapping[str, TrainedNetwork],
     cost: Mapping[str, float],
-    slots: int | None,
+    slots: Mapping[float, int],
 ) -> Result:
     """Trains the chosen networks and the all-in-one baseline, and evaluates them on the test split.
 
@@ -67,10 +68,17 @@ def finish(
       proposal: a `Proposal`.
       trained: `{name: TrainedNetwork}` that exist already.
       cost: `{name: number}` of the search.
-      slots: see `run.train`.
+      slots: `{cost: slots}`, see `run.train`.
+
+    Returns:
+      The `Result`, which is written where the run has a folder.
+
+    Raises:
+      FloatingPointError: if a test score of a task that can be judged is not finite.
+      OSError: if files cannot be written.
     """
     chosen = _train(run, proposal, trained, slots)
-    result = _judged(run, proposal, chosen, cost)
+    result = _result_of(run, proposal, chosen, cost)
     if run.writes:
         _write(run, chosen, result)
     return result
@@ -104,7 +112,7 @@ def _train(run, proposal, trained, slots) -> Chosen:
     return Chosen(plans, serves, trained, cost, unjudged)
 
 
-def _judged(run, proposal, chosen, cost) -> Result:
+def _result_of(run, proposal, chosen, cost) -> Result:
     """The result of a run, with the scores of its networks on the test split."""
     names, by = run.problem.task_names, run.config.select_by
     with training.doing('evaluating on the test split', parallel.is_first()):

@@ -20,18 +20,18 @@ def summary(candidates):
 
 
 def left_out(found):
-    """Sentences about budgets and methods without a selection, one a reason."""
-    budgets = {}
+    """Sentences about budgets and methods without a selection, one for each method and reason."""
+    left_out = {}
     for method, budget, reason in found.left_out:
         name = 'every method' if method is None else tag_jax.report.trade_off.NAMES[method]
-        budgets.setdefault(name, []).append((budget, reason))
+        left_out.setdefault((name, reason), []).append(budget)
     return [
-        f'Left out: {name}{_at(reasons)}: {reasons[-1][1]}' for name, reasons in budgets.items()
+        f'Left out: {name}{_at(budgets)}: {reason}' for (name, reason), budgets in left_out.items()
     ]
 
 
-def _at(reasons):
-    at = [f'{budget:g}' for budget, _ in reasons if budget is not None]
+def _at(budgets):
+    at = [f'{budget:g}' for budget in budgets if budget is not None]
     return f' at a budget of {", ".join(at)}' if at else ''
 
 

@@ -5,12 +5,12 @@ the same module, whose tasks have the same loss and labels of the same shape, ar
 computed under `vmap`, where there are many.
 """
 
+import functools
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 # Few gain little. Results differ from those of heads one by one by rounding.
 LEAST = 10
@@ -20,6 +20,7 @@ def map_tasks(
     function: Callable[[str, Any], Any],
     arguments: Mapping[str, Any],
     programs: Mapping[str, Hashable],
+    draws: bool = False,
 ) -> dict[str, Any]:
     """Applies a function to every task: one call under `vmap` for many that are alike.
 
@@ -28,11 +29,15 @@ def map_tasks(
         called with the first one's name for all of them.
       arguments: `{task: pytree of arrays}`.
       programs: `{task: key}`: tasks of one key are alike, if their arguments have the same shapes.
+      draws: whether the function draws random numbers by keys among the arguments. Then tasks that
+        are alike take turns in a loop, so that each draws what it would draw by itself; under
+        `vmap`, keys of the kind unsafe_rbg would draw others.
 
     Returns:
       `{task: what the function gives}`, in the order of the arguments.
     """
-    _, found = map_and_stack(lambda task, own: ((), function(task, own)), arguments, programs)
+    both = lambda task, own: ((), function(task, own))
+    _, found = map_and_stack(both, arguments, programs, draws)
     return found
 
 
@@ -40,6 +45,7 @@ def map_and_stack(
     function: Callable[[str, Any], tuple[Any, Any]],
     arguments: Mapping[str, Any],
     programs: Mapping[str, Hashable],
+    draws: bool = False,
 ) -> tuple[Any, dict[str, Any]]:
     """Applies a function to every task, see `map_tasks`, and stacks a part of what it gives.
 
@@ -49,7 +55,7 @@ def map_and_stack(
     Args:
       function: `(task, arguments of the task) -> (pytree with the same shapes for every task,
         another pytree)`.
-      arguments, programs: see `map_tasks`.
+      arguments, programs, draws: see `map_tasks`. There is at least one task.
 
     Returns:
       The first part stacked over the T tasks, `[T, ...]`, and `{task: the second part}`, both in
@@ -60,21 +66,20 @@ def map_and_stack(
         if len(family) < LEAST:
             for task in family:
                 shared, found[task] = function(task, arguments[task])
-                stacks[task,] = jax.tree.map(lambda x: x[None], shared)
+                stacks[task,] = jax.tree.map(lambda x: jnp.expand_dims(x, 0), shared)
             continue
         stacked = jax.tree.map(lambda *x: jnp.stack(x), *(arguments[task] for task in family))
-        shared, own = jax.vmap(lambda one, first=family[0]: function(first, one))(stacked)
-        stacks[family] = shared
+        of_first = functools.partial(function, family[0])
+        stacks[family], own = (jax.lax.map if draws else _vmap)(of_first, stacked)
         for n, task in enumerate(family):
             found[task] = jax.tree.map(lambda x, n=n: x[n], own)
-    order = list(arguments)
-    families = sorted(stacks, key=lambda family: order.index(family[0]))
-    found_order = [task for family in families for task in family]
-    places = np.array([found_order.index(task) for task in order])
-    shared = jax.tree.map(
-        lambda *x: _in_order(jnp.concatenate(x), places), *(stacks[family] for family in families)
-    )
-    return shared, {task: found[task] for task in order}
+    pieces = _in_order(stacks, list(arguments))
+    shared = jax.tree.map(lambda *x: jnp.concatenate(x), *pieces)
+    return shared, {task: found[task] for task in arguments}
+
+
+def _vmap(function, stacked):
+    return jax.vmap(function)(stacked)
 
 
 def _families(arguments, programs):
@@ -88,5 +93,13 @@ def _families(arguments, programs):
     return list(families.values())
 
 
-def _in_order(stacked, places):
-    return stacked if (places == np.arange(len(places))).all() else stacked[places]
+def _in_order(stacks, order):
+    """The stacks of families as pieces in the order of all tasks; families that mix in parts."""
+    families = sorted(stacks, key=lambda family: order.index(family[0]))
+    if [task for family in families for task in family] == order:
+        return [stacks[family] for family in families]
+    places = {task: (family, n) for family in families for n, task in enumerate(family)}
+    return [
+        jax.tree.map(lambda x, n=n: x[n : n + 1], stacks[family])
+        for family, n in (places[task] for task in order)
+    ]

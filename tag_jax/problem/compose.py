@@ -46,6 +46,7 @@ def compose(
             lambda task, key: heads[task].init(key, representation),
             task_keys(heads_key, tuple(heads)),
             {task: head.init for task, head in heads.items()},
+            draws=True,
         )
         for task, (head, head_state) in made.items():
             params['heads'][task], state['heads'][task] = head, head_state

@@ -140,9 +140,10 @@ def task_key(key: jax.Array | None, task: str) -> jax.Array | None:
 
 
 def task_keys(key: jax.Array, tasks: Sequence[str]) -> dict[str, jax.Array]:
-    """The `task_key` of each task, `{task: scalar}`, in one piece of a program for all of them."""
+    """The `task_key` of each task, `{task: scalar}`, by one loop, which compiles faster."""
     numbers = np.array([_number(task) for task in tasks], np.uint32)
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
+    # (Under vmap they would be others where keys are of the kind unsafe_rbg.)
+    keys = jax.lax.map(functools.partial(jax.random.fold_in, key), numbers)
     return {task: keys[n] for n, task in enumerate(tasks)}
 
 

@@ -1,4 +1,4 @@
-"""The desk where the workers of `train.py` take plans and hand in results, one at a time."""
+"""The desk where workers take plans and hand in results, one at a time."""
 
 import collections
 import contextlib

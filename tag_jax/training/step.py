@@ -117,10 +117,10 @@ def measure(
 
 
 def _finite_tasks(task_gradients):
-    """Whether the loss and the gradients of each task are finite, bool `[T]`; so where inactive.
+    """Whether the loss and the gradients of each task are finite, bool `[T]`; true where inactive.
 
-    A sum is finite where all of its terms are, unless they are about to be: it costs an addition
-    an entry and tells of exploding gradients.
+    Sums tell it, at the cost of an addition for each number. A sum that is too large for its dtype
+    counts as not finite: such gradients explode.
     """
     by_task = jax.vmap(gradients.sum_of_entries)(task_gradients.representation)
     sums = task_gradients.losses + task_gradients.head_sums + by_task

@@ -1,4 +1,4 @@
-"""The work that the workers of `train.py` share: a program, its data, and how many they are."""
+"""The work that workers (`worker.py`) share: a program, its data, and how many they are."""
 
 import functools
 import itertools

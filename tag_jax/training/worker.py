@@ -30,7 +30,8 @@ class Worker:
         self._runs: list[progress.Progress | None] = [None] * work.num_slots
         # When each network began, or its last checkpoint was written.
         self._written = [0.0] * work.num_slots
-        # Seconds of networks in the first chunk, in which programs are compiled.
+        # Seconds of networks in the first chunk, in which programs are compiled: None before it,
+        # and empty once the second chunk has put them right.
         self._compiling: dict[int, float] | None = None
 
     def run(self) -> None:
@@ -46,7 +47,7 @@ class Worker:
             if not self._occupied():
                 return
             schedule, *seen = self._chunk()
-            asked_to_stop = self._observe(schedule, *seen, self._seconds(began))
+            asked_to_stop = self._observe(schedule, *seen, self._count_seconds(began))
             now = time.perf_counter()
             due = [now - at >= self._work.config.checkpoint_seconds for at in self._written]
             stopped, *flags = parallel.any_process(self._desk.stopped, *due, *asked_to_stop)
@@ -101,8 +102,11 @@ class Worker:
             watched = None if work.watched is None else _scores(work, self._state, work.watched)
         return schedule, outputs, scores, watched
 
-    def _seconds(self, began):
-        """The seconds of a network in this chunk; the first chunk counts as the second does."""
+    def _count_seconds(self, began):
+        """The seconds of a network in this chunk.
+
+        After the second chunk, the first one counts as that does in the progress of each network.
+        """
         occupied = self._occupied()
         seconds = (time.perf_counter() - began) / len(occupied) / self._work.num_workers
         if self._compiling is None:

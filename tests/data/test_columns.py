@@ -3,6 +3,7 @@
 import bz2
 import datetime
 import decimal
+import errno
 import gzip
 import json
 import lzma
@@ -370,6 +371,22 @@ def test_archives_without_a_table_are_named(tmp_path):
     for name in ('empty.npz', 'empty.parquet'):
         with pytest.raises(ValueError, match=f'{name} must hold columns .* at least one row'):
             open_table(tmp_path / name)
+
+
+def test_a_damaged_footer_is_named_and_an_error_of_the_disk_is_told_as_it_is(tmp_path, monkeypatch):
+    path = write_parquet(tmp_path, x=NUMBERS)
+    content = bytearray(path.read_bytes())
+    content[-40:-8] = b'\xff' * 32
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='t.parquet is no table: .+'):
+        open_table(path)
+
+    def full(*arguments, **options):
+        raise PermissionError(errno.EACCES, 'not allowed')
+
+    monkeypatch.setattr(parquet, 'ParquetFile', full)
+    with pytest.raises(PermissionError, match='not allowed'):
+        open_table(path)
 
 
 @pytest.mark.parametrize('at', [5, -1000])
