@@ -27,7 +27,7 @@ on one split cannot. With --folds=5 in place of --splits each row is in the test
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import flags
 
@@ -89,6 +89,7 @@ class Encoders(NamedTuple):
     Attributes:
       makers: `{cost: make}`; `make(dataset)` is the problem with the encoder of that cost, which
         depends on what the networks of a split see.
+      problems: `{cost: problem}`, what they make of the first split.
       smaller: the cost of the one that --smaller asks for, or None.
       wide: `{budget: cost}`, of those of WIDE.
       equal: `{budget: cost}`, of those of EQUAL.
@@ -96,6 +97,7 @@ class Encoders(NamedTuple):
     """
 
     makers: dict[float, Callable]
+    problems: dict[float, Any]
     smaller: float | None
     wide: dict[float, float]
     equal: dict[float, float]
@@ -117,7 +119,7 @@ def main():
     weightings = {name: common.make_weighting(name) for name in FLAGS.weightings}
     options = {'seeds': FLAGS.seeds, 'weightings': weightings, 'splits': splits}
     if splits == 1:
-        options['sizes'] = {cost: make(dataset) for cost, make in encoders.makers.items()}
+        options['sizes'] = encoders.problems
         asked = problem, dataset, chosen, budgets, config
     else:
         options['sizes'] = encoders.makers
@@ -180,22 +182,22 @@ def _method_names():
 
 def _encoders(names, dataset, problem, budgets):
     """The `Encoders` that methods of these names need."""
-    smaller_ones, smaller = networks.sizes(dataset, problem)
-    makers = dict.fromkeys(smaller_ones, networks.smaller_problem)
+    problems, smaller = networks.sizes(dataset, problem)
+    makers = dict.fromkeys(problems, networks.smaller_problem)
     costs = {WIDE: {}, EQUAL: {}}
     for name, make in ((WIDE, WIDER[FLAGS.wider]), (EQUAL, _share_of_a_task)):
         for budget in budgets if name in names else ():
-            cost = tag_jax.grouping.cost_of_encoder(make(dataset, budget), problem, dataset)
-            costs[name][budget] = cost
+            other = make(dataset, budget)
+            cost = tag_jax.grouping.cost_of_encoder(other, problem, dataset)
+            costs[name][budget], problems[cost] = cost, other
             makers[cost] = functools.partial(_swapped, make, budget)
     widest = {}
     if any(name.partition(':')[0] in methods.WITH_WIDER for name in names):
         for budget in budgets:
-            widest[budget], _ = networks.wider(dataset, problem, budget)
-            makers[widest[budget]] = functools.partial(
-                networks.problem_of_cost, cost=budget, at_most=True
-            )
-    return Encoders(makers, smaller, costs[WIDE], costs[EQUAL], widest)
+            cost, problems[cost] = networks.wider(dataset, problem, budget)
+            widest[budget] = cost
+            makers[cost] = functools.partial(networks.problem_of_cost, cost=budget, at_most=True)
+    return Encoders(makers, problems, smaller, costs[WIDE], costs[EQUAL], widest)
 
 
 def _methods(names, encoders):
