@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tag_jax import gradients, objectives
+from tag_jax import evaluation, gradients, objectives
+from tag_jax.data import Split
 from tag_jax.evaluation.scores import batch_sums
 from tag_jax.problem import Batch, alike, from_linen, from_nnx, map_and_stack, map_tasks
 
@@ -194,3 +195,22 @@ def test_heads_that_have_no_hash_are_taken():
     heads = {task: nn.Sequential([nn.Dense(1)]) for task in tasks}
     problem = linen(tasks, heads)
     assert len(problem.init(jax.random.key(0))[0]['heads']) == len(tasks)
+
+
+def test_networks_are_judged_side_by_side_as_one_by_one(monkeypatch):
+    tasks = mixed(tasks_of(12))
+    problem, batch = linen(tasks), batch_of(tasks)
+    point = problem.init(jax.random.key(0))
+    split = Split(*batch[:3])
+    found = evaluation.evaluate(problem, *point, split, 5)
+    prepared = evaluation.prepare(problem, split)
+    several = jax.tree.map(lambda x: jnp.stack([x, 2 * x]), point)
+    both = evaluation.scores(problem, several, prepared, 5, 'vmap')
+    monkeypatch.setattr(alike, 'LEAST', 100)
+    apart = linen(tasks)
+    expected = evaluation.evaluate(apart, *point, split, 5)
+    doubled = evaluation.evaluate(apart, *jax.tree.map(lambda x: 2 * x, point), split, 5)
+    for one, other in ((found, expected), (both[0], expected), (both[1], doubled)):
+        assert list(one) == list(other) == list(tasks)
+        for task, metrics in other.items():
+            assert one[task] == pytest.approx(metrics, rel=1e-4), task

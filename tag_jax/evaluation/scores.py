@@ -16,8 +16,9 @@ from tag_jax.evaluation.prepared import PreparedSplit, prepare
 from tag_jax.objectives import NotDefined
 from tag_jax.problem import (
     MultiTaskProblem,
-    map_tasks,
+    map_families,
     split_frozen,
+    taken_apart,
     with_frozen,
     with_trailing_axes,
 )
@@ -76,8 +77,11 @@ def scores(
       ValueError: if a metric has no error.
     """
     sums = _sums_of_batches(problem, networks, prepared, batch_size, batching, frozen)
-    totals = jax.tree.map(
-        lambda *parts: np.sum([np.asarray(part, np.float64) for part in parts], axis=0), *sums
+    totals = taken_apart(
+        jax.tree.map(
+            lambda *parts: np.sum([np.asarray(part, np.float64) for part in parts], axis=0), *sums
+        ),
+        axis=1,
     )
     return [
         {
@@ -110,7 +114,7 @@ def sums_of_batches(
     networks, frozen = _placed(problem, network, prepared)
     sums = _sums_of_batches(problem, networks, prepared, batch_size, 'unroll', frozen, batches)
     # (Thousands of small arrays: taken apart on the device, each would be a call of its own.)
-    return [jax.tree.map(lambda x: x[0], found) for found in jax.device_get(sums)]
+    return [taken_apart(jax.tree.map(lambda x: x[0], found)) for found in jax.device_get(sums)]
 
 
 def finished(
@@ -158,7 +162,7 @@ def _placed(problem, network, prepared):
 
 
 def _sums_of_batches(problem, networks, prepared, batch_size, batching, frozen, batches=None):
-    """`{task: sums [S, ...]}` for each batch of a split."""
+    """The sums of each batch of a split, as `family_sums` gives them, with a leading axis S."""
     size, mesh = prepared.examples.size, prepared.examples.mesh
     devices = parallel.size(mesh, parallel.BATCH)
     batch_size = -(-min(batch_size, size) // devices) * devices
@@ -182,12 +186,12 @@ def _sums_of_batches(problem, networks, prepared, batch_size, batching, frozen, 
 
 @functools.partial(jax.jit, static_argnames=('problem', 'batching', 'mesh'))
 def _metric_sums(problem, networks, frozen, split, rows, counts, batching, mesh):
-    """`{task: sums [S, ...]}` over the rows of a split that count."""
+    """`family_sums` of S networks over the rows of a split that count, with a leading axis S."""
     batch = parallel.constrain(mesh, jax.tree.map(lambda x: x[rows], split), parallel.BATCH)
 
     def sums_of(network):
         params, model_state = network
-        return batch_sums(problem, (params, with_frozen(model_state, frozen)), batch, counts)
+        return family_sums(problem, (params, with_frozen(model_state, frozen)), batch, counts)
 
     sums = gradients.map_stacked(sums_of, networks, batching)
     return parallel.constrain(mesh, sums)
@@ -195,6 +199,11 @@ def _metric_sums(problem, networks, frozen, split, rows, counts, batching, mesh)
 
 def batch_sums(problem, network, batch, counts):
     """`{task: sums}` of one network over the examples of a batch that count."""
+    return taken_apart(family_sums(problem, network, batch, counts))
+
+
+def family_sums(problem, network, batch, counts):
+    """The same, with the sums of tasks that are alike still stacked: see `map_families`."""
     outputs = problem.predict(*network, batch.inputs)
 
     def of_task(task, own):
@@ -208,7 +217,7 @@ def batch_sums(problem, network, batch, counts):
         task: (outputs[task], *batch.labels(task), batch.weights(task))
         for task in problem.task_names
     }
-    return map_tasks(of_task, arguments, problem.programs)
+    return map_families(of_task, arguments, problem.programs)
 
 
 def _loss_sums(losses, mask):

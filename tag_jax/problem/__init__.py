@@ -18,7 +18,7 @@ Examples:
   (8, 3)
 """
 
-from tag_jax.problem.alike import map_and_stack, map_tasks
+from tag_jax.problem.alike import map_and_stack, map_families, map_tasks, taken_apart
 from tag_jax.problem.batch import Batch, check_batch, with_trailing_axes
 from tag_jax.problem.functions import from_functions
 from tag_jax.problem.linen_modules import from_linen
@@ -34,9 +34,11 @@ __all__ = [
     'from_linen',
     'from_nnx',
     'map_and_stack',
+    'map_families',
     'map_tasks',
     'names_of',
     'split_frozen',
+    'taken_apart',
     'task_key',
     'with_frozen',
     'with_trailing_axes',

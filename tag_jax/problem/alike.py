@@ -36,9 +36,8 @@ def map_tasks(
     Returns:
       `{task: what the function gives}`, in the order of the arguments.
     """
-    both = lambda task, own: ((), function(task, own))
-    _, found = map_and_stack(both, arguments, programs, draws)
-    return found
+    found = taken_apart(map_families(function, arguments, programs, draws))
+    return {task: found[task] for task in arguments}
 
 
 def map_and_stack(
@@ -61,21 +60,60 @@ def map_and_stack(
       The first part stacked over the T tasks, `[T, ...]`, and `{task: the second part}`, both in
       the order of the arguments.
     """
-    stacks, found = {}, {}
-    for family in _families(arguments, programs):
-        if len(family) < LEAST:
-            for task in family:
-                shared, found[task] = function(task, arguments[task])
-                stacks[task,] = jax.tree.map(lambda x: jnp.expand_dims(x, 0), shared)
-            continue
-        stacked = jax.tree.map(lambda *x: jnp.stack(x), *(arguments[task] for task in family))
-        of_first = functools.partial(function, family[0])
-        stacks[family], own = (jax.lax.map if draws else _vmap)(of_first, stacked)
-        for n, task in enumerate(family):
-            found[task] = jax.tree.map(lambda x, n=n: x[n], own)
+    found = map_families(function, arguments, programs, draws)
+    stacks = {
+        family: shared if len(family) > 1 else jax.tree.map(lambda x: jnp.expand_dims(x, 0), shared)
+        for family, (shared, _) in found.items()
+    }
     pieces = _in_order(stacks, list(arguments))
     shared = jax.tree.map(lambda *x: jnp.concatenate(x), *pieces)
-    return shared, {task: found[task] for task in arguments}
+    apart = taken_apart({family: own for family, (_, own) in found.items()})
+    return shared, {task: apart[task] for task in arguments}
+
+
+def map_families(
+    function: Callable[[str, Any], Any],
+    arguments: Mapping[str, Any],
+    programs: Mapping[str, Hashable],
+    draws: bool = False,
+) -> dict[tuple[str, ...], Any]:
+    """Applies a function to every task, see `map_tasks`, and leaves results as they were computed.
+
+    Args:
+      function, arguments, programs, draws: see `map_tasks`.
+
+    Returns:
+      `{(task,): result}` of tasks by themselves, and `{(task, ...): results [F, ...]}` of F that
+      were computed side by side.
+    """
+    found = {}
+    for family in _families(arguments, programs):
+        if len(family) < LEAST:
+            found |= {(task,): function(task, arguments[task]) for task in family}
+            continue
+        stacked = jax.tree.map(lambda *x: jnp.stack(x), *(arguments[task] for task in family))
+        found[family] = (jax.lax.map if draws else _vmap)(
+            functools.partial(function, family[0]), stacked
+        )
+    return found
+
+
+def taken_apart(found: Mapping[tuple[str, ...], Any], axis: int = 0) -> dict[str, Any]:
+    """The results of single tasks, `{task: pytree}`.
+
+    Args:
+      found: from `map_families`.
+      axis: of the tasks that were computed side by side, in all arrays.
+    """
+    before = (slice(None),) * axis
+    apart = {}
+    for family, results in found.items():
+        if len(family) == 1:
+            apart[family[0]] = results
+            continue
+        for n, task in enumerate(family):
+            apart[task] = jax.tree.map(lambda x, place=(*before, n): x[place], results)
+    return apart
 
 
 def _vmap(function, stacked):
