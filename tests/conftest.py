@@ -47,6 +47,11 @@ for name, value in (
 ):
     jax.config.update(name, value)
     os.environ[name.upper()] = str(value)
+# A user's own style would change pictures; and where the home folder cannot be written to,
+# matplotlib says so in every process.
+os.environ.setdefault(
+    'MPLCONFIGDIR', str(pathlib.Path(__file__).parent.parent / '.pytest_cache/matplotlib')
+)
 # Examples of a property, unless it says how many: the second is that of the long sweeps.
 for name, count in (('short', 30), ('long', 100)):
     hypothesis.settings.register_profile(name, deadline=None, derandomize=True, max_examples=count)
