@@ -20,18 +20,18 @@ def summary(candidates):
 
 
 def left_out(found):
-    """Sentences about budgets and methods without a selection, one for each method and reason."""
-    left_out = {}
+    """Sentences on methods without a selection, one each: at which budgets, and why at the last."""
+    by_name = {}
     for method, budget, reason in found.left_out:
         name = 'every method' if method is None else tag_jax.report.trade_off.NAMES[method]
-        left_out.setdefault((name, reason), []).append(budget)
+        by_name.setdefault(name, []).append((budget, reason))
     return [
-        f'Left out: {name}{_at(budgets)}: {reason}' for (name, reason), budgets in left_out.items()
+        f'Left out: {name}{_at(reasons)}: {reasons[-1][1]}' for name, reasons in by_name.items()
     ]
 
 
-def _at(budgets):
-    at = [f'{budget:g}' for budget in budgets if budget is not None]
+def _at(reasons):
+    at = [f'{budget:g}' for budget, _ in reasons if budget is not None]
     return f' at a budget of {", ".join(at)}' if at else ''
 
 
