@@ -12,7 +12,15 @@ from flax import nnx
 from tag_jax import evaluation, gradients, objectives
 from tag_jax.data import Split
 from tag_jax.evaluation.scores import batch_sums
-from tag_jax.problem import Batch, alike, from_linen, from_nnx, map_and_stack, map_tasks
+from tag_jax.problem import (
+    Batch,
+    alike,
+    from_linen,
+    from_nnx,
+    map_and_stack,
+    map_tasks,
+    taken_apart,
+)
 
 B = 16
 INPUTS = np.random.default_rng(0).normal(size=(B, 5)).astype(np.float32)
@@ -50,7 +58,7 @@ def of_a_step(problem, batch, params, state):
     key = jax.random.key(2)
     found, _ = gradients.task_gradients(problem, params, state, batch, key)
     losses, _ = gradients.task_losses(problem, params, state, batch, key)
-    sums = batch_sums(problem, (params, state), batch, np.ones(B, bool))
+    sums = taken_apart(batch_sums(problem, (params, state), batch, np.ones(B, bool)))
     return found.losses, found.combine(jnp.ones(len(problem.tasks))), losses, sums
 
 

@@ -16,7 +16,7 @@ from absl import flags
 
 from experiments.benchmarks import encoders, timing
 from tag_jax import weighting
-from tag_jax.evaluation.scores import family_sums
+from tag_jax.evaluation.scores import batch_sums
 from tag_jax.launchers import launch
 from tag_jax.training import slots
 from tag_jax.training.program import Program, Schedule
@@ -55,7 +55,7 @@ def seconds_of(size):
         return slots.advance(program, networks, (batch, None), schedule)
 
     def evaluate(network, batch):
-        return family_sums(problem, network, batch, np.ones(examples, bool))
+        return batch_sums(problem, network, batch, np.ones(examples, bool))
 
     seed = np.uint32(0)
     network = jax.eval_shape(begin, seed)

@@ -162,7 +162,7 @@ def _placed(problem, network, prepared):
 
 
 def _sums_of_batches(problem, networks, prepared, batch_size, batching, frozen, batches=None):
-    """The sums of each batch of a split, as `family_sums` gives them, with a leading axis S."""
+    """The `batch_sums` of each batch of a split, with a leading axis S."""
     size, mesh = prepared.examples.size, prepared.examples.mesh
     devices = parallel.size(mesh, parallel.BATCH)
     batch_size = -(-min(batch_size, size) // devices) * devices
@@ -186,24 +186,19 @@ def _sums_of_batches(problem, networks, prepared, batch_size, batching, frozen, 
 
 @functools.partial(jax.jit, static_argnames=('problem', 'batching', 'mesh'))
 def _metric_sums(problem, networks, frozen, split, rows, counts, batching, mesh):
-    """`family_sums` of S networks over the rows of a split that count, with a leading axis S."""
+    """The `batch_sums` of S networks over the rows of a split that count, with a leading axis S."""
     batch = parallel.constrain(mesh, jax.tree.map(lambda x: x[rows], split), parallel.BATCH)
 
     def sums_of(network):
         params, model_state = network
-        return family_sums(problem, (params, with_frozen(model_state, frozen)), batch, counts)
+        return batch_sums(problem, (params, with_frozen(model_state, frozen)), batch, counts)
 
     sums = gradients.map_stacked(sums_of, networks, batching)
     return parallel.constrain(mesh, sums)
 
 
 def batch_sums(problem, network, batch, counts):
-    """`{task: sums}` of one network over the examples of a batch that count."""
-    return taken_apart(family_sums(problem, network, batch, counts))
-
-
-def family_sums(problem, network, batch, counts):
-    """The same, with the sums of tasks that are alike still stacked: see `map_families`."""
+    """The sums of one network over the examples of a batch that count; see `map_families`."""
     outputs = problem.predict(*network, batch.inputs)
 
     def of_task(task, own):

@@ -44,7 +44,6 @@ def map_and_stack(
     function: Callable[[str, Any], tuple[Any, Any]],
     arguments: Mapping[str, Any],
     programs: Mapping[str, Hashable],
-    draws: bool = False,
 ) -> tuple[Any, dict[str, Any]]:
     """Applies a function to every task, see `map_tasks`, and stacks a part of what it gives.
 
@@ -54,13 +53,13 @@ def map_and_stack(
     Args:
       function: `(task, arguments of the task) -> (pytree with the same shapes for every task,
         another pytree)`.
-      arguments, programs, draws: see `map_tasks`. There is at least one task.
+      arguments, programs: see `map_tasks`. There is at least one task.
 
     Returns:
       The first part stacked over the T tasks, `[T, ...]`, and `{task: the second part}`, both in
       the order of the arguments.
     """
-    found = map_families(function, arguments, programs, draws)
+    found = map_families(function, arguments, programs)
     stacks = {
         family: shared if len(family) > 1 else jax.tree.map(lambda x: jnp.expand_dims(x, 0), shared)
         for family, (shared, _) in found.items()
