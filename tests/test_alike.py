@@ -161,7 +161,7 @@ def test_a_program_does_not_grow_with_its_heads():
 def test_results_come_in_the_order_of_the_arguments():
     arguments = {f't{n}': np.float32(n) for n in range(30)}
     keys = {task: n % 2 for n, task in enumerate(arguments)}
-    found = map_tasks(lambda task, x: x + keys[task], arguments, keys)
+    found = map_tasks(lambda task, row: row[0] + keys[task], (arguments,), keys)
     assert list(found) == list(arguments)
     assert [float(x) for x in found.values()] == [n + n % 2 for n in range(30)]
 
@@ -173,14 +173,14 @@ def test_stacks_are_in_the_order_of_the_arguments(kind):
     """Of one family, of two that take turns, of small ones, and of a large one among small ones."""
     arguments = {f't{n}': np.float32(n) for n in range(30)}
     keys = {task: kind(n) for n, task in enumerate(arguments)}
-    stacked, apart = map_and_stack(
-        lambda task, x: ((x + keys[task], [x]), -x), arguments, keys
-    )  # fmt: skip
+    stacked, found = map_and_stack(
+        lambda task, row: ((row[0] + keys[task], [row[0]]), -row[0]), (arguments,), keys
+    )
+    apart = taken_apart(found)
     numbers = np.arange(30.0)
     np.testing.assert_array_equal(stacked[0], [n + kind(n) for n in range(30)])
     np.testing.assert_array_equal(stacked[1][0], numbers)
-    assert list(apart) == list(arguments)
-    assert [float(x) for x in apart.values()] == [-n for n in range(30)]
+    assert [float(apart[task]) for task in arguments] == [-n for n in range(30)]
 
 
 def test_a_number_that_is_not_finite_shows_in_the_sum_of_its_head():

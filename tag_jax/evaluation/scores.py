@@ -16,9 +16,11 @@ from tag_jax.evaluation.prepared import PreparedSplit, prepare
 from tag_jax.objectives import NotDefined
 from tag_jax.problem import (
     MultiTaskProblem,
+    labels_of,
     map_families,
     split_frozen,
     taken_apart,
+    weights_of,
     with_frozen,
     with_trailing_axes,
 )
@@ -201,18 +203,17 @@ def batch_sums(problem, network, batch, counts):
     """The sums of one network over the examples of a batch that count; see `map_families`."""
     outputs = problem.predict(*network, batch.inputs)
 
-    def of_task(task, own):
-        output, target, mask, weights = own
+    def of_task(task, row):
+        output, target, mask = row
+        weights = weights_of(mask)
+        target, known = labels_of(target, mask)
         objective = problem.tasks[task]
-        mask &= with_trailing_axes(counts, mask.ndim)
+        known &= with_trailing_axes(counts, known.ndim)
         losses = gradients.weighed(objective.loss(output, target), weights)
-        return objective.metric.sums(output, target, mask), _loss_sums(losses, mask)
+        return objective.metric.sums(output, target, known), _loss_sums(losses, known)
 
-    arguments = {
-        task: (outputs[task], *batch.labels(task), batch.weights(task))
-        for task in problem.task_names
-    }
-    return map_families(of_task, arguments, problem.programs)
+    columns = outputs, *batch.columns(problem.task_names)
+    return map_families(of_task, columns, problem.programs)
 
 
 def _loss_sums(losses, mask):

@@ -27,8 +27,13 @@ from tag_jax.problem import (
     Batch,
     MultiTaskProblem,
     check_batch,
+    heads_like,
+    is_stacked,
+    labels_of,
     map_and_stack,
+    map_heads,
     task_key,
+    weights_of,
     with_trailing_axes,
 )
 
@@ -95,11 +100,10 @@ class TaskGradients:
             (combined,) = self.pullback(weighted_sum(weights, self.representation))
         else:
             combined = weighted_sum(weights, shared)
-        heads = dict(self.heads)
         factors = scale_heads if isinstance(scale_heads, jax.Array) else weights
+        heads = self.heads if is_stacked(self.heads) else dict(self.heads)
         if factors is scale_heads or scale_heads:
-            for weight, task in zip(factors, self.task_names, strict=True):
-                heads[task] = jax.tree.map(lambda g, w=weight: scaled(w, g), heads[task])
+            heads = map_heads(scaled, factors, self.task_names, heads)
         return {'shared': combined, 'heads': heads}
 
     def shared(self, batching: str | int | None = None) -> Any:
@@ -148,10 +152,7 @@ class TaskGradients:
             active=active,
             representation=jax.tree.map(lambda g: where(active, g), self.representation),
             head_sums=None if self.head_sums is None else where(active, self.head_sums),
-            heads={
-                task: jax.tree.map(lambda g, on=on: where(on, g), self.heads[task])
-                for on, task in zip(active, self.task_names, strict=True)
-            },
+            heads=map_heads(where, active, self.task_names, self.heads),
         )
 
 
@@ -199,34 +200,34 @@ def task_gradients(
         problem, params, model_state, batch, key, train
     )
 
-    def of_task(task, own):
+    def of_task(task, row):
         def loss_of(head, representation):
             loss, active, state = _task_loss(
-                problem, task, own._replace(head=head), representation, train
+                problem, task, row._replace(head=head), representation, train
             )
-            if own.wanted is not None:
-                active &= own.wanted
+            if row.wanted is not None:
+                active &= row.wanted
             return jnp.where(active, loss, 0), (active, state)
 
         (loss, (active, state)), gradient = jax.value_and_grad(
             loss_of, argnums=(0, 1), has_aux=True
-        )(own.head, representation)
+        )(row.head, representation)
         by_head, by_z = jax.tree.map(lambda g: jnp.where(active, g, 0), gradient)
         return (loss, active, by_z, sum_of_entries(by_head)), (by_head, state)
 
     (losses, active, by_representation, head_sums), found = map_and_stack(
-        of_task, _arguments(problem, params, model_state, batch, key, task_mask), problem.programs
+        of_task, _columns(problem, params, model_state, batch, key, task_mask), problem.programs
     )
+    by_head, head_states = heads_like(params['heads'], found)
     gradients = TaskGradients(
         losses,
         active,
         by_representation,
-        {task: by_head for task, (by_head, _) in found.items()},
+        by_head,
         pullback,
         problem.task_names,
         head_sums,
     )
-    head_states = {task: state for task, (_, state) in found.items()}
     return gradients, {**model_state, 'shared': shared_state, 'heads': head_states}
 
 
@@ -254,45 +255,40 @@ def task_losses(
         params, model_state, batch.inputs, train, _encoder_key(key)
     )
     losses_and_active, _ = map_and_stack(
-        lambda task, own: (_task_loss(problem, task, own, representation, train)[:2], ()),
-        _arguments(problem, params, model_state, batch, key),
+        lambda task, row: (_task_loss(problem, task, row, representation, train)[:2], ()),
+        _columns(problem, params, model_state, batch, key),
         problem.programs,
     )
     return losses_and_active
 
 
-class _Arguments(NamedTuple):
-    """The arguments of the loss of one task; leaves of None are not there.
+class _Columns(NamedTuple):
+    """The arguments of the losses of all tasks, `{task: own}` each; in a row, those of one task.
 
     Attributes:
       head, state: of its head.
-      target, mask, weights: its labels, see `Batch`.
-      key: of its head, a scalar.
-      wanted: whether it counts, bool.
+      target, mask: its labels, see `Batch.columns`.
+      key: of its head, a scalar; None where nothing is random.
+      wanted: whether it counts, bool; None where all tasks do.
     """
 
     head: Any
     state: Any
     target: Any
     mask: Any
-    weights: Any
     key: Any
     wanted: Any
 
 
-def _arguments(problem, params, model_state, batch, key, task_mask=None):
-    """`{task: _Arguments}`."""
-    return {
-        task: _Arguments(
-            params['heads'][task],
-            model_state['heads'][task],
-            *batch.labels(task),
-            batch.weights(task),
-            task_key(key, task),
-            None if task_mask is None else task_mask[n],
-        )
-        for n, task in enumerate(problem.task_names)
-    }
+def _columns(problem, params, model_state, batch, key, task_mask=None):
+    names = problem.task_names
+    return _Columns(
+        params['heads'],
+        model_state['heads'],
+        *batch.columns(names),
+        None if key is None else {task: task_key(key, task) for task in names},
+        None if task_mask is None else {task: task_mask[n] for n, task in enumerate(names)},
+    )
 
 
 def _check_batch(batch):
@@ -317,10 +313,10 @@ def _encode_with_vjp(problem, params, model_state, batch, key, train):
     return (representation, shared_state), pullback
 
 
-def _task_loss(problem, task, own, representation, train):
+def _task_loss(problem, task, row, representation, train):
     """(mean loss over the labelled examples, whether there are any, new head state)."""
-    target, mask = own.target, own.mask
-    output, state = problem.decode[task](own.head, own.state, representation, train, own.key)
+    target, mask = labels_of(row.target, row.mask)
+    output, state = problem.decode[task](row.head, row.state, representation, train, row.key)
     # Nothing that a loss does at the stand-in for a masked target comes back to the output.
     output = jax.tree.map(
         lambda z: jnp.where(with_trailing_axes(mask, z.ndim), z, jax.lax.stop_gradient(z)), output
@@ -334,7 +330,7 @@ def _task_loss(problem, task, own, representation, train):
             f'the loss of {task!r} must be one number for each example (or pixel), '
             f'{list(target.shape)}: its shape is {list(losses.shape)}'
         )
-    mean, labels = mean_over_labels(losses, mask, own.weights)
+    mean, labels = mean_over_labels(losses, mask, weights_of(row.mask))
     return mean, labels > 0, state
 
 

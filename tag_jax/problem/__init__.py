@@ -18,28 +18,48 @@ Examples:
   (8, 3)
 """
 
-from tag_jax.problem.alike import map_and_stack, map_families, map_tasks, taken_apart
-from tag_jax.problem.batch import Batch, check_batch, with_trailing_axes
+from tag_jax.problem.alike import families, map_and_stack, map_families, map_tasks
+from tag_jax.problem.batch import Batch, check_batch, labels_of, weights_of, with_trailing_axes
 from tag_jax.problem.functions import from_functions
 from tag_jax.problem.linen_modules import from_linen
 from tag_jax.problem.nnx_modules import from_nnx
 from tag_jax.problem.problem import MultiTaskProblem, task_key
+from tag_jax.problem.stacked_heads import (
+    Family,
+    StackedHeads,
+    heads_apart,
+    heads_like,
+    is_stacked,
+    map_heads,
+    stack_heads,
+    taken_apart,
+)
 from tag_jax.problem.trainable import names_of, split_frozen, with_frozen
 
 __all__ = [
     'Batch',
+    'Family',
     'MultiTaskProblem',
+    'StackedHeads',
     'check_batch',
+    'families',
     'from_functions',
     'from_linen',
     'from_nnx',
+    'heads_apart',
+    'heads_like',
+    'is_stacked',
+    'labels_of',
     'map_and_stack',
     'map_families',
+    'map_heads',
     'map_tasks',
     'names_of',
     'split_frozen',
+    'stack_heads',
     'taken_apart',
     'task_key',
+    'weights_of',
     'with_frozen',
     'with_trailing_axes',
 ]

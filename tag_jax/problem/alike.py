@@ -12,122 +12,149 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# Few gain little. Results differ from those of heads one by one by rounding.
+from tag_jax.problem.stacked_heads import Family, is_stacked, taken_apart
+
+# Few gain little, and results differ from those of heads one by one by rounding. In a loop they
+# are the same, bit by bit.
 LEAST = 10
+LEAST_IN_A_LOOP = 2
 
 
 def map_tasks(
     function: Callable[[str, Any], Any],
-    arguments: Mapping[str, Any],
+    columns: Any,
     programs: Mapping[str, Hashable],
     draws: bool = False,
 ) -> dict[str, Any]:
     """Applies a function to every task: one call under `vmap` for many that are alike.
 
     Args:
-      function: `(task, arguments of the task) -> pytree of arrays`. Of tasks that are alike, it is
-        called with the first one's name for all of them.
-      arguments: `{task: pytree of arrays}`.
-      programs: `{task: key}`: tasks of one key are alike, if their arguments have the same shapes.
-      draws: whether the function draws random numbers by keys among the arguments. Then tasks that
-        are alike take turns in a loop, so that each draws what it would draw by itself; under
-        `vmap`, keys of the kind unsafe_rbg would draw others.
+      function: `(task, row) -> pytree of arrays`. The row is like `columns`, with what each column
+        has for the task. Of tasks that are alike, it is called with the first one's name for all.
+      columns: pytree of columns, each `{task: pytree of arrays}`, plain or a `StackedHeads`.
+      programs: `{task: key}`: tasks of one key are alike, if their rows have the same shapes.
+      draws: whether the function draws random numbers by keys in the row. Then tasks that are alike
+        take turns in a loop, so that each draws what it would draw by itself; under `vmap`, keys of
+        the kind unsafe_rbg would draw others.
 
     Returns:
-      `{task: what the function gives}`, in the order of the arguments.
+      `{task: what the function gives}`, in the order of `programs`.
     """
-    found = taken_apart(map_families(function, arguments, programs, draws))
-    return {task: found[task] for task in arguments}
+    found = taken_apart(map_families(function, columns, programs, draws))
+    return {task: found[task] for task in programs}
 
 
 def map_and_stack(
     function: Callable[[str, Any], tuple[Any, Any]],
-    arguments: Mapping[str, Any],
+    columns: Any,
     programs: Mapping[str, Hashable],
-) -> tuple[Any, dict[str, Any]]:
+) -> tuple[Any, dict[Family, Any]]:
     """Applies a function to every task, see `map_tasks`, and stacks a part of what it gives.
 
     The results of many tasks that are alike are stacked already. Taking them apart and stacking
     them again would cost as much compile time as heads one by one.
 
     Args:
-      function: `(task, arguments of the task) -> (pytree with the same shapes for every task,
-        another pytree)`.
-      arguments, programs: see `map_tasks`. There is at least one task.
+      function: `(task, row) -> (pytree with the same shapes for every task, another pytree)`.
+      columns, programs: see `map_tasks`. There is at least one task.
 
     Returns:
-      The first part stacked over the T tasks, `[T, ...]`, and `{task: the second part}`, both in
-      the order of the arguments.
+      The first part stacked over the T tasks, `[T, ...]`, in the order of `programs`, and the
+      second part as `map_families` gives it.
     """
-    found = map_families(function, arguments, programs)
+    found = map_families(function, columns, programs)
     stacks = {
         family: shared if len(family) > 1 else jax.tree.map(lambda x: jnp.expand_dims(x, 0), shared)
         for family, (shared, _) in found.items()
     }
-    pieces = _in_order(stacks, list(arguments))
+    pieces = _in_order(stacks, list(programs))
     shared = jax.tree.map(lambda *x: jnp.concatenate(x), *pieces)
-    apart = taken_apart({family: own for family, (_, own) in found.items()})
-    return shared, {task: apart[task] for task in arguments}
+    return shared, {family: own for family, (_, own) in found.items()}
 
 
 def map_families(
     function: Callable[[str, Any], Any],
-    arguments: Mapping[str, Any],
+    columns: Any,
     programs: Mapping[str, Hashable],
     draws: bool = False,
-) -> dict[tuple[str, ...], Any]:
+) -> dict[Family, Any]:
     """Applies a function to every task, see `map_tasks`, and leaves results as they were computed.
 
     Args:
-      function, arguments, programs, draws: see `map_tasks`.
+      function, columns, programs, draws: see `map_tasks`.
 
     Returns:
       `{(task,): result}` of tasks by themselves, and `{(task, ...): results [F, ...]}` of F that
       were computed side by side.
     """
     found = {}
-    for family in _families(arguments, programs):
-        if len(family) < LEAST:
-            found |= {(task,): function(task, arguments[task]) for task in family}
+    for family in families(columns, programs, LEAST_IN_A_LOOP if draws else LEAST):
+        if len(family) == 1:
+            found[family] = function(family[0], _row(columns, family[0]))
             continue
-        stacked = jax.tree.map(lambda *x: jnp.stack(x), *(arguments[task] for task in family))
+        stacked = jax.tree.map(
+            lambda column, family=family: _stacked(column, family), columns, is_leaf=_is_column
+        )
         found[family] = (jax.lax.map if draws else _vmap)(
             functools.partial(function, family[0]), stacked
         )
     return found
 
 
-def taken_apart(found: Mapping[tuple[str, ...], Any], axis: int = 0) -> dict[str, Any]:
-    """The results of single tasks, `{task: pytree}`.
+def families(
+    columns: Any, programs: Mapping[str, Hashable], least: int | None = None
+) -> list[Family]:
+    """The tasks that are computed side by side, or by themselves: names of each, all tasks once.
 
     Args:
-      found: from `map_families`.
-      axis: of the tasks that were computed side by side, in all arrays.
+      columns: as for `map_tasks`; shapes will do.
+      programs: `{task: key}`.
+      least: how many are computed side by side; None for LEAST.
     """
-    before = (slice(None),) * axis
-    apart = {}
-    for family, results in found.items():
-        if len(family) == 1:
-            apart[family[0]] = results
-            continue
-        for n, task in enumerate(family):
-            apart[task] = jax.tree.map(lambda x, place=(*before, n): x[place], results)
-    return apart
+    least = LEAST if least is None else least
+    alike: dict[Hashable, Family] = {}
+    for task, program in programs.items():
+        key = program, *(_shapes(column, task) for column in _columns(columns))
+        alike[key] = (*alike.get(key, ()), task)
+    return [
+        part
+        for family in alike.values()
+        for part in ([family] if len(family) >= least else [(task,) for task in family])
+    ]
+
+
+def _is_column(node):
+    return isinstance(node, Mapping)
+
+
+def _columns(columns):
+    return jax.tree.leaves(columns, is_leaf=_is_column)
+
+
+def _row(columns, task):
+    return jax.tree.map(lambda column: column[task], columns, is_leaf=_is_column)
+
+
+def _stacked(column, family):
+    """What a column has for the tasks of a family, `[F, ...]`."""
+    if is_stacked(column) and family in column.stacks:
+        return column.stacks[family]
+    return jax.tree.map(lambda *x: jnp.stack(x), *(column[task] for task in family))
+
+
+def _shapes(column, task):
+    """The structure and shapes of what a column has for a task; of a stack, the same for all."""
+    if is_stacked(column):
+        task = next(family for family in column.stacks if task in family)
+        tree = column.stacks[task]
+    else:
+        tree = column[task]
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
 
 
 def _vmap(function, stacked):
     return jax.vmap(function)(stacked)
-
-
-def _families(arguments, programs):
-    """The tasks that are alike, a tuple of names for each kind."""
-    families: dict[Hashable, tuple[str, ...]] = {}
-    for task, own in arguments.items():
-        leaves, structure = jax.tree.flatten(own)
-        shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-        key = programs[task], structure, shapes
-        families[key] = (*families.get(key, ()), task)
-    return list(families.values())
 
 
 def _in_order(stacks, order):

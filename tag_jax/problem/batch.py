@@ -1,6 +1,6 @@
 """Examples with the targets of every task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -38,15 +38,8 @@ class Batch(NamedTuple):
         Raises:
           ValueError: if the batch has no targets for the task.
         """
-        if task not in self.targets:
-            raise ValueError(f'the batch has no targets for the task {task!r}')
-        target = self.targets[task]
-        mask = None if self.mask is None else self.mask.get(task)
-        if mask is None:
-            return target, jnp.ones(target.shape[:1], bool)
-        target, mask = jnp.asarray(target), jnp.asarray(mask, bool)
-        known = with_trailing_axes(mask, target.ndim)
-        return jnp.where(known, target, jnp.zeros((), target.dtype)), mask
+        self._check_targets(task)
+        return labels_of(self.targets[task], (self.mask or {}).get(task))
 
     def weights(self, task: str) -> jax.Array | None:
         """The weights of the labels of a task in its loss.
@@ -57,8 +50,51 @@ class Batch(NamedTuple):
         Returns:
           `[B]` or `[B, ...]`, 0 where there is no label; None where all weigh alike.
         """
-        mask = None if self.mask is None else self.mask.get(task)
-        return None if mask is None or mask.dtype == bool else jnp.asarray(mask)
+        return weights_of((self.mask or {}).get(task))
+
+    def columns(self, task_names: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Targets and masks as they are, `{task: array}` both; for a task without a mask, None.
+
+        Args:
+          task_names: T names.
+
+        Raises:
+          ValueError: if the batch has no targets for a task.
+        """
+        for task in task_names:
+            self._check_targets(task)
+        masks = self.mask or {}
+        return (
+            {task: self.targets[task] for task in task_names},
+            {task: masks.get(task) for task in task_names},
+        )
+
+    def _check_targets(self, task):
+        if task not in self.targets:
+            raise ValueError(f'the batch has no targets for the task {task!r}')
+
+
+def labels_of(target: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """See `Batch.labels`.
+
+    Args:
+      target: `[B, ...]`.
+      mask: `[B]` or `[B, ...]`, or None.
+    """
+    if mask is None:
+        return target, jnp.ones(target.shape[:1], bool)
+    target, mask = jnp.asarray(target), jnp.asarray(mask, bool)
+    known = with_trailing_axes(mask, target.ndim)
+    return jnp.where(known, target, jnp.zeros((), target.dtype)), mask
+
+
+def weights_of(mask: jax.Array | None) -> jax.Array | None:
+    """See `Batch.weights`.
+
+    Args:
+      mask: `[B]` or `[B, ...]`, or None.
+    """
+    return None if mask is None or mask.dtype == bool else jnp.asarray(mask)
 
 
 def check_batch(batch: Any) -> None:

@@ -43,8 +43,8 @@ def compose(
         params, state = {'heads': {}}, {'heads': {}}
         params['shared'], state['shared'] = encoder.init(shared_key)
         made = map_tasks(
-            lambda task, key: heads[task].init(key, representation),
-            task_keys(heads_key, tuple(heads)),
+            lambda task, row: heads[task].init(*row, representation),
+            (task_keys(heads_key, tuple(heads)),),
             {task: head.init for task, head in heads.items()},
             draws=True,
         )

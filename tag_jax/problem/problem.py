@@ -129,7 +129,7 @@ class MultiTaskProblem:
         representation, _ = self.represent(params, model_state, inputs, False, None)
         return map_tasks(
             lambda task, head: self.decode[task](*head, representation, False, None)[0],
-            {task: (params['heads'][task], model_state['heads'][task]) for task in self.tasks},
+            (params['heads'], model_state['heads']),
             self.programs,
         )
 

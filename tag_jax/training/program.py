@@ -11,6 +11,7 @@ import jax
 import optax
 from jax.typing import ArrayLike
 
+from tag_jax.training import stacked
 from tag_jax.training.measurement import Measurement
 
 # What becomes of a step in which a loss or a gradient is not finite: the host ends the run, the
@@ -52,13 +53,26 @@ class Program(NamedTuple):
         """The program of the first state and of single steps, the same for all networks."""
         return self._replace(measurement=None, ragged=False)
 
+    @property
+    def stacked(self) -> stacked.StackedUpdate | None:
+        """How the optimizer moves stacked heads; None where heads do not lie stacked."""
+        if self.batching != 'vmap' or self.mesh is not None or jax.config.jax_enable_x64:
+            return None
+        return stacked.stacked_update(self.problem, self.optimizer)
+
     def transform(self, learning_rate: ArrayLike) -> optax.GradientTransformationExtraArgs:
         """The optimizer behind the weighting.
 
         Args:
           learning_rate: a number, traced or not.
         """
-        return optax.chain(self.weighting(), self.optimizer(learning_rate))
+        weighting, optimizer = self.weighting(), self.optimizer(learning_rate)
+        if self.stacked is None:
+            return optax.chain(weighting, optimizer)
+        return optax.chain(
+            stacked.weighting_of_stacked(weighting, self.stacked.families),
+            stacked.optimizer_of_stacked(optimizer, learning_rate, self.stacked),
+        )
 
 
 class Slot(NamedTuple):
@@ -69,7 +83,8 @@ class Slot(NamedTuple):
       key: a scalar, folded with the step for dropout and the like.
       task_mask: bool `[T]`, the tasks that the network trains.
       learning_rate: of the optimizer, and eta of affinity measurements; a scalar.
-      params, model_state, opt_state: where it stands; without frozen parameters.
+      params, model_state, opt_state: where it stands; without frozen parameters. Heads of many
+        tasks lie stacked where `Program.stacked` says so.
       best: its parameters and model state when it did best on validation.
       best_each: the same for each task on its own, `[T, ...]`; None if these are not kept.
     """

@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from tag_jax import parallel, sharding
-from tag_jax.problem import Batch, split_frozen, with_trailing_axes
+from tag_jax.problem import Batch, heads_apart, split_frozen, stack_heads, with_trailing_axes
 from tag_jax.training import step
 from tag_jax.training.program import Outputs, Program, Schedule, Slot
 
@@ -57,10 +57,42 @@ def _initial(program, seed, task_mask, learning_rate):
         best=best,
         best_each=_stacked(each) if program.each_task else None,
     )
-    return sharding.constrain(program.mesh, program.parts, slot)
+    return sharding.constrain(program.mesh, program.parts, stacked(program, slot))
 
 
 _initial_compiled = jax.jit(_initial, static_argnames='program')
+
+
+def stacked(program: Program, slot: Slot) -> Slot:
+    """A network whose heads lie as the program wants them.
+
+    Args:
+      program: a `Program`.
+      slot: the network, its heads one by one.
+    """
+    if program.stacked is None:
+        return slot
+    stack = lambda tree, axis=0: stack_heads(
+        tree, program.stacked.families, functools.partial(jnp.stack, axis=axis)
+    )
+    weighting, optimizer = slot.opt_state
+    return slot._replace(
+        params=stack(slot.params),
+        model_state=stack(slot.model_state),
+        opt_state=(weighting, stack(optimizer)),
+        best=stack(slot.best),
+        best_each=stack(slot.best_each, 1),
+    )
+
+
+def apart(slot: Slot) -> Slot:
+    """A network with its heads one by one.
+
+    Args:
+      slot: the network.
+    """
+    found = Slot(*heads_apart(tuple(slot._replace(best_each=None))))
+    return found._replace(best_each=heads_apart(slot.best_each, 1))
 
 
 def repeat(program: Program, slot: Slot, size: int) -> Slot:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from tag_jax import affinity, gradients
-from tag_jax.problem import Batch, split_frozen, with_frozen
+from tag_jax.problem import Batch, heads_apart, map_heads, split_frozen, with_frozen
 from tag_jax.training.program import Program, Slot
 
 
@@ -84,11 +84,12 @@ def measure(
       `[T, T]`, source task first; `[S, T]` of sources.
     """
     measurement, lookahead = program.measurement, None
-    model_state = with_frozen(slot.model_state, frozen)
+    params, opt_state = heads_apart(slot.params), heads_apart(slot.opt_state)
+    model_state = with_frozen(heads_apart(slot.model_state), frozen)
     if measurement.step == 'optimizer':
         losses, active = gradients.task_losses(
             program.problem,
-            slot.params,
+            params,
             model_state,
             batch,
             jax.random.fold_in(slot.key, slot.step),
@@ -96,13 +97,13 @@ def measure(
         # The state of a chain: that of the weighting, that of the optimizer.
         lookahead = affinity.optimizer_step(
             program.optimizer(slot.learning_rate),
-            slot.opt_state[1],
-            slot.params,
+            opt_state[1],
+            params,
             value=jnp.sum(jnp.where(active & slot.task_mask, losses, 0)),
         )
     return affinity.inter_task_affinity(
         program.problem,
-        slot.params,
+        params,
         model_state,
         _first(batch, measurement.examples),
         slot.learning_rate,
@@ -133,10 +134,5 @@ def _first(batch, examples):
 
 def _trained_heads(program, task_mask, new, old):
     """`new`, with the heads of tasks outside the mask as they were (weight decay moves them)."""
-    heads = {
-        task: jax.tree.map(
-            lambda a, b, on=on: jnp.where(on, a, b), new['heads'][task], old['heads'][task]
-        )
-        for on, task in zip(task_mask, program.problem.task_names, strict=True)
-    }
-    return {**new, 'heads': heads}
+    names = program.problem.task_names
+    return {**new, 'heads': map_heads(jnp.where, task_mask, names, new['heads'], old['heads'])}

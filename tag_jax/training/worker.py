@@ -4,10 +4,12 @@ import contextlib
 import time
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from tag_jax import affinity, evaluation, parallel, sharding
-from tag_jax.problem import with_frozen
+from tag_jax.problem import heads_apart, with_frozen
 from tag_jax.training import progress, slots
 from tag_jax.training.batches import schedule_of
 from tag_jax.training.config import TrainedNetwork
@@ -148,10 +150,10 @@ class Worker:
         """Hands in the network of a slot, which is done or asked to stop, and empties the slot."""
         work, run = self._work, self._runs[n]
         by = work.config.select_by
-        params, model_state = _to_host(work, self._state.best, n)
+        params, model_state = _taken_out(work, self._state.best, n)
         network = _trained(run, (params, with_frozen(model_state, work.frozen)), by)
         if work.program.each_task:
-            each = _to_host(work, self._state.best_each, n)
+            each = _taken_out(work, self._state.best_each, n, axis=1)
             network = network._replace(copies=copies(network, run, each, work.frozen, by))
         if asked_to_stop and not progress.is_done(run, work.config):
             network = network._replace(stopped=True)
@@ -164,7 +166,7 @@ class Worker:
         """Writes a checkpoint of the network of a slot."""
         program, run = self._work.program, self._runs[n]
         slot = parallel.to_host(program.mesh, slots.take_slot(program, self._state, n))
-        progress.save(self._work.checkpoints(run.plan), run, slot)
+        progress.save(self._work.checkpoints(run.plan), run, slots.apart(slot))
         self._written[n] = now
 
 
@@ -180,11 +182,23 @@ def _scores(work, state, prepared):
     )
 
 
-def _to_host(work, tree, n):
-    """The arrays of one slot; NumPy arrays where slots lie over a mesh."""
-    found = slots.take_slot(work.program, tree, n)
-    mesh = work.program.mesh
-    return found if mesh is None else parallel.to_host(mesh, found)
+def _taken_out(work, tree, n, axis=0):
+    """The arrays of one slot, heads one by one; NumPy arrays where slots lie over a mesh.
+
+    Args:
+      work: the `Work`.
+      tree: of all slots.
+      n: the slot.
+      axis: of the tasks in stacked heads of one slot.
+    """
+    program = work.program
+    found = slots.take_slot(program, tree, n)
+    if program.mesh is not None:
+        return parallel.to_host(program.mesh, found)
+    if program.stacked is None:
+        return found
+    # (Taken apart on the device, each array would be a call of its own.)
+    return jax.tree.map(jnp.asarray, heads_apart(jax.device_get(found), axis))
 
 
 def _begun(work, plan):
@@ -197,10 +211,12 @@ def _begun(work, plan):
         np.float32(plan.learning_rate),
     )
     if work.checkpoints is not None:
-        found = progress.restore(work.checkpoints(plan), problem, plan, slot)
+        mesh = work.program.mesh
+        like = slot if mesh is not None else slots.apart(parallel.to_host(mesh, slot))
+        found = progress.restore(work.checkpoints(plan), problem, plan, like)
         if found is not None:
             run, slot = found
-            return run, _on_devices(work.program, slot)
+            return run, _on_devices(work.program, slots.stacked(work.program, slot))
     return progress.start(problem, plan), slot
 
 

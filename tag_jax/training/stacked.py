@@ -1,0 +1,266 @@
+"""Training with heads that lie stacked: each head moves as it would by itself.
+
+An optimizer may treat parameters by their names, their shapes or their norms, and a stack has
+others. So its update is traced over heads one by one. Where the program of each head of a family is
+the same, but for what all heads share, one program runs for all of them under `vmap`; else heads
+are not stacked.
+"""
+
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax.extend import core
+
+from tag_jax.problem import (
+    Family,
+    MultiTaskProblem,
+    families,
+    heads_apart,
+    is_stacked,
+    stack_heads,
+)
+from tag_jax.weighting import WeightingState
+
+
+class StackedUpdate(NamedTuple):
+    """The update of an optimizer, over heads that lie stacked.
+
+    Attributes:
+      families: names of tasks, all of them, each once; see `StackedHeads`.
+      inputs, outputs: the `_Places` of the leaves.
+      rest: computes, from all inputs one by one, the results that are of no family, and N values
+        that all heads share.
+      of_family: `{family: a function of these values and of the leaves of one head}`.
+      takes: the shapes and dtypes of all inputs one by one.
+    """
+
+    families: tuple[Family, ...]
+    inputs: '_Places'
+    outputs: '_Places'
+    rest: Callable
+    of_family: dict[Family, Callable]
+    takes: list[Any]
+
+    def fits(self, arguments: tuple[Any, ...]) -> bool:
+        """Whether arguments have the shapes and dtypes that it was traced for."""
+        return _shapes(self.inputs.one_by_one(jax.tree.leaves(arguments))) == self.takes
+
+    def __call__(self, *arguments: Any) -> tuple[Any, Any]:
+        """(Updates, state), both with stacked heads.
+
+        Args:
+          *arguments: learning rate, gradients, state, parameters, value; heads are stacked.
+        """
+        leaves = jax.tree.leaves(arguments)
+        found = self.rest(*self.inputs.one_by_one(leaves))
+        size = len(self.outputs.of(None))
+        results, shared = {None: found[:size]}, found[size:]
+        for family, function in self.of_family.items():
+            own = [leaves[n] for n in self.inputs.of(family)]
+            results[family] = jax.vmap(functools.partial(function, *shared))(*own)
+        results = {family: iter(values) for family, values in results.items()}
+        ordered = [next(results[family]) for family in self.outputs.families]
+        return jax.tree.unflatten(self.outputs.structure, ordered)
+
+
+@functools.lru_cache(maxsize=64)
+def stacked_update(problem: MultiTaskProblem, optimizer: Callable) -> StackedUpdate | None:
+    """The update of an optimizer over stacked heads, where they can be stacked; else None.
+
+    Args:
+      problem: a `MultiTaskProblem`.
+      optimizer: learning rate -> optax transform.
+    """
+    params, model_state = problem.shapes
+    found = tuple(families((params['heads'], model_state['heads']), problem.programs))
+    if all(len(family) == 1 for family in found):
+        return None
+    scalar = jax.ShapeDtypeStruct((), np.float32)
+    state = jax.eval_shape(lambda rate, params: optimizer(rate).init(params), scalar, params)
+    arguments = (scalar, params, state, params, scalar)
+
+    def update(rate, gradients, state, params, value):
+        transform = optax.with_extra_args_support(optimizer(rate))
+        return transform.update(gradients, state, params, value=value)
+
+    traced, results = jax.make_jaxpr(update, return_shape=True)(*arguments)
+    try:
+        return _in_parts(traced, found, _places(arguments, found), _places(results, found))
+    except _NotAlikeError:
+        return None
+
+
+def weighting_of_stacked(
+    weighting: optax.GradientTransformationExtraArgs, found: tuple[Family, ...]
+) -> optax.GradientTransformationExtraArgs:
+    """A weighting that takes and gives stacked heads.
+
+    Ours combine gradients, and are told. Another may do anything with heads, so it sees them one
+    by one.
+
+    Args:
+      weighting: an optax transform of `TaskGradients`.
+      found: the families, see `StackedHeads`.
+    """
+
+    def update(gradients, state, params, **extra):
+        if isinstance(state, WeightingState):
+            return weighting.update(gradients, state, params, **extra)
+        apart = dataclasses.replace(gradients, heads=heads_apart(gradients.heads))
+        updates, state = weighting.update(apart, state, heads_apart(params), **extra)
+        return stack_heads(updates, found), state
+
+    return optax.GradientTransformationExtraArgs(weighting.init, update)
+
+
+def optimizer_of_stacked(
+    optimizer: optax.GradientTransformation, learning_rate: jax.Array, update: StackedUpdate
+) -> optax.GradientTransformationExtraArgs:
+    """An optimizer that takes and gives stacked heads.
+
+    Args:
+      optimizer: an optax transform with this learning rate.
+      learning_rate: a scalar.
+      update: its `StackedUpdate`.
+    """
+
+    def transform(gradients, state, params, *, value):
+        arguments = (learning_rate, gradients, state, params, value)
+        if update.fits(arguments):
+            return update(*arguments)
+        # A weighting of one's own gave gradients of another dtype.
+        _, *apart, value = heads_apart(arguments)
+        found = optax.with_extra_args_support(optimizer).update(*apart, value=value)
+        return stack_heads(found, update.families)
+
+    return optax.GradientTransformationExtraArgs(optimizer.init, transform)
+
+
+class _NotAlikeError(Exception):
+    """The optimizer does not treat heads of a family alike."""
+
+
+class _Places(NamedTuple):
+    """The leaves of a tree with stacked heads, and where they lie in the same tree without.
+
+    Attributes:
+      leaves: for each leaf its place, or the places `[F]` of the F tasks of a family.
+      families: for each leaf its family, or None.
+      structure: of the tree with stacked heads.
+    """
+
+    leaves: list[Any]
+    families: list[Family | None]
+    structure: Any
+
+    def of(self, family: Family | None) -> list[int]:
+        """The numbers of the leaves of a family, or of those that are of none."""
+        return [n for n, own in enumerate(self.families) if own == family]
+
+    def one_by_one(self, values: list[Any]) -> list[Any]:
+        """The values of the leaves in the tree without stacked heads."""
+        found = {}
+        for value, place in zip(values, self.leaves, strict=True):
+            if np.ndim(place):
+                found |= {at: value[n] for n, at in enumerate(place)}
+            else:
+                found[place] = value
+        return [found[at] for at in range(len(found))]
+
+
+def _shapes(arrays):
+    return [(x.shape, x.dtype) for x in arrays]
+
+
+def _places(tree, found):
+    structure = jax.tree.structure(tree)
+    numbered = jax.tree.unflatten(structure, range(structure.num_leaves))
+    try:
+        stacked = stack_heads(numbered, found, np.array)
+    except ValueError as error:
+        raise _NotAlikeError from error
+    owners = []
+    for node in jax.tree.leaves(stacked, is_leaf=is_stacked):
+        for family, own in node.stacks.items() if is_stacked(node) else [((), node)]:
+            owners += [family if len(family) > 1 else None] * len(jax.tree.leaves(own))
+    leaves, structure = jax.tree.flatten(stacked)
+    return _Places(leaves, owners, structure)
+
+
+def _in_parts(traced, found, inputs, outputs):
+    """The `StackedUpdate` of a traced update over heads one by one."""
+    jaxpr = traced.jaxpr
+    if jaxpr.effects:
+        raise _NotAlikeError
+
+    def variables(of_all, places, family, n=slice(None)):
+        return [of_all[int(places.leaves[at][n])] for at in places.of(family)]
+
+    heads = [
+        (family, variables(jaxpr.invars, inputs, family, n), variables(jaxpr.outvars, outputs, family, n))
+        for family in found
+        if len(family) > 1
+        for n in range(len(family))
+    ]
+    wanted = [jaxpr.outvars[outputs.leaves[at]] for at in outputs.of(None)]
+    used = Counter(n for *_, results in heads for n in _steps_to(jaxpr, results))
+    common = {n for n, count in used.items() if count > 1} | set(_steps_to(jaxpr, wanted))
+    programs = [
+        (family, own, results, [n for n in _steps_to(jaxpr, results) if n not in common])
+        for family, own, results in heads
+    ]
+    shared = {}
+    for _, own, results, steps in programs:
+        made = {v for n in steps for v in jaxpr.eqns[n].outvars}
+        needed = [v for n in steps for v in jaxpr.eqns[n].invars] + results
+        for v in needed:
+            if not isinstance(v, core.Literal) and v not in made and v not in own:
+                shared.setdefault(v, len(shared))
+    rest = _function(traced, jaxpr.invars, [*wanted, *shared], sorted(common))
+    of_family, texts = {}, {}
+    for family, own, results, steps in programs:
+        text = _text(jaxpr, shared, own, results, steps)
+        if texts.setdefault(family, text) != text:
+            raise _NotAlikeError
+        if family not in of_family:
+            of_family[family] = _function(traced, [*shared, *own], results, steps)
+    return StackedUpdate(found, inputs, outputs, rest, of_family, _shapes(traced.in_avals))
+
+
+def _steps_to(jaxpr, results):
+    """The numbers of the steps of a program that some results come from, in order."""
+    needed, steps = set(filter(_is_variable, results)), []
+    for n in reversed(range(len(jaxpr.eqns))):
+        step = jaxpr.eqns[n]
+        if not needed.isdisjoint(step.outvars):
+            steps.append(n)
+            needed.update(filter(_is_variable, step.invars))
+    return steps[::-1]
+
+
+def _is_variable(v):
+    return not isinstance(v, core.Literal)
+
+
+def _text(jaxpr, shared, own, results, steps):
+    """A text of the steps from a head to its results: equal for equal programs."""
+    names = {v: f'shared {n}' for v, n in shared.items()} | {v: f'own {n}' for n, v in enumerate(own)}
+    name_of = lambda v: names[v] if _is_variable(v) else f'{v.aval} {v.val!r}'
+    lines = []
+    for n, step in enumerate(jaxpr.eqns[n] for n in steps):
+        names |= {v: f'step {n}.{at}' for at, v in enumerate(step.outvars)}
+        lines.append((str(step.primitive), str(step.params), *map(name_of, step.invars)))
+    return lines, [name_of(v) for v in results], [str(v.aval) for v in own]
+
+
+def _function(traced, inputs, results, steps):
+    """A part of a traced program, as a function of arrays."""
+    jaxpr = traced.jaxpr
+    part = core.Jaxpr(jaxpr.constvars, inputs, results, [jaxpr.eqns[n] for n in steps])
+    return core.jaxpr_as_fun(core.ClosedJaxpr(part, traced.consts))
