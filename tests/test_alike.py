@@ -82,6 +82,7 @@ def test_side_by_side_is_one_by_one(make, order, monkeypatch):
     point = problem.init(jax.random.key(0))
     found = of_a_step(problem, batch, *point)
     monkeypatch.setattr(alike, 'LEAST', 100)
+    monkeypatch.setattr(alike, 'LEAST_IN_A_LOOP', 100)
     apart = make(tasks)
     point_apart = apart.init(jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, point, point_apart)
@@ -92,12 +93,13 @@ def test_side_by_side_is_one_by_one(make, order, monkeypatch):
 
 
 @pytest.mark.parametrize('kind', ['threefry2x32', 'unsafe_rbg'])
-def test_every_head_begins_as_it_would_by_itself(kind, monkeypatch):
-    tasks = tasks_of(12)
+@pytest.mark.parametrize('size', [2, 12])
+def test_every_head_begins_as_it_would_by_itself(size, kind, monkeypatch):
+    tasks = tasks_of(size)
     key = jax.random.key(0, impl=kind)
-    begun = linen(tasks).init(key)
-    monkeypatch.setattr(alike, 'LEAST', 100)
-    jax.tree.map(np.testing.assert_array_equal, begun, linen(tasks).init(key))
+    begun = jax.jit(linen(tasks).init)(key)
+    monkeypatch.setattr(alike, 'LEAST_IN_A_LOOP', 100)
+    jax.tree.map(np.testing.assert_array_equal, begun, jax.jit(linen(tasks).init)(key))
 
 
 def test_every_head_draws_its_own_dropout(monkeypatch):

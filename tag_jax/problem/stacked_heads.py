@@ -32,8 +32,7 @@ class StackedHeads(Mapping):
     def __getitem__(self, task: str) -> Any:
         for family, tree in self.stacks.items():
             if task in family:
-                place = family.index(task)
-                return tree if len(family) == 1 else jax.tree.map(lambda x: x[place], tree)
+                return _of_task(tree, family.index(task)) if len(family) > 1 else tree
         raise KeyError(task)
 
     def __iter__(self) -> Iterator[str]:
@@ -109,9 +108,7 @@ def heads_like(heads: Mapping[str, Any], found: Mapping[Family, tuple]) -> tuple
             for column in zip(*rows.values(), strict=True)
         )
     rows = taken_apart(found)
-    apart = [
-        {task: rows[task][n] for task in heads} for n in range(len(next(iter(rows.values()))))
-    ]
+    apart = [{task: rows[task][n] for task in heads} for n in range(len(next(iter(rows.values()))))]
     families = tuple(heads.stacks) if is_stacked(heads) else ()
     return tuple(stack_heads(column, families) for column in apart)
 
@@ -135,8 +132,12 @@ def taken_apart(found: Mapping[Family, Any], axis: int = 0) -> dict[str, Any]:
             apart[family[0]] = results
             continue
         for n, task in enumerate(family):
-            apart[task] = jax.tree.map(lambda x, place=(*before, n): x[place], results)
+            apart[task] = _of_task(results, (*before, n))
     return apart
+
+
+def _of_task(tree, place):
+    return jax.tree.map(lambda x: x[place], tree)
 
 
 def map_heads(

@@ -54,9 +54,9 @@ class Program(NamedTuple):
         return self._replace(measurement=None, ragged=False)
 
     @property
-    def stacked(self) -> stacked.StackedUpdate | None:
+    def stacked_update(self) -> stacked.StackedUpdate | None:
         """How the optimizer moves stacked heads; None where heads do not lie stacked."""
-        if self.batching != 'vmap' or self.mesh is not None or jax.config.jax_enable_x64:
+        if self.batching != 'vmap' or self.mesh is not None:
             return None
         return stacked.stacked_update(self.problem, self.optimizer)
 
@@ -67,11 +67,11 @@ class Program(NamedTuple):
           learning_rate: a number, traced or not.
         """
         weighting, optimizer = self.weighting(), self.optimizer(learning_rate)
-        if self.stacked is None:
+        if self.stacked_update is None:
             return optax.chain(weighting, optimizer)
         return optax.chain(
-            stacked.weighting_of_stacked(weighting, self.stacked.families),
-            stacked.optimizer_of_stacked(optimizer, learning_rate, self.stacked),
+            stacked.weighting_of_stacked(weighting, self.stacked_update.families),
+            stacked.optimizer_of_stacked(optimizer, learning_rate, self.stacked_update),
         )
 
 
@@ -84,7 +84,7 @@ class Slot(NamedTuple):
       task_mask: bool `[T]`, the tasks that the network trains.
       learning_rate: of the optimizer, and eta of affinity measurements; a scalar.
       params, model_state, opt_state: where it stands; without frozen parameters. Heads of many
-        tasks lie stacked where `Program.stacked` says so.
+        tasks lie stacked where `Program.stacked_update` says so.
       best: its parameters and model state when it did best on validation.
       best_each: the same for each task on its own, `[T, ...]`; None if these are not kept.
     """

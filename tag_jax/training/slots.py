@@ -57,23 +57,23 @@ def _initial(program, seed, task_mask, learning_rate):
         best=best,
         best_each=_stacked(each) if program.each_task else None,
     )
-    return sharding.constrain(program.mesh, program.parts, stacked(program, slot))
+    return sharding.constrain(program.mesh, program.parts, with_stacked_heads(program, slot))
 
 
 _initial_compiled = jax.jit(_initial, static_argnames='program')
 
 
-def stacked(program: Program, slot: Slot) -> Slot:
+def with_stacked_heads(program: Program, slot: Slot) -> Slot:
     """A network whose heads lie as the program wants them.
 
     Args:
       program: a `Program`.
       slot: the network, its heads one by one.
     """
-    if program.stacked is None:
+    if program.stacked_update is None:
         return slot
     stack = lambda tree, axis=0: stack_heads(
-        tree, program.stacked.families, functools.partial(jnp.stack, axis=axis)
+        tree, program.stacked_update.families, functools.partial(jnp.stack, axis=axis)
     )
     weighting, optimizer = slot.opt_state
     return slot._replace(
@@ -85,7 +85,7 @@ def stacked(program: Program, slot: Slot) -> Slot:
     )
 
 
-def apart(slot: Slot) -> Slot:
+def with_heads_apart(slot: Slot) -> Slot:
     """A network with its heads one by one.
 
     Args:

@@ -25,7 +25,7 @@ from tag_jax.problem import (
     is_stacked,
     stack_heads,
 )
-from tag_jax.weighting import WeightingState
+from tag_jax.weighting.rule import TaskWeighting
 
 
 class StackedUpdate(NamedTuple):
@@ -69,7 +69,6 @@ class StackedUpdate(NamedTuple):
         return jax.tree.unflatten(self.outputs.structure, ordered)
 
 
-@functools.lru_cache(maxsize=64)
 def stacked_update(problem: MultiTaskProblem, optimizer: Callable) -> StackedUpdate | None:
     """The update of an optimizer over stacked heads, where they can be stacked; else None.
 
@@ -77,9 +76,22 @@ def stacked_update(problem: MultiTaskProblem, optimizer: Callable) -> StackedUpd
       problem: a `MultiTaskProblem`.
       optimizer: learning rate -> optax transform.
     """
+    # (Weights of losses and learning rates would be of another dtype in float64.)
+    if jax.config.jax_enable_x64:
+        return None
+    return _stacked_update(problem, optimizer, jax.config.jax_default_matmul_precision)
+
+
+@functools.lru_cache(maxsize=16)
+def _stacked_update(problem, optimizer, precision):
+    """See `stacked_update`; the precision of products, which JAX traces them with, is set."""
+    del precision
     params, model_state = problem.shapes
     found = tuple(families((params['heads'], model_state['heads']), problem.programs))
-    if all(len(family) == 1 for family in found):
+    large = [family for family in found if len(family) > 1]
+    if not isinstance(params['heads'], dict) or not any(
+        jax.tree.leaves(params['heads'][family[0]]) for family in large
+    ):
         return None
     scalar = jax.ShapeDtypeStruct((), np.float32)
     state = jax.eval_shape(lambda rate, params: optimizer(rate).init(params), scalar, params)
@@ -101,17 +113,17 @@ def weighting_of_stacked(
 ) -> optax.GradientTransformationExtraArgs:
     """A weighting that takes and gives stacked heads.
 
-    Ours combine gradients, and are told. Another may do anything with heads, so it sees them one
-    by one.
+    A transform that is not of this package may do anything with heads, so it sees them one by one.
 
     Args:
       weighting: an optax transform of `TaskGradients`.
       found: the families, see `StackedHeads`.
     """
 
+    if isinstance(weighting, TaskWeighting):
+        return weighting
+
     def update(gradients, state, params, **extra):
-        if isinstance(state, WeightingState):
-            return weighting.update(gradients, state, params, **extra)
         apart = dataclasses.replace(gradients, heads=heads_apart(gradients.heads))
         updates, state = weighting.update(apart, state, heads_apart(params), **extra)
         return stack_heads(updates, found), state
@@ -193,44 +205,69 @@ def _places(tree, found):
     return _Places(leaves, owners, structure)
 
 
+class _Head(NamedTuple):
+    """A head in a traced update.
+
+    Attributes:
+      family: the one that it is of.
+      own: the variables of its gradients, state and parameters.
+      results: those of its updates and state.
+      steps: the numbers of the steps that these come from.
+    """
+
+    family: Family
+    own: list[Any]
+    results: list[Any]
+    steps: list[int]
+
+
 def _in_parts(traced, found, inputs, outputs):
     """The `StackedUpdate` of a traced update over heads one by one."""
     jaxpr = traced.jaxpr
     if jaxpr.effects:
         raise _NotAlikeError
-
-    def variables(of_all, places, family, n=slice(None)):
-        return [of_all[int(places.leaves[at][n])] for at in places.of(family)]
-
-    heads = [
-        (family, variables(jaxpr.invars, inputs, family, n), variables(jaxpr.outvars, outputs, family, n))
-        for family in found
-        if len(family) > 1
-        for n in range(len(family))
-    ]
+    heads = _heads(jaxpr, found, inputs, outputs)
     wanted = [jaxpr.outvars[outputs.leaves[at]] for at in outputs.of(None)]
-    used = Counter(n for *_, results in heads for n in _steps_to(jaxpr, results))
-    common = {n for n, count in used.items() if count > 1} | set(_steps_to(jaxpr, wanted))
-    programs = [
-        (family, own, results, [n for n in _steps_to(jaxpr, results) if n not in common])
-        for family, own, results in heads
-    ]
-    shared = {}
-    for _, own, results, steps in programs:
-        made = {v for n in steps for v in jaxpr.eqns[n].outvars}
-        needed = [v for n in steps for v in jaxpr.eqns[n].invars] + results
-        for v in needed:
-            if not isinstance(v, core.Literal) and v not in made and v not in own:
-                shared.setdefault(v, len(shared))
-    rest = _function(traced, jaxpr.invars, [*wanted, *shared], sorted(common))
+    used = Counter(n for head in heads for n in head.steps)
+    common = {n for n, count in used.items() if count > 1}.union(_steps_to(jaxpr, wanted))
+    heads = [head._replace(steps=[n for n in head.steps if n not in common]) for head in heads]
+    shared = _shared(jaxpr, heads)
     of_family, texts = {}, {}
-    for family, own, results, steps in programs:
-        text = _text(jaxpr, shared, own, results, steps)
-        if texts.setdefault(family, text) != text:
+    for head in heads:
+        text = _text(jaxpr, shared, head)
+        if texts.setdefault(head.family, text) != text:
             raise _NotAlikeError
-        if family not in of_family:
-            of_family[family] = _function(traced, [*shared, *own], results, steps)
+        if head.family not in of_family:
+            own = [*shared, *head.own]
+            of_family[head.family] = _function(traced, own, head.results, head.steps)
+    rest = _function(traced, jaxpr.invars, [*wanted, *shared], sorted(common))
     return StackedUpdate(found, inputs, outputs, rest, of_family, _shapes(traced.in_avals))
+
+
+def _heads(jaxpr, found, inputs, outputs):
+    """The heads of families with parameters."""
+    heads = []
+    for family in found:
+        if len(family) == 1 or not inputs.of(family):
+            continue
+        for n in range(len(family)):
+            own, results = (
+                [variables[places.leaves[at][n]] for at in places.of(family)]
+                for variables, places in ((jaxpr.invars, inputs), (jaxpr.outvars, outputs))
+            )
+            heads.append(_Head(family, own, results, _steps_to(jaxpr, results)))
+    return heads
+
+
+def _shared(jaxpr, heads):
+    """`{variable: number}` of those that heads use and neither have nor make."""
+    shared = {}
+    for head in heads:
+        made = {v for n in head.steps for v in jaxpr.eqns[n].outvars}.union(head.own)
+        for v in (*(v for n in head.steps for v in jaxpr.eqns[n].invars), *head.results):
+            if _is_variable(v) and v not in made:
+                shared.setdefault(v, len(shared))
+    return shared
 
 
 def _steps_to(jaxpr, results):
@@ -248,19 +285,34 @@ def _is_variable(v):
     return not isinstance(v, core.Literal)
 
 
-def _text(jaxpr, shared, own, results, steps):
+def _text(jaxpr, shared, head):
     """A text of the steps from a head to its results: equal for equal programs."""
-    names = {v: f'shared {n}' for v, n in shared.items()} | {v: f'own {n}' for n, v in enumerate(own)}
+    names = {v: f'shared {n}' for v, n in shared.items()}
+    names |= {v: f'own {n}' for n, v in enumerate(head.own)}
     name_of = lambda v: names[v] if _is_variable(v) else f'{v.aval} {v.val!r}'
-    lines = []
-    for n, step in enumerate(jaxpr.eqns[n] for n in steps):
-        names |= {v: f'step {n}.{at}' for at, v in enumerate(step.outvars)}
-        lines.append((str(step.primitive), str(step.params), *map(name_of, step.invars)))
-    return lines, [name_of(v) for v in results], [str(v.aval) for v in own]
+    lines = [[f'{v.aval}' for v in head.own]]
+    for at in head.steps:
+        step = jaxpr.eqns[at]
+        names |= {v: f'line {len(lines)}, {n}' for n, v in enumerate(step.outvars)}
+        settings = f'{step.primitive} {step.params} {_constants(step)}'
+        lines.append([settings, *map(name_of, step.invars)])
+    return [*lines, [name_of(v) for v in head.results]]
+
+
+def _constants(step):
+    """The arrays in the functions that a step calls, by their identity: texts do not show them."""
+    functions = jax.tree.leaves(tuple(step.params.values()))
+    return [id(x) for one in functions if isinstance(one, core.ClosedJaxpr) for x in one.consts]
 
 
 def _function(traced, inputs, results, steps):
     """A part of a traced program, as a function of arrays."""
     jaxpr = traced.jaxpr
-    part = core.Jaxpr(jaxpr.constvars, inputs, results, [jaxpr.eqns[n] for n in steps])
+    part = core.Jaxpr(
+        jaxpr.constvars,
+        inputs,
+        results,
+        [jaxpr.eqns[n] for n in steps],
+        debug_info=core.DebugInfo('part', 'optimizer', None, None),
+    )
     return core.jaxpr_as_fun(core.ClosedJaxpr(part, traced.consts))

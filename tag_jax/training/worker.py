@@ -166,7 +166,7 @@ class Worker:
         """Writes a checkpoint of the network of a slot."""
         program, run = self._work.program, self._runs[n]
         slot = parallel.to_host(program.mesh, slots.take_slot(program, self._state, n))
-        progress.save(self._work.checkpoints(run.plan), run, slots.apart(slot))
+        progress.save(self._work.checkpoints(run.plan), run, slots.with_heads_apart(slot))
         self._written[n] = now
 
 
@@ -195,7 +195,7 @@ def _taken_out(work, tree, n, axis=0):
     found = slots.take_slot(program, tree, n)
     if program.mesh is not None:
         return parallel.to_host(program.mesh, found)
-    if program.stacked is None:
+    if program.stacked_update is None:
         return found
     # (Taken apart on the device, each array would be a call of its own.)
     return jax.tree.map(jnp.asarray, heads_apart(jax.device_get(found), axis))
@@ -212,11 +212,11 @@ def _begun(work, plan):
     )
     if work.checkpoints is not None:
         mesh = work.program.mesh
-        like = slot if mesh is not None else slots.apart(parallel.to_host(mesh, slot))
+        like = slot if mesh is not None else slots.with_heads_apart(parallel.to_host(mesh, slot))
         found = progress.restore(work.checkpoints(plan), problem, plan, like)
         if found is not None:
             run, slot = found
-            return run, _on_devices(work.program, slots.stacked(work.program, slot))
+            return run, _on_devices(work.program, slots.with_stacked_heads(work.program, slot))
     return progress.start(problem, plan), slot
 
 

@@ -96,6 +96,10 @@ class WeightingState(NamedTuple):
     average: tuple[jax.Array, ...] | None = None
 
 
+class TaskWeighting(optax.GradientTransformationExtraArgs):
+    """The optax transform of a rule. All it does to gradients of heads is to weigh them."""
+
+
 def stateless(weigh: Callable[[Tasks], jax.Array]) -> Rule:
     """A `Rule` without a state, from `Tasks -> weights`."""
     return Rule(lambda size: (), lambda tasks, state, step: (weigh(tasks), state))
@@ -138,9 +142,9 @@ def weighting(
         takes the memory of T times the shared parameters, and needs the space 'shared'.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs` with a `WeightingState`, whose updates are shaped
-      like the params. `update` raises TypeError for anything that is not TaskGradients just as
-      they were made: a transform in front of it would alter their vjp.
+      A `TaskWeighting` with a `WeightingState`, whose updates are shaped like the params. `update`
+      raises TypeError for anything that is not TaskGradients just as they were made: a transform
+      in front of it would alter their vjp.
 
     Raises:
       ValueError: if the space or num_tasks is none. From `init`, if the tasks cannot be counted;
@@ -225,7 +229,7 @@ def weighting(
         )
         return inputs.shaped_like(params, combined), state
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    return TaskWeighting(init_fn, update_fn)
 
 
 def diagnostics(opt_state: Any) -> dict[str, np.ndarray]:
