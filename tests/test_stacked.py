@@ -141,7 +141,7 @@ def test_an_optimizer_may_go_by_names():
     assert still == {'b3'}
 
 
-@pytest.mark.variants(2)
+@pytest.mark.variants(1)
 @pytest.mark.parametrize(
     'settings',
     [
@@ -154,9 +154,9 @@ def test_an_optimizer_may_go_by_names():
 )
 def test_networks_train_as_with_heads_one_by_one(settings, monkeypatch):
     config = dataclasses.replace(CONFIG, **settings)
-    found = train(config, measures=True)
+    found = train(config)
     monkeypatch.setattr(alike, 'LEAST', 100)
-    for one, other in zip(found, train(config, measures=True), strict=True):
+    for one, other in zip(found, train(config), strict=True):
         assert type(one.params['heads']) is dict
         assert {type(x) for x in jax.tree.leaves(one.params)} == {
             type(x) for x in jax.tree.leaves(other.params)
@@ -165,11 +165,9 @@ def test_networks_train_as_with_heads_one_by_one(settings, monkeypatch):
         assert [copy.best_step for copy in one.copies] == [copy.best_step for copy in other.copies]
         for copy, expected in zip(one.copies, other.copies, strict=True):
             assert_close(copy.params, expected.params)
-    np.testing.assert_allclose(
-        found[0].affinities.mean, train(config, measures=True)[0].affinities.mean, atol=1e-4
-    )
 
 
+@pytest.mark.variants(1)
 @pytest.mark.parametrize('step', ['sgd', 'optimizer'])
 def test_affinities_are_those_of_heads_one_by_one(step, monkeypatch):
     config = dataclasses.replace(CONFIG.measuring(step=step, every=2), optimizer=clipped)
@@ -222,6 +220,7 @@ def wider():
     return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
+@pytest.mark.sweep  # Its short form: a weighting of one's own sees heads one by one.
 def test_updates_of_another_dtype_are_taken(monkeypatch):
     module = nn.Dense(4, param_dtype=jnp.bfloat16)
     heads = {task: nn.Dense(1, param_dtype=jnp.bfloat16) for task in TASKS}

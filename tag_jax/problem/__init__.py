@@ -25,7 +25,6 @@ from tag_jax.problem.linen_modules import from_linen
 from tag_jax.problem.nnx_modules import from_nnx
 from tag_jax.problem.problem import MultiTaskProblem, task_key
 from tag_jax.problem.stacked_heads import (
-    Family,
     StackedHeads,
     heads_apart,
     heads_like,
@@ -38,7 +37,6 @@ from tag_jax.problem.trainable import names_of, split_frozen, with_frozen
 
 __all__ = [
     'Batch',
-    'Family',
     'MultiTaskProblem',
     'StackedHeads',
     'check_batch',

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tag_jax.problem.stacked_heads import Family, is_stacked, taken_apart
+from tag_jax.problem.stacked_heads import is_stacked, taken_apart
 
 # Few gain little, and results differ from those of heads one by one by rounding. In a loop they
 # are the same, bit by bit.
@@ -48,7 +48,7 @@ def map_and_stack(
     function: Callable[[str, Any], tuple[Any, Any]],
     columns: Any,
     programs: Mapping[str, Hashable],
-) -> tuple[Any, dict[Family, Any]]:
+) -> tuple[Any, dict[tuple[str, ...], Any]]:
     """Applies a function to every task, see `map_tasks`, and stacks a part of what it gives.
 
     The results of many tasks that are alike are stacked already. Taking them apart and stacking
@@ -77,7 +77,7 @@ def map_families(
     columns: Any,
     programs: Mapping[str, Hashable],
     draws: bool = False,
-) -> dict[Family, Any]:
+) -> dict[tuple[str, ...], Any]:
     """Applies a function to every task, see `map_tasks`, and leaves results as they were computed.
 
     Args:
@@ -103,7 +103,7 @@ def map_families(
 
 def families(
     columns: Any, programs: Mapping[str, Hashable], least: int | None = None
-) -> list[Family]:
+) -> list[tuple[str, ...]]:
     """The tasks that are computed side by side, or by themselves: names of each, all tasks once.
 
     Args:
@@ -112,7 +112,7 @@ def families(
       least: how many are computed side by side; None for LEAST.
     """
     least = LEAST if least is None else least
-    alike: dict[Hashable, Family] = {}
+    alike: dict[Hashable, tuple[str, ...]] = {}
     for task, program in programs.items():
         key = program, *(_shapes(column, task) for column in _columns(columns))
         alike[key] = (*alike.get(key, ()), task)
@@ -136,7 +136,7 @@ def _row(columns, task):
 
 
 def _stacked(column, family):
-    """What a column has for the tasks of a family, `[F, ...]`."""
+    """The values of a column for the tasks of a family, `[F, ...]`."""
     if is_stacked(column) and family in column.stacks:
         return column.stacks[family]
     return jax.tree.map(lambda *x: jnp.stack(x), *(column[task] for task in family))

@@ -75,11 +75,14 @@ class Batch(NamedTuple):
 
 
 def labels_of(target: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """See `Batch.labels`.
+    """The targets of a task, zero where there is no label, and where there is one, see `Batch`.
 
     Args:
       target: `[B, ...]`.
       mask: `[B]` or `[B, ...]`, or None.
+
+    Returns:
+      Targets `[B, ...]`, and bool `[B]` or `[B, ...]`.
     """
     if mask is None:
         return target, jnp.ones(target.shape[:1], bool)
@@ -89,10 +92,13 @@ def labels_of(target: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax
 
 
 def weights_of(mask: jax.Array | None) -> jax.Array | None:
-    """See `Batch.weights`.
+    """The weights of the labels of a task in its loss.
 
     Args:
       mask: `[B]` or `[B, ...]`, or None.
+
+    Returns:
+      `[B]` or `[B, ...]`, 0 where there is no label; None where all weigh alike.
     """
     return None if mask is None or mask.dtype == bool else jnp.asarray(mask)
 

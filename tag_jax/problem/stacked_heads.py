@@ -14,10 +14,7 @@ import numpy as np
 
 from tag_jax.problem.batch import with_trailing_axes
 
-Family = tuple[str, ...]
 
-
-@jax.tree_util.register_pytree_with_keys_class
 class StackedHeads(Mapping):
     """`{task: tree}` of T tasks; the trees of a family of tasks are stacked.
 
@@ -26,7 +23,7 @@ class StackedHeads(Mapping):
         one as it is. Each task is in one family.
     """
 
-    def __init__(self, stacks: Mapping[Family, Any]):
+    def __init__(self, stacks: Mapping[tuple[str, ...], Any]):
         self.stacks = dict(stacks)
 
     def __getitem__(self, task: str) -> Any:
@@ -41,18 +38,20 @@ class StackedHeads(Mapping):
     def __len__(self) -> int:
         return sum(map(len, self.stacks))
 
-    def tree_flatten_with_keys(self):
-        """The stacks as children, and the families as what is static."""
-        keyed = [(jax.tree_util.DictKey(family[0]), tree) for family, tree in self.stacks.items()]
-        return keyed, tuple(self.stacks)
 
-    @classmethod
-    def tree_unflatten(cls, families, trees):
-        """See `tree_flatten_with_keys`."""
-        return cls(dict(zip(families, trees, strict=True)))
+def _flatten_with_keys(heads):
+    keyed = [(jax.tree_util.DictKey(family[0]), tree) for family, tree in heads.stacks.items()]
+    return keyed, tuple(heads.stacks)
 
 
-def stack_heads(tree: Any, families: Sequence[Family], stack: Callable = jnp.stack) -> Any:
+def _unflatten(families, trees):
+    return StackedHeads(dict(zip(families, trees, strict=True)))
+
+
+jax.tree_util.register_pytree_with_keys(StackedHeads, _flatten_with_keys, _unflatten)
+
+
+def stack_heads(tree: Any, families: Sequence[tuple[str, ...]], stack: Callable = jnp.stack) -> Any:
     """A tree in which each `{task: tree}` of all tasks is a `StackedHeads`.
 
     Args:
@@ -91,7 +90,7 @@ def heads_apart(tree: Any, axis: int = 0) -> Any:
     return jax.tree.map(apart, tree, is_leaf=is_stacked)
 
 
-def heads_like(heads: Mapping[str, Any], found: Mapping[Family, tuple]) -> tuple[Any, ...]:
+def heads_like(heads: Mapping[str, Any], found: Mapping[tuple[str, ...], tuple]) -> tuple[Any, ...]:
     """The results for all tasks, plain or stacked as some heads are.
 
     Args:
@@ -118,7 +117,7 @@ def is_stacked(node: Any) -> bool:
     return isinstance(node, StackedHeads)
 
 
-def taken_apart(found: Mapping[Family, Any], axis: int = 0) -> dict[str, Any]:
+def taken_apart(found: Mapping[tuple[str, ...], Any], axis: int = 0) -> dict[str, Any]:
     """The trees of single tasks, `{task: pytree}`.
 
     Args:

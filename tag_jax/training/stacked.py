@@ -18,7 +18,6 @@ import optax
 from jax.extend import core
 
 from tag_jax.problem import (
-    Family,
     MultiTaskProblem,
     families,
     heads_apart,
@@ -40,11 +39,11 @@ class StackedUpdate(NamedTuple):
       takes: the shapes and dtypes of all inputs one by one.
     """
 
-    families: tuple[Family, ...]
+    families: tuple[tuple[str, ...], ...]
     inputs: '_Places'
     outputs: '_Places'
     rest: Callable
-    of_family: dict[Family, Callable]
+    of_family: dict[tuple[str, ...], Callable]
     takes: list[Any]
 
     def fits(self, arguments: tuple[Any, ...]) -> bool:
@@ -109,7 +108,7 @@ def _stacked_update(problem, optimizer, precision):
 
 
 def weighting_of_stacked(
-    weighting: optax.GradientTransformationExtraArgs, found: tuple[Family, ...]
+    weighting: optax.GradientTransformationExtraArgs, found: tuple[tuple[str, ...], ...]
 ) -> optax.GradientTransformationExtraArgs:
     """A weighting that takes and gives stacked heads.
 
@@ -168,10 +167,10 @@ class _Places(NamedTuple):
     """
 
     leaves: list[Any]
-    families: list[Family | None]
+    families: list[tuple[str, ...] | None]
     structure: Any
 
-    def of(self, family: Family | None) -> list[int]:
+    def of(self, family: tuple[str, ...] | None) -> list[int]:
         """The numbers of the leaves of a family, or of those that are of none."""
         return [n for n, own in enumerate(self.families) if own == family]
 
@@ -215,7 +214,7 @@ class _Head(NamedTuple):
       steps: the numbers of the steps that these come from.
     """
 
-    family: Family
+    family: tuple[str, ...]
     own: list[Any]
     results: list[Any]
     steps: list[int]
