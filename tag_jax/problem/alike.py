@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from tag_jax.problem.stacked_heads import is_stacked, taken_apart
 
-# Few gain little, and results differ from those of heads one by one by rounding. In a loop they
-# are the same, bit by bit.
+# Results differ by rounding from those of heads one by one, and few heads gain less. In a loop
+# results are the same, bit by bit.
 LEAST = 10
 LEAST_IN_A_LOOP = 2
 
