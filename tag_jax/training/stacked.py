@@ -33,22 +33,23 @@ class StackedUpdate(NamedTuple):
     Attributes:
       families: names of tasks, all of them, each once; see `StackedHeads`.
       inputs, outputs: the `_Places` of the leaves.
-      rest: computes, from all inputs one by one, the results that are of no family, and N values
-        that all heads share.
+      takes: the shapes and dtypes of the inputs.
+      rest: computes the results that are of no family, and N values that all heads share.
+      rest_of: the places of its arguments among the inputs one by one.
       of_family: `{family: a function of these values and of the leaves of one head}`.
-      takes: the shapes and dtypes of all inputs one by one.
     """
 
     families: tuple[tuple[str, ...], ...]
     inputs: '_Places'
     outputs: '_Places'
-    rest: Callable
-    of_family: dict[tuple[str, ...], Callable]
     takes: list[Any]
+    rest: Callable
+    rest_of: list[int]
+    of_family: dict[tuple[str, ...], Callable]
 
     def fits(self, arguments: tuple[Any, ...]) -> bool:
         """Whether arguments have the shapes and dtypes that it was traced for."""
-        return _shapes(self.inputs.one_by_one(jax.tree.leaves(arguments))) == self.takes
+        return [(x.shape, x.dtype) for x in jax.tree.leaves(arguments)] == self.takes
 
     def __call__(self, *arguments: Any) -> tuple[Any, Any]:
         """(Updates, state), both with stacked heads.
@@ -57,7 +58,7 @@ class StackedUpdate(NamedTuple):
           *arguments: learning rate, gradients, state, parameters, value; heads are stacked.
         """
         leaves = jax.tree.leaves(arguments)
-        found = self.rest(*self.inputs.one_by_one(leaves))
+        found = self.rest(*self.inputs.one_by_one(leaves, self.rest_of))
         size = len(self.outputs.of(None))
         results, shared = {None: found[:size]}, found[size:]
         for family, function in self.of_family.items():
@@ -174,19 +175,15 @@ class _Places(NamedTuple):
         """The numbers of the leaves of a family, or of those that are of none."""
         return [n for n, own in enumerate(self.families) if own == family]
 
-    def one_by_one(self, values: list[Any]) -> list[Any]:
-        """The values of the leaves in the tree without stacked heads."""
+    def one_by_one(self, values: list[Any], wanted: list[int]) -> list[Any]:
+        """The values of the leaves at some places in the tree without stacked heads."""
         found = {}
         for value, place in zip(values, self.leaves, strict=True):
             if np.ndim(place):
-                found |= {at: value[n] for n, at in enumerate(place)}
+                found |= {at: value[n] for n, at in enumerate(place) if at in wanted}
             else:
                 found[place] = value
-        return [found[at] for at in range(len(found))]
-
-
-def _shapes(arrays):
-    return [(x.shape, x.dtype) for x in arrays]
+        return [found[at] for at in wanted]
 
 
 def _places(tree, found):
@@ -239,8 +236,18 @@ def _in_parts(traced, found, inputs, outputs):
         if head.family not in of_family:
             own = [*shared, *head.own]
             of_family[head.family] = _function(traced, own, head.results, head.steps)
-    rest = _function(traced, jaxpr.invars, [*wanted, *shared], sorted(common))
-    return StackedUpdate(found, inputs, outputs, rest, of_family, _shapes(traced.in_avals))
+    needed = [*wanted, *shared, *(v for n in common for v in jaxpr.eqns[n].invars)]
+    needed = set(filter(_is_variable, needed))
+    rest_of = [n for n, v in enumerate(jaxpr.invars) if v in needed]
+    rest = _function(traced, [jaxpr.invars[n] for n in rest_of], [*wanted, *shared], sorted(common))
+    takes = [_shape(traced.in_avals, place) for place in inputs.leaves]
+    return StackedUpdate(found, inputs, outputs, takes, rest, rest_of, of_family)
+
+
+def _shape(inputs, place):
+    """The shape and dtype of an input at a place, or of those at some places, stacked."""
+    first = inputs[np.ravel(place)[0]]
+    return (*np.shape(place), *first.shape), first.dtype
 
 
 def _heads(jaxpr, found, inputs, outputs):
