@@ -1,5 +1,6 @@
 """The encoders and the decoders of Standley et al. and of Fifty et al. for Taskonomy."""
 
+import functools
 import itertools
 
 import jax
@@ -175,10 +176,7 @@ class XceptionDecoder(nnx.Module):
         def normalised(layer, outputs):
             return Normalised(layer, outputs, **options)
 
-        def double(inputs, outputs):
-            return normalised(
-                nnx.ConvTranspose(inputs, outputs, (2, 2), 2, padding='VALID', **options), outputs
-            )
+        double = functools.partial(_doubled, **options)
 
         def separable(inputs, outputs, size):
             return normalised(SeparableConvolution(inputs, outputs, size, **options), outputs)
@@ -229,17 +227,13 @@ class PlainDecoder(nnx.Module):
     ):
         options = {'dtype': dtype, 'rngs': rngs}
 
-        def double(inputs, outputs):
-            layer = nnx.ConvTranspose(inputs, outputs, (2, 2), 2, padding='VALID', **options)
-            return Normalised(layer, outputs, **options)
-
         def plain(inputs, outputs):
             return Conv(inputs, outputs, (3, 3), kernel_init=HE_NORMAL, **options)
 
         sizes = (channels, 128, 64, 48, 32)
         self.layers = nnx.List()
         for inputs, outputs in itertools.pairwise(sizes):
-            self.layers.append(double(inputs, outputs))
+            self.layers.append(_doubled(inputs, outputs, **options))
             if outputs != sizes[-1]:
                 self.layers.append(Normalised(plain(outputs, outputs), outputs, **options))
         self.output = plain(sizes[-1], num_outputs)
@@ -248,3 +242,9 @@ class PlainDecoder(nnx.Module):
         for layer in self.layers:
             representation = nnx.relu(layer(representation))
         return self.output(representation).astype(jnp.float32)
+
+
+def _doubled(inputs, outputs, **options):
+    """A transposed convolution that doubles the map, with BatchNorm."""
+    layer = nnx.ConvTranspose(inputs, outputs, (2, 2), 2, padding='VALID', **options)
+    return Normalised(layer, outputs, **options)
