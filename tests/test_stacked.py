@@ -209,6 +209,69 @@ def test_a_weighting_of_ones_own_sees_heads_one_by_one(monkeypatch):
     assert_close(found.params, expected.params)
 
 
+def corrected():
+    """A correction of one's own that looks at each array of the heads."""
+
+    def correct(by_task, weights, combined, step, descent):
+        heads = jax.tree.map(lambda x: x / (0.1 + jnp.linalg.norm(x)), combined['heads'])
+        return weights, {**combined, 'heads': heads}, descent
+
+    rule = weighting.Rule(lambda size: (), lambda tasks, state, step: (tasks.active, state))
+    return weighting.weighting('corrected', rule, correction=correct)
+
+
+def replaced():
+    """A weighting of the package with an update of one's own."""
+    inner = weighting.equal()
+
+    def update(gradients, state, params=None, **extra):
+        updates, state = inner.update(gradients, state, params)
+        return jax.tree.map(lambda x: x / (0.1 + jnp.linalg.norm(x)), updates), state
+
+    return inner._replace(update=update)
+
+
+@pytest.mark.sweep  # Its short form: a weighting of one's own sees heads one by one.
+@pytest.mark.parametrize('own', [corrected, replaced])
+def test_what_alters_a_weighting_sees_heads_one_by_one(own, monkeypatch):
+    config = dataclasses.replace(CONFIG, weighting=own, optimizer=momentum)
+    found = train(config)
+    monkeypatch.setattr(alike, 'LEAST', 100)
+    for one, other in zip(found, train(config), strict=True):
+        assert_close(one.params, other.params)
+
+
+def masked_by_constants(depth):
+    """An optimizer of functions that differ in nothing but the array that they close over."""
+
+    def wrapped(function, depth):
+        return wrapped(jax.jit(lambda x: function(x)), depth - 1) if depth else function
+
+    def update(updates, state, params=None):
+        heads = {
+            task: {**head, 'kernel': wrapped(_times(MASKS[task]), depth)(head['kernel'])}
+            for task, head in updates['heads'].items()
+        }
+        return {**updates, 'heads': heads}, state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def _times(mask):
+    return lambda x: x * mask
+
+
+MASKS = {
+    task: jnp.asarray([n % 2, 1, 1, n % 3], jnp.float32)[:, None] for n, task in enumerate(TASKS)
+}
+
+
+@pytest.mark.parametrize('depth', [0, 1, 2])
+def test_constants_tell_heads_apart(depth):
+    optimizer = lambda rate: optax.chain(optax.sgd(rate), masked_by_constants(depth))
+    assert stacked.stacked_update(make_problem(), optimizer) is None
+
+
 def wider():
     """A weighting of one's own whose updates are wider than the parameters."""
     inner = weighting.equal()

@@ -307,8 +307,14 @@ def _text(jaxpr, shared, head):
 
 def _constants(step):
     """The arrays in the functions that a step calls, by their identity: texts do not show them."""
-    functions = jax.tree.leaves(tuple(step.params.values()))
-    return [id(x) for one in functions if isinstance(one, core.ClosedJaxpr) for x in one.consts]
+    found = []
+    for inner in jax.tree.leaves(tuple(step.params.values())):
+        if isinstance(inner, core.ClosedJaxpr):
+            found += map(id, inner.consts)
+            inner = inner.jaxpr
+        if isinstance(inner, core.Jaxpr):
+            found += [number for one in inner.eqns for number in _constants(one)]
+    return found
 
 
 def _function(traced, inputs, results, steps):

@@ -99,6 +99,10 @@ class WeightingState(NamedTuple):
 class TaskWeighting(optax.GradientTransformationExtraArgs):
     """The optax transform of a rule. All it does to gradients of heads is to weigh them."""
 
+    def _replace(self, **changes: Callable) -> optax.GradientTransformationExtraArgs:
+        """Another transform, which may do anything."""
+        return optax.GradientTransformationExtraArgs(*self)._replace(**changes)
+
 
 def stateless(weigh: Callable[[Tasks], jax.Array]) -> Rule:
     """A `Rule` without a state, from `Tasks -> weights`."""
@@ -142,7 +146,8 @@ def weighting(
         takes the memory of T times the shared parameters, and needs the space 'shared'.
 
     Returns:
-      A `TaskWeighting` with a `WeightingState`, whose updates are shaped like the params. `update`
+      A `TaskWeighting` (with a correction, another optax transform) with a `WeightingState`, whose
+      updates are shaped like the params. `update`
       raises TypeError for anything that is not TaskGradients just as they were made: a transform
       in front of it would alter their vjp.
 
@@ -229,7 +234,9 @@ def weighting(
         )
         return inputs.shaped_like(params, combined), state
 
-    return TaskWeighting(init_fn, update_fn)
+    # (A correction may do anything with heads.)
+    made = TaskWeighting if correction is None else optax.GradientTransformationExtraArgs
+    return made(init_fn, update_fn)
 
 
 def diagnostics(opt_state: Any) -> dict[str, np.ndarray]:
