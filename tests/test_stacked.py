@@ -146,7 +146,7 @@ def test_an_optimizer_may_go_by_names():
     'settings',
     [
         {},
-        {'keep': 'each_task', 'if_not_finite': 'drop'},
+        {'keep': 'each_task', 'if_not_finite': 'drop', 'optimizer': decayed},
         {'weighting': weighting.mgda_ub, 'optimizer': clipped},
         {'weighting': weighting.uncertainty, 'optimizer': optax.lamb},
     ],
@@ -272,6 +272,74 @@ def test_constants_tell_heads_apart(depth):
     assert stacked.stacked_update(make_problem(), optimizer) is None
 
 
+def plain():
+    """A weighting that takes no other arguments."""
+    inner = weighting.equal()
+    return optax.GradientTransformation(
+        inner.init, lambda gradients, state, params=None: inner.update(gradients, state, params)
+    )
+
+
+def head_of_own(head, state, representation, train, key):
+    return representation @ head['w'], state
+
+
+def scaled_by_task(shared, inputs):
+    """Uses a parameter for each task in the order in which JAX has them."""
+    scales = jnp.stack(jax.tree.leaves(shared['scale']))
+    return inputs @ shared['w'] * jnp.sum(scales * jnp.arange(len(TASKS)) / 10)
+
+
+def test_what_an_encoder_has_for_each_task_stays_as_it_is(monkeypatch):
+    scale = {task: jnp.float32(n + 1) / 50 for n, task in enumerate(TASKS)}
+
+    def init(key):
+        heads = {task: {'w': jnp.full((4, 1), 0.1)} for task in TASKS}
+        params = {'shared': {'w': jnp.eye(5, 4), 'scale': scale}, 'heads': heads}
+        return params, {'shared': {}, 'heads': {task: {} for task in TASKS}}
+
+    make = lambda: from_functions(init, scaled_by_task, dict.fromkeys(TASKS, head_of_own), TASKS)
+    assert stacked.stacked_update(make(), momentum) is not None
+    params, _ = make().init(jax.random.key(0))
+    assert type(stack_heads(params, [tuple(TASKS)])['shared']['scale']) is dict
+    config = dataclasses.replace(CONFIG, optimizer=momentum, weighting=plain)
+    found = train(config, problem=make())
+    monkeypatch.setattr(alike, 'LEAST', 100)
+    for one, other in zip(found, train(config, problem=make()), strict=True):
+        assert_close(one.params, other.params)
+
+
+def test_parts_that_an_optimizer_masks_stay_as_they_are():
+    optimizer = lambda rate: optax.masked(optax.adam(rate), {'shared': True, 'heads': False})
+    assert stacked.stacked_update(make_problem(), optimizer) is not None
+
+
+def test_a_head_like_a_stack_of_others_is_not_taken_for_one():
+    names = [f'h{n}' for n in range(12)]
+    tasks = dict.fromkeys([*names, 'large'], objectives.regression())
+
+    def init(key):
+        heads = {task: {'w': jnp.ones((4, 1))} for task in names} | {
+            'large': {'w': jnp.ones((12, 4, 1))}
+        }
+        return {'shared': {'w': jnp.ones((5, 4))}, 'heads': heads}, {
+            'shared': {},
+            'heads': {task: {} for task in tasks},
+        }
+
+    def head(params, state, representation, train, key):
+        return representation @ jnp.reshape(params['w'], (-1, 4, 1)).sum(0), state
+
+    problem = from_functions(
+        init, lambda shared, x: x @ shared['w'], dict.fromkeys(tasks, head), tasks
+    )
+    inputs = SPLITS[0].inputs
+    split = Split(inputs, {task: inputs[:, 0] for task in tasks})
+    plans = [NetworkPlan('all', tuple(tasks), 0, 0.001, False)]
+    (found,) = training.train_networks(problem, split, split, plans, CONFIG, progress_bar=False)
+    assert found.params['heads']['large']['w'].shape == (12, 4, 1)
+
+
 def wider():
     """A weighting of one's own whose updates are wider than the parameters."""
     inner = weighting.equal()
@@ -327,12 +395,11 @@ def test_heads_without_parameters_are_taken():
         shared = {'w': jax.random.normal(key, (5, 1))}
         return {'shared': shared, 'heads': {task: {} for task in tasks}}
 
+    as_it_is = lambda head, state, representation, train, key: (representation, state)
     problem = from_functions(
-        init,
-        lambda shared, inputs: inputs @ shared['w'],
-        dict.fromkeys(tasks, lambda head, z: z),
-        tasks,
+        init, lambda shared, inputs: inputs @ shared['w'], dict.fromkeys(tasks, as_it_is), tasks
     )
+    assert len(set(problem.programs.values())) == 1
     split = Split(SPLITS[0].inputs, {task: SPLITS[0].targets[task] for task in tasks})
     plans = [NetworkPlan('all', tuple(tasks), 0, 0.05, False)]
     (found,) = training.train_networks(problem, split, split, plans, CONFIG, progress_bar=False)
@@ -362,7 +429,7 @@ def test_a_step_does_not_grow_with_its_heads():
 
 def test_stacked_heads_are_a_mapping_of_tasks():
     heads = {task: {'w': np.full(3, n), 'b': np.array(n)} for n, task in enumerate('abcd')}
-    found = stack_heads({'heads': heads, 'x': 1}, [('c', 'a', 'd'), ('b',)])['heads']
+    found = stack_heads({'heads': heads, 'shared': 1}, [('c', 'a', 'd'), ('b',)])['heads']
     assert isinstance(found, StackedHeads)
     assert sorted(found) == list('abcd')
     assert len(found) == 4

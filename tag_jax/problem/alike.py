@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from tag_jax.problem.stacked_heads import is_stacked, taken_apart
 
-# Results differ by rounding from those of heads one by one, and few heads gain less. In a loop
-# results are the same, bit by bit.
+# Results differ by rounding from those of heads one by one, and few heads gain less. Results of a
+# loop are the same, bit by bit.
 LEAST = 10
 LEAST_IN_A_LOOP = 2
 
@@ -95,9 +95,9 @@ def map_families(
         stacked = jax.tree.map(
             lambda column, family=family: _stacked(column, family), columns, is_leaf=_is_column
         )
-        found[family] = (jax.lax.map if draws else _vmap)(
-            functools.partial(function, family[0]), stacked
-        )
+        run = functools.partial(function, family[0])
+        map_all = jax.lax.map if draws else _vmap(len(family))
+        found[family] = map_all(run, stacked)
     return found
 
 
@@ -146,15 +146,15 @@ def _shapes(column, task):
     """The structure and shapes of what a column has for a task; of a stack, the same for all."""
     if is_stacked(column):
         task = next(family for family in column.stacks if task in family)
-        tree = column.stacks[task]
+        tree, leading = column.stacks[task], int(len(task) > 1)
     else:
-        tree = column[task]
+        tree, leading = column[task], 0
     leaves, structure = jax.tree.flatten(tree)
-    return structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    return structure, tuple((jnp.shape(leaf)[leading:], jnp.result_type(leaf)) for leaf in leaves)
 
 
-def _vmap(function, stacked):
-    return jax.vmap(function)(stacked)
+def _vmap(size):
+    return lambda function, stacked: jax.vmap(function, axis_size=size)(stacked)
 
 
 def _in_order(stacks, order):

@@ -52,7 +52,7 @@ jax.tree_util.register_pytree_with_keys(StackedHeads, _flatten_with_keys, _unfla
 
 
 def stack_heads(tree: Any, families: Sequence[tuple[str, ...]], stack: Callable = jnp.stack) -> Any:
-    """A tree in which each `{task: tree}` of all tasks is a `StackedHeads`.
+    """A tree in which 'heads' of all `{'shared': ..., 'heads': ...}` are `StackedHeads`.
 
     Args:
       tree: pytree; parameters, say, or the state of an optimizer.
@@ -62,15 +62,22 @@ def stack_heads(tree: Any, families: Sequence[tuple[str, ...]], stack: Callable 
     Raises:
       ValueError: if the trees of a family differ in structure or shape.
     """
-    names = {task for family in families for task in family}
-    is_heads = lambda node: isinstance(node, dict) and node.keys() == names
+    # (An encoder may have a dict of all tasks too, which is not ours to stack.)
+    whole = lambda node: isinstance(node, dict) and {'shared', 'heads'} <= node.keys()
 
     def stacked(node):
-        if not is_heads(node):
+        if not whole(node):
             return node
-        return StackedHeads({family: _stacked(node, family, stack) for family in families})
+        return {**node, 'heads': _all_stacked(node['heads'], families, stack)}
 
-    return jax.tree.map(stacked, tree, is_leaf=is_heads) if families else tree
+    return jax.tree.map(stacked, tree, is_leaf=whole) if families else tree
+
+
+def _all_stacked(heads, families, stack=jnp.stack):
+    names = {task for family in families for task in family}
+    if not isinstance(heads, dict) or heads.keys() != names:
+        return heads
+    return StackedHeads({family: _stacked(heads, family, stack) for family in families})
 
 
 def _stacked(node, family, stack):
@@ -109,7 +116,7 @@ def heads_like(heads: Mapping[str, Any], found: Mapping[tuple[str, ...], tuple])
     rows = taken_apart(found)
     apart = [{task: rows[task][n] for task in heads} for n in range(len(next(iter(rows.values()))))]
     families = tuple(heads.stacks) if is_stacked(heads) else ()
-    return tuple(stack_heads(column, families) for column in apart)
+    return tuple(_all_stacked(column, families) for column in apart)
 
 
 def is_stacked(node: Any) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.extend import core
@@ -49,7 +50,8 @@ class StackedUpdate(NamedTuple):
 
     def fits(self, arguments: tuple[Any, ...]) -> bool:
         """Whether arguments have the shapes and dtypes that it was traced for."""
-        return [(x.shape, x.dtype) for x in jax.tree.leaves(arguments)] == self.takes
+        leaves = jax.tree.leaves(arguments)
+        return [(jnp.shape(x), jnp.result_type(x)) for x in leaves] == self.takes
 
     def __call__(self, *arguments: Any) -> tuple[Any, Any]:
         """(Updates, state), both with stacked heads.
@@ -84,7 +86,7 @@ def stacked_update(problem: MultiTaskProblem, optimizer: Callable) -> StackedUpd
 
 @functools.lru_cache(maxsize=16)
 def _stacked_update(problem, optimizer, precision):
-    """See `stacked_update`; the precision of products, which JAX traces them with, is set."""
+    """See `stacked_update`; the precision of products is part of what the cache goes by."""
     del precision
     params, model_state = problem.shapes
     found = tuple(families((params['heads'], model_state['heads']), problem.programs))
@@ -122,6 +124,7 @@ def weighting_of_stacked(
 
     if isinstance(weighting, TaskWeighting):
         return weighting
+    weighting = optax.with_extra_args_support(weighting)
 
     def update(gradients, state, params, **extra):
         apart = dataclasses.replace(gradients, heads=heads_apart(gradients.heads))
@@ -261,6 +264,8 @@ def _heads(jaxpr, found, inputs, outputs):
                 [variables[places.leaves[at][n]] for at in places.of(family)]
                 for variables, places in ((jaxpr.invars, inputs), (jaxpr.outvars, outputs))
             )
+            if any(jax.dtypes.issubdtype(v.aval.dtype, jax.dtypes.prng_key) for v in own):
+                raise _NotAlikeError  # Under `vmap`, some kinds of keys give other numbers.
             heads.append(_Head(family, own, results, _steps_to(jaxpr, results)))
     return heads
 
@@ -295,7 +300,7 @@ def _text(jaxpr, shared, head):
     """A text of the steps from a head to its results: equal for equal programs."""
     names = {v: f'shared {n}' for v, n in shared.items()}
     names |= {v: f'own {n}' for n, v in enumerate(head.own)}
-    name_of = lambda v: names[v] if _is_variable(v) else f'{v.aval} {v.val!r}'
+    name_of = lambda v: names[v] if _is_variable(v) else f'{v.aval} {np.asarray(v.val).tobytes()}'
     lines = [[f'{v.aval}' for v in head.own]]
     for at in head.steps:
         step = jaxpr.eqns[at]
