@@ -272,6 +272,46 @@ def test_constants_tell_heads_apart(depth):
     assert stacked.stacked_update(make_problem(), optimizer) is None
 
 
+def factors(rate):
+    """A step of its own length for each head."""
+
+    def update(updates, params):
+        heads = {
+            task: jax.tree.map(lambda x, n=n: x * (1 + n / 1e6), head)
+            for n, (task, head) in enumerate(updates['heads'].items())
+        }
+        return {**updates, 'heads': heads}
+
+    return optax.chain(optax.sgd(rate), optax.stateless(update))
+
+
+def telling(rate):
+    """Says something at every step."""
+
+    def update(updates, params):
+        jax.debug.callback(lambda: None)
+        return updates
+
+    return optax.chain(optax.sgd(rate), optax.stateless(update))
+
+
+@pytest.mark.parametrize('optimizer', [factors, telling])
+def test_numbers_and_effects_tell_heads_apart(optimizer):
+    assert stacked.stacked_update(make_problem(), optimizer) is None
+
+
+def test_a_head_whose_numbers_are_not_finite_sits_out(monkeypatch):
+    """And a head outside the task set does not decay."""
+    monkeypatch.setitem(SPLITS[0].targets, 'b2', SPLITS[0].targets['b2'].copy())
+    SPLITS[0].targets['b2'][::7] = np.inf
+    config = dataclasses.replace(CONFIG, if_not_finite='drop', optimizer=decayed)
+    found = train(config)
+    assert found[0].not_finite['b2'] > 0
+    monkeypatch.setattr(alike, 'LEAST', 100)
+    for one, other in zip(found, train(config), strict=True):
+        assert_close(one.params, other.params)
+
+
 def plain():
     """A weighting that takes no other arguments."""
     inner = weighting.equal()
@@ -340,6 +380,15 @@ def test_a_head_like_a_stack_of_others_is_not_taken_for_one():
     assert found.params['heads']['large']['w'].shape == (12, 4, 1)
 
 
+def in_float32(rate):
+    """Its updates have the dtype of the gradients only if nobody narrows these."""
+    return optax.chain(optax.stateless(_with_dtypes), optax.sgd(rate))
+
+
+def _with_dtypes(updates, params):
+    return jax.tree.map(lambda x: x * (2 if x.dtype == jnp.float32 else 1), updates)
+
+
 def wider():
     """A weighting of one's own whose updates are wider than the parameters."""
     inner = weighting.equal()
@@ -356,8 +405,8 @@ def test_updates_of_another_dtype_are_taken(monkeypatch):
     module = nn.Dense(4, param_dtype=jnp.bfloat16)
     heads = {task: nn.Dense(1, param_dtype=jnp.bfloat16) for task in TASKS}
     make = lambda: from_linen(module, TASKS, np.zeros((1, 5), np.float32), heads)
-    config = dataclasses.replace(CONFIG, weighting=wider, optimizer=optax.sgd)
-    assert stacked.stacked_update(make(), optax.sgd) is not None
+    config = dataclasses.replace(CONFIG, weighting=wider, optimizer=in_float32)
+    assert stacked.stacked_update(make(), in_float32) is not None
     found, _ = train(config, problem=make())
     monkeypatch.setattr(alike, 'LEAST', 100)
     expected, _ = train(config, problem=make())
@@ -406,8 +455,8 @@ def test_heads_without_parameters_are_taken():
     assert found.params['heads'] == {task: {} for task in tasks}
 
 
-def test_a_step_does_not_grow_with_its_heads():
-    """The steps of its program are counted: each costs time to compile."""
+def test_passes_and_the_optimizer_do_not_grow_with_the_heads():
+    """Steps of the program are counted: each costs time to compile."""
 
     def steps_of(size):
         tasks = {f'b{n}': objectives.binary() for n in range(size)}

@@ -18,7 +18,7 @@ Examples:
   (8, 3)
 """
 
-from tag_jax.problem.alike import families, map_and_stack, map_families, map_tasks
+from tag_jax.problem.alike import families_of, map_and_stack, map_families, map_tasks
 from tag_jax.problem.batch import Batch, check_batch, labels_of, weights_of, with_trailing_axes
 from tag_jax.problem.functions import from_functions
 from tag_jax.problem.linen_modules import from_linen
@@ -40,7 +40,7 @@ __all__ = [
     'MultiTaskProblem',
     'StackedHeads',
     'check_batch',
-    'families',
+    'families_of',
     'from_functions',
     'from_linen',
     'from_nnx',

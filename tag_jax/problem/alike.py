@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from tag_jax.problem.stacked_heads import is_stacked, taken_apart
 
-# Results differ by rounding from those of heads one by one, and few heads gain less. Results of a
-# loop are the same, bit by bit.
+# Results differ by rounding from those of heads one by one, and figures are recorded with fewer.
+# Results of a loop are the same, bit by bit.
 LEAST = 10
 LEAST_IN_A_LOOP = 2
 
@@ -88,12 +88,12 @@ def map_families(
       were computed side by side.
     """
     found = {}
-    for family in families(columns, programs, LEAST_IN_A_LOOP if draws else LEAST):
+    for family in families_of(columns, programs, LEAST_IN_A_LOOP if draws else LEAST):
         if len(family) == 1:
             found[family] = function(family[0], _row(columns, family[0]))
             continue
         stacked = jax.tree.map(
-            lambda column, family=family: _stacked(column, family), columns, is_leaf=_is_column
+            lambda column, family=family: _of_family(column, family), columns, is_leaf=_is_column
         )
         run = functools.partial(function, family[0])
         map_all = jax.lax.map if draws else _vmap(len(family))
@@ -101,7 +101,7 @@ def map_families(
     return found
 
 
-def families(
+def families_of(
     columns: Any, programs: Mapping[str, Hashable], least: int | None = None
 ) -> list[tuple[str, ...]]:
     """The tasks that are computed side by side, or by themselves: names of each, all tasks once.
@@ -135,7 +135,7 @@ def _row(columns, task):
     return jax.tree.map(lambda column: column[task], columns, is_leaf=_is_column)
 
 
-def _stacked(column, family):
+def _of_family(column, family):
     """The values of a column for the tasks of a family, `[F, ...]`."""
     if is_stacked(column) and family in column.stacks:
         return column.stacks[family]

@@ -77,10 +77,10 @@ def _all_stacked(heads, families, stack=jnp.stack):
     names = {task for family in families for task in family}
     if not isinstance(heads, dict) or heads.keys() != names:
         return heads
-    return StackedHeads({family: _stacked(heads, family, stack) for family in families})
+    return StackedHeads({family: _one_array(heads, family, stack) for family in families})
 
 
-def _stacked(node, family, stack):
+def _one_array(node, family, stack):
     if len(family) == 1:
         return node[family[0]]
     return jax.tree.map(lambda *leaves: stack(leaves), *(node[task] for task in family))

@@ -20,12 +20,40 @@ from jax.extend import core
 
 from tag_jax.problem import (
     MultiTaskProblem,
-    families,
+    families_of,
     heads_apart,
     is_stacked,
     stack_heads,
 )
 from tag_jax.weighting.rule import TaskWeighting
+
+
+class _Places(NamedTuple):
+    """The leaves of a tree with stacked heads, and where they lie in the same tree without.
+
+    Attributes:
+      leaves: for each leaf its place, or the places `[F]` of the F tasks of a family.
+      families: for each leaf its family, or None.
+      structure: of the tree with stacked heads.
+    """
+
+    leaves: list[Any]
+    families: list[tuple[str, ...] | None]
+    structure: Any
+
+    def of(self, family: tuple[str, ...] | None) -> list[int]:
+        """The numbers of the leaves of a family, or of those that are of none."""
+        return [n for n, own in enumerate(self.families) if own == family]
+
+    def one_by_one(self, values: list[Any], wanted: list[int]) -> list[Any]:
+        """The values of the leaves at some places in the tree without stacked heads."""
+        found, needed = {}, set(wanted)
+        for value, place in zip(values, self.leaves, strict=True):
+            if np.ndim(place):
+                found |= {at: value[n] for n, at in enumerate(place) if at in needed}
+            else:
+                found[place] = value
+        return [found[at] for at in wanted]
 
 
 class StackedUpdate(NamedTuple):
@@ -35,14 +63,15 @@ class StackedUpdate(NamedTuple):
       families: names of tasks, all of them, each once; see `StackedHeads`.
       inputs, outputs: the `_Places` of the leaves.
       takes: the shapes and dtypes of the inputs.
-      rest: computes the results that are of no family, and N values that all heads share.
+      rest: computes the results that are of no family, and N values that heads use beside their
+        own.
       rest_of: the places of its arguments among the inputs one by one.
       of_family: `{family: a function of these values and of the leaves of one head}`.
     """
 
     families: tuple[tuple[str, ...], ...]
-    inputs: '_Places'
-    outputs: '_Places'
+    inputs: _Places
+    outputs: _Places
     takes: list[Any]
     rest: Callable
     rest_of: list[int]
@@ -89,8 +118,8 @@ def _stacked_update(problem, optimizer, precision):
     """See `stacked_update`; the precision of products is part of what the cache goes by."""
     del precision
     params, model_state = problem.shapes
-    found = tuple(families((params['heads'], model_state['heads']), problem.programs))
-    large = [family for family in found if len(family) > 1]
+    families = tuple(families_of((params['heads'], model_state['heads']), problem.programs))
+    large = [family for family in families if len(family) > 1]
     if not isinstance(params['heads'], dict) or not any(
         jax.tree.leaves(params['heads'][family[0]]) for family in large
     ):
@@ -105,13 +134,13 @@ def _stacked_update(problem, optimizer, precision):
 
     traced, results = jax.make_jaxpr(update, return_shape=True)(*arguments)
     try:
-        return _in_parts(traced, found, _places(arguments, found), _places(results, found))
+        return _in_parts(traced, families, _places(arguments, families), _places(results, families))
     except _NotAlikeError:
         return None
 
 
 def weighting_of_stacked(
-    weighting: optax.GradientTransformationExtraArgs, found: tuple[tuple[str, ...], ...]
+    weighting: optax.GradientTransformation, families: tuple[tuple[str, ...], ...]
 ) -> optax.GradientTransformationExtraArgs:
     """A weighting that takes and gives stacked heads.
 
@@ -119,9 +148,8 @@ def weighting_of_stacked(
 
     Args:
       weighting: an optax transform of `TaskGradients`.
-      found: the families, see `StackedHeads`.
+      families: see `StackedHeads`.
     """
-
     if isinstance(weighting, TaskWeighting):
         return weighting
     weighting = optax.with_extra_args_support(weighting)
@@ -129,7 +157,7 @@ def weighting_of_stacked(
     def update(gradients, state, params, **extra):
         apart = dataclasses.replace(gradients, heads=heads_apart(gradients.heads))
         updates, state = weighting.update(apart, state, heads_apart(params), **extra)
-        return stack_heads(updates, found), state
+        return stack_heads(updates, families), state
 
     return optax.GradientTransformationExtraArgs(weighting.init, update)
 
@@ -161,39 +189,11 @@ class _NotAlikeError(Exception):
     """The optimizer does not treat heads of a family alike."""
 
 
-class _Places(NamedTuple):
-    """The leaves of a tree with stacked heads, and where they lie in the same tree without.
-
-    Attributes:
-      leaves: for each leaf its place, or the places `[F]` of the F tasks of a family.
-      families: for each leaf its family, or None.
-      structure: of the tree with stacked heads.
-    """
-
-    leaves: list[Any]
-    families: list[tuple[str, ...] | None]
-    structure: Any
-
-    def of(self, family: tuple[str, ...] | None) -> list[int]:
-        """The numbers of the leaves of a family, or of those that are of none."""
-        return [n for n, own in enumerate(self.families) if own == family]
-
-    def one_by_one(self, values: list[Any], wanted: list[int]) -> list[Any]:
-        """The values of the leaves at some places in the tree without stacked heads."""
-        found = {}
-        for value, place in zip(values, self.leaves, strict=True):
-            if np.ndim(place):
-                found |= {at: value[n] for n, at in enumerate(place) if at in wanted}
-            else:
-                found[place] = value
-        return [found[at] for at in wanted]
-
-
-def _places(tree, found):
+def _places(tree, families):
     structure = jax.tree.structure(tree)
     numbered = jax.tree.unflatten(structure, range(structure.num_leaves))
     try:
-        stacked = stack_heads(numbered, found, np.array)
+        stacked = stack_heads(numbered, families, np.array)
     except ValueError as error:
         raise _NotAlikeError from error
     owners = []
@@ -220,12 +220,12 @@ class _Head(NamedTuple):
     steps: list[int]
 
 
-def _in_parts(traced, found, inputs, outputs):
+def _in_parts(traced, families, inputs, outputs):
     """The `StackedUpdate` of a traced update over heads one by one."""
     jaxpr = traced.jaxpr
     if jaxpr.effects:
         raise _NotAlikeError
-    heads = _heads(jaxpr, found, inputs, outputs)
+    heads = _heads(jaxpr, families, inputs, outputs)
     wanted = [jaxpr.outvars[outputs.leaves[at]] for at in outputs.of(None)]
     used = Counter(n for head in heads for n in head.steps)
     common = {n for n, count in used.items() if count > 1}.union(_steps_to(jaxpr, wanted))
@@ -244,7 +244,7 @@ def _in_parts(traced, found, inputs, outputs):
     rest_of = [n for n, v in enumerate(jaxpr.invars) if v in needed]
     rest = _function(traced, [jaxpr.invars[n] for n in rest_of], [*wanted, *shared], sorted(common))
     takes = [_shape(traced.in_avals, place) for place in inputs.leaves]
-    return StackedUpdate(found, inputs, outputs, takes, rest, rest_of, of_family)
+    return StackedUpdate(families, inputs, outputs, takes, rest, rest_of, of_family)
 
 
 def _shape(inputs, place):
@@ -253,10 +253,10 @@ def _shape(inputs, place):
     return (*np.shape(place), *first.shape), first.dtype
 
 
-def _heads(jaxpr, found, inputs, outputs):
+def _heads(jaxpr, families, inputs, outputs):
     """The heads of families with parameters."""
     heads = []
-    for family in found:
+    for family in families:
         if len(family) == 1 or not inputs.of(family):
             continue
         for n in range(len(family)):
@@ -297,7 +297,7 @@ def _is_variable(v):
 
 
 def _text(jaxpr, shared, head):
-    """A text of the steps from a head to its results: equal for equal programs."""
+    """The steps from a head to its results as lines of text: equal for equal programs."""
     names = {v: f'shared {n}' for v, n in shared.items()}
     names |= {v: f'own {n}' for n, v in enumerate(head.own)}
     name_of = lambda v: names[v] if _is_variable(v) else f'{v.aval} {np.asarray(v.val).tobytes()}'

@@ -84,9 +84,9 @@ def measure(
       `[T, T]`, source task first; `[S, T]` of sources.
     """
     measurement, lookahead = program.measurement, None
-    params, opt_state = heads_apart(slot.params), heads_apart(slot.opt_state)
-    model_state = with_frozen(heads_apart(slot.model_state), frozen)
+    params, model_state = slot.params, with_frozen(slot.model_state, frozen)
     if measurement.step == 'optimizer':
+        params = heads_apart(params)
         losses, active = gradients.task_losses(
             program.problem,
             params,
@@ -97,7 +97,7 @@ def measure(
         # The state of a chain: that of the weighting, that of the optimizer.
         lookahead = affinity.optimizer_step(
             program.optimizer(slot.learning_rate),
-            opt_state[1],
+            heads_apart(slot.opt_state[1]),
             params,
             value=jnp.sum(jnp.where(active & slot.task_mask, losses, 0)),
         )
