@@ -307,6 +307,11 @@ def test_a_head_whose_numbers_are_not_finite_sits_out(monkeypatch):
     config = dataclasses.replace(CONFIG, if_not_finite='drop', optimizer=decayed)
     found = train(config)
     assert found[0].not_finite['b2'] > 0
+    start, _ = make_problem().init(jax.random.split(jax.random.key(1))[0])
+    for task in set(TASKS) - set(found[1].plan.tasks):
+        np.testing.assert_array_equal(
+            found[1].params['heads'][task]['kernel'], start['heads'][task]['kernel']
+        )
     monkeypatch.setattr(alike, 'LEAST', 100)
     for one, other in zip(found, train(config), strict=True):
         assert_close(one.params, other.params)
